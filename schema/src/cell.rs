@@ -1,0 +1,216 @@
+//! How a Rust type of a column becomes an Arrow array and comes back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
+};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt64Type,
+};
+
+/// A shared string, stored as a dictionary: kernel names, operation names, agent names.
+pub type Name = Arc<str>;
+
+/// A type that a column can have.
+pub trait Cell: Sized {
+    /// Whether the column may hold nulls.
+    const NULLABLE: bool;
+    /// The Arrow type of the column.
+    fn data_type() -> DataType;
+    /// All values of a column as one array.
+    fn to_array(values: &[Self]) -> ArrayRef;
+    /// Appends the values of an array of type [`Cell::data_type`]; `None` where it holds another type, or a null that
+    /// the column does not allow.
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()>;
+}
+
+macro_rules! primitive_cell {
+    ($rust:ty, $arrow:ty) => {
+        impl Cell for $rust {
+            const NULLABLE: bool = false;
+            fn data_type() -> DataType {
+                <$arrow>::DATA_TYPE
+            }
+            fn to_array(values: &[Self]) -> ArrayRef {
+                Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values.iter().copied()))
+            }
+            fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+                let array = array.as_primitive_opt::<$arrow>()?;
+                if array.null_count() > 0 {
+                    return None;
+                }
+                into.extend_from_slice(array.values());
+                Some(())
+            }
+        }
+        impl Cell for Option<$rust> {
+            const NULLABLE: bool = true;
+            fn data_type() -> DataType {
+                <$arrow>::DATA_TYPE
+            }
+            fn to_array(values: &[Self]) -> ArrayRef {
+                Arc::new(values.iter().copied().collect::<PrimitiveArray<$arrow>>())
+            }
+            fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+                into.extend(array.as_primitive_opt::<$arrow>()?.iter());
+                Some(())
+            }
+        }
+    };
+}
+primitive_cell!(i64, Int64Type);
+primitive_cell!(i32, Int32Type);
+primitive_cell!(u64, UInt64Type);
+primitive_cell!(f64, Float64Type);
+
+impl Cell for bool {
+    const NULLABLE: bool = false;
+    fn data_type() -> DataType {
+        DataType::Boolean
+    }
+    fn to_array(values: &[Self]) -> ArrayRef {
+        Arc::new(BooleanArray::from(values.to_vec()))
+    }
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+        for value in array.as_boolean_opt()? {
+            into.push(value?);
+        }
+        Some(())
+    }
+}
+
+impl Cell for String {
+    const NULLABLE: bool = false;
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+    fn to_array(values: &[Self]) -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(values))
+    }
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+        for value in array.as_string_opt::<i32>()? {
+            into.push(value?.to_owned());
+        }
+        Some(())
+    }
+}
+
+impl Cell for Option<String> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        DataType::Utf8
+    }
+    fn to_array(values: &[Self]) -> ArrayRef {
+        Arc::new(values.iter().map(Option::as_deref).collect::<StringArray>())
+    }
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+        into.extend(array.as_string_opt::<i32>()?.iter().map(|v| v.map(str::to_owned)));
+        Some(())
+    }
+}
+
+fn dictionary_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+fn dictionary<'a>(values: impl Iterator<Item = Option<&'a Name>>) -> ArrayRef {
+    let mut index_of: HashMap<&str, i32> = HashMap::new();
+    let mut distinct: Vec<&str> = Vec::new();
+    let keys: Int32Array = values
+        .map(|value| {
+            value.map(|name| {
+                *index_of.entry(name).or_insert_with(|| {
+                    distinct.push(name);
+                    i32::try_from(distinct.len() - 1).expect("a segment holds fewer than 2^31 rows")
+                })
+            })
+        })
+        .collect();
+    Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from(distinct))))
+}
+
+fn read_dictionary(array: &dyn Array, mut push: impl FnMut(Option<Name>) -> Option<()>) -> Option<()> {
+    if let Some(plain) = array.as_string_opt::<i32>() {
+        for value in plain {
+            push(value.map(Name::from))?;
+        }
+        return Some(());
+    }
+    let array = array.as_dictionary_opt::<Int32Type>()?;
+    let values: Vec<Name> = array.values().as_string_opt::<i32>()?.iter().map(|v| Name::from(v.unwrap_or(""))).collect();
+    for key in array.keys() {
+        match key {
+            Some(key) => push(Some(values.get(usize::try_from(key).ok()?)?.clone()))?,
+            None => push(None)?,
+        }
+    }
+    Some(())
+}
+
+impl Cell for Name {
+    const NULLABLE: bool = false;
+    fn data_type() -> DataType {
+        dictionary_type()
+    }
+    fn to_array(values: &[Self]) -> ArrayRef {
+        dictionary(values.iter().map(Some))
+    }
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+        read_dictionary(array, |value| {
+            into.push(value?);
+            Some(())
+        })
+    }
+}
+
+impl Cell for Option<Name> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        dictionary_type()
+    }
+    fn to_array(values: &[Self]) -> ArrayRef {
+        dictionary(values.iter().map(Option::as_ref))
+    }
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+        read_dictionary(array, |value| {
+            into.push(value);
+            Some(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<T: Cell + Clone + PartialEq + std::fmt::Debug>(values: &[T]) {
+        let array = T::to_array(values);
+        assert_eq!(array.data_type(), &T::data_type());
+        let mut back = Vec::new();
+        T::read(&array, &mut back).expect("reads its own array");
+        assert_eq!(back, values);
+    }
+
+    #[test]
+    fn every_cell_type_survives_arrow() {
+        round_trip(&[i64::MIN, 0, i64::MAX]);
+        round_trip(&[Some(1i64), None]);
+        round_trip(&[1i32, -1]);
+        round_trip(&[u64::MAX]);
+        round_trip(&[Some(0.5f64), None]);
+        round_trip(&[true, false]);
+        round_trip(&["a".to_owned(), String::new()]);
+        round_trip(&[Some("a".to_owned()), None]);
+        round_trip::<Name>(&["k".into(), "l".into(), "k".into()]);
+        round_trip::<Option<Name>>(&[Some("k".into()), None, Some("k".into())]);
+    }
+
+    #[test]
+    fn a_foreign_type_or_a_forbidden_null_is_refused() {
+        assert!(i64::read(&StringArray::from(vec!["x"]), &mut Vec::new()).is_none());
+        assert!(i64::read(&PrimitiveArray::<Int64Type>::from(vec![None, Some(1)]), &mut Vec::new()).is_none());
+        assert!(Name::read(&StringArray::from(vec![None, Some("x")]), &mut Vec::new()).is_none());
+    }
+}

@@ -1,0 +1,370 @@
+//! Segments: Parquet files, one table each, under `RUN/node=HOST/source=SOURCE/TABLE-NNNNNN.parquet`.
+//!
+//! Any Parquet tool reads them. The footer says what they are ([`Meta`]). A segment appears under its name only when it
+//! is whole: it is written as `.partial` and renamed, so a run that was cut off holds whole segments and at most one
+//! `.partial` a table.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{SortColumn, lexsort_to_indices, take};
+use arrow::error::ArrowError;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, Encoding as ParquetEncoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use crate::table::{Columns, Encoding, ReadError, TableDef};
+use crate::version::{self, VersionError};
+
+/// Keys of the Parquet footer.
+pub mod keys {
+    /// Schema version, decimal.
+    pub const SCHEMA_VERSION: &str = "kvpath.schema_version";
+    /// Table name.
+    pub const TABLE: &str = "kvpath.table";
+    /// Clock of every time in the file.
+    pub const CLOCK: &str = "kvpath.clock";
+    /// Wall clock (ns since 1970) at the zero of that clock; absent if unknown.
+    pub const WALL_AT_ZERO_NS: &str = "kvpath.wall_at_zero_ns";
+    /// Host that recorded.
+    pub const HOST: &str = "kvpath.host";
+    /// Source: `nixl`, `cupti`, `nvtx`, `process`, `capture`, `nsys`.
+    pub const SOURCE: &str = "kvpath.source";
+    /// Program and version that wrote the file.
+    pub const WRITER: &str = "kvpath.writer";
+    /// Records of this table known to be lost while this segment was filled.
+    pub const DROPPED: &str = "kvpath.dropped";
+}
+
+/// The clock of every time that kvpath stores.
+pub const CLOCK_MONOTONIC: &str = "CLOCK_MONOTONIC";
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Table name.
+    pub table: String,
+    /// Clock.
+    pub clock: String,
+    /// Wall clock at the clock's zero, ns since 1970.
+    pub wall_at_zero_ns: Option<i64>,
+    /// Host that recorded.
+    pub host: String,
+    /// Source.
+    pub source: String,
+    /// Program and version.
+    pub writer: String,
+    /// Records lost while the segment was filled.
+    pub dropped: u64,
+    /// Schema version.
+    pub version: u32,
+}
+
+/// Why a segment could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The file system said no.
+    #[error("{path}: {error}")]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What it said.
+        error: std::io::Error,
+    },
+    /// Not Parquet, cut short or damaged.
+    #[error("{path}: not a whole Parquet file ({error}); it was cut short, damaged, or is something else")]
+    Parquet {
+        /// File.
+        path: PathBuf,
+        /// What the Parquet reader said.
+        error: ParquetError,
+    },
+    /// Parquet data that does not decode.
+    #[error("{path}: damaged data ({error})")]
+    Data {
+        /// File.
+        path: PathBuf,
+        /// What Arrow said.
+        error: ArrowError,
+    },
+    /// Parquet, but not of kvpath.
+    #[error("{path}: a Parquet file, but not a kvpath segment (its footer has no valid `{key}`)")]
+    Foreign {
+        /// File.
+        path: PathBuf,
+        /// The missing or bad key.
+        key: &'static str,
+    },
+    /// Of a version that cannot be read.
+    #[error("{path}: {error}")]
+    Version {
+        /// File.
+        path: PathBuf,
+        /// Both versions and the cure.
+        error: VersionError,
+    },
+    /// The columns are not those of the table.
+    #[error("{path}: {error}")]
+    Columns {
+        /// File.
+        path: PathBuf,
+        /// Which column.
+        error: ReadError,
+    },
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> SegmentError + '_ {
+    |error| SegmentError::Io { path: path.to_owned(), error }
+}
+
+fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> SegmentError + '_ {
+    |error| SegmentError::Parquet { path: path.to_owned(), error }
+}
+
+/// Writes the segments of one node of a run.
+#[derive(Debug)]
+pub struct RunWriter {
+    root: PathBuf,
+    host: String,
+    writer: String,
+    wall_at_zero_ns: Option<i64>,
+    sequence: u32,
+}
+
+/// A segment that was written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Where.
+    pub path: PathBuf,
+    /// Rows in it.
+    pub rows: usize,
+    /// File size, bytes.
+    pub bytes: u64,
+}
+
+impl RunWriter {
+    /// Prepares to write below `root`. `writer` names program and version; `host` becomes the partition `node=`.
+    pub fn new(root: impl Into<PathBuf>, host: &str, writer: &str, wall_at_zero_ns: Option<i64>) -> Self {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        Self {
+            root: root.into(),
+            host: host.chars().map(safe).collect(),
+            writer: writer.to_owned(),
+            wall_at_zero_ns,
+            sequence: 0,
+        }
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Writes `columns`, sorted as the table asks, as one segment; no file for no rows.
+    ///
+    /// # Errors
+    /// The folder or file cannot be written.
+    pub fn write<C: Columns>(
+        &mut self,
+        source: &str,
+        columns: &C,
+        dropped: u64,
+    ) -> Result<Option<Written>, SegmentError> {
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        let table = C::DEF;
+        let folder = self.root.join(format!("node={}", self.host)).join(format!("source={source}"));
+        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
+        self.sequence += 1;
+        let path = folder.join(format!("{}-{:06}.parquet", table.name, self.sequence));
+        let partial = path.with_extension("partial");
+        let batch = sorted(table, &columns.to_batch())
+            .map_err(|error| SegmentError::Data { path: path.clone(), error })?;
+        let meta = Meta {
+            table: table.name.to_owned(),
+            clock: CLOCK_MONOTONIC.to_owned(),
+            wall_at_zero_ns: self.wall_at_zero_ns,
+            host: self.host.clone(),
+            source: source.to_owned(),
+            writer: self.writer.clone(),
+            dropped,
+            version: version::CURRENT,
+        };
+        let file = File::create(&partial).map_err(io(&partial))?;
+        let mut writer =
+            ArrowWriter::try_new(file, batch.schema(), Some(properties(table, &meta))).map_err(parquet(&partial))?;
+        writer.write(&batch).map_err(parquet(&partial))?;
+        let file = writer.into_inner().map_err(parquet(&partial))?;
+        file.sync_all().map_err(io(&partial))?;
+        let bytes = file.metadata().map_err(io(&partial))?.len();
+        std::fs::rename(&partial, &path).map_err(io(&path))?;
+        Ok(Some(Written { path, rows: batch.num_rows(), bytes }))
+    }
+}
+
+fn sorted(table: &TableDef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    if table.sorted_by.is_empty() || batch.num_rows() < 2 {
+        return Ok(batch.clone());
+    }
+    let keys: Vec<SortColumn> = table
+        .sorted_by
+        .iter()
+        .filter_map(|name| batch.column_by_name(name))
+        .map(|values| SortColumn { values: Arc::clone(values), options: None })
+        .collect();
+    let order = lexsort_to_indices(&keys, None)?;
+    let columns =
+        batch.columns().iter().map(|c| take(c, &order, None)).collect::<Result<Vec<ArrayRef>, ArrowError>>()?;
+    RecordBatch::try_new(batch.schema(), columns)
+}
+
+fn properties(table: &TableDef, meta: &Meta) -> WriterProperties {
+    let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+    let mut footer = vec![
+        pair(keys::SCHEMA_VERSION, meta.version.to_string()),
+        pair(keys::TABLE, meta.table.clone()),
+        pair(keys::CLOCK, meta.clock.clone()),
+        pair(keys::HOST, meta.host.clone()),
+        pair(keys::SOURCE, meta.source.clone()),
+        pair(keys::WRITER, meta.writer.clone()),
+        pair(keys::DROPPED, meta.dropped.to_string()),
+    ];
+    footer.extend(meta.wall_at_zero_ns.map(|ns| pair(keys::WALL_AT_ZERO_NS, ns.to_string())));
+    let sorting = table
+        .sorted_by
+        .iter()
+        .filter_map(|name| table.columns.iter().position(|c| c.name == *name))
+        .map(|at| SortingColumn { column_idx: i32::try_from(at).unwrap_or(0), descending: false, nulls_first: true })
+        .collect();
+    let mut builder = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_key_value_metadata(Some(footer))
+        .set_sorting_columns(Some(sorting))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true);
+    for column in table.columns {
+        let path = ColumnPath::from(column.name);
+        builder = match column.encoding {
+            Encoding::Dict => builder.set_column_dictionary_enabled(path, true),
+            Encoding::Delta => builder
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, ParquetEncoding::DELTA_BINARY_PACKED),
+            Encoding::Split => builder
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, ParquetEncoding::BYTE_STREAM_SPLIT),
+            Encoding::Plain => builder.set_column_dictionary_enabled(path, false),
+        };
+    }
+    builder.build()
+}
+
+/// Opens a segment and checks that this build can read it.
+///
+/// # Errors
+/// Not Parquet, not of kvpath, or of another version.
+pub fn open(path: &Path) -> Result<(Meta, ParquetRecordBatchReaderBuilder<File>), SegmentError> {
+    let file = File::open(path).map_err(io(path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet(path))?;
+    let footer = builder.metadata().file_metadata().key_value_metadata();
+    let text = |key: &'static str| {
+        footer
+            .and_then(|pairs| pairs.iter().find(|pair| pair.key == key))
+            .and_then(|pair| pair.value.clone())
+            .ok_or(SegmentError::Foreign { path: path.to_owned(), key })
+    };
+    let bad = |key| SegmentError::Foreign { path: path.to_owned(), key };
+    let found = text(keys::SCHEMA_VERSION)?.parse().map_err(|_| bad(keys::SCHEMA_VERSION))?;
+    version::check(found).map_err(|error| SegmentError::Version { path: path.to_owned(), error })?;
+    let meta = Meta {
+        table: text(keys::TABLE)?,
+        clock: text(keys::CLOCK)?,
+        wall_at_zero_ns: text(keys::WALL_AT_ZERO_NS).ok().and_then(|ns| ns.parse().ok()),
+        host: text(keys::HOST)?,
+        source: text(keys::SOURCE)?,
+        writer: text(keys::WRITER)?,
+        dropped: text(keys::DROPPED)?.parse().map_err(|_| bad(keys::DROPPED))?,
+        version: found,
+    };
+    Ok((meta, builder))
+}
+
+/// Appends all rows of the segment at `path` to `columns`.
+///
+/// # Errors
+/// As [`open`]; or the data does not decode, or not to this table's columns.
+pub fn read_into<C: Columns>(path: &Path, columns: &mut C) -> Result<Meta, SegmentError> {
+    let (meta, builder) = open(path)?;
+    for batch in builder.with_batch_size(65_536).build().map_err(parquet(path))? {
+        let batch = batch.map_err(|error| SegmentError::Data { path: path.to_owned(), error })?;
+        columns.extend_from_batch(&batch).map_err(|error| SegmentError::Columns { path: path.to_owned(), error })?;
+    }
+    Ok(meta)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::nixl::{NixlAgent, NixlAgents};
+
+    fn agents() -> NixlAgents {
+        let mut agents = NixlAgents::default();
+        for (time_ns, name) in [(20, "decode-0"), (10, "prefill-0"), (15, "decode-0")] {
+            agents.push(NixlAgent { time_ns, process_id: 7, agent_ptr: u64::MAX, name: name.into() });
+        }
+        agents
+    }
+
+    fn write(folder: &Path) -> PathBuf {
+        let mut run = RunWriter::new(folder, "host/1", "test 0", Some(5));
+        run.write("nixl", &agents(), 3).unwrap().unwrap().path
+    }
+
+    #[test]
+    fn a_segment_comes_back_sorted_with_its_footer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path());
+        assert!(path.ends_with("node=host_1/source=nixl/nixl_agents-000001.parquet"), "{}", path.display());
+        let mut back = NixlAgents::default();
+        let meta = read_into(&path, &mut back).unwrap();
+        assert_eq!(back.time_ns, [10, 15, 20]);
+        assert_eq!(&*back.name[0], "prefill-0");
+        assert_eq!((meta.dropped, meta.wall_at_zero_ns, meta.version), (3, Some(5), version::CURRENT));
+    }
+
+    #[test]
+    fn no_rows_make_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut run = RunWriter::new(folder.path(), "h", "test", None);
+        assert!(run.write("nixl", &NixlAgents::default(), 0).unwrap().is_none());
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_cut_segment_is_refused_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path());
+        let whole = std::fs::read(&path).unwrap();
+        for keep in [0, 3, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..keep]).unwrap();
+            let error = open(&path).unwrap_err().to_string();
+            assert!(error.contains("nixl_agents-000001.parquet") && error.contains("cut short"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_table_is_refused_by_column() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path());
+        let mut kernels = crate::tables::gpu::Kernels::default();
+        let error = read_into(&path, &mut kernels).unwrap_err().to_string();
+        assert!(error.contains("`start_ns` is missing"), "{error}");
+    }
+}

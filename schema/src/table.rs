@@ -1,0 +1,200 @@
+//! What a table is, and the macro that defines one.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::Arc;
+
+/// Where the rows of a table come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Recorded or imported, stored in segments.
+    Raw,
+    /// Computed by the analyzer from raw tables.
+    Derived,
+}
+
+/// How a column lies in Parquet. Chosen by measurement: `docs/storage.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `DELTA_BINARY_PACKED`: sorted times, ids that rise.
+    Delta,
+    /// `BYTE_STREAM_SPLIT`: durations and other noisy integers.
+    Split,
+    /// A dictionary: few distinct values.
+    Dict,
+    /// Plain: text, floats, booleans.
+    Plain,
+}
+
+/// One column.
+pub struct ColumnDef {
+    /// Name; durations and times end in `_ns`, sizes in `_bytes`.
+    pub name: &'static str,
+    /// What it says, with its unit.
+    pub doc: &'static str,
+    /// How it is stored.
+    pub encoding: Encoding,
+    /// Arrow type.
+    pub data_type: fn() -> DataType,
+    /// Whether it may be null (unknown, or not recorded).
+    pub nullable: bool,
+}
+
+/// One table.
+pub struct TableDef {
+    /// Name, the same in segments, SQL and documentation.
+    pub name: &'static str,
+    /// What a row is.
+    pub doc: &'static str,
+    /// Recorded or computed.
+    pub kind: Kind,
+    /// Columns in order.
+    pub columns: &'static [ColumnDef],
+    /// The columns that the rows of a segment are sorted by.
+    pub sorted_by: &'static [&'static str],
+}
+
+impl TableDef {
+    /// The Arrow schema.
+    #[must_use]
+    pub fn arrow_schema(&self) -> Arc<Schema> {
+        Arc::new(Schema::new(
+            self.columns.iter().map(|c| Field::new(c.name, (c.data_type)(), c.nullable)).collect::<Vec<_>>(),
+        ))
+    }
+
+    /// The column of that name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&ColumnDef> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+}
+
+/// Why a record batch is not of the table it should be of.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A column that must be there is not.
+    #[error("table {table}: column `{column}` is missing")]
+    MissingColumn {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+    },
+    /// A column has another type, or holds nulls where it may not.
+    #[error("table {table}: column `{column}` should be {expected}{} but is {found}", if *.nullable { "" } else { " without nulls" })]
+    WrongType {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+        /// Type by the schema.
+        expected: DataType,
+        /// Whether nulls are allowed.
+        nullable: bool,
+        /// Type in the file.
+        found: DataType,
+    },
+}
+
+/// The columns of one table in memory, a vector a column.
+pub trait Columns: Default {
+    /// A row.
+    type Row;
+    /// The definition.
+    const DEF: &'static TableDef;
+    /// Appends a row.
+    fn push(&mut self, row: Self::Row);
+    /// Number of rows.
+    fn len(&self) -> usize;
+    /// Whether there are no rows.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Row `i`, cloned.
+    ///
+    /// # Panics
+    /// Where `i` is not below [`Columns::len`].
+    fn row(&self, i: usize) -> Self::Row;
+    /// As one Arrow batch, in the order of the rows.
+    fn to_batch(&self) -> RecordBatch;
+    /// Appends the rows of a batch; columns are taken by name, a missing nullable column reads as null.
+    ///
+    /// # Errors
+    /// A missing column that may not be null, or one of another type.
+    fn extend_from_batch(&mut self, batch: &RecordBatch) -> Result<(), ReadError>;
+}
+
+/// Reads one column of `batch`; used by [`crate::define_table`].
+#[doc(hidden)]
+pub fn read_column<T: crate::cell::Cell>(
+    batch: &RecordBatch,
+    table: &'static str,
+    column: &'static str,
+    into: &mut Vec<T>,
+) -> Result<(), ReadError> {
+    match batch.column_by_name(column) {
+        Some(array) => T::read(array, into).ok_or_else(|| ReadError::WrongType {
+            table,
+            column,
+            expected: T::data_type(),
+            nullable: T::NULLABLE,
+            found: array.data_type().clone(),
+        }),
+        None if T::NULLABLE => {
+            let nulls = arrow::array::new_null_array(&T::data_type(), batch.num_rows());
+            T::read(&nulls, into).ok_or(ReadError::MissingColumn { table, column })
+        }
+        None => Err(ReadError::MissingColumn { table, column }),
+    }
+}
+
+/// Defines a table: a row struct, its columns in memory ([`Columns`]) and its [`TableDef`].
+#[macro_export]
+macro_rules! define_table {
+    (
+        $(#[doc = $table_doc:literal])+
+        $kind:ident $name:ident: $row:ident, $columns:ident, sorted by [$($sort:ident),*] {
+            $( $(#[doc = $doc:literal])+ $col:ident: $ty:ty => $encoding:ident, )+
+        }
+    ) => {
+        $(#[doc = $table_doc])+
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $row { $( $(#[doc = $doc])+ pub $col: $ty, )+ }
+
+        #[doc = concat!("The columns of `", stringify!($name), "`, see [`", stringify!($row), "`].")]
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct $columns { $( $(#[doc = $doc])+ pub $col: Vec<$ty>, )+ }
+
+        impl $crate::table::Columns for $columns {
+            type Row = $row;
+            const DEF: &'static $crate::table::TableDef = &$crate::table::TableDef {
+                name: stringify!($name),
+                doc: concat!($($table_doc, "\n"),+),
+                kind: $crate::table::Kind::$kind,
+                columns: &[ $( $crate::table::ColumnDef {
+                    name: stringify!($col),
+                    doc: concat!($($doc, "\n"),+),
+                    encoding: $crate::table::Encoding::$encoding,
+                    data_type: <$ty as $crate::cell::Cell>::data_type,
+                    nullable: <$ty as $crate::cell::Cell>::NULLABLE,
+                } ),+ ],
+                sorted_by: &[ $(stringify!($sort)),* ],
+            };
+            fn push(&mut self, row: $row) { $( self.$col.push(row.$col); )+ }
+            fn len(&self) -> usize { let lengths = [ $( self.$col.len() ),+ ]; lengths[0] }
+            fn row(&self, i: usize) -> $row { $row { $( $col: self.$col[i].clone() ),+ } }
+            fn to_batch(&self) -> arrow::array::RecordBatch {
+                arrow::array::RecordBatch::try_new(
+                    Self::DEF.arrow_schema(),
+                    vec![ $( <$ty as $crate::cell::Cell>::to_array(&self.$col) ),+ ],
+                ).expect("columns are of equal length and of their own schema")
+            }
+            fn extend_from_batch(&mut self, batch: &arrow::array::RecordBatch)
+                -> Result<(), $crate::table::ReadError> {
+                $( $crate::table::read_column(batch, stringify!($name), stringify!($col), &mut self.$col)?; )+
+                Ok(())
+            }
+        }
+    };
+}

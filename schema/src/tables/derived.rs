@@ -1,0 +1,204 @@
+//! Tables that the analyzer computes from the raw ones.
+
+use crate::cell::Name;
+
+crate::define_table! {
+    /// A role that a process plays on one device: a pipeline stage of prefill, or a decode worker.
+    Derived stages: Stage, Stages, sorted by [stage_id] {
+        /// Id in this run: prefill stages first, by PP rank, then decode workers.
+        stage_id: i32 => Plain,
+        /// `prefill`, `decode` or `unknown`.
+        role: Name => Dict,
+        /// Pipeline-parallel rank, from the title or the direction of its traffic; null if unknown.
+        pp_rank: Option<i32> => Plain,
+        /// Tensor-parallel rank, from the title; null if the title has none.
+        tp_rank: Option<i32> => Plain,
+        /// Its process.
+        process_id: i64 => Plain,
+        /// CUDA ordinal on which it ran kernels; null without GPU records.
+        device_id: Option<i32> => Plain,
+        /// Process title.
+        name: String => Plain,
+        /// How role and rank were found: `title`, `traffic` or `title+traffic`.
+        method: Name => Dict,
+        /// Kernels recorded.
+        kernels: i64 => Plain,
+        /// Layers that a forward pass runs here, mined from the repeating kernel sequence, or regions registered with
+        /// NIXL where no kernels were recorded; null if neither shows.
+        layers: Option<i32> => Plain,
+        /// How `layers` was found: `kernel_sequence`, `nixl_regions`, `none`.
+        layers_method: Name => Dict,
+        /// Share of the forward passes whose layer count equals `layers`, 0 to 1.
+        layers_confidence: f64 => Plain,
+        /// Median time of a layer over the chunks of all requests, ns.
+        layer_median_ns: Option<i64> => Plain,
+    }
+}
+
+crate::define_table! {
+    /// A request, told apart by its notif text, else by activity.
+    Derived requests: Request, Requests, sorted by [request] {
+        /// Number in order of start, from 0.
+        request: i32 => Plain,
+        /// Id by the serving engine; null where the recording holds none.
+        request_id: Option<String> => Plain,
+        /// How it was told apart: `notif` or `activity`.
+        method: Name => Dict,
+        /// First recorded activity of any prefill stage for it, ns.
+        start_ns: i64 => Plain,
+        /// End of the last prefill chunk on the last stage, ns; null without GPU records.
+        prefill_end_ns: Option<i64> => Plain,
+        /// End of its last hand-off (last copy, else the poll or notif that showed completion), ns; null if none seen.
+        handoff_end_ns: Option<i64> => Plain,
+        /// Start of the first decode kernel after the last hand-off, ns; null without GPU records of a decode worker.
+        decode_start_ns: Option<i64> => Plain,
+        /// From `start_ns` to `prefill_end_ns`, ns.
+        prefill_ns: Option<i64> => Plain,
+        /// From `prefill_end_ns` to `handoff_end_ns`, ns: what the hand-off adds after compute.
+        handoff_exposed_ns: Option<i64> => Plain,
+        /// Prefill chunks on the first stage.
+        chunks: Option<i32> => Plain,
+        /// KV bytes handed off by all stages.
+        handoff_bytes: Option<i64> => Plain,
+        /// Stages whose hand-off of this request was seen.
+        handoffs: i32 => Plain,
+        /// `true` if a hand-off that was begun is not wholly recorded, or a stage's records end before it.
+        incomplete: bool => Plain,
+    }
+}
+
+crate::define_table! {
+    /// One prefill chunk (forward pass) of a request on one stage.
+    Derived chunks: Chunk, Chunks, sorted by [request, stage_id, chunk] {
+        /// `requests.request`.
+        request: i32 => Plain,
+        /// `stages.stage_id`.
+        stage_id: i32 => Plain,
+        /// Number within the request and stage, from 0.
+        chunk: i32 => Plain,
+        /// First kernel, ns.
+        start_ns: i64 => Plain,
+        /// From first to last kernel, ns.
+        dur_ns: i64 => Plain,
+        /// Time in which at least one compute kernel ran, ns.
+        compute_ns: i64 => Plain,
+        /// Time in which a communication (NCCL) kernel ran, ns; includes waiting for the peer.
+        p2p_ns: i64 => Plain,
+        /// Time of `p2p_ns` in which no compute kernel ran, ns.
+        p2p_exposed_ns: i64 => Plain,
+        /// Time without any kernel between this chunk's first and last kernel, ns.
+        idle_ns: i64 => Plain,
+        /// Kernels.
+        kernels: i64 => Plain,
+        /// Layers found in it; null if no layer pattern was found.
+        layers: Option<i32> => Plain,
+    }
+}
+
+crate::define_table! {
+    /// One layer of one chunk on one stage.
+    Derived layers: Layer, Layers, sorted by [request, stage_id, chunk, layer] {
+        /// `requests.request`.
+        request: i32 => Plain,
+        /// `stages.stage_id`.
+        stage_id: i32 => Plain,
+        /// `chunks.chunk`.
+        chunk: i32 => Plain,
+        /// Layer within the stage, from 0.
+        layer: i32 => Plain,
+        /// First kernel, ns.
+        start_ns: i64 => Plain,
+        /// From its first kernel to the next layer's first, or to its own last for the last layer, ns.
+        dur_ns: i64 => Plain,
+        /// Time in which a compute kernel of it ran, ns.
+        compute_ns: i64 => Plain,
+        /// Kernels.
+        kernels: i32 => Plain,
+        /// How it was found: `kernel_sequence`.
+        method: Name => Dict,
+        /// Share of its kernels that match the mined pattern of a layer, 0 to 1.
+        confidence: f64 => Plain,
+    }
+}
+
+crate::define_table! {
+    /// The hand-off of one request's KV cache from one stage to a decode worker.
+    Derived handoffs: Handoff, Handoffs, sorted by [request, stage_id] {
+        /// `requests.request`.
+        request: i32 => Plain,
+        /// Sending stage: `stages.stage_id`.
+        stage_id: i32 => Plain,
+        /// Receiving process, if known.
+        peer_process_id: Option<i64> => Plain,
+        /// Receiving device of the peer copies.
+        peer_device_id: Option<i32> => Plain,
+        /// NIXL transfers in it; 0 where NIXL was not recorded.
+        transfers: i64 => Plain,
+        /// KV bytes: of the copies, else of the transfers.
+        bytes: i64 => Plain,
+        /// Descriptors asked for, before merging; null where NIXL was not recorded.
+        made_descriptors: Option<i64> => Plain,
+        /// Descriptors after NIXL merged neighbours; null where NIXL was not recorded.
+        descriptors: Option<i64> => Plain,
+        /// Layers (registered regions) that the recorded descriptors touch; null where not recorded.
+        regions: Option<i32> => Plain,
+        /// Peer copies; null without GPU records.
+        copies: Option<i64> => Plain,
+        /// Median size of a copy (else of a descriptor), bytes.
+        piece_median_bytes: Option<i64> => Plain,
+        /// First copy's start, ns.
+        copy_start_ns: Option<i64> => Plain,
+        /// From the first copy's start to the last one's end, ns.
+        copy_span_ns: Option<i64> => Plain,
+        /// Time in which at least one copy ran, ns.
+        copy_busy_ns: Option<i64> => Plain,
+        /// Decode's registration arrived (`PUSH_REG`), ns; null if not seen or not of this engine.
+        ready_ns: Option<i64> => Plain,
+        /// First make entered, ns.
+        made_ns: Option<i64> => Plain,
+        /// Time in make, ns.
+        make_ns: Option<i64> => Plain,
+        /// First post entered, ns.
+        posted_ns: Option<i64> => Plain,
+        /// Time in post, ns.
+        post_ns: Option<i64> => Plain,
+        /// Completion of the last transfer is after this, ns.
+        done_after_ns: Option<i64> => Plain,
+        /// Completion of the last transfer is at or before this, ns.
+        done_by_ns: Option<i64> => Plain,
+        /// Last notif of it arrived at decode, ns.
+        notif_arrived_ns: Option<i64> => Plain,
+        /// Effective rate over `span_ns`, bytes a second.
+        bytes_per_s: Option<f64> => Plain,
+        /// What `bytes_per_s` is taken over, ns: the copies' span, else first post to completion seen.
+        span_ns: Option<i64> => Plain,
+        /// Ceiling, bytes a second: as given, else the best single copy or transfer between the same ends in this run.
+        ceiling_bytes_per_s: Option<f64> => Plain,
+        /// Where the ceiling comes from: `given`, `best_copy`, `best_transfer`, `none`.
+        ceiling_method: Name => Dict,
+        /// `scattered`, `contiguous`, `incomplete` or `unknown`: whether small pieces explain the rate.
+        finding: Name => Dict,
+    }
+}
+
+crate::define_table! {
+    /// What a recording covers of a process, a table each; where a process fell silent before the others.
+    Derived coverage: Coverage, Coverages, sorted by [process_id, table_name] {
+        /// `processes.process_id`.
+        process_id: i64 => Plain,
+        /// Process title.
+        process: String => Plain,
+        /// Raw table.
+        table_name: Name => Dict,
+        /// Rows.
+        rows: i64 => Plain,
+        /// First row's start, ns.
+        first_ns: i64 => Plain,
+        /// Last row's end, ns.
+        last_ns: i64 => Plain,
+        /// How long before the last record of the run this one ends, ns.
+        ends_early_ns: i64 => Plain,
+        /// `complete`, or why it is thought to have lost records.
+        verdict: String => Plain,
+    }
+}

@@ -1,0 +1,123 @@
+//! What GPUs did: kernels, copies, memsets, and the API calls that were chosen to be recorded.
+
+use crate::cell::Name;
+
+crate::define_table! {
+    /// A GPU of a recorded host.
+    Raw gpus: Gpu, Gpus, sorted by [device_id] {
+        /// CUDA ordinal as the traced processes see it.
+        device_id: i32 => Delta,
+        /// Product name.
+        name: Option<String> => Plain,
+        /// UUID or, where that was not recorded, the PCI bus id.
+        uuid: Option<String> => Plain,
+        /// Device memory, bytes.
+        memory_bytes: Option<i64> => Delta,
+    }
+}
+
+crate::define_table! {
+    /// A kernel execution.
+    Raw kernels: Kernel, Kernels, sorted by [start_ns] {
+        /// Start on the GPU, ns.
+        start_ns: i64 => Delta,
+        /// Time on the GPU, ns.
+        dur_ns: i64 => Split,
+        /// Process that launched it: `processes.process_id`.
+        process_id: i64 => Dict,
+        /// CUDA ordinal as that process sees it.
+        device_id: i32 => Dict,
+        /// CUDA context.
+        context_id: i32 => Dict,
+        /// CUDA stream.
+        stream_id: i32 => Dict,
+        /// Joins the launch in `api_calls` of the same process; 0 where unknown.
+        correlation_id: i64 => Delta,
+        /// Function name as recorded (usually mangled).
+        name: Name => Dict,
+        /// Node in an instantiated CUDA graph; null outside graphs.
+        graph_node_id: Option<i64> => Dict,
+        /// Grid, x; null where not recorded (so the other five).
+        grid_x: Option<i32> => Dict,
+        /// Grid, y.
+        grid_y: Option<i32> => Dict,
+        /// Grid, z.
+        grid_z: Option<i32> => Dict,
+        /// Block, x.
+        block_x: Option<i32> => Dict,
+        /// Block, y.
+        block_y: Option<i32> => Dict,
+        /// Block, z.
+        block_z: Option<i32> => Dict,
+    }
+}
+
+crate::define_table! {
+    /// A copy executed by a GPU; peer copies carry a KV hand-off over `cuda_ipc`.
+    Raw memcpys: Memcpy, Memcpys, sorted by [start_ns] {
+        /// Start on the GPU, ns.
+        start_ns: i64 => Delta,
+        /// Time on the GPU, ns.
+        dur_ns: i64 => Split,
+        /// Process that asked for it.
+        process_id: i64 => Dict,
+        /// CUDA ordinal whose engine copied.
+        device_id: i32 => Dict,
+        /// CUDA context.
+        context_id: i32 => Dict,
+        /// CUDA stream.
+        stream_id: i32 => Dict,
+        /// Joins the call in `api_calls`; 0 where unknown.
+        correlation_id: i64 => Delta,
+        /// Size, bytes.
+        bytes: i64 => Dict,
+        /// `HtoD`, `DtoH`, `DtoD`, `PtoP` (peer), `HtoH`, `HtoA`, `AtoH`, `AtoA`, `AtoD`, `DtoA`, `unknown`.
+        kind: Name => Dict,
+        /// Source device of a peer copy.
+        src_device_id: Option<i32> => Dict,
+        /// Destination device of a peer copy.
+        dst_device_id: Option<i32> => Dict,
+        /// Node in an instantiated CUDA graph.
+        graph_node_id: Option<i64> => Dict,
+    }
+}
+
+crate::define_table! {
+    /// A memset executed by a GPU.
+    Raw memsets: Memset, Memsets, sorted by [start_ns] {
+        /// Start on the GPU, ns.
+        start_ns: i64 => Delta,
+        /// Time on the GPU, ns.
+        dur_ns: i64 => Split,
+        /// Process that asked for it.
+        process_id: i64 => Dict,
+        /// CUDA ordinal.
+        device_id: i32 => Dict,
+        /// CUDA context.
+        context_id: i32 => Dict,
+        /// CUDA stream.
+        stream_id: i32 => Dict,
+        /// Joins the call in `api_calls`; 0 where unknown.
+        correlation_id: i64 => Delta,
+        /// Size, bytes.
+        bytes: i64 => Dict,
+    }
+}
+
+crate::define_table! {
+    /// A CUDA API call; recorded for chosen functions only, never the whole API.
+    Raw api_calls: ApiCall, ApiCalls, sorted by [start_ns] {
+        /// Entry, ns.
+        start_ns: i64 => Delta,
+        /// Time in the call, ns.
+        dur_ns: i64 => Split,
+        /// Calling process.
+        process_id: i64 => Dict,
+        /// Calling thread.
+        tid: i32 => Dict,
+        /// Joins `kernels`, `memcpys` and `memsets` of the same process.
+        correlation_id: i64 => Delta,
+        /// Function name without its version suffix.
+        name: Name => Dict,
+    }
+}

@@ -1,0 +1,75 @@
+//! Every table. Times are Int64 ns on the recording host's `CLOCK_MONOTONIC`; the run's zero is that clock's zero.
+
+pub mod capture;
+pub mod derived;
+pub mod gpu;
+pub mod nixl;
+pub mod nvtx;
+pub mod process;
+
+use crate::table::{Columns, TableDef};
+
+/// Raw tables, in the order of the documentation.
+pub const RAW: &[&TableDef] = &[
+    process::Processes::DEF,
+    process::Threads::DEF,
+    gpu::Gpus::DEF,
+    gpu::Kernels::DEF,
+    gpu::Memcpys::DEF,
+    gpu::Memsets::DEF,
+    gpu::ApiCalls::DEF,
+    nvtx::NvtxRanges::DEF,
+    nixl::NixlAgents::DEF,
+    nixl::NixlRegions::DEF,
+    nixl::NixlTransfers::DEF,
+    nixl::NixlDescriptors::DEF,
+    nixl::NixlNotifs::DEF,
+    capture::Drops::DEF,
+    capture::CaptureInfos::DEF,
+];
+
+/// Tables that the analyzer computes.
+pub const DERIVED: &[&TableDef] = &[
+    derived::Stages::DEF,
+    derived::Requests::DEF,
+    derived::Chunks::DEF,
+    derived::Layers::DEF,
+    derived::Handoffs::DEF,
+    derived::Coverages::DEF,
+];
+
+/// The raw table of that name.
+#[must_use]
+pub fn raw(name: &str) -> Option<&'static TableDef> {
+    RAW.iter().copied().find(|t| t.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_sort_columns_exist() {
+        let mut seen = std::collections::HashSet::new();
+        for table in RAW.iter().chain(DERIVED) {
+            assert!(seen.insert(table.name), "{} is defined twice", table.name);
+            for column in table.sorted_by {
+                assert!(table.column(column).is_some(), "{}: sorted by unknown `{column}`", table.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_column_of_time_or_size_carries_its_unit() {
+        for table in RAW.iter().chain(DERIVED) {
+            for column in table.columns {
+                let name = column.name;
+                for (word, ending) in [("start", "_ns"), ("dur", "_ns"), ("time", "_ns"), ("bytes", "_bytes")] {
+                    if name.starts_with(word) {
+                        assert!(name.ends_with(ending) || name == word && word == "bytes", "{}.{name}", table.name);
+                    }
+                }
+            }
+        }
+    }
+}

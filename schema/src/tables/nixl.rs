@@ -1,0 +1,143 @@
+//! NIXL as its callers use it. Names follow NIXL: agent, region, descriptor, handle, notif.
+
+use crate::cell::Name;
+
+crate::define_table! {
+    /// A NIXL agent, seen when it was made.
+    Raw nixl_agents: NixlAgent, NixlAgents, sorted by [time_ns] {
+        /// When its constructor was entered, ns.
+        time_ns: i64 => Delta,
+        /// Its process.
+        process_id: i64 => Dict,
+        /// Address of the agent object in that process.
+        agent_ptr: u64 => Dict,
+        /// Its name, which peers use.
+        name: Name => Dict,
+    }
+}
+
+crate::define_table! {
+    /// A memory region registered with NIXL; serving engines register one or two a layer.
+    Raw nixl_regions: NixlRegion, NixlRegions, sorted by [time_ns] {
+        /// When `registerMem` was entered, ns.
+        time_ns: i64 => Delta,
+        /// Time in `registerMem` for the whole list, ns; null if its return was not seen.
+        dur_ns: Option<i64> => Split,
+        /// Process that registered it.
+        process_id: i64 => Dict,
+        /// Address of the agent object.
+        agent_ptr: u64 => Dict,
+        /// Name of the agent, if its making was seen.
+        agent: Option<Name> => Dict,
+        /// Position in its process's order of registration, from 0.
+        region: i32 => Delta,
+        /// First byte.
+        addr: u64 => Delta,
+        /// Size, bytes.
+        bytes: i64 => Dict,
+        /// Device (0 for DRAM).
+        device_id: i64 => Dict,
+        /// `DRAM`, `VRAM`, `BLK`, `OBJ`, `FILE` or a number.
+        memory: Name => Dict,
+    }
+}
+
+crate::define_table! {
+    /// One use of a NIXL request handle: from post (or make) to release. Handle addresses are reused at once, so a
+    /// transfer is (process, handle, epoch).
+    Raw nixl_transfers: NixlTransfer, NixlTransfers, sorted by [transfer_id] {
+        /// Id in this run and node, never reused.
+        transfer_id: i64 => Delta,
+        /// Process that posted it.
+        process_id: i64 => Dict,
+        /// Thread that posted (else made) it.
+        tid: i32 => Dict,
+        /// Address of the request handle.
+        handle: u64 => Dict,
+        /// How many earlier uses of this handle address the recording holds.
+        epoch: i64 => Delta,
+        /// Address of the agent object.
+        agent_ptr: u64 => Dict,
+        /// Name of the posting agent, if its making was seen.
+        agent: Option<Name> => Dict,
+        /// Remote agent's name; null if it could not be read.
+        peer: Option<Name> => Dict,
+        /// `WRITE` (push) or `READ` (pull).
+        op: Name => Dict,
+        /// Entry of makeXferReq or createXferReq, ns; null if made before recording began, or for a repeated post.
+        made_ns: Option<i64> => Delta,
+        /// Time in that call, ns.
+        make_dur_ns: Option<i64> => Split,
+        /// Descriptors asked for, before NIXL merged neighbours; null where not seen.
+        made_descriptors: Option<i64> => Dict,
+        /// Entry of postXferReq, ns; null if made and never posted.
+        posted_ns: Option<i64> => Delta,
+        /// Return of postXferReq, ns; null if it never returned.
+        post_end_ns: Option<i64> => Delta,
+        /// Entry of the last getXferStatus that still said in progress, ns: the transfer ended after it was called.
+        last_pending_poll_ns: Option<i64> => Delta,
+        /// Return of the getXferStatus (or post) that first said done, ns: the transfer had ended by then. Completion lies
+        /// in (last_pending_poll_ns or posted_ns, done_poll_ns], never at a point.
+        done_poll_ns: Option<i64> => Delta,
+        /// Polls that still said in progress.
+        pending_polls: i64 => Dict,
+        /// Entry of releaseXferReq, ns.
+        released_ns: Option<i64> => Delta,
+        /// `done`, `pending` (not seen to end), `not_posted`, or NIXL's error name.
+        status: Name => Dict,
+        /// Payload, bytes; null if not read.
+        bytes: Option<i64> => Dict,
+        /// Descriptors after NIXL merged neighbours.
+        descriptors: Option<i64> => Dict,
+        /// Memory type of the local side.
+        local_memory: Option<Name> => Dict,
+        /// Memory type of the remote side.
+        remote_memory: Option<Name> => Dict,
+        /// Notif text sent with it: vLLM and SGLang put the request id there.
+        notif: Option<String> => Plain,
+        /// Request id read from the notif by the rules of the serving engine; null where none matches.
+        request: Option<String> => Plain,
+    }
+}
+
+crate::define_table! {
+    /// A descriptor of a transfer (after merging). Long lists are recorded up to a limit, the rest is counted in `drops`.
+    Raw nixl_descriptors: NixlDescriptor, NixlDescriptors, sorted by [transfer_id, position] {
+        /// `nixl_transfers.transfer_id`.
+        transfer_id: i64 => Delta,
+        /// Position in the list.
+        position: i32 => Delta,
+        /// Local address.
+        local_addr: u64 => Delta,
+        /// Remote address; null if it could not be read.
+        remote_addr: Option<u64> => Delta,
+        /// Size, bytes.
+        bytes: i64 => Dict,
+        /// Local device (0 for DRAM).
+        device_id: i64 => Dict,
+    }
+}
+
+crate::define_table! {
+    /// A NIXL notification at one of its ends.
+    Raw nixl_notifs: NixlNotif, NixlNotifs, sorted by [time_ns] {
+        /// When, ns: `sent`, entry of the call; `arrived`, when the backend queued it at the receiver.
+        time_ns: i64 => Delta,
+        /// Process at this end.
+        process_id: i64 => Dict,
+        /// Thread at this end.
+        tid: i32 => Dict,
+        /// `sent` or `arrived`.
+        direction: Name => Dict,
+        /// `transfer` (goes out when the data is there), `genNotif`, or `unknown` for an arrival.
+        via: Name => Dict,
+        /// The other end's agent name; null if it could not be read.
+        peer: Option<Name> => Dict,
+        /// Message text, cut at the recorder's limit; bytes that are not UTF-8 are replaced.
+        message: String => Plain,
+        /// Whole length of the message, bytes.
+        message_bytes: i64 => Dict,
+        /// The transfer that carries it, where known.
+        transfer_id: Option<i64> => Delta,
+    }
+}

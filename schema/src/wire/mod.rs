@@ -1,0 +1,1 @@
+//! Layouts shared by the BPF programs and the agent: `repr(C)`, explicit padding, sizes asserted at compile time.
