@@ -1,1 +1,5 @@
-fn main() {}
+//! `kvpath`: see [`kvpath::cli`].
+
+fn main() -> std::process::ExitCode {
+    kvpath::cli::run()
+}

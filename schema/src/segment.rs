@@ -42,7 +42,7 @@ pub mod keys {
     pub const DROPPED: &str = "kvpath.dropped";
 }
 
-/// The clock of every time that kvpath stores.
+/// The clock of every time that kvpath records.
 pub const CLOCK_MONOTONIC: &str = "CLOCK_MONOTONIC";
 
 /// What a segment says of itself.
@@ -133,6 +133,7 @@ pub struct RunWriter {
     root: PathBuf,
     host: String,
     writer: String,
+    clock: String,
     wall_at_zero_ns: Option<i64>,
     sequence: u32,
 }
@@ -149,16 +150,25 @@ pub struct Written {
 }
 
 impl RunWriter {
-    /// Prepares to write below `root`. `writer` names program and version; `host` becomes the partition `node=`.
+    /// Prepares to write below `root`. `writer` names program and version; `host` becomes the partition `node=`; times are
+    /// on [`CLOCK_MONOTONIC`] unless [`RunWriter::on_clock`] says otherwise.
     pub fn new(root: impl Into<PathBuf>, host: &str, writer: &str, wall_at_zero_ns: Option<i64>) -> Self {
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
         Self {
             root: root.into(),
             host: host.chars().map(safe).collect(),
             writer: writer.to_owned(),
+            clock: CLOCK_MONOTONIC.to_owned(),
             wall_at_zero_ns,
             sequence: 0,
         }
+    }
+
+    /// Names another clock, for imported traces whose times count from the start of their session.
+    #[must_use]
+    pub fn on_clock(mut self, clock: &str) -> Self {
+        clock.clone_into(&mut self.clock);
+        self
     }
 
     /// The run's folder.
@@ -190,7 +200,7 @@ impl RunWriter {
             .map_err(|error| SegmentError::Data { path: path.clone(), error })?;
         let meta = Meta {
             table: table.name.to_owned(),
-            clock: CLOCK_MONOTONIC.to_owned(),
+            clock: self.clock.clone(),
             wall_at_zero_ns: self.wall_at_zero_ns,
             host: self.host.clone(),
             source: source.to_owned(),

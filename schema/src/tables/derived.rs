@@ -146,6 +146,8 @@ crate::define_table! {
         copies: Option<i64> => Plain,
         /// Median size of a copy (else of a descriptor), bytes.
         piece_median_bytes: Option<i64> => Plain,
+        /// Bytes of it that went in pieces smaller than 1 MiB.
+        small_piece_bytes: Option<i64> => Plain,
         /// First copy's start, ns.
         copy_start_ns: Option<i64> => Plain,
         /// From the first copy's start to the last one's end, ns.
@@ -169,14 +171,15 @@ crate::define_table! {
         /// Last notif of it arrived at decode, ns.
         notif_arrived_ns: Option<i64> => Plain,
         /// Effective rate over `span_ns`, bytes a second.
-        bytes_per_s: Option<f64> => Plain,
-        /// What `bytes_per_s` is taken over, ns: the copies' span, else first post to completion seen.
+        rate_bytes_per_s: Option<f64> => Plain,
+        /// What `rate_bytes_per_s` is taken over, ns: the copies' span, else first post to completion seen.
         span_ns: Option<i64> => Plain,
         /// Ceiling, bytes a second: as given, else the best single copy or transfer between the same ends in this run.
         ceiling_bytes_per_s: Option<f64> => Plain,
         /// Where the ceiling comes from: `given`, `best_copy`, `best_transfer`, `none`.
         ceiling_method: Name => Dict,
-        /// `scattered`, `contiguous`, `incomplete` or `unknown`: whether small pieces explain the rate.
+        /// `scattered`: most bytes went in pieces below 1 MiB and the rate is below half the ceiling; `contiguous`: most
+        /// bytes went in larger pieces; `incomplete`: copies are missing from the recording; else `unknown`.
         finding: Name => Dict,
     }
 }

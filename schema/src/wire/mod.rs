@@ -1,1 +1,3 @@
-//! Layouts shared by the BPF programs and the agent: `repr(C)`, explicit padding, sizes asserted at compile time.
+//! Layouts that BPF programs write and the agent reads: `repr(C)`, explicit padding, sizes asserted, one file a source.
+
+pub mod nixl;

@@ -1,0 +1,36 @@
+//! The command line: one file a command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::BAD_INPUT;
+
+/// Where did the time to first token go? Analyzes recordings of disaggregated LLM serving.
+#[derive(Debug, Parser)]
+#[command(name = "kvpath", version, about)]
+pub struct Cli {
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {}
+
+/// Runs the command line; errors go to standard error, as one line, with exit code 2.
+#[must_use]
+pub fn run() -> ExitCode {
+    match execute(Cli::parse()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("kvpath: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn execute(cli: Cli) -> anyhow::Result<u8> {
+    match cli.command {}
+}
