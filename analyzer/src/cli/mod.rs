@@ -1,5 +1,7 @@
 //! The command line: one file a command.
 
+mod import;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -17,7 +19,10 @@ pub struct Cli {
 
 /// Commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Make a run of another tool's trace.
+    Import(import::Import),
+}
 
 /// Runs the command line; errors go to standard error, as one line, with exit code 2.
 #[must_use]
@@ -32,5 +37,7 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<u8> {
-    match cli.command {}
+    match cli.command {
+        Command::Import(command) => command.run(),
+    }
 }

@@ -1,1 +1,3 @@
-//! Runs made from other tools' files.
+//! Runs made from other tools' files. An import writes the same segments as a live recording.
+
+pub mod nsys;

@@ -1,0 +1,339 @@
+//! From the database's tables to ours.
+
+use std::collections::HashSet;
+
+use kvpath_schema::cell::Name;
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::gpu::{
+    ApiCall, ApiCalls, Gpu, Gpus, Kernel, Kernels, Memcpy, Memcpys, Memset, Memsets,
+};
+use kvpath_schema::tables::nvtx::{NvtxRange, NvtxRanges};
+use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
+
+use super::api::{self, Calls};
+use super::error::ImportError;
+use super::file::Opened;
+use super::rows::{self, Strings, each, int, small, text};
+
+const KERNEL: &str = "CUPTI_ACTIVITY_KIND_KERNEL";
+const MEMCPY: &str = "CUPTI_ACTIVITY_KIND_MEMCPY";
+const MEMSET: &str = "CUPTI_ACTIVITY_KIND_MEMSET";
+const RUNTIME: &str = "CUPTI_ACTIVITY_KIND_RUNTIME";
+const NVTX: &str = "NVTX_EVENTS";
+/// A file with none of these holds nothing for us.
+const EVENTS: &[&str] = &[KERNEL, MEMCPY, MEMSET, RUNTIME, NVTX];
+const FACTS: &[&str] =
+    &["StringIds", "PROCESSES", "ThreadNames", "TARGET_INFO_GPU", "TARGET_INFO_SESSION_START_TIME"];
+
+/// Everything that is imported.
+#[derive(Default)]
+pub(super) struct Trace {
+    pub(super) processes: Processes,
+    pub(super) threads: Threads,
+    pub(super) gpus: Gpus,
+    pub(super) kernels: Kernels,
+    pub(super) memcpys: Memcpys,
+    pub(super) memsets: Memsets,
+    pub(super) api_calls: ApiCalls,
+    pub(super) nvtx: NvtxRanges,
+    pub(super) wall_at_zero_ns: Option<i64>,
+    pub(super) calls_left_out: u64,
+    pub(super) processes_left_out: u64,
+    pub(super) tables_not_read: Vec<String>,
+}
+
+/// A `globalPid` or `globalTid` holds the process id in bits 24 to 47 and the thread id in bits 0 to 23
+/// (Nsight Systems User Guide, "Common SQLite Examples").
+fn pid(global: i64) -> i64 {
+    (global >> 24) & 0xff_ffff
+}
+
+fn tid(global: i64) -> i32 {
+    i32::try_from(global & 0xff_ffff).unwrap_or_default()
+}
+
+/// `ENUM_CUDA_MEMCPY_OPER` (CUpti_ActivityMemcpyKind in cupti_activity.h).
+fn copy_kind(kind: i64) -> &'static str {
+    match kind {
+        1 => "HtoD",
+        2 => "DtoH",
+        3 => "HtoA",
+        4 => "AtoH",
+        5 => "AtoA",
+        6 => "AtoD",
+        7 => "DtoA",
+        8 => "DtoD",
+        9 => "HtoH",
+        10 => "PtoP",
+        _ => "unknown",
+    }
+}
+
+/// `ENUM_NSYS_EVENT_TYPE`: what of `NVTX_EVENTS` is a range or marker.
+fn nvtx_kind(event_type: i64) -> Option<&'static str> {
+    match event_type {
+        34 => Some("marker"),
+        59 | 60 => Some("range"),
+        _ => None,
+    }
+}
+/// `ENUM_NSYS_EVENT_TYPE`: a domain's creation, whose text names the domain.
+const NVTX_DOMAIN_CREATE: i64 = 75;
+
+fn duration(start: i64, end: i64) -> i64 {
+    end.saturating_sub(start).max(0)
+}
+
+impl Trace {
+    pub(super) fn read(opened: &Opened, calls: Calls) -> Result<Self, ImportError> {
+        let there = rows::tables(opened)?;
+        if !EVENTS.iter().any(|table| there.iter().any(|t| t == table)) {
+            return Err(ImportError::NoTables {
+                path: opened.path.clone(),
+                looked_for: EVENTS.join(", "),
+                found: if there.is_empty() { "none".to_owned() } else { there.join(", ") },
+            });
+        }
+        let strings = rows::strings(opened)?;
+        let mut trace = Self {
+            tables_not_read: there
+                .into_iter()
+                .filter(|t| !EVENTS.contains(&t.as_str()) && !FACTS.contains(&t.as_str()) && !t.starts_with("ENUM_"))
+                .collect(),
+            ..Self::default()
+        };
+        trace.kernels(opened, &strings)?;
+        trace.copies(opened)?;
+        trace.memsets(opened)?;
+        trace.api(opened, &strings, calls)?;
+        trace.nvtx(opened, &strings)?;
+        trace.processes(opened)?;
+        trace.threads(opened, &strings)?;
+        trace.gpus(opened)?;
+        each(opened, "TARGET_INFO_SESSION_START_TIME", &["utcEpochNs"], |row| {
+            trace.wall_at_zero_ns = int(row, 0)?;
+            Ok(())
+        })?;
+        Ok(trace)
+    }
+
+    fn kernels(&mut self, opened: &Opened, strings: &Strings) -> Result<(), ImportError> {
+        let unnamed = Name::from("");
+        let columns = [
+            "start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "demangledName",
+            "shortName", "graphNodeId", "gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ",
+        ];
+        each(opened, KERNEL, &columns, |row| {
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let named = |at| -> rusqlite::Result<_> { Ok(int(row, at)?.and_then(|id| strings.get(&id))) };
+            let name = named(7)?.or(named(8)?).unwrap_or(&unnamed);
+            self.kernels.push(Kernel {
+                start_ns: start,
+                dur_ns: duration(start, end),
+                process_id: pid(int(row, 2)?.unwrap_or(0)),
+                device_id: small(int(row, 3)?).unwrap_or(-1),
+                context_id: small(int(row, 4)?).unwrap_or(-1),
+                stream_id: small(int(row, 5)?).unwrap_or(-1),
+                correlation_id: int(row, 6)?.unwrap_or(0),
+                name: name.clone(),
+                graph_node_id: int(row, 9)?,
+                grid_x: small(int(row, 10)?),
+                grid_y: small(int(row, 11)?),
+                grid_z: small(int(row, 12)?),
+                block_x: small(int(row, 13)?),
+                block_y: small(int(row, 14)?),
+                block_z: small(int(row, 15)?),
+            });
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn copies(&mut self, opened: &Opened) -> Result<(), ImportError> {
+        let columns = [
+            "start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "bytes!",
+            "copyKind", "srcDeviceId", "dstDeviceId", "graphNodeId",
+        ];
+        let kinds: Vec<Name> = (0..=11).map(|kind| copy_kind(kind).into()).collect();
+        each(opened, MEMCPY, &columns, |row| {
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let kind = int(row, 8)?.and_then(|k| usize::try_from(k).ok()).unwrap_or(0).min(kinds.len() - 1);
+            self.memcpys.push(Memcpy {
+                start_ns: start,
+                dur_ns: duration(start, end),
+                process_id: pid(int(row, 2)?.unwrap_or(0)),
+                device_id: small(int(row, 3)?).unwrap_or(-1),
+                context_id: small(int(row, 4)?).unwrap_or(-1),
+                stream_id: small(int(row, 5)?).unwrap_or(-1),
+                correlation_id: int(row, 6)?.unwrap_or(0),
+                bytes: int(row, 7)?.unwrap_or(0),
+                kind: kinds[kind].clone(),
+                src_device_id: small(int(row, 9)?),
+                dst_device_id: small(int(row, 10)?),
+                graph_node_id: int(row, 11)?,
+            });
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn memsets(&mut self, opened: &Opened) -> Result<(), ImportError> {
+        let columns =
+            ["start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "bytes"];
+        each(opened, MEMSET, &columns, |row| {
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            self.memsets.push(Memset {
+                start_ns: start,
+                dur_ns: duration(start, end),
+                process_id: pid(int(row, 2)?.unwrap_or(0)),
+                device_id: small(int(row, 3)?).unwrap_or(-1),
+                context_id: small(int(row, 4)?).unwrap_or(-1),
+                stream_id: small(int(row, 5)?).unwrap_or(-1),
+                correlation_id: int(row, 6)?.unwrap_or(0),
+                bytes: int(row, 7)?.unwrap_or(0),
+            });
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn api(&mut self, opened: &Opened, strings: &Strings, calls: Calls) -> Result<(), ImportError> {
+        // Judged once a name, not once a call: there are a million calls and a hundred names.
+        let names: std::collections::HashMap<i64, Option<Name>> = strings
+            .iter()
+            .map(|(id, name)| {
+                let name = api::without_version(name);
+                (*id, (calls == Calls::All || api::is_chosen(name)).then(|| Name::from(name)))
+            })
+            .collect();
+        each(opened, RUNTIME, &["start!", "end!", "globalTid", "correlationId", "nameId!"], |row| {
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let Some(Some(name)) = int(row, 4)?.and_then(|id| names.get(&id)) else {
+                self.calls_left_out += 1;
+                return Ok(());
+            };
+            let thread = int(row, 2)?.unwrap_or(0);
+            self.api_calls.push(ApiCall {
+                start_ns: start,
+                dur_ns: duration(start, end),
+                process_id: pid(thread),
+                tid: tid(thread),
+                correlation_id: int(row, 3)?.unwrap_or(0),
+                name: name.clone(),
+            });
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn nvtx(&mut self, opened: &Opened, strings: &Strings) -> Result<(), ImportError> {
+        let columns = ["start!", "end", "eventType", "text", "textId", "globalTid", "domainId"];
+        let mut domains = std::collections::HashMap::new();
+        let mut ranges = Vec::new();
+        each(opened, NVTX, &columns, |row| {
+            let Some(start) = int(row, 0)? else { return Ok(()) };
+            let thread = int(row, 5)?.unwrap_or(0);
+            let label: Name = match text(row, 3)? {
+                Some(text) => text.into(),
+                None => int(row, 4)?.and_then(|id| strings.get(&id)).cloned().unwrap_or_default(),
+            };
+            let event_type = int(row, 2)?.unwrap_or(0);
+            let domain = int(row, 6)?.map(|domain| (pid(thread), domain));
+            if event_type == NVTX_DOMAIN_CREATE {
+                domains.extend(domain.map(|domain| (domain, label)));
+            } else if let Some(kind) = nvtx_kind(event_type) {
+                let range = NvtxRange {
+                    start_ns: start,
+                    dur_ns: int(row, 1)?.filter(|_| kind == "range").map(|end| duration(start, end)),
+                    process_id: pid(thread),
+                    tid: tid(thread),
+                    kind: kind.into(),
+                    domain: None,
+                    text: label,
+                };
+                ranges.push((domain, range));
+            }
+            Ok(())
+        })?;
+        for (domain, range) in ranges {
+            let domain = domain.and_then(|key| domains.get(&key)).cloned();
+            self.nvtx.push(NvtxRange { domain, ..range });
+        }
+        Ok(())
+    }
+
+    /// Processes that have a record; an export may list every process of the host.
+    fn processes(&mut self, opened: &Opened) -> Result<(), ImportError> {
+        let mut seen: HashSet<i64> = HashSet::new();
+        seen.extend(&self.kernels.process_id);
+        seen.extend(&self.memcpys.process_id);
+        seen.extend(&self.memsets.process_id);
+        seen.extend(&self.api_calls.process_id);
+        seen.extend(&self.nvtx.process_id);
+        let mut named = std::collections::BTreeMap::new();
+        each(opened, "PROCESSES", &["globalPid!", "name"], |row| {
+            let id = pid(int(row, 0)?.unwrap_or(0));
+            if seen.contains(&id) {
+                named.insert(id, text(row, 1)?.unwrap_or_default());
+            } else {
+                self.processes_left_out += 1;
+            }
+            Ok(())
+        })?;
+        for id in seen {
+            named.entry(id).or_default();
+        }
+        for (id, name) in named {
+            self.processes.push(Process {
+                process_id: id,
+                pid: i32::try_from(id).unwrap_or_default(),
+                name,
+                start_ns: None,
+                end_ns: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Threads that made a recorded call, with their names where the file has them.
+    fn threads(&mut self, opened: &Opened, strings: &Strings) -> Result<(), ImportError> {
+        let calls = self.api_calls.process_id.iter().zip(&self.api_calls.tid);
+        let ranges = self.nvtx.process_id.iter().zip(&self.nvtx.tid);
+        let mut named: std::collections::BTreeMap<(i64, i32), Option<Name>> =
+            calls.chain(ranges).map(|(process, tid)| ((*process, *tid), None)).collect();
+        each(opened, "ThreadNames", &["globalTid!", "nameId!"], |row| {
+            let (Some(thread), Some(name)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            if let Some(slot) = named.get_mut(&(pid(thread), tid(thread))) {
+                *slot = strings.get(&name).cloned();
+            }
+            Ok(())
+        })?;
+        for ((process_id, tid), name) in named {
+            self.threads.push(Thread { process_id, tid, name });
+        }
+        Ok(())
+    }
+
+    /// The GPUs that the file describes; else those that its records name.
+    fn gpus(&mut self, opened: &Opened) -> Result<(), ImportError> {
+        let described =
+            each(opened, "TARGET_INFO_GPU", &["id", "cuDevice", "name", "uuid", "totalMemory"], |row| {
+                let Some(device_id) = small(int(row, 1)?.or(int(row, 0)?)) else { return Ok(()) };
+                self.gpus.push(Gpu {
+                    device_id,
+                    name: text(row, 2)?,
+                    uuid: text(row, 3)?,
+                    memory_bytes: int(row, 4)?,
+                });
+                Ok(())
+            })?;
+        if !described {
+            let devices: std::collections::BTreeSet<i32> =
+                self.kernels.device_id.iter().chain(&self.memcpys.device_id).copied().collect();
+            for device_id in devices {
+                self.gpus.push(Gpu { device_id, name: None, uuid: None, memory_bytes: None });
+            }
+        }
+        Ok(())
+    }
+}
