@@ -12,8 +12,10 @@ pub const REGION_BYTES: usize = 1024;
 pub const DESCRIPTOR_BYTES: usize = 2048;
 /// Most [`Regions`] records of one call: 18 regions a record of 56-byte elements.
 pub const REGION_RECORDS: u32 = 64;
-/// Most [`Descriptors`] records of one post: 4096 descriptors of 32 bytes.
+/// Most [`Descriptors`] records of one post.
 pub const DESCRIPTOR_RECORDS: u32 = 64;
+/// Most descriptors of one post that are recorded, with elements of 32 bytes; the rest is counted.
+pub const DESCRIPTOR_LIMIT: u64 = 4096;
 /// Size of the ring buffer, bytes.
 pub const RING_BYTES: u32 = 8 << 20;
 /// Most layouts (builds of NIXL) in one recording.

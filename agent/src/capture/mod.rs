@@ -1,0 +1,3 @@
+//! Sources: a directory each, which goes from probes to rows of its tables.
+
+pub mod nixl;

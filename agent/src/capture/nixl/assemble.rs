@@ -1,0 +1,493 @@
+//! Events to rows: the state machine of transfers, keyed (process, handle) with an epoch for each use of an address.
+//! Pure: no I/O and no clock of its own.
+
+use std::collections::HashMap;
+
+use kvpath_schema::cell::Name;
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::nixl::{
+    NixlAgent, NixlAgents, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs, NixlRegion, NixlRegions,
+    NixlTransfer, NixlTransfers,
+};
+use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Polls, REGION_RECORDS};
+
+use super::decode::{About, Event, Range, Txt};
+use super::{names, request};
+
+/// `NIXL_ERR_REPOST_ACTIVE`: the post did nothing.
+const REPOST_ACTIVE: i32 = -7;
+/// How long a transfer that has ended waits for its release before its row is written without one.
+pub const RELEASE_WAIT_NS: i64 = 10_000_000_000;
+
+/// Rows that are ready to be written.
+#[derive(Debug, Default)]
+pub struct Rows {
+    pub agents: NixlAgents,
+    pub regions: NixlRegions,
+    pub transfers: NixlTransfers,
+    pub descriptors: NixlDescriptors,
+    pub notifs: NixlNotifs,
+}
+
+/// Something that rows lack.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lack {
+    /// The table that lacks it.
+    pub table: &'static str,
+    /// Why.
+    pub reason: String,
+    /// The process, if known.
+    pub process_id: Option<i64>,
+}
+
+/// What a recording saw, for its summary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Transfers.
+    pub transfers: u64,
+    /// Of these, done.
+    pub done: u64,
+    /// Bytes of those that are done.
+    pub bytes: u64,
+    /// Notifications sent.
+    pub notifs_sent: u64,
+    /// Notifications that arrived.
+    pub notifs_arrived: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Made,
+    InProgress,
+    Ended { at_ns: i64 },
+}
+
+#[derive(Debug)]
+struct Open {
+    row: NixlTransfer,
+    stage: Stage,
+}
+
+/// The state machine.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    rows: Rows,
+    lacks: HashMap<Lack, u64>,
+    totals: Totals,
+    next_transfer: i64,
+    open: HashMap<(i64, u64), Open>,
+    /// Uses of each handle address so far.
+    epochs: HashMap<(i64, u64), i64>,
+    agents: HashMap<(i64, u64), Name>,
+    next_region: HashMap<i64, i32>,
+    /// Lists of `registerMem` calls that have not returned, by (process, thread, entry).
+    registering: HashMap<(i64, i32, i64), Vec<NixlRegion>>,
+}
+
+impl Assembler {
+    /// Takes one event of thread `tid` of a process.
+    pub fn push(&mut self, process_id: i64, tid: i32, time_ns: i64, event: Event) {
+        match event {
+            Event::Agent { agent_ptr, name } => self.agent(process_id, time_ns, agent_ptr, name),
+            Event::Regions { agent_ptr, total, first, memory, ranges } => {
+                self.regions(process_id, tid, time_ns, agent_ptr, memory, &ranges);
+                self.check_regions(process_id, total, first, ranges.len());
+            }
+            Event::RegionsEnd { entry_ns, status } => self.regions_end(process_id, tid, entry_ns, time_ns, status),
+            Event::Made { entry_ns, agent_ptr, handle, asked, about } => {
+                // The address can only be handed out again after its release, which was lost then.
+                self.close(process_id, handle);
+                let row = &mut self.begin(process_id, tid, agent_ptr, handle).row;
+                row.made_ns = Some(entry_ns);
+                row.make_dur_ns = Some(time_ns - entry_ns);
+                row.made_descriptors = i64::try_from(asked).ok();
+                describe(row, &about);
+            }
+            Event::Posted { entry_ns, agent_ptr, handle, earlier, status, about } => {
+                let post = Post { tid, agent_ptr, handle, entry_ns, end_ns: time_ns, status };
+                self.posted(process_id, &post, earlier, &about);
+            }
+            Event::Descriptors { handle, first, local, remote } => {
+                self.descriptors(process_id, handle, first, &local, remote.as_deref());
+            }
+            Event::Status { handle, polls, status } => self.polled(process_id, handle, time_ns, polls, status),
+            Event::Released { handle, polls } => {
+                self.polls_left(process_id, handle, polls);
+                if let Some(open) = self.open.get_mut(&(process_id, handle)) {
+                    open.row.released_ns = Some(time_ns);
+                    self.close(process_id, handle);
+                }
+            }
+            Event::NotifSent { peer, message } => {
+                self.notif(process_id, tid, time_ns, "sent", peer, message);
+                self.totals.notifs_sent += 1;
+            }
+            Event::NotifArrived { peer, message } => {
+                self.notif(process_id, tid, time_ns, "arrived", peer, message);
+                self.totals.notifs_arrived += 1;
+            }
+        }
+    }
+
+    /// A post that was entered and has not returned, found at the end of its process or of the recording.
+    pub fn post_in_flight(&mut self, process_id: i64, tid: i32, agent_ptr: u64, handle: u64, entry_ns: i64) {
+        if !self.open.get(&(process_id, handle)).is_some_and(|open| open.stage == Stage::Made) {
+            self.close(process_id, handle);
+            self.begin(process_id, tid, agent_ptr, handle);
+        }
+        if let Some(open) = self.open.get_mut(&(process_id, handle)) {
+            open.row.tid = tid;
+            open.row.posted_ns = Some(entry_ns);
+            open.stage = Stage::InProgress;
+        }
+    }
+
+    /// Polls of a transfer that was not seen to end.
+    pub fn polls_left(&mut self, process_id: i64, handle: u64, polls: Polls) {
+        if let Some(open) = self.open.get_mut(&(process_id, handle))
+            && open.stage == Stage::InProgress
+        {
+            count_polls(&mut open.row, polls);
+        }
+    }
+
+    /// Ends what a process leaves open.
+    pub fn process_ended(&mut self, process_id: i64) {
+        self.image_replaced(process_id);
+        self.epochs.retain(|(process, _), _| *process != process_id);
+        self.next_region.remove(&process_id);
+    }
+
+    /// Ends what a process leaves open by `execve`. It keeps its id, so its counters go on.
+    pub fn image_replaced(&mut self, process_id: i64) {
+        for handle in self.handles(|process, _| process == process_id) {
+            self.close(handle.0, handle.1);
+        }
+        let calls: Vec<_> = self.registering.keys().filter(|call| call.0 == process_id).copied().collect();
+        for call in calls {
+            for region in self.registering.remove(&call).unwrap_or_default() {
+                self.write_region(region);
+            }
+        }
+        self.agents.retain(|(process, _), _| *process != process_id);
+    }
+
+    /// Ends transfers that ended long before `now_ns` and were not released: their rows need not wait.
+    pub fn settle(&mut self, now_ns: i64) {
+        let old = |open: &Open| matches!(open.stage, Stage::Ended { at_ns } if now_ns - at_ns > RELEASE_WAIT_NS);
+        for handle in self.handles(|_, open| old(open)) {
+            self.close(handle.0, handle.1);
+        }
+    }
+
+    /// Ends everything.
+    pub fn finish(&mut self) {
+        let mut processes: Vec<i64> = self.open.keys().map(|key| key.0).collect();
+        processes.extend(self.registering.keys().map(|call| call.0));
+        processes.sort_unstable();
+        processes.dedup();
+        for process in processes {
+            self.process_ended(process);
+        }
+    }
+
+    /// The rows that are ready, which are forgotten here.
+    pub fn take_rows(&mut self) -> Rows {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// What those rows lack, with counts; forgotten here.
+    pub fn take_lacks(&mut self) -> Vec<(Lack, u64)> {
+        self.lacks.drain().collect()
+    }
+
+    /// What was seen so far. Transfers count when their row is ready.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn handles(&self, which: impl Fn(i64, &Open) -> bool) -> Vec<(i64, u64)> {
+        let mut handles: Vec<_> =
+            self.open.iter().filter(|(key, open)| which(key.0, open)).map(|(key, _)| *key).collect();
+        handles.sort_unstable();
+        handles
+    }
+
+    fn lack(&mut self, table: &'static str, reason: impl Into<String>, process_id: i64, count: u64) {
+        *self.lacks.entry(Lack { table, reason: reason.into(), process_id: Some(process_id) }).or_default() += count;
+    }
+
+    fn agent(&mut self, process_id: i64, time_ns: i64, agent_ptr: u64, name: Txt) {
+        let Some(name) = name.text else {
+            self.agents.remove(&(process_id, agent_ptr));
+            self.lack("nixl_agents", "name could not be read", process_id, 1);
+            return;
+        };
+        let name: Name = name.into();
+        self.agents.insert((process_id, agent_ptr), name.clone());
+        self.rows.agents.push(NixlAgent { time_ns, process_id, agent_ptr, name });
+    }
+
+    fn regions(&mut self, process_id: i64, tid: i32, time_ns: i64, agent_ptr: u64, memory: i32, ranges: &[Range]) {
+        let agent = self.agents.get(&(process_id, agent_ptr)).cloned();
+        let rows = self.registering.entry((process_id, tid, time_ns)).or_default();
+        rows.extend(ranges.iter().map(|range| NixlRegion {
+            time_ns,
+            dur_ns: None,
+            process_id,
+            agent_ptr,
+            agent: agent.clone(),
+            region: 0,
+            addr: range.addr,
+            bytes: i64::try_from(range.bytes).unwrap_or(i64::MAX),
+            device_id: i64::try_from(range.device).unwrap_or(i64::MAX),
+            memory: names::memory(memory),
+        }));
+    }
+
+    /// Counts regions that could not be read and, once a call, those beyond the limit.
+    fn check_regions(&mut self, process_id: i64, total: u32, first: u32, here: usize) {
+        if here == 0 && total > first {
+            self.lack("nixl_regions", "a part of the list could not be read", process_id, 1);
+        }
+        let per = u32::try_from(here).unwrap_or(0);
+        let limit = per * REGION_RECORDS;
+        if first == 0 && per > 0 && per < total && total > limit {
+            self.lack(
+                "nixl_regions",
+                format!("over the limit of {limit} a call"),
+                process_id,
+                u64::from(total - limit),
+            );
+        }
+    }
+
+    fn regions_end(&mut self, process_id: i64, tid: i32, entry_ns: i64, time_ns: i64, status: i32) {
+        let Some(rows) = self.registering.remove(&(process_id, tid, entry_ns)) else { return };
+        // NIXL did not register them, so they are no regions.
+        if status < 0 {
+            return;
+        }
+        for row in rows {
+            self.write_region(NixlRegion { dur_ns: Some(time_ns - entry_ns), ..row });
+        }
+    }
+
+    fn write_region(&mut self, row: NixlRegion) {
+        let next = self.next_region.entry(row.process_id).or_default();
+        self.rows.regions.push(NixlRegion { region: *next, ..row });
+        *next += 1;
+    }
+
+    fn begin(&mut self, process_id: i64, tid: i32, agent_ptr: u64, handle: u64) -> &mut Open {
+        let uses = self.epochs.entry((process_id, handle)).or_default();
+        let row = NixlTransfer {
+            transfer_id: self.next_transfer,
+            process_id,
+            tid,
+            handle,
+            epoch: *uses,
+            agent_ptr,
+            agent: self.agents.get(&(process_id, agent_ptr)).cloned(),
+            peer: None,
+            op: "unknown".into(),
+            made_ns: None,
+            make_dur_ns: None,
+            made_descriptors: None,
+            posted_ns: None,
+            post_end_ns: None,
+            last_pending_poll_ns: None,
+            done_poll_ns: None,
+            pending_polls: 0,
+            released_ns: None,
+            status: "pending".into(),
+            bytes: None,
+            descriptors: None,
+            local_memory: None,
+            remote_memory: None,
+            notif: None,
+            request: None,
+        };
+        *uses += 1;
+        self.next_transfer += 1;
+        self.open.entry((process_id, handle)).insert_entry(Open { row, stage: Stage::Made }).into_mut()
+    }
+
+    /// Writes the row of a transfer in the state that it is in.
+    fn close(&mut self, process_id: i64, handle: u64) {
+        let Some(Open { mut row, stage }) = self.open.remove(&(process_id, handle)) else { return };
+        match stage {
+            Stage::Made => row.status = "not_posted".into(),
+            Stage::InProgress => row.status = "pending".into(),
+            Stage::Ended { .. } => {}
+        }
+        self.totals.transfers += 1;
+        if &*row.status == "done" {
+            self.totals.done += 1;
+            self.totals.bytes += row.bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+        }
+        self.rows.transfers.push(row);
+    }
+
+    fn posted(&mut self, process_id: i64, post: &Post, earlier: Polls, about: &About) {
+        let key = (process_id, post.handle);
+        match self.open.get(&key).map(|open| open.stage) {
+            Some(Stage::InProgress) if post.status == REPOST_ACTIVE => return,
+            Some(Stage::Made) => {}
+            Some(Stage::InProgress | Stage::Ended { .. }) | None => {
+                self.polls_left(process_id, post.handle, earlier);
+                self.close(process_id, post.handle);
+                self.begin(process_id, post.tid, post.agent_ptr, post.handle);
+            }
+        }
+        let Some(open) = self.open.get_mut(&key) else { return };
+        let row = &mut open.row;
+        row.tid = post.tid;
+        row.posted_ns = Some(post.entry_ns);
+        row.post_end_ns = Some(post.end_ns);
+        describe(row, about);
+        open.stage = match post.status {
+            0 => {
+                row.done_poll_ns = Some(post.end_ns);
+                row.status = "done".into();
+                Stage::Ended { at_ns: post.end_ns }
+            }
+            1.. => Stage::InProgress,
+            error => {
+                row.status = names::error(error);
+                Stage::Ended { at_ns: post.end_ns }
+            }
+        };
+        let transfer_id = row.transfer_id;
+        if about.has_notif == Some(true) && post.status >= 0 {
+            self.totals.notifs_sent += 1;
+            self.rows.notifs.push(NixlNotif {
+                time_ns: post.entry_ns,
+                process_id,
+                tid: post.tid,
+                direction: "sent".into(),
+                via: "transfer".into(),
+                peer: about.peer.text.as_deref().map(Name::from),
+                message: about.notif.text.clone().unwrap_or_default(),
+                message_bytes: i64::try_from(about.notif.len).unwrap_or(i64::MAX),
+                transfer_id: Some(transfer_id),
+            });
+        }
+        self.check_post(process_id, post.status, about);
+    }
+
+    /// Counts what a post's record lacks.
+    fn check_post(&mut self, process_id: i64, status: i32, about: &About) {
+        let fields = [
+            ("bytes", about.bytes.is_none()),
+            ("descriptors", about.descriptors.is_none()),
+            ("op", about.op.is_none()),
+            ("local_memory", about.local_memory.is_none()),
+            ("remote_memory", about.remote_memory.is_none()),
+            ("peer", about.peer.text.is_none()),
+            ("notif", about.has_notif.is_none() || about.has_notif == Some(true) && about.notif.text.is_none()),
+        ];
+        for (field, _) in fields.into_iter().filter(|(_, missing)| *missing) {
+            self.lack("nixl_transfers", format!("{field} could not be read"), process_id, 1);
+        }
+        let over = about.descriptors.map_or(0, |count| count.saturating_sub(DESCRIPTOR_LIMIT));
+        if over > 0 && status >= 0 {
+            self.lack("nixl_descriptors", format!("over the limit of {DESCRIPTOR_LIMIT} a post"), process_id, over);
+        }
+    }
+
+    fn descriptors(&mut self, process_id: i64, handle: u64, first: u32, local: &[Range], remote: Option<&[Range]>) {
+        let Some(open) = self.open.get(&(process_id, handle)) else {
+            // Their post was lost, and counted.
+            self.lack("nixl_descriptors", "of a post that was lost", process_id, local.len() as u64);
+            return;
+        };
+        let transfer_id = open.row.transfer_id;
+        for (i, range) in local.iter().enumerate() {
+            self.rows.descriptors.push(NixlDescriptor {
+                transfer_id,
+                position: i32::try_from(first as usize + i).unwrap_or(i32::MAX),
+                local_addr: range.addr,
+                remote_addr: remote.and_then(|remote| remote.get(i)).map(|range| range.addr),
+                bytes: i64::try_from(range.bytes).unwrap_or(i64::MAX),
+                device_id: i64::try_from(range.device).unwrap_or(i64::MAX),
+            });
+        }
+        if remote.is_none() {
+            self.lack("nixl_descriptors", "remote_addr could not be read", process_id, local.len() as u64);
+        }
+    }
+
+    fn polled(&mut self, process_id: i64, handle: u64, time_ns: i64, polls: Polls, status: i32) {
+        let Some(open) = self.open.get_mut(&(process_id, handle)) else {
+            self.lack("nixl_transfers", "posted before recording began, or its post was lost", process_id, 1);
+            return;
+        };
+        if matches!(open.stage, Stage::Ended { .. }) {
+            return;
+        }
+        count_polls(&mut open.row, polls);
+        if status == 0 {
+            open.row.done_poll_ns = Some(time_ns);
+            open.row.status = "done".into();
+        } else {
+            open.row.status = names::error(status);
+        }
+        open.stage = Stage::Ended { at_ns: time_ns };
+    }
+
+    fn notif(&mut self, process_id: i64, tid: i32, time_ns: i64, direction: &str, peer: Txt, message: Txt) {
+        if peer.text.is_none() {
+            self.lack("nixl_notifs", "peer could not be read", process_id, 1);
+        }
+        if message.text.is_none() {
+            self.lack("nixl_notifs", "message could not be read", process_id, 1);
+        }
+        self.rows.notifs.push(NixlNotif {
+            time_ns,
+            process_id,
+            tid,
+            direction: direction.into(),
+            via: if direction == "sent" { "genNotif" } else { "unknown" }.into(),
+            peer: peer.text.map(Name::from),
+            message: message.text.unwrap_or_default(),
+            message_bytes: i64::try_from(message.len).unwrap_or(i64::MAX),
+            transfer_id: None,
+        });
+    }
+}
+
+/// A post as its record tells it.
+struct Post {
+    tid: i32,
+    agent_ptr: u64,
+    handle: u64,
+    entry_ns: i64,
+    end_ns: i64,
+    status: i32,
+}
+
+fn count_polls(row: &mut NixlTransfer, polls: Polls) {
+    row.pending_polls = i64::try_from(polls.pending).unwrap_or(i64::MAX);
+    row.last_pending_poll_ns = i64::try_from(polls.last_pending_ns).ok().filter(|ns| *ns > 0);
+}
+
+/// Fields that could be read replace those that an earlier record gave.
+fn describe(row: &mut NixlTransfer, about: &About) {
+    let signed = |value: u64| i64::try_from(value).ok();
+    row.bytes = about.bytes.and_then(signed).or(row.bytes);
+    row.descriptors = about.descriptors.and_then(signed).or(row.descriptors);
+    row.peer = about.peer.text.as_deref().map(Name::from).or_else(|| row.peer.take());
+    row.local_memory = about.local_memory.map(names::memory).or_else(|| row.local_memory.take());
+    row.remote_memory = about.remote_memory.map(names::memory).or_else(|| row.remote_memory.take());
+    if let Some(op) = about.op {
+        row.op = names::op(op);
+    }
+    if about.has_notif.is_some() {
+        row.notif = about.has_notif.filter(|has| *has).and_then(|_| about.notif.text.clone());
+        row.request = row.notif.as_deref().and_then(request::of_notif).map(str::to_owned);
+    }
+}
+
+#[cfg(test)]
+mod tests;

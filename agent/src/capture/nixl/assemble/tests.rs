@@ -1,0 +1,289 @@
+//! Orders of events that real runs and lossy ones give.
+
+use super::*;
+use proptest::prelude::*;
+
+const P: i64 = 41;
+const H: u64 = 0x5555_0000;
+
+fn txt(text: &str) -> Txt {
+    Txt { text: Some(text.into()), len: text.len() as u64 }
+}
+
+fn about(notif: Option<&str>) -> About {
+    About {
+        bytes: Some(4096),
+        descriptors: Some(2),
+        op: Some(1),
+        local_memory: Some(0),
+        remote_memory: Some(0),
+        has_notif: Some(notif.is_some()),
+        peer: txt("decode-0"),
+        notif: txt(notif.unwrap_or_default()),
+    }
+}
+
+fn made(entry_ns: i64) -> Event {
+    Event::Made { entry_ns, agent_ptr: 7, handle: H, asked: 64, about: about(Some("cmpl-1-0a0b0c0d:1")) }
+}
+
+fn posted(entry_ns: i64, status: i32) -> Event {
+    posted_after(entry_ns, status, Polls::default())
+}
+
+fn posted_after(entry_ns: i64, status: i32, earlier: Polls) -> Event {
+    Event::Posted { entry_ns, agent_ptr: 7, handle: H, earlier, status, about: about(Some("cmpl-1-0a0b0c0d:1")) }
+}
+
+fn status(status: i32) -> Event {
+    Event::Status { handle: H, polls: Polls { pending: 3, last_pending_ns: 45 }, status }
+}
+
+fn released() -> Event {
+    Event::Released { handle: H, polls: Polls::default() }
+}
+
+/// Feeds events, each with the time of its record, and gives all transfers.
+fn run(events: Vec<(i64, Event)>) -> (NixlTransfers, Vec<(Lack, u64)>) {
+    let mut assembler = Assembler::default();
+    for (time_ns, event) in events {
+        assembler.push(P, 42, time_ns, event);
+    }
+    assembler.finish();
+    (assembler.take_rows().transfers, assembler.take_lacks())
+}
+
+#[test]
+fn a_whole_life_is_one_row() {
+    let (rows, lacks) = run(vec![(12, made(10)), (30, posted(20, 1)), (50, status(0)), (60, released())]);
+    assert_eq!(rows.len(), 1);
+    let row = rows.row(0);
+    assert_eq!((row.made_ns, row.make_dur_ns, row.made_descriptors), (Some(10), Some(2), Some(64)));
+    assert_eq!((row.posted_ns, row.post_end_ns), (Some(20), Some(30)));
+    assert_eq!((row.last_pending_poll_ns, row.done_poll_ns, row.pending_polls), (Some(45), Some(50), 3));
+    assert_eq!((row.released_ns, &*row.status, &*row.op, row.epoch), (Some(60), "done", "WRITE", 0));
+    assert_eq!((row.bytes, row.descriptors, row.peer.as_deref()), (Some(4096), Some(2), Some("decode-0")));
+    assert_eq!((row.notif.as_deref(), row.request.as_deref()), (Some("cmpl-1-0a0b0c0d:1"), Some("cmpl-1")));
+    assert_eq!(lacks, vec![]);
+}
+
+#[test]
+fn a_post_that_is_done_at_once_ends_at_its_return() {
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 0)), (60, released())]);
+    assert_eq!((rows.done_poll_ns[0], &*rows.status[0], rows.last_pending_poll_ns[0]), (Some(30), "done", None));
+}
+
+#[test]
+fn a_handle_made_before_the_recording_has_no_make() {
+    let (rows, _) = run(vec![(30, posted(20, 1)), (50, status(0)), (60, released())]);
+    assert_eq!((rows.made_ns[0], rows.made_descriptors[0], rows.posted_ns[0]), (None, None, Some(20)));
+}
+
+#[test]
+fn an_address_used_again_is_another_epoch() {
+    let (rows, _) = run(vec![
+        (12, made(10)),
+        (30, posted(20, 0)),
+        (40, released()),
+        (52, made(50)),
+        (70, posted(60, 0)),
+        (80, released()),
+    ]);
+    assert_eq!((rows.epoch.as_slice(), rows.transfer_id.as_slice()), ([0, 1].as_slice(), [0, 1].as_slice()));
+}
+
+#[test]
+fn a_repeated_post_is_a_row_of_its_own() {
+    let (rows, _) = run(vec![
+        (12, made(10)),
+        (30, posted(20, 1)),
+        (50, status(0)),
+        (70, posted(60, 1)),
+        (90, status(0)),
+        (95, released()),
+    ]);
+    assert_eq!(rows.made_ns, [Some(10), None]);
+    assert_eq!(rows.posted_ns, [Some(20), Some(60)]);
+    assert_eq!(rows.released_ns, [None, Some(95)]);
+    assert_eq!(rows.epoch, [0, 1]);
+}
+
+#[test]
+fn a_post_over_one_that_was_not_seen_to_end_keeps_its_polls() {
+    let earlier = Polls { pending: 9, last_pending_ns: 55 };
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), (70, posted_after(60, 1, earlier))]);
+    assert_eq!((&*rows.status[0], rows.pending_polls[0], rows.last_pending_poll_ns[0]), ("pending", 9, Some(55)));
+    assert_eq!((rows.posted_ns[1], rows.pending_polls[1]), (Some(60), 0));
+}
+
+#[test]
+fn a_refused_post_leaves_the_active_one_alone() {
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), (35, posted(33, -7)), (50, status(0))]);
+    assert_eq!((rows.len(), rows.posted_ns[0], &*rows.status[0]), (1, Some(20), "done"));
+}
+
+#[test]
+fn errors_keep_nixls_name() {
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, -3)), (40, released())]);
+    assert_eq!((&*rows.status[0], rows.done_poll_ns[0]), ("NIXL_ERR_BACKEND", None));
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), (50, status(-10)), (60, released())]);
+    assert_eq!(
+        (&*rows.status[0], rows.done_poll_ns[0], rows.pending_polls[0]),
+        ("NIXL_ERR_REMOTE_DISCONNECT", None, 3)
+    );
+}
+
+#[test]
+fn a_release_before_the_end_stays_pending() {
+    let polls = Polls { pending: 4, last_pending_ns: 44 };
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), (60, Event::Released { handle: H, polls })]);
+    assert_eq!((&*rows.status[0], rows.pending_polls[0], rows.released_ns[0]), ("pending", 4, Some(60)));
+}
+
+#[test]
+fn made_and_never_posted_says_so() {
+    let (rows, _) = run(vec![(12, made(10)), (60, released())]);
+    assert_eq!((&*rows.status[0], rows.posted_ns[0], &*rows.op[0]), ("not_posted", None, "WRITE"));
+}
+
+#[test]
+fn a_post_that_never_returned_is_a_row() {
+    let mut assembler = Assembler::default();
+    assembler.push(P, 42, 12, made(10));
+    assembler.post_in_flight(P, 43, 7, H, 20);
+    assembler.process_ended(P);
+    let rows = assembler.take_rows().transfers;
+    assert_eq!(
+        (rows.tid[0], rows.posted_ns[0], rows.post_end_ns[0], &*rows.status[0]),
+        (43, Some(20), None, "pending")
+    );
+    assert_eq!((rows.made_ns[0], rows.bytes[0]), (Some(10), Some(4096)));
+}
+
+#[test]
+fn ends_without_a_beginning_are_counted_not_invented() {
+    let descriptors = Event::Descriptors {
+        handle: H,
+        first: 0,
+        local: vec![Range { addr: 1, bytes: 2, device: 0 }; 5],
+        remote: None,
+    };
+    let (rows, mut lacks) = run(vec![(10, descriptors), (50, status(0)), (60, released())]);
+    assert_eq!(rows.len(), 0);
+    lacks.sort_by_key(|(lack, _)| lack.table);
+    assert_eq!(
+        lacks.iter().map(|(lack, count)| (lack.table, *count)).collect::<Vec<_>>(),
+        [("nixl_descriptors", 5), ("nixl_transfers", 1)]
+    );
+}
+
+#[test]
+fn a_lost_release_does_not_swallow_the_next_use() {
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 0)), (52, made(50)), (70, posted(60, 0))]);
+    assert_eq!((rows.len(), rows.released_ns[0], rows.made_ns[1]), (2, None, Some(50)));
+}
+
+#[test]
+fn transfers_that_ended_do_not_wait_for_their_release_for_ever() {
+    let mut assembler = Assembler::default();
+    assembler.push(P, 42, 12, made(10));
+    assembler.push(P, 42, 30, posted(20, 0));
+    assembler.settle(30 + RELEASE_WAIT_NS);
+    assert_eq!(assembler.take_rows().transfers.len(), 0);
+    assembler.settle(31 + RELEASE_WAIT_NS);
+    let rows = assembler.take_rows().transfers;
+    assert_eq!((rows.len(), &*rows.status[0]), (1, "done"));
+}
+
+#[test]
+fn the_notif_of_a_transfer_is_sent_once_a_post() {
+    let mut assembler = Assembler::default();
+    assembler.push(P, 42, 12, made(10));
+    assembler.push(P, 42, 30, posted(20, 1));
+    let message = Txt { text: Some("m".repeat(256)), len: 900 };
+    assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message });
+    assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
+    let notifs = assembler.take_rows().notifs;
+    let via: Vec<&str> = notifs.via.iter().map(|via| &**via).collect();
+    assert_eq!(via, ["transfer", "genNotif", "unknown"]);
+    assert_eq!((notifs.time_ns[0], notifs.transfer_id[0], notifs.message_bytes[1]), (20, Some(0), 900));
+    assert_eq!((assembler.totals().notifs_sent, assembler.totals().notifs_arrived), (2, 1));
+}
+
+#[test]
+fn regions_are_numbered_in_order_and_a_failed_call_registers_none() {
+    let range = Range { addr: 0x1000, bytes: 64, device: 0 };
+    let list = |ranges: Vec<Range>| Event::Regions { agent_ptr: 7, total: 2, first: 0, memory: 1, ranges };
+    let mut assembler = Assembler::default();
+    assembler.push(P, 42, 5, Event::Agent { agent_ptr: 7, name: txt("prefill-0") });
+    assembler.push(P, 42, 10, list(vec![range, range]));
+    assembler.push(P, 43, 11, list(vec![range, range]));
+    assembler.push(P, 43, 19, Event::RegionsEnd { entry_ns: 11, status: -3 });
+    assembler.push(P, 42, 20, Event::RegionsEnd { entry_ns: 10, status: 0 });
+    assembler.push(P, 42, 30, list(vec![range, range]));
+    assembler.finish();
+    let rows = assembler.take_rows().regions;
+    assert_eq!(rows.region, [0, 1, 2, 3]);
+    assert_eq!(rows.dur_ns, [Some(10), Some(10), None, None]);
+    assert_eq!((rows.agent[0].as_deref(), &*rows.memory[0]), (Some("prefill-0"), "VRAM"));
+}
+
+#[test]
+fn what_could_not_be_read_or_was_over_a_limit_is_counted() {
+    let mut unread = about(None);
+    (unread.peer.text, unread.bytes, unread.descriptors) = (None, None, Some(4099));
+    let event =
+        Event::Posted { entry_ns: 20, agent_ptr: 7, handle: H, earlier: Polls::default(), status: 1, about: unread };
+    let (rows, mut lacks) = run(vec![(30, event)]);
+    assert_eq!((rows.peer[0].clone(), rows.bytes[0], rows.descriptors[0]), (None, None, Some(4099)));
+    lacks.sort_by(|a, b| a.0.reason.cmp(&b.0.reason));
+    let reasons: Vec<_> = lacks.iter().map(|(lack, count)| (lack.reason.as_str(), *count)).collect();
+    assert_eq!(
+        reasons,
+        [("bytes could not be read", 1), ("over the limit of 4096 a post", 3), ("peer could not be read", 1)]
+    );
+}
+
+#[test]
+fn processes_do_not_mix() {
+    let mut assembler = Assembler::default();
+    assembler.push(P, 42, 12, made(10));
+    assembler.push(P + 1, 50, 13, made(11));
+    assembler.process_ended(P);
+    let rows = assembler.take_rows().transfers;
+    assert_eq!((rows.len(), rows.process_id[0]), (1, P));
+    assembler.finish();
+    assert_eq!(assembler.take_rows().transfers.process_id, [P + 1]);
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        Just(made(10)),
+        (-12i32..3).prop_map(|status| posted(20, status)),
+        (-12i32..2).prop_map(status),
+        Just(released()),
+        Just(Event::Descriptors {
+            handle: H,
+            first: 0,
+            local: vec![Range { addr: 1, bytes: 2, device: 0 }],
+            remote: None
+        }),
+        Just(Event::RegionsEnd { entry_ns: 1, status: 0 }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_order_gives_one_row_a_make_or_post_and_unique_keys(events in proptest::collection::vec(any_event(), 0..40)) {
+        let uses = events.iter().filter(|e| matches!(e, Event::Made { .. } | Event::Posted { .. })).count();
+        let (rows, _) = run(events.into_iter().enumerate().map(|(i, e)| (i64::try_from(i).unwrap(), e)).collect());
+        prop_assert!(rows.len() <= uses);
+        let mut ids = rows.transfer_id.clone();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), rows.len());
+        prop_assert_eq!(rows.epoch.clone(), (0..i64::try_from(rows.len()).unwrap()).collect::<Vec<_>>());
+        for i in 0..rows.len() {
+            prop_assert_eq!(&*rows.status[i] == "done", rows.done_poll_ns[i].is_some());
+        }
+    }
+}

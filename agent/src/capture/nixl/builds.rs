@@ -1,0 +1,238 @@
+//! The table of known builds, `builds.toml`.
+
+use std::sync::LazyLock;
+
+use kvpath_schema::wire::nixl::{Kind, Layout};
+use serde::Deserialize;
+
+/// A function to probe.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// File name of the library that exports it.
+    pub library: String,
+    /// What a hit means.
+    pub kind: ProbeKind,
+    /// Mangled name.
+    pub symbol: String,
+}
+
+/// What a hit of a probe means; the names in `builds.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// An agent is being made.
+    Agent,
+    /// Memory is being registered.
+    Regions,
+    /// A handle is being made from prepared lists, arguments as spans.
+    MakeSpan,
+    /// A handle is being made from plain lists.
+    Create,
+    /// A handle is being posted.
+    Post,
+    /// A handle is being polled.
+    Status,
+    /// A handle is being released.
+    Release,
+    /// A notification is being sent.
+    NotifSent,
+    /// A notification has arrived.
+    NotifArrived,
+}
+
+impl ProbeKind {
+    /// How the BPF programs call it.
+    pub fn wire(self) -> Kind {
+        match self {
+            Self::Agent => Kind::Agent,
+            Self::Regions => Kind::Regions,
+            Self::MakeSpan => Kind::MakeSpan,
+            Self::Create => Kind::Create,
+            Self::Post => Kind::Post,
+            Self::Status => Kind::Status,
+            Self::Release => Kind::Release,
+            Self::NotifSent => Kind::NotifSent,
+            Self::NotifArrived => Kind::NotifArrived,
+        }
+    }
+
+    /// Whether the function's return is probed too.
+    pub fn has_return(self) -> bool {
+        matches!(self, Self::Regions | Self::MakeSpan | Self::Create | Self::Post | Self::Status)
+    }
+
+    /// As `builds.toml` and people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Regions => "regions",
+            Self::MakeSpan => "make_span",
+            Self::Create => "create",
+            Self::Post => "post",
+            Self::Status => "status",
+            Self::Release => "release",
+            Self::NotifSent => "notif_sent",
+            Self::NotifArrived => "notif_arrived",
+        }
+    }
+}
+
+/// [`Layout`] as it stands in the table.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayoutEntry {
+    handle_local: u32,
+    handle_remote: u32,
+    handle_peer: u32,
+    handle_notif: u32,
+    handle_has_notif: u32,
+    handle_op: u32,
+    handle_bytes: u32,
+    list_memory: u32,
+    list_begin: u32,
+    meta_bytes: u32,
+    basic_bytes: u32,
+    blob_bytes: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Abi {
+    name: String,
+    layout: LayoutEntry,
+    probe: Vec<Probe>,
+}
+
+/// One library of one release.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// File name.
+    pub library: String,
+    /// Build ID, hexadecimal.
+    pub build_id: String,
+    /// Release of NIXL.
+    pub nixl: String,
+    abi: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    abi: Vec<Abi>,
+    build: Vec<Build>,
+}
+
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| toml::from_str(include_str!("builds.toml")).expect("a unit test reads the embedded table"));
+
+/// A build with what its ABI says.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// The build.
+    pub build: &'static Build,
+    /// Index of its ABI: the index of its layout in the BPF map.
+    pub layout: u32,
+}
+
+impl Known {
+    /// The functions to probe in this library.
+    pub fn probes(self) -> impl Iterator<Item = &'static Probe> {
+        TABLE.abi[self.layout as usize].probe.iter().filter(move |probe| probe.library == self.build.library)
+    }
+}
+
+/// The build with that Build ID.
+pub fn find(build_id: &str) -> Option<Known> {
+    let build = TABLE.build.iter().find(|build| build.build_id == build_id)?;
+    let layout = TABLE.abi.iter().position(|abi| abi.name == build.abi)?;
+    Some(Known { build, layout: u32::try_from(layout).ok()? })
+}
+
+/// Releases of NIXL that are known, for messages.
+pub fn known_releases() -> String {
+    let mut releases: Vec<&str> = TABLE.build.iter().map(|build| build.nixl.as_str()).collect();
+    releases.sort_unstable();
+    releases.dedup();
+    releases.join(", ")
+}
+
+/// All layouts, in the order of [`Known::layout`].
+pub fn layouts() -> Vec<Layout> {
+    TABLE
+        .abi
+        .iter()
+        .map(|abi| {
+            let l = abi.layout;
+            Layout {
+                handle_local: l.handle_local,
+                handle_remote: l.handle_remote,
+                handle_peer: l.handle_peer,
+                handle_notif: l.handle_notif,
+                handle_has_notif: l.handle_has_notif,
+                handle_op: l.handle_op,
+                handle_bytes: l.handle_bytes,
+                list_memory: l.list_memory,
+                list_begin: l.list_begin,
+                meta_bytes: l.meta_bytes,
+                basic_bytes: l.basic_bytes,
+                blob_bytes: l.blob_bytes,
+            }
+        })
+        .collect()
+}
+
+/// Whether a file of that name may be a library of NIXL that has probes: wheels that bundle libraries put a hash into
+/// their names.
+pub fn is_candidate(file_name: &str) -> bool {
+    ["libnixl", "libplugin_UCX"].iter().any(|stem| {
+        file_name
+            .strip_prefix(stem)
+            .is_some_and(|rest| rest.starts_with(".so") || (rest.starts_with('-') && rest.contains(".so")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvpath_schema::wire::nixl::{DESCRIPTOR_BYTES, DESCRIPTOR_LIMIT, DESCRIPTOR_RECORDS, LAYOUTS, REGION_BYTES};
+
+    #[test]
+    fn the_embedded_table_is_consistent() {
+        assert!(TABLE.abi.len() <= LAYOUTS as usize);
+        for build in &TABLE.build {
+            assert_eq!(build.build_id.len(), 40, "{}", build.build_id);
+            let known = find(&build.build_id).expect("its ABI is in the table");
+            assert_eq!(known.build.library, build.library, "Build ID {} is there twice", build.build_id);
+            assert!(known.probes().count() > 0, "{} {} has no probes", build.library, build.nixl);
+            assert!(is_candidate(&build.library));
+        }
+        for layout in layouts() {
+            for element in [layout.meta_bytes, layout.basic_bytes, layout.blob_bytes] {
+                assert!((24..=256).contains(&element), "address, size and device take 24 bytes");
+            }
+            assert!(layout.blob_bytes as usize <= REGION_BYTES);
+            let recorded = u64::from(DESCRIPTOR_RECORDS) * (DESCRIPTOR_BYTES as u64 / u64::from(layout.meta_bytes));
+            assert_eq!(recorded, DESCRIPTOR_LIMIT, "elements of {} bytes need another limit", layout.meta_bytes);
+        }
+    }
+
+    #[test]
+    fn an_unknown_build_is_not_found() {
+        assert!(find("0000000000000000000000000000000000000000").is_none());
+        assert!(find("").is_none());
+        assert_eq!(known_releases(), "1.5.1");
+    }
+
+    #[test]
+    fn candidates_are_told_by_name() {
+        for yes in ["libnixl.so", "libnixl.so.1", "libplugin_UCX.so", "libnixl-0a1b2c3d.so.1.5"] {
+            assert!(is_candidate(yes), "{yes}");
+        }
+        for no in ["libnixl_capi.so", "libnixl_build.so", "libplugin_UCX_MO.so", "libplugin_POSIX.so", "libc.so.6", ""]
+        {
+            assert!(!is_candidate(no), "{no}");
+        }
+    }
+}

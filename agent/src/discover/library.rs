@@ -1,0 +1,93 @@
+//! A library file that some process has mapped, opened so that neither its path nor its process matters any more.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::maps::Mapping;
+
+/// What makes a file that file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Device.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+}
+
+/// An open library.
+#[derive(Debug)]
+pub struct Library {
+    file: File,
+    /// Which file it is.
+    pub id: FileId,
+    /// Path to show: as the process that mapped it sees it, or as it was given.
+    pub path: String,
+    /// Size and time of change: with the inode, they tell one lower file of two overlay mounts.
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Library {
+    /// Opens a file by its path.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::of(File::open(path)?, path.display().to_string())
+    }
+
+    /// Opens the file behind a mapping of a process, whatever mount namespace it is in: by the mapping itself, which
+    /// works for removed files too, else by the path in the process's root.
+    ///
+    /// # Errors
+    /// Neither way works.
+    pub fn of_mapping(pid: i32, mapping: &Mapping) -> io::Result<Self> {
+        let by_mapping = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+        let file = File::open(by_mapping).or_else(|_| File::open(in_root(pid, Path::new(&mapping.path))))?;
+        Self::of(file, mapping.path.clone())
+    }
+
+    fn of(file: File, path: String) -> io::Result<Self> {
+        let about = file.metadata()?;
+        Ok(Self {
+            file,
+            id: FileId { device: about.dev(), inode: about.ino() },
+            path,
+            size: about.size(),
+            changed: (about.mtime(), about.mtime_nsec()),
+        })
+    }
+
+    /// The whole file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut data = Vec::new();
+        (&self.file).read_to_end(&mut data)?;
+        Ok(data)
+    }
+
+    /// A path that leads to this very file, whatever has happened to its name.
+    pub fn attach_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Whether `other` is the same file below. Two overlay mounts give one lower file two device numbers, without a real
+    /// device behind them (major 0), but the same inode number, size and time; a probe on one of them fires in both.
+    pub fn is_same_below(&self, other: &Self) -> bool {
+        let virtual_device = |id: FileId| (id.device >> 8) & 0xfff == 0;
+        self.id == other.id
+            || virtual_device(self.id)
+                && virtual_device(other.id)
+                && (self.id.inode, self.size, self.changed) == (other.id.inode, other.size, other.changed)
+    }
+}
+
+/// A path of a process as we can open it.
+pub fn in_root(pid: i32, path: &Path) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(path))
+}

@@ -1,0 +1,207 @@
+//! `kvpath-agent doctor`: what can be recorded here, found out by trying.
+
+mod report;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
+use serde::Serialize;
+
+use crate::capture::nixl::attach::{Programs, examine};
+use crate::capture::nixl::builds;
+use crate::cli;
+use crate::discover::library::Library;
+use crate::discover::{Discovery, Notice};
+use crate::host;
+use crate::privileges::Privileges;
+
+/// One thing that recording needs or profits from.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    /// Without it nothing can be recorded.
+    required: bool,
+    found: String,
+    /// How to get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cure: Option<String>,
+}
+
+/// A function of a library.
+#[derive(Debug, Serialize)]
+struct ProbeLine {
+    kind: &'static str,
+    symbol: &'static str,
+    /// Offset in the file; `None` if it cannot be probed.
+    offset: Option<u64>,
+    first_instruction: Option<&'static str>,
+    cost: Option<&'static str>,
+    error: Option<String>,
+}
+
+/// A NIXL library.
+#[derive(Debug, Serialize)]
+struct LibraryLine {
+    path: String,
+    /// A process that maps it; `None` if the command line names it.
+    pid: Option<i32>,
+    build_id: Option<String>,
+    /// Release of NIXL; `None`: unknown build, probes off.
+    nixl: Option<&'static str>,
+    error: Option<String>,
+    probes: Vec<ProbeLine>,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+struct Findings {
+    version: &'static str,
+    kernel: String,
+    can_record: bool,
+    known_nixl: String,
+    checks: Vec<Check>,
+    libraries: Vec<LibraryLine>,
+}
+
+/// Looks and prints.
+///
+/// # Errors
+/// The findings cannot be printed.
+pub fn run(options: &cli::Doctor) -> anyhow::Result<ExitCode> {
+    let checks = checks();
+    let findings = Findings {
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: host::kernel(),
+        can_record: checks.iter().all(|check| check.ok || !check.required),
+        known_nixl: builds::known_releases(),
+        checks,
+        libraries: libraries(options),
+    };
+    if options.json {
+        report::json(&findings).context("printing JSON")?;
+    } else {
+        report::text(&findings).context("printing the table")?;
+    }
+    Ok(if findings.can_record { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn checks() -> Vec<Check> {
+    let own = Privileges::own();
+    let (missing, missing_for_others) = (own.missing(), own.missing_for_others());
+    let listed = |missing: &[&str]| {
+        if missing.is_empty() { "all there".to_owned() } else { format!("lacks {}", missing.join(", ")) }
+    };
+    let multi = is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation);
+    let programs = Programs::load();
+    let discovery = Discovery::start();
+    let btf = Path::new("/sys/kernel/btf/vmlinux").exists();
+    vec![
+        Check {
+            name: "capabilities",
+            ok: missing.is_empty(),
+            required: true,
+            found: listed(&missing),
+            cure: (!missing.is_empty()).then(|| "run as root, or give CAP_BPF and CAP_PERFMON".to_owned()),
+        },
+        Check {
+            name: "uprobe_multi",
+            ok: matches!(multi, Ok(true)),
+            required: true,
+            found: match &multi {
+                Ok(true) => "works".to_owned(),
+                Ok(false) => "this kernel has no such links".to_owned(),
+                Err(error) => format!("cannot be tried: {error}"),
+            },
+            cure: (!matches!(multi, Ok(true))).then(|| "Linux 6.6 or newer, with the capabilities above".to_owned()),
+        },
+        Check {
+            name: "BPF programs",
+            ok: programs.is_ok(),
+            required: true,
+            found: programs.as_ref().map_or_else(ToString::to_string, |_| "load and verify".to_owned()),
+            cure: programs
+                .is_err()
+                .then(|| "the capabilities above; in a container also an unmasked bpf(2)".to_owned()),
+        },
+        Check {
+            name: "process discovery",
+            ok: !discovery.is_fallback(),
+            required: false,
+            found: discovery.method(),
+            cure: discovery
+                .is_fallback()
+                .then(|| "CAP_PERFMON, and perf_event_open(2) not masked by seccomp".to_owned()),
+        },
+        Check {
+            name: "other processes",
+            ok: missing_for_others.is_empty(),
+            required: false,
+            found: listed(&missing_for_others),
+            cure: (!missing_for_others.is_empty())
+                .then(|| "needed for processes of other users and for libraries in containers".to_owned()),
+        },
+        Check {
+            name: "kernel BTF",
+            ok: btf,
+            required: false,
+            found: if btf { "there" } else { "not there; no probe of this version needs it" }.to_owned(),
+            cure: None,
+        },
+    ]
+}
+
+fn libraries(options: &cli::Doctor) -> Vec<LibraryLine> {
+    let mut seen: Vec<Library> = Vec::new();
+    let mut lines = Vec::new();
+    for path in &options.libraries {
+        take(Library::open(path), path.display().to_string(), None, &mut seen, &mut lines);
+    }
+    for notice in Discovery::scan_all(builds::is_candidate) {
+        if let Notice::Mapped { pid, mapping } = notice {
+            take(Library::of_mapping(pid, &mapping), mapping.path, Some(pid), &mut seen, &mut lines);
+        }
+    }
+    lines
+}
+
+fn take(
+    library: std::io::Result<Library>,
+    path: String,
+    pid: Option<i32>,
+    seen: &mut Vec<Library>,
+    lines: &mut Vec<LibraryLine>,
+) {
+    let mut line = LibraryLine { path, pid, build_id: None, nixl: None, error: None, probes: Vec::new() };
+    match library {
+        Ok(library) if seen.iter().any(|other| other.is_same_below(&library)) => return,
+        Ok(library) => {
+            let data = library.read().map_err(|error| error.to_string());
+            match data.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
+                Ok(examined) => {
+                    line.nixl = examined.nixl;
+                    line.probes = examined.probes.iter().map(probe_line).collect();
+                    line.build_id = examined.build_id;
+                }
+                Err(error) => line.error = Some(error),
+            }
+            seen.push(library);
+        }
+        Err(error) => line.error = Some(error.to_string()),
+    }
+    lines.push(line);
+}
+
+fn probe_line(state: &crate::capture::nixl::attach::ProbeState) -> ProbeLine {
+    let point = state.point.as_ref().ok();
+    ProbeLine {
+        kind: state.probe.kind.name(),
+        symbol: &state.probe.symbol,
+        offset: point.map(|point| point.offset),
+        first_instruction: point.map(|point| point.first.name()),
+        cost: point.map(|point| point.first.cost()),
+        error: state.point.as_ref().err().map(ToString::to_string),
+    }
+}

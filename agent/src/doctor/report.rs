@@ -1,0 +1,132 @@
+//! The findings of `doctor` as text or JSON, on stdout.
+
+use std::io::{self, Write as _};
+
+use super::{Check, Findings, LibraryLine};
+
+/// One JSON object.
+///
+/// # Errors
+/// Stdout cannot be written.
+pub fn json(findings: &Findings) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, findings)?;
+    writeln!(out)
+}
+
+/// A table for people.
+///
+/// # Errors
+/// Stdout cannot be written.
+pub fn text(findings: &Findings) -> io::Result<()> {
+    io::stdout().lock().write_all(page(findings).as_bytes())
+}
+
+fn page(findings: &Findings) -> String {
+    let mut out = format!("kvpath-agent {} on Linux {}\n\n", findings.version, findings.kernel);
+    for check in &findings.checks {
+        out.push_str(&check_line(check));
+    }
+    out.push_str("\nNIXL libraries\n");
+    if findings.libraries.is_empty() {
+        out.push_str("  none is mapped by a process that can be seen; they are found when they are mapped,\n");
+        out.push_str("  or name one with --library\n");
+    }
+    for library in &findings.libraries {
+        out.push_str(&library_lines(library, &findings.known_nixl));
+    }
+    let verdict = if findings.can_record { "recording can work here" } else { "nothing can be recorded here" };
+    out.push_str(&format!("\n{verdict}\n"));
+    out
+}
+
+fn check_line(check: &Check) -> String {
+    let mark = match (check.ok, check.required) {
+        (true, _) => "ok",
+        (false, true) => "MISSING",
+        (false, false) => "limited",
+    };
+    let cure = check.cure.as_ref().map(|cure| format!("\n{:30}get it: {cure}", "")).unwrap_or_default();
+    format!("{:<20}{mark:<10}{}{cure}\n", check.name, check.found)
+}
+
+fn library_lines(library: &LibraryLine, known: &str) -> String {
+    let who = library.pid.map_or_else(|| "--library".to_owned(), |pid| format!("pid {pid}"));
+    let id = library.build_id.as_deref().unwrap_or("none");
+    let state = match (&library.error, library.nixl) {
+        (Some(error), _) => format!("probes off: {error}"),
+        (None, Some(nixl)) => format!("NIXL {nixl}"),
+        (None, None) => format!("unknown build: probes off (known: NIXL {known})"),
+    };
+    let mut out = format!("  {} ({who})\n    Build ID {id}: {state}\n", library.path);
+    for probe in &library.probes {
+        let line = match (&probe.error, probe.offset) {
+            (None, Some(offset)) => format!(
+                "{offset:#08x}  {:<6}{}",
+                probe.first_instruction.unwrap_or_default(),
+                probe.cost.unwrap_or_default()
+            ),
+            (error, _) => format!("off: {}", error.as_deref().unwrap_or("no such symbol")),
+        };
+        out.push_str(&format!("    {:<15}{line}\n", probe.kind));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::ProbeLine;
+
+    #[test]
+    fn what_is_missing_comes_with_its_cure() {
+        let findings = Findings {
+            version: "0",
+            kernel: "6".into(),
+            can_record: false,
+            known_nixl: "1.5.1".into(),
+            checks: vec![Check {
+                name: "capabilities",
+                ok: false,
+                required: true,
+                found: "lacks CAP_BPF".into(),
+                cure: Some("run as root".into()),
+            }],
+            libraries: vec![
+                LibraryLine {
+                    path: "/a/libnixl.so".into(),
+                    pid: Some(7),
+                    build_id: Some("ab".into()),
+                    nixl: None,
+                    error: None,
+                    probes: vec![],
+                },
+                LibraryLine {
+                    path: "/b/libnixl.so".into(),
+                    pid: None,
+                    build_id: Some("cd".into()),
+                    nixl: Some("1.5.1"),
+                    error: None,
+                    probes: vec![ProbeLine {
+                        kind: "post",
+                        symbol: "f",
+                        offset: Some(0x64790),
+                        first_instruction: Some("push"),
+                        cost: Some("low"),
+                        error: None,
+                    }],
+                },
+            ],
+        };
+        let page = page(&findings);
+        for part in [
+            "capabilities        MISSING   lacks CAP_BPF",
+            "get it: run as root",
+            "/a/libnixl.so (pid 7)\n    Build ID ab: unknown build: probes off (known: NIXL 1.5.1)",
+            "/b/libnixl.so (--library)\n    Build ID cd: NIXL 1.5.1\n    post           0x064790  push  low",
+            "nothing can be recorded here",
+        ] {
+            assert!(page.contains(part), "{part:?} is not in:\n{page}");
+        }
+    }
+}

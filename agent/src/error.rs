@@ -1,0 +1,74 @@
+//! Why a command fails; each says what to do about it. The exit code is 2.
+
+use std::path::PathBuf;
+
+use kvpath_schema::segment::SegmentError;
+
+use crate::capture::nixl::attach::AttachError;
+use crate::elf::ElfError;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The folder holds something.
+    #[error("{} is not empty; a run needs a folder of its own: name another with --out", .0.display())]
+    NotEmpty(PathBuf),
+    /// The folder cannot be made or looked at.
+    #[error("{}: {error}", .path.display())]
+    Folder {
+        /// Folder.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Capabilities are missing.
+    #[error(
+        "recording needs {missing}, which this process lacks: run it as root, or give it \
+         CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (`kvpath-agent doctor` says more)"
+    )]
+    Privileges {
+        /// Their names.
+        missing: String,
+    },
+    /// The kernel cannot attach many probes by one link.
+    #[error("this kernel has no uprobe_multi links; recording needs Linux 6.6 or newer")]
+    Kernel,
+    /// The programs cannot be used.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A library that was named cannot be opened.
+    #[error("--library {}: {error}", .path.display())]
+    Library {
+        /// File.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A library that was named is none.
+    #[error("--library {}: {error}", .path.display())]
+    NotALibrary {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        error: ElfError,
+    },
+    /// The command cannot be started.
+    #[error("cannot run {command}: {error}")]
+    Command {
+        /// Its name.
+        command: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The run cannot be written.
+    #[error("the run cannot be written: {0}")]
+    Segment(#[from] SegmentError),
+    /// Signals or polling fail.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}

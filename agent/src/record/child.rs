@@ -1,0 +1,51 @@
+//! The command that is recorded.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+use crate::error::AgentError;
+
+/// A running command; its input and output are ours.
+pub struct Child {
+    process: std::process::Child,
+    name: String,
+}
+
+impl Child {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(command: &[OsString]) -> Result<Self, AgentError> {
+        let name = command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let process = Command::new(&command[0])
+            .args(&command[1..])
+            .spawn()
+            .map_err(|error| AgentError::Command { command: command[0].to_string_lossy().into_owned(), error })?;
+        Ok(Self { process, name })
+    }
+
+    /// The command line.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// OS pid.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        let status = match self.process.try_wait() {
+            Ok(status) => status?,
+            Err(error) => return Some(format!("unknown ({error})")),
+        };
+        Some(match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "unknown".to_owned(),
+        })
+    }
+}

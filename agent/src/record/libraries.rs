@@ -1,0 +1,109 @@
+//! The NIXL libraries of a recording: each file is looked at and attached to once, whoever maps it.
+
+use std::path::Path;
+
+use super::super::capture::nixl::attach::{Examined, Programs, examine};
+use crate::capture::nixl::builds;
+use crate::discover::library::{Library, in_root};
+use crate::discover::maps::Mapping;
+use crate::error::AgentError;
+use crate::segments::Facts;
+
+struct Seen {
+    library: Library,
+    is_probed: bool,
+}
+
+/// All libraries that were seen. They stay open, so that their inodes cannot be given to other files.
+#[derive(Default)]
+pub struct Libraries {
+    seen: Vec<Seen>,
+}
+
+impl Libraries {
+    /// A library that the command line names.
+    ///
+    /// # Errors
+    /// It cannot be opened or is no ELF file.
+    pub fn named(&mut self, path: &Path, programs: &mut Programs, facts: &mut Facts) -> Result<(), AgentError> {
+        let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
+        let data = library.read().map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
+        let examined = examine(&data).map_err(|error| AgentError::NotALibrary { path: path.to_owned(), error })?;
+        if !self.seen.iter().any(|seen| seen.library.is_same_below(&library)) {
+            self.probe(library, &examined, programs, facts);
+        }
+        Ok(())
+    }
+
+    /// A process maps a file whose name may be a NIXL library's. Gives whether it is one that is probed.
+    pub fn mapped(&mut self, pid: i32, mapping: &Mapping, programs: &mut Programs, facts: &mut Facts) -> bool {
+        let library = match Library::of_mapping(pid, mapping) {
+            Ok(library) => library,
+            Err(error) => {
+                facts.say(
+                    "nixl",
+                    format!("library {} of pid {pid}", mapping.path),
+                    format!("cannot be opened: {error}"),
+                );
+                return false;
+            }
+        };
+        let is_probed = self.found(library, programs, facts);
+        // The plugin is mapped later, when a backend is made: being early costs nothing and misses nothing.
+        if is_probed && mapping.file_name().starts_with("libnixl") {
+            let plugin = Path::new(&mapping.path).with_file_name("plugins/libplugin_UCX.so");
+            if let Ok(plugin) = Library::open(&in_root(pid, &plugin)) {
+                self.found(plugin, programs, facts);
+            }
+        }
+        is_probed
+    }
+
+    fn found(&mut self, library: Library, programs: &mut Programs, facts: &mut Facts) -> bool {
+        if let Some(seen) = self.seen.iter().find(|seen| seen.library.is_same_below(&library)) {
+            return seen.is_probed;
+        }
+        let examined = library.read().map_err(|error| error.to_string());
+        match examined.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
+            Ok(examined) => self.probe(library, &examined, programs, facts),
+            Err(error) => {
+                facts.say("nixl", format!("library {}", library.path), format!("probes off: {error}"));
+                self.seen.push(Seen { library, is_probed: false });
+                false
+            }
+        }
+    }
+
+    fn probe(&mut self, library: Library, examined: &Examined, programs: &mut Programs, facts: &mut Facts) -> bool {
+        let key = format!("library {}", library.path);
+        let id = examined.build_id.as_deref().unwrap_or("none");
+        let Some(nixl) = examined.nixl else {
+            let known = builds::known_releases();
+            let text = format!("probes off: Build ID {id} is unknown; known releases of NIXL: {known}");
+            eprintln!("kvpath-agent: {}: {text}", library.path);
+            facts.say("nixl", key, text);
+            self.seen.push(Seen { library, is_probed: false });
+            return false;
+        };
+        let attached = programs.attach(&library, examined);
+        let is_probed = attached.is_ok();
+        match &attached {
+            Ok(points) => facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, {points} points attached")),
+            Err(error) => {
+                eprintln!("kvpath-agent: {}: probes off: {error}", library.path);
+                facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, probes off: {error}"));
+            }
+        }
+        for state in &examined.probes {
+            let text = match (&state.point, &attached) {
+                (Ok(point), Ok(_)) => format!("on at {:#x}, first instruction {}", point.offset, point.first.name()),
+                (Ok(_), Err(error)) => format!("off: {error}"),
+                (Err(error), _) => format!("off: {error}"),
+            };
+            let short = state.probe.symbol.split_at(state.probe.symbol.len().min(40)).0;
+            facts.say("nixl", format!("probe {} {short} {}", state.probe.kind.name(), library.path), text);
+        }
+        self.seen.push(Seen { library, is_probed });
+        is_probed
+    }
+}

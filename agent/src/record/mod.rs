@@ -1,0 +1,317 @@
+//! `kvpath-agent record`: the loop from probes to segments.
+
+mod child;
+mod folder;
+mod libraries;
+mod summary;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
+use kvpath_schema::segment::{CLOCK_MONOTONIC, RunWriter};
+use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Layout, Loss, RING_BYTES, TEXT_MAX};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::capture::nixl::assemble::{Assembler, Lack};
+use crate::capture::nixl::attach::Programs;
+use crate::capture::nixl::{builds, decode};
+use crate::cli;
+use crate::discover::{Discovery, Notice};
+use crate::error::AgentError;
+use crate::ffi::{self, Clock, now_ns};
+use crate::host;
+use crate::privileges::Privileges;
+use crate::processes::ProcessTable;
+use crate::segments::{Facts, Segments};
+use child::Child;
+use libraries::Libraries;
+
+/// How long the ring buffer may fill before it is looked at. It holds much more than any program makes in that time.
+const DRAIN_EVERY: Duration = Duration::from_millis(10);
+/// The same while no traced process is known; a new one wakes the loop by its perf record.
+const IDLE_WAIT: Duration = Duration::from_millis(50);
+/// How often losses and living processes are looked at.
+const CHECK_EVERY_NS: i64 = 200_000_000;
+/// How often titles are read again.
+const TITLES_EVERY_NS: i64 = 1_000_000_000;
+/// How much time a segment covers; what a killed agent loses.
+const SEGMENT_NS: i64 = 2_000_000_000;
+/// Program and version.
+const WRITER: &str = concat!("kvpath-agent ", env!("CARGO_PKG_VERSION"));
+
+/// Records as the options say.
+///
+/// # Errors
+/// Recording cannot begin, or the run cannot be written.
+pub fn run(options: &cli::Record) -> Result<(), AgentError> {
+    let missing = Privileges::own().missing();
+    if !missing.is_empty() {
+        return Err(AgentError::Privileges { missing: missing.join(" and ") });
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| AgentError::System { what: "signal handler", error })?;
+    }
+    let wall = now_ns(Clock::Wall);
+    let folder = folder::prepare(options.out.as_deref(), &host::utc(wall))?;
+    if matches!(is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation), Ok(false)) {
+        return Err(AgentError::Kernel);
+    }
+    let programs = Programs::load()?;
+    let writer = RunWriter::new(&folder, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
+    let mut recorder = Recorder::new(programs, Segments::new(writer));
+    recorder.begin(options)?;
+    let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command)?) };
+    recorder.run(options, child, &stop)
+}
+
+struct Recorder {
+    programs: Programs,
+    discovery: Discovery,
+    libraries: Libraries,
+    processes: ProcessTable,
+    assembler: Assembler,
+    segments: Segments,
+    facts: Facts,
+    layouts: Vec<Layout>,
+    lacks: Vec<(Lack, u64)>,
+    ending: Vec<(i32, i64)>,
+    checked_ns: i64,
+    titles_ns: i64,
+    written_ns: i64,
+}
+
+impl Recorder {
+    fn new(programs: Programs, segments: Segments) -> Self {
+        let now = now_ns(Clock::Monotonic);
+        Self {
+            programs,
+            discovery: Discovery::start(),
+            libraries: Libraries::default(),
+            processes: ProcessTable::default(),
+            assembler: Assembler::default(),
+            segments,
+            facts: Facts::default(),
+            layouts: builds::layouts(),
+            lacks: Vec::new(),
+            ending: Vec::new(),
+            checked_ns: now,
+            titles_ns: now,
+            written_ns: now,
+        }
+    }
+
+    /// Attaches to what is there already.
+    fn begin(&mut self, options: &cli::Record) -> Result<(), AgentError> {
+        self.facts.say("capture", "writer", WRITER);
+        self.facts.say("capture", "kernel", host::kernel());
+        self.facts.say("capture", "host", host::name());
+        self.facts.say("capture", "clock", CLOCK_MONOTONIC);
+        self.facts.say("capture", "wall_at_zero_ns", (now_ns(Clock::Wall) - now_ns(Clock::Monotonic)).to_string());
+        self.facts.say("capture", "started_ns", now_ns(Clock::Monotonic).to_string());
+        self.facts.say("capture", "discovery", self.discovery.method());
+        self.facts.say("nixl", "setting.ring_bytes", RING_BYTES.to_string());
+        self.facts.say("nixl", "setting.text_limit_bytes", TEXT_MAX.to_string());
+        self.facts.say("nixl", "setting.descriptor_limit", DESCRIPTOR_LIMIT.to_string());
+        self.facts.say("nixl", "setting.segment_ns", SEGMENT_NS.to_string());
+        self.facts.say("nixl", "builds.known", builds::known_releases());
+        for path in &options.libraries {
+            self.libraries.named(path, &mut self.programs, &mut self.facts)?;
+        }
+        // After the perf rings are open, so that nothing falls between.
+        for notice in Discovery::scan_all(builds::is_candidate) {
+            self.take(notice);
+        }
+        self.write()
+    }
+
+    fn run(&mut self, options: &cli::Record, mut child: Option<Child>, stop: &AtomicBool) -> Result<(), AgentError> {
+        let began = now_ns(Clock::Monotonic);
+        let limit = options.duration.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+        loop {
+            let wait = if self.processes.pids().is_empty() { IDLE_WAIT } else { DRAIN_EVERY };
+            ffi::wait_readable(&self.discovery.files(), wait)
+                .map_err(|error| AgentError::System { what: "poll", error })?;
+            self.step()?;
+            if let Some(child) = &mut child
+                && let Some(outcome) = child.ended()
+            {
+                eprintln!("kvpath-agent: {} ended: {outcome}", child.name());
+                self.facts.say("capture", "command", child.name());
+                self.facts.say("capture", "command_outcome", outcome);
+                break;
+            }
+            let over = limit.is_some_and(|limit| now_ns(Clock::Monotonic) - began >= limit);
+            if over || stop.load(Ordering::Relaxed) {
+                if let Some(child) = &child {
+                    eprintln!("kvpath-agent: {} (pid {}) goes on", child.name(), child.pid());
+                    self.facts.say("capture", "command", child.name());
+                    self.facts.say("capture", "command_outcome", "still running when the recording ended");
+                }
+                break;
+            }
+        }
+        self.finish()
+    }
+
+    /// One round: what was mapped, what was called, who has ended, and what can be written.
+    fn step(&mut self) -> Result<(), AgentError> {
+        let now = now_ns(Clock::Monotonic);
+        for notice in self.discovery.notices(now, builds::is_candidate) {
+            self.take(notice);
+        }
+        self.drain();
+        if now - self.checked_ns >= CHECK_EVERY_NS {
+            self.checked_ns = now;
+            self.count_losses()?;
+            let pids = self.processes.pids();
+            self.ending.extend(pids.into_iter().map(|pid| (pid, now)));
+        }
+        for (pid, end_ns) in std::mem::take(&mut self.ending) {
+            if self.processes.known(pid).is_some() && !self.processes.is_alive(pid) {
+                self.end_process(pid, end_ns);
+            }
+        }
+        if now - self.titles_ns >= TITLES_EVERY_NS {
+            self.titles_ns = now;
+            for pid in self.processes.pids() {
+                self.processes.refresh(pid);
+            }
+        }
+        if now - self.written_ns >= SEGMENT_NS {
+            self.assembler.settle(now);
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, notice: Notice) {
+        match notice {
+            Notice::Mapped { pid, mapping } => {
+                if self.libraries.mapped(pid, &mapping, &mut self.programs, &mut self.facts) {
+                    self.processes.id_of(pid);
+                }
+            }
+            Notice::Exec { pid } => {
+                if let Some(process_id) = self.processes.known(pid) {
+                    self.drain();
+                    self.assembler.image_replaced(process_id);
+                    self.processes.refresh(pid);
+                }
+            }
+            Notice::Renamed { pid, .. } => self.processes.refresh(pid),
+            Notice::Exit { pid, time_ns } => {
+                if self.processes.known(pid).is_some() {
+                    self.ending.push((pid, time_ns));
+                }
+            }
+            Notice::Lost => {
+                for notice in Discovery::scan_all(builds::is_candidate) {
+                    self.take(notice);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let Self { programs, processes, assembler, layouts, lacks, .. } = self;
+        programs.drain(|bytes| match decode::record(bytes, layouts) {
+            Ok((at, event)) => {
+                let process_id = processes.id_of(at.pid);
+                processes.saw_thread(at.pid, at.tid);
+                assembler.push(process_id, at.tid, at.time_ns, event);
+            }
+            Err(error) => {
+                let lack = Lack { table: "nixl_transfers", reason: error.to_string(), process_id: None };
+                lacks.push((lack, 1));
+            }
+        });
+    }
+
+    fn count_losses(&mut self) -> Result<(), AgentError> {
+        for (loss, kind, count) in self.programs.losses()? {
+            let lack = Lack { table: table_of(kind), reason: reason_of(loss).to_owned(), process_id: None };
+            self.lacks.push((lack, count));
+        }
+        Ok(())
+    }
+
+    fn end_process(&mut self, pid: i32, end_ns: i64) {
+        self.drain();
+        let Some(process_id) = self.processes.known(pid) else { return };
+        self.leftovers(Some(pid));
+        self.assembler.process_ended(process_id);
+        self.processes.end(pid, end_ns);
+    }
+
+    /// What the kernel half remembers of calls and transfers that have not ended.
+    fn leftovers(&mut self, pid: Option<i32>) {
+        for call in self.programs.take_in_flight(pid) {
+            if call.kind == Kind::Post {
+                let process_id = self.processes.id_of(call.pid);
+                self.assembler.post_in_flight(process_id, call.tid, call.agent_ptr, call.handle, call.entry_ns);
+            }
+        }
+        for (pid, handle, polls) in self.programs.take_polls(pid) {
+            if let Some(process_id) = self.processes.known(pid) {
+                self.assembler.polls_left(process_id, handle, polls);
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<(), AgentError> {
+        let now = now_ns(Clock::Monotonic);
+        self.written_ns = now;
+        self.lacks.extend(self.assembler.take_lacks());
+        let rows = self.assembler.take_rows();
+        let lacks = std::mem::take(&mut self.lacks);
+        self.segments.write(now, &rows, &lacks, &mut self.processes, &mut self.facts)?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), AgentError> {
+        let now = now_ns(Clock::Monotonic);
+        for notice in self.discovery.notices(now, builds::is_candidate) {
+            self.take(notice);
+        }
+        self.drain();
+        for pid in self.processes.pids() {
+            self.processes.refresh(pid);
+            if !self.processes.is_alive(pid) {
+                let seen = self.ending.iter().find(|(ended, _)| *ended == pid).map_or(now, |(_, time)| *time);
+                self.end_process(pid, seen);
+            }
+        }
+        self.leftovers(None);
+        self.drain();
+        self.assembler.finish();
+        self.count_losses()?;
+        self.facts.say("capture", "ended_ns", now_ns(Clock::Monotonic).to_string());
+        self.write()?;
+        summary::print(self.processes.count(), self.assembler.totals(), self.segments.dropped, self.segments.root());
+        Ok(())
+    }
+}
+
+/// The table that a record of that kind would have gone to.
+fn table_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Agent => "nixl_agents",
+        Kind::Regions | Kind::RegionsEnd => "nixl_regions",
+        Kind::MakeSpan | Kind::Create | Kind::Post | Kind::Status | Kind::Release => "nixl_transfers",
+        Kind::Descriptors => "nixl_descriptors",
+        Kind::NotifSent | Kind::NotifArrived => "nixl_notifs",
+    }
+}
+
+fn reason_of(loss: Loss) -> &'static str {
+    match loss {
+        Loss::RingFull => "ring buffer full",
+        Loss::EntriesFull => "too many calls in flight",
+        Loss::PollsFull => "too many transfers in flight: their polls are not counted",
+        Loss::Unreadable => "memory of the process could not be read",
+    }
+}

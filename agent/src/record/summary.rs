@@ -1,0 +1,52 @@
+//! The last words of a recording, on stderr.
+
+use std::path::Path;
+
+use crate::capture::nixl::assemble::Totals;
+
+/// Prints one paragraph.
+pub fn print(processes: usize, totals: Totals, dropped: u64, root: &Path) {
+    eprintln!("{}", text(processes, totals, dropped, root));
+}
+
+fn text(processes: usize, totals: Totals, dropped: u64, root: &Path) -> String {
+    let lost = if dropped == 0 { "nothing lost".to_owned() } else { format!("{dropped} records lost (table `drops`)") };
+    format!(
+        "kvpath-agent: recorded {processes} processes, {} transfers ({} done, {}), {} notifications sent and {} arrived, {lost}; run in {}",
+        totals.transfers,
+        totals.done,
+        bytes(totals.bytes),
+        totals.notifs_sent,
+        totals.notifs_arrived,
+        root.display(),
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_losses_and_the_folder() {
+        let totals = Totals { transfers: 6, done: 5, bytes: 3 << 20, notifs_sent: 12, notifs_arrived: 11 };
+        let line = text(3, totals, 0, Path::new("run"));
+        assert_eq!(
+            line,
+            "kvpath-agent: recorded 3 processes, 6 transfers (5 done, 3.0 MiB), 12 notifications sent and 11 arrived, nothing lost; run in run"
+        );
+        assert!(text(0, totals, 7, Path::new("run")).contains("7 records lost (table `drops`)"));
+        assert_eq!((bytes(0), bytes(1023), bytes(1 << 40)), ("0 B".into(), "1023 B".into(), "1.0 TiB".into()));
+    }
+}

@@ -1,0 +1,467 @@
+//! NIXL uprobes: `nixl_entry` sits on entries, `nixl_return` on returns; the attach cookie says on which function and with
+//! which layout. Both are non-sleepable, read only memory that the call at hand keeps alive, and count what they lose.
+//!
+//! Records are built inside their ring-buffer reservation: a uprobe program can be preempted, so per-CPU scratch memory
+//! would be shared with whatever task runs next.
+#![expect(unsafe_code, reason = "BPF helpers, and the kernel's pointers to maps and registers")]
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::helpers::{
+    bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user,
+    generated::bpf_probe_read_user as read_user_bytes,
+};
+use aya_ebpf::macros::{map, uprobe, uretprobe};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use kvpath_schema::wire::nixl::{
+    Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, Handle, Header, Kind, LAYOUTS,
+    LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions,
+    RegionsEnd, Released, Status, TEXT_MAX, Text, loss_slot, unread,
+};
+
+#[cfg(not(bpf_target_arch = "x86_64"))]
+compile_error!("where arguments lie on the stack, and NIXL's layouts, are known for x86-64 alone");
+
+/// `NIXL_IN_PROG`.
+const IN_PROGRESS: i32 = 1;
+/// `NIXL_ERR_REPOST_ACTIVE`: this post did nothing, the one before it goes on.
+const REPOST_ACTIVE: i32 = -7;
+
+/// The agent drains on a timer: waking it from here would cost ten times the record.
+const QUIET: u64 = BPF_RB_NO_WAKEUP as u64;
+
+#[map(name = "NIXL_RING")]
+static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+#[map(name = "NIXL_LAYOUTS")]
+static LAYOUT_OF: Array<Layout> = Array::with_max_entries(LAYOUTS, 0);
+#[map(name = "NIXL_ENTRIES")]
+static ENTRIES: HashMap<EntryKey, Entry> = HashMap::with_max_entries(16_384, 0);
+#[map(name = "NIXL_POLLS")]
+static POLLS: HashMap<PollKey, Polls> = HashMap::with_max_entries(65_536, 0);
+#[map(name = "NIXL_LOSSES")]
+static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_SLOTS, 0);
+
+#[uprobe(multi)]
+pub fn nixl_entry(ctx: ProbeContext) -> u32 {
+    // SAFETY: the context is the one this program was called with.
+    let cookie = Cookie::from_u64(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
+    let _ = on_entry(&ctx, cookie);
+    0
+}
+
+#[uretprobe(multi)]
+pub fn nixl_return(ctx: RetProbeContext) -> u32 {
+    // SAFETY: as above.
+    let cookie = Cookie::from_u64(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
+    let _ = on_return(&ctx, cookie);
+    0
+}
+
+/// `None` ends a program early: the loss, if it is one, has been counted.
+type Done = Option<()>;
+
+#[inline(always)]
+fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
+    let header = header(cookie);
+    let this: u64 = ctx.arg(0)?;
+    match Kind::from_u32(cookie.kind)? {
+        Kind::Agent => agent(header, this, ctx.arg(1)?),
+        Kind::Regions => {
+            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: 0, asked: 0 });
+            regions(header, this, ctx.arg(1)?, LAYOUT_OF.get(cookie.layout)?)
+        }
+        Kind::MakeSpan => {
+            let out = stack_arg(ctx, 2).or_else(|| unreadable(Kind::MakeSpan))?;
+            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: out, asked: ctx.arg(4)? });
+            Some(())
+        }
+        Kind::Create => {
+            let layout = LAYOUT_OF.get(cookie.layout)?;
+            let list: u64 = ctx.arg(2)?;
+            let asked = list_of(list, layout, layout.basic_bytes).map_or(0, |list| list.count);
+            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: ctx.arg(5)?, asked });
+            Some(())
+        }
+        Kind::Post | Kind::Status => {
+            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: ctx.arg(1)?, asked: 0 });
+            Some(())
+        }
+        Kind::Release => release(header, ctx.arg(1)?),
+        Kind::NotifSent | Kind::NotifArrived => notif(header, ctx.arg(1)?, ctx.arg(2)?),
+        Kind::RegionsEnd | Kind::Descriptors => None,
+    }
+}
+
+#[inline(always)]
+fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Done {
+    let header = header(cookie);
+    let kind = Kind::from_u32(cookie.kind)?;
+    let key = EntryKey { pid_tgid: header.pid_tgid, kind: u64::from(cookie.kind) };
+    // SAFETY: the entry is this thread's own; it is copied before it is removed.
+    let entry = *unsafe { ENTRIES.get(&key) }?;
+    let _ = ENTRIES.remove(&key);
+    let status: i32 = ctx.ret();
+    match kind {
+        Kind::Regions => regions_end(header, &entry, status),
+        Kind::MakeSpan | Kind::Create if status == 0 => made(header, kind, &entry, LAYOUT_OF.get(cookie.layout)?),
+        Kind::Post => posted(header, &entry, status, LAYOUT_OF.get(cookie.layout)?),
+        Kind::Status => polled(header, &entry, status),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn header(cookie: Cookie) -> Header {
+    Header {
+        // SAFETY: takes no pointer.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        pid_tgid: bpf_get_current_pid_tgid(),
+        kind: cookie.kind,
+        layout: cookie.layout,
+    }
+}
+
+#[inline(always)]
+fn lost(loss: Loss, kind: Kind, count: u64) {
+    if let Some(slot) = LOSSES.get_ptr_mut(loss_slot(loss, kind)) {
+        // SAFETY: a live map value, aligned; atomic because the program can be preempted on its CPU. (`AtomicU64` has no
+        // `fetch_add` for this target.)
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, count) };
+    }
+}
+
+/// Counts that a pointer could not be followed.
+#[inline(always)]
+fn unreadable<T>(kind: Kind) -> Option<T> {
+    lost(Loss::Unreadable, kind, 1);
+    None
+}
+
+#[inline(always)]
+fn remember(header: Header, entry: Entry) {
+    let key = EntryKey { pid_tgid: header.pid_tgid, kind: u64::from(header.kind) };
+    if ENTRIES.insert(&key, &entry, 0).is_err()
+        && let Some(kind) = Kind::from_u32(header.kind)
+    {
+        lost(Loss::EntriesFull, kind, 1);
+    }
+}
+
+#[inline(always)]
+fn read<T>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address and reports a fault.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}
+
+/// Copies `len` bytes, at most `room`, from the process.
+#[inline(always)]
+fn copy(to: *mut u8, len: u64, room: u64, from: u64) -> bool {
+    let len = if len < room { len } else { room };
+    // SAFETY: callers pass `room` bytes that they own; the helper checks the source.
+    len == 0 || unsafe { read_user_bytes(to.cast(), len as u32, from as *const _) } == 0
+}
+
+/// Argument `n` (from 0) of those on the stack, above the return address.
+#[inline(always)]
+fn stack_arg(ctx: &ProbeContext, n: u64) -> Option<u64> {
+    // SAFETY: the kernel's registers of the traced thread.
+    let sp = unsafe { (*ctx.regs).rsp };
+    read(sp + 8 + 8 * n)
+}
+
+struct List {
+    begin: u64,
+    count: u64,
+}
+
+/// The vector of a descriptor list of elements of `element` bytes.
+#[inline(always)]
+fn list_of(list: u64, layout: &Layout, element: u32) -> Option<List> {
+    let begin: u64 = read(list + u64::from(layout.list_begin))?;
+    let end: u64 = read(list + u64::from(layout.list_begin) + 8)?;
+    let count = end.checked_sub(begin)?.checked_div(u64::from(element))?;
+    Some(List { begin, count })
+}
+
+/// Copies a `std::string`.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+unsafe fn text(to: *mut Text, string: u64) {
+    let (ptr, len) = (read::<u64>(string), read::<u64>(string + 8));
+    // SAFETY: by contract.
+    unsafe {
+        (*to).len = len.unwrap_or(0);
+        (*to).read = match (ptr, len) {
+            (Some(ptr), Some(len)) => u64::from(copy((&raw mut (*to).bytes).cast(), len, TEXT_MAX as u64, ptr)),
+            _ => 0,
+        };
+    }
+}
+
+/// Fills in what a handle says of itself; gives its lists.
+///
+/// # Safety
+/// `to` must be writable.
+#[inline(always)]
+unsafe fn describe(to: *mut Handle, handle: u64, layout: &Layout) -> (Option<List>, Option<List>) {
+    let local = handle + u64::from(layout.handle_local);
+    let remote = handle + u64::from(layout.handle_remote);
+    let memory = u64::from(layout.list_memory);
+    let bytes: Option<u64> = read(handle + u64::from(layout.handle_bytes));
+    let op: Option<i32> = read(handle + u64::from(layout.handle_op));
+    let local_memory: Option<i32> = read(local + memory);
+    let remote_memory: Option<i32> = read(remote + memory);
+    let has_notif: Option<u8> = read(handle + u64::from(layout.handle_has_notif));
+    let lists = (list_of(local, layout, layout.meta_bytes), list_of(remote, layout, layout.meta_bytes));
+    let flag = |known: bool, bit: u32| if known { 0 } else { bit };
+    // SAFETY: by contract.
+    unsafe {
+        (*to).bytes = bytes.unwrap_or(0);
+        (*to).descriptors = lists.0.as_ref().map_or(0, |list| list.count);
+        (*to).op = op.unwrap_or(-1);
+        (*to).local_memory = local_memory.unwrap_or(-1);
+        (*to).remote_memory = remote_memory.unwrap_or(-1);
+        (*to).has_notif = u32::from(has_notif.unwrap_or(0));
+        (*to).unread = flag(bytes.is_some(), unread::BYTES)
+            | flag(lists.0.is_some(), unread::DESCRIPTORS)
+            | flag(op.is_some(), unread::OP)
+            | flag(local_memory.is_some(), unread::LOCAL_MEMORY)
+            | flag(remote_memory.is_some(), unread::REMOTE_MEMORY)
+            | flag(has_notif.is_some(), unread::HAS_NOTIF);
+        (*to).pad = 0;
+        text(&raw mut (*to).peer, handle + u64::from(layout.handle_peer));
+        text(&raw mut (*to).notif, handle + u64::from(layout.handle_notif));
+    }
+    lists
+}
+
+#[inline(always)]
+fn agent(header: Header, this: u64, name: u64) -> Done {
+    let Some(mut slot) = RING.reserve::<Agent>(0) else {
+        lost(Loss::RingFull, Kind::Agent, 1);
+        return None;
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: the reservation is ours until it is submitted.
+    unsafe {
+        (*record).header = header;
+        (*record).agent_ptr = this;
+        text(&raw mut (*record).name, name);
+    }
+    slot.submit(QUIET);
+    Some(())
+}
+
+#[inline(always)]
+fn regions(header: Header, this: u64, list: u64, layout: &Layout) -> Done {
+    let element = u64::from(layout.blob_bytes);
+    let per = (REGION_BYTES as u64).checked_div(element)?;
+    let memory: i32 = read(list + u64::from(layout.list_memory)).unwrap_or(-1);
+    let list = list_of(list, layout, layout.blob_bytes).or_else(|| unreadable(Kind::Regions))?;
+    for record in 0..u64::from(REGION_RECORDS) {
+        let first = record * per;
+        if first >= list.count {
+            break;
+        }
+        let left = list.count - first;
+        let count = if left < per { left } else { per };
+        let Some(mut slot) = RING.reserve::<Regions>(0) else {
+            lost(Loss::RingFull, Kind::Regions, count);
+            continue;
+        };
+        let record = slot.as_mut_ptr();
+        // SAFETY: the reservation is ours until it is submitted.
+        unsafe {
+            (*record).header = header;
+            (*record).agent_ptr = this;
+            (*record).total = list.count as u32;
+            (*record).first = first as u32;
+            (*record).memory = memory;
+            let data = (&raw mut (*record).data).cast();
+            let whole = copy(data, count * element, REGION_BYTES as u64, list.begin + first * element);
+            (*record).count = if whole { count as u32 } else { 0 };
+        }
+        slot.submit(QUIET);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn regions_end(header: Header, entry: &Entry, status: i32) -> Done {
+    let Some(mut slot) = RING.reserve::<RegionsEnd>(0) else {
+        lost(Loss::RingFull, Kind::RegionsEnd, 1);
+        return None;
+    };
+    slot.write(RegionsEnd {
+        header: Header { kind: Kind::RegionsEnd as u32, ..header },
+        entry_ns: entry.time_ns,
+        agent_ptr: entry.agent_ptr,
+        status,
+        pad: 0,
+    });
+    slot.submit(QUIET);
+    Some(())
+}
+
+#[inline(always)]
+fn made(header: Header, kind: Kind, entry: &Entry, layout: &Layout) -> Done {
+    let handle: u64 = read(entry.handle).or_else(|| unreadable(kind))?;
+    let Some(mut slot) = RING.reserve::<Made>(0) else {
+        lost(Loss::RingFull, kind, 1);
+        return None;
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: the reservation is ours until it is submitted.
+    unsafe {
+        (*record).header = header;
+        (*record).entry_ns = entry.time_ns;
+        (*record).agent_ptr = entry.agent_ptr;
+        (*record).handle = handle;
+        (*record).asked = entry.asked;
+        describe(&raw mut (*record).about, handle, layout);
+    }
+    slot.submit(QUIET);
+    Some(())
+}
+
+#[inline(always)]
+fn posted(header: Header, entry: &Entry, status: i32, layout: &Layout) -> Done {
+    let handle = entry.handle;
+    let key = PollKey { tgid: header.pid_tgid >> 32, handle };
+    // SAFETY: copied at once.
+    let earlier = unsafe { POLLS.get(&key) }.copied().unwrap_or_default();
+    if status == IN_PROGRESS {
+        if POLLS.insert(&key, &Polls::default(), 0).is_err() {
+            lost(Loss::PollsFull, Kind::Post, 1);
+        }
+    } else if status != REPOST_ACTIVE {
+        let _ = POLLS.remove(&key);
+    }
+    let Some(mut slot) = RING.reserve::<Posted>(0) else {
+        lost(Loss::RingFull, Kind::Post, 1);
+        return None;
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: the reservation is ours until it is submitted.
+    let lists = unsafe {
+        (*record).header = header;
+        (*record).entry_ns = entry.time_ns;
+        (*record).agent_ptr = entry.agent_ptr;
+        (*record).handle = handle;
+        (*record).earlier = earlier;
+        (*record).status = status;
+        (*record).pad = 0;
+        describe(&raw mut (*record).about, handle, layout)
+    };
+    slot.submit(QUIET);
+    match lists {
+        (Some(local), remote) if status >= 0 => descriptors(header, handle, &local, remote.as_ref(), layout),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn descriptors(header: Header, handle: u64, local: &List, remote: Option<&List>, layout: &Layout) -> Done {
+    let element = u64::from(layout.meta_bytes);
+    let per = (DESCRIPTOR_BYTES as u64).checked_div(element)?;
+    let remote = remote.filter(|list| list.count == local.count).map_or(0, |list| list.begin);
+    for record in 0..u64::from(DESCRIPTOR_RECORDS) {
+        let first = record * per;
+        if first >= local.count {
+            break;
+        }
+        let left = local.count - first;
+        let count = if left < per { left } else { per };
+        let Some(mut slot) = RING.reserve::<Descriptors>(0) else {
+            lost(Loss::RingFull, Kind::Descriptors, count);
+            continue;
+        };
+        let record = slot.as_mut_ptr();
+        let (bytes, room) = (count * element, DESCRIPTOR_BYTES as u64);
+        // SAFETY: the reservation is ours until it is submitted or discarded.
+        let whole = unsafe {
+            (*record).header = Header { kind: Kind::Descriptors as u32, ..header };
+            (*record).handle = handle;
+            (*record).first = first as u32;
+            (*record).count = count as u32;
+            (*record).pad = 0;
+            let to_remote = (&raw mut (*record).remote).cast();
+            (*record).remote_read = u32::from(remote != 0 && copy(to_remote, bytes, room, remote + first * element));
+            copy((&raw mut (*record).local).cast(), bytes, room, local.begin + first * element)
+        };
+        if whole {
+            slot.submit(QUIET);
+        } else {
+            slot.discard(QUIET);
+            lost(Loss::Unreadable, Kind::Descriptors, count);
+        }
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn polled(header: Header, entry: &Entry, status: i32) -> Done {
+    let key = PollKey { tgid: header.pid_tgid >> 32, handle: entry.handle };
+    if status == IN_PROGRESS {
+        if let Some(polls) = POLLS.get_ptr_mut(&key) {
+            // SAFETY: a live map value. Threads that poll one handle at once may lose a count, never more.
+            unsafe {
+                (*polls).pending += 1;
+                (*polls).last_pending_ns = entry.time_ns;
+            }
+        } else if POLLS.insert(&key, &Polls { pending: 1, last_pending_ns: entry.time_ns }, 0).is_err() {
+            lost(Loss::PollsFull, Kind::Status, 1);
+        }
+        return Some(());
+    }
+    // Only the poll that sees the end is a record; later ones find nothing here.
+    // SAFETY: copied before it is removed.
+    let polls = *unsafe { POLLS.get(&key) }?;
+    let _ = POLLS.remove(&key);
+    let Some(mut slot) = RING.reserve::<Status>(0) else {
+        lost(Loss::RingFull, Kind::Status, 1);
+        return None;
+    };
+    slot.write(Status { header, handle: entry.handle, polls, status, pad: 0 });
+    slot.submit(QUIET);
+    Some(())
+}
+
+#[inline(always)]
+fn release(header: Header, handle: u64) -> Done {
+    let key = PollKey { tgid: header.pid_tgid >> 32, handle };
+    // SAFETY: copied before it is removed.
+    let polls = unsafe { POLLS.get(&key) }.copied().unwrap_or_default();
+    let _ = POLLS.remove(&key);
+    let Some(mut slot) = RING.reserve::<Released>(0) else {
+        lost(Loss::RingFull, Kind::Release, 1);
+        return None;
+    };
+    slot.write(Released { header, handle, polls });
+    slot.submit(QUIET);
+    Some(())
+}
+
+#[inline(always)]
+fn notif(header: Header, peer: u64, message: u64) -> Done {
+    let Some(mut slot) = RING.reserve::<Notif>(0) else {
+        if let Some(kind) = Kind::from_u32(header.kind) {
+            lost(Loss::RingFull, kind, 1);
+        }
+        return None;
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: the reservation is ours until it is submitted.
+    unsafe {
+        (*record).header = header;
+        text(&raw mut (*record).peer, peer);
+        text(&raw mut (*record).message, message);
+    }
+    slot.submit(QUIET);
+    Some(())
+}
