@@ -1,0 +1,164 @@
+//! Libraries are found wherever they are and whoever maps them; unknown ones are left alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kvpath_schema::table::Columns as _;
+
+use crate::recorded::Recorded;
+use crate::setup::{ready, signal, skipped, text, wait_for, walk};
+use crate::truth::Truth;
+
+/// Build ID of the wheel's `libnixl.so`, as bytes.
+const BUILD_ID_START: [u8; 4] = [0xc6, 0x0a, 0xc8, 0x51];
+
+#[test]
+fn a_process_that_runs_already_is_attached_to() {
+    let Some(live) = ready("a_process_that_runs_already_is_attached_to") else { return };
+    let mut workload = live.workload(&live.nixl, &["--start-delay-ms", "4000"]).spawn().expect("the workload starts");
+    let pid = workload.id();
+    wait_for("its processes have made their connections", || {
+        crate::setup::children(pid).len() == 3
+            && crate::setup::children(pid).iter().all(|child| {
+                fs::read_to_string(format!("/proc/{child}/maps")).is_ok_and(|maps| maps.contains("libplugin_UCX.so"))
+            })
+    });
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    let agent = live.start_agent(&[]);
+    assert!(workload.wait().expect("wait").success());
+    signal(agent.id(), "INT");
+    let output = agent.wait_with_output().expect("wait");
+    assert!(output.status.success(), "{}", text(&output));
+
+    let truth = Truth::read(&live.path("truth.tsv"));
+    let recorded = Recorded::read(&live.path("run"));
+    recorded.assert_nothing_lost();
+    recorded.assert_keys();
+    assert_eq!(recorded.transfers.len(), truth.all("post").count());
+    for row in recorded.transfer_rows() {
+        assert_eq!((row.agent.clone(), row.peer.as_deref(), &*row.status), (None, Some("decode-0"), "done"), "{row:?}");
+        assert!(row.made_ns.is_some() && row.posted_ns.is_some() && row.released_ns.is_some(), "{row:?}");
+    }
+    // Made and registered before the recording.
+    assert_eq!((recorded.agents.len(), recorded.regions.len()), (0, 0));
+}
+
+#[test]
+fn a_copy_of_the_library_is_found_without_being_named() {
+    let Some(live) = ready("a_copy_of_the_library_is_found_without_being_named") else { return };
+    let copy = live.copy_of_wheel("elsewhere");
+    live.record(&copy, &["--requests", "2"]);
+    let truth = Truth::read(&live.path("truth.tsv"));
+    let recorded = Recorded::read(&live.path("run"));
+    recorded.assert_nothing_lost();
+    assert_eq!((recorded.transfers.len(), recorded.agents.len()), (truth.all("post").count(), 3));
+    let fact = recorded.fact(&["library", "elsewhere", "libnixl.so"]).expect("the copy is named");
+    assert!(fact.contains("NIXL 1.5.1") && fact.contains("attached"), "{fact}");
+}
+
+#[test]
+fn a_library_that_was_removed_while_mapped_is_attached_to() {
+    let Some(live) = ready("a_library_that_was_removed_while_mapped_is_attached_to") else { return };
+    let copy = live.copy_of_wheel("removed");
+    let mut workload = live.workload(&copy, &["--start-delay-ms", "4000"]).spawn().expect("the workload starts");
+    let pid = workload.id();
+    wait_for("its processes map the plugin", || {
+        crate::setup::children(pid).len() == 3
+            && crate::setup::children(pid).iter().all(|child| {
+                fs::read_to_string(format!("/proc/{child}/maps")).is_ok_and(|maps| maps.contains("libplugin_UCX.so"))
+            })
+    });
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    fs::remove_dir_all(copy.join(".nixl_cu12.mesonpy.libs")).expect("remove");
+    let agent = live.start_agent(&[]);
+    assert!(workload.wait().expect("wait").success());
+    signal(agent.id(), "TERM");
+    let output = agent.wait_with_output().expect("wait");
+    assert!(output.status.success(), "{}", text(&output));
+    let recorded = Recorded::read(&live.path("run"));
+    assert_eq!(recorded.transfers.len(), Truth::read(&live.path("truth.tsv")).all("post").count());
+    assert!(recorded.notifs.direction.iter().any(|direction| &**direction == "arrived"));
+}
+
+#[test]
+fn an_unknown_build_is_left_alone_and_named() {
+    let Some(live) = ready("an_unknown_build_is_left_alone_and_named") else { return };
+    let copy = live.copy_of_wheel("unknown");
+    let library = copy.join(".nixl_cu12.mesonpy.libs/libnixl.so");
+    let mut bytes = fs::read(&library).expect("read");
+    let at = bytes.windows(4).position(|four| four == BUILD_ID_START).expect("the Build ID of the tested wheel");
+    bytes[at] ^= 0xff;
+    fs::write(&library, bytes).expect("write");
+
+    let output = live.record(&copy, &["--requests", "2"]);
+    assert!(text(&output).contains("Build ID 390ac851"), "{}", text(&output));
+    let recorded = Recorded::read(&live.path("run"));
+    assert_eq!((recorded.transfers.len(), recorded.agents.len(), recorded.regions.len()), (0, 0, 0));
+    let fact = recorded.fact(&["library", "unknown", "libnixl.so"]).expect("named");
+    assert!(fact.starts_with("probes off: Build ID 390ac851") && fact.ends_with("1.5.1"), "{fact}");
+
+    let doctor = live.agent(&["doctor", "--library"]).arg(&library).output().expect("doctor");
+    let page = text(&doctor);
+    assert!(doctor.status.success() && page.contains("unknown build: probes off (known: NIXL 1.5.1)"), "{page}");
+    let json = live.agent(&["doctor", "--json", "--library"]).arg(&library).output().expect("doctor");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
+    let line = &json["libraries"][0];
+    assert_eq!((line["nixl"].is_null(), line["probes"].as_array().map(Vec::len)), (true, Some(0)), "{line}");
+}
+
+/// Two containers from one image: two overlay mounts of one lower folder, whose files are one inode below.
+#[test]
+fn containers_that_share_a_layer_are_not_counted_twice() {
+    let name = "containers_that_share_a_layer_are_not_counted_twice";
+    let Some(live) = ready(name) else { return };
+    let lower = live.copy_of_wheel("lower");
+    let mounts: Vec<_> = ["a", "b"].iter().filter_map(|which| Overlay::mount(&live.path(which), &lower)).collect();
+    if mounts.len() < 2 {
+        skipped(name, "overlay mounts are not permitted here");
+        return;
+    }
+    let agent = live.start_agent(&[]);
+    let mut posts = 0;
+    for mount in &mounts {
+        let output = live.workload(&mount.merged, &["--requests", "2"]).output().expect("the workload runs");
+        assert!(output.status.success(), "{}", text(&output));
+        posts += Truth::read(&live.path("truth.tsv")).all("post").count();
+    }
+    signal(agent.id(), "INT");
+    let output = agent.wait_with_output().expect("wait");
+    assert!(output.status.success(), "{}", text(&output));
+    let recorded = Recorded::read(&live.path("run"));
+    assert_eq!((posts, recorded.transfers.len()), (8, 8), "{:?}", walk(&live.path("run")));
+    assert_eq!(recorded.agents.len(), 6);
+    recorded.assert_keys();
+}
+
+struct Overlay {
+    merged: std::path::PathBuf,
+}
+
+impl Overlay {
+    fn mount(at: &Path, lower: &Path) -> Option<Self> {
+        let part = |name: &str| at.join(name);
+        for name in ["upper", "work", "merged"] {
+            fs::create_dir_all(part(name)).expect("folder");
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            part("upper").display(),
+            part("work").display()
+        );
+        let output =
+            Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(part("merged")).output();
+        output.is_ok_and(|output| output.status.success()).then(|| Self { merged: part("merged") })
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        // A mount that stays is seen when the test's folder cannot be removed.
+        let _ = Command::new("umount").arg("-l").arg(&self.merged).status();
+    }
+}

@@ -1,0 +1,46 @@
+//! How recordings end.
+
+use kvpath_schema::table::Columns as _;
+
+use crate::recorded::Recorded;
+use crate::setup::{ready, signal, text};
+
+#[test]
+fn signals_end_a_recording_cleanly() {
+    let Some(live) = ready("signals_end_a_recording_cleanly") else { return };
+    for name in ["INT", "TERM"] {
+        let agent = live.start_agent(&[]);
+        signal(agent.id(), name);
+        let output = agent.wait_with_output().expect("wait");
+        assert_eq!(output.status.code(), Some(0), "SIG{name}: {}", text(&output));
+        assert!(text(&output).contains("recorded 0 processes, 0 transfers"), "{}", text(&output));
+        let recorded = Recorded::read(&live.path("run"));
+        assert!(recorded.fact(&["ended_ns"]).is_some() && recorded.transfers.is_empty());
+        std::fs::remove_dir_all(live.path("run")).expect("remove");
+    }
+}
+
+#[test]
+fn a_time_limit_ends_a_recording() {
+    let Some(live) = ready("a_time_limit_ends_a_recording") else { return };
+    let since = std::time::Instant::now();
+    let output = live.agent(&["record", "--for", "700ms", "--out"]).arg(live.path("run")).output().expect("runs");
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(since.elapsed() >= std::time::Duration::from_millis(700));
+}
+
+#[test]
+fn a_commands_output_is_untouched_and_its_exit_code_is_told() {
+    let Some(live) = ready("a_commands_output_is_untouched_and_its_exit_code_is_told") else { return };
+    let output = live
+        .agent(&["record", "--out"])
+        .arg(live.path("run"))
+        .args(["--", "sh", "-c", "echo out; echo err >&2; exit 7"])
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("err\n") && stderr.contains("ended: exit code 7"), "{stderr}");
+    assert_eq!(Recorded::read(&live.path("run")).fact(&["command_outcome"]), Some("exit code 7"));
+}

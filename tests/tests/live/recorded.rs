@@ -1,0 +1,90 @@
+//! A run read back from its segments.
+
+use std::path::Path;
+
+use kvpath_schema::segment::read_into;
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::capture::{CaptureInfos, Drops};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfer, NixlTransfers};
+use kvpath_schema::tables::process::{Processes, Threads};
+
+use crate::setup::walk;
+
+/// All tables of a run.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    pub processes: Processes,
+    pub threads: Threads,
+    pub agents: NixlAgents,
+    pub regions: NixlRegions,
+    pub transfers: NixlTransfers,
+    pub descriptors: NixlDescriptors,
+    pub notifs: NixlNotifs,
+    pub drops: Drops,
+    pub facts: CaptureInfos,
+}
+
+impl Recorded {
+    /// Reads every segment; all must be whole.
+    pub fn read(run: &Path) -> Self {
+        let mut all = Self::default();
+        for path in walk(run) {
+            if path.extension().is_none_or(|ext| ext != "parquet") {
+                continue;
+            }
+            let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+            let table = name.rsplit_once('-').expect("TABLE-NNNNNN.parquet").0;
+            match table {
+                "processes" => add(&path, &mut all.processes),
+                "threads" => add(&path, &mut all.threads),
+                "nixl_agents" => add(&path, &mut all.agents),
+                "nixl_regions" => add(&path, &mut all.regions),
+                "nixl_transfers" => add(&path, &mut all.transfers),
+                "nixl_descriptors" => add(&path, &mut all.descriptors),
+                "nixl_notifs" => add(&path, &mut all.notifs),
+                "drops" => add(&path, &mut all.drops),
+                "capture_info" => add(&path, &mut all.facts),
+                other => panic!("a table `{other}`"),
+            }
+        }
+        all
+    }
+
+    /// The transfers as rows.
+    pub fn transfer_rows(&self) -> Vec<NixlTransfer> {
+        (0..self.transfers.len()).map(|i| self.transfers.row(i)).collect()
+    }
+
+    /// The value of the fact whose key holds all of these words.
+    pub fn fact(&self, words: &[&str]) -> Option<&str> {
+        let at = self.facts.key.iter().position(|key| words.iter().all(|word| key.contains(word)))?;
+        Some(&self.facts.value[at])
+    }
+
+    /// Panics if anything was lost.
+    pub fn assert_nothing_lost(&self) {
+        let lost: Vec<_> = (0..self.drops.len()).map(|i| self.drops.row(i)).collect();
+        assert!(lost.is_empty(), "{lost:#?}");
+    }
+
+    /// Panics unless each use of each handle is a row of its own.
+    pub fn assert_keys(&self) {
+        let mut keys: Vec<_> = self.transfer_rows().iter().map(|t| (t.process_id, t.handle, t.epoch)).collect();
+        keys.sort_unstable();
+        for pair in keys.windows(2) {
+            assert_ne!(pair[0], pair[1], "one key twice");
+            let same_handle = (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1);
+            assert_eq!(pair[1].2, if same_handle { pair[0].2 + 1 } else { 0 }, "epochs count from 0: {pair:?}");
+        }
+        let mut ids = self.transfers.transfer_id.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), self.transfers.len(), "one transfer_id twice");
+    }
+}
+
+fn add<C: Columns>(path: &Path, columns: &mut C) {
+    if let Err(error) = read_into(path, columns) {
+        panic!("{error}");
+    }
+}

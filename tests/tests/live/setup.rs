@@ -1,0 +1,171 @@
+//! What a live test needs, and how it runs the agent and the workload.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Two recordings at once would each see the other's workload.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A place to run a live test.
+pub struct Live {
+    _turn: MutexGuard<'static, ()>,
+    agent: PathBuf,
+    workload: PathBuf,
+    /// The folder of the NIXL wheel.
+    pub nixl: PathBuf,
+    /// A folder of its own.
+    pub dir: TempDir,
+}
+
+/// Everything that a live test needs; `None` if something is missing, which it has said then.
+pub fn ready(test: &str) -> Option<Live> {
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match find() {
+        Ok((agent, workload, nixl)) => {
+            Some(Live { _turn: turn, agent, workload, nixl, dir: tempfile::tempdir().expect("temporary folder") })
+        }
+        Err(why) => {
+            skipped(test, &why);
+            None
+        }
+    }
+}
+
+/// Says so past the test harness, which would swallow the output of a test that does not fail.
+pub fn skipped(test: &str, why: &str) {
+    let mut stderr = std::io::stderr();
+    stderr.write_all(format!("SKIPPED live::{test}: {why}\n").as_bytes()).expect("stderr");
+}
+
+fn find() -> Result<(PathBuf, PathBuf, PathBuf), String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    // target/PROFILE/deps/live-HASH
+    let profile = own.ancestors().nth(2).ok_or("the test binary lies in no target folder")?;
+    let program = |name: &str| {
+        let path = profile.join(name);
+        if path.exists() { Ok(path) } else { Err(format!("{} is not built", path.display())) }
+    };
+    let (agent, workload) = (program("kvpath-agent")?, program("kvpath-workload")?);
+    let beside = profile.parent().unwrap_or(profile).join("nixl-1.5.1");
+    let nixl = std::env::var_os("KVPATH_NIXL").map_or(beside, PathBuf::from);
+    if !nixl.join(".nixl_cu12.mesonpy.libs/libnixl_capi.so").exists() {
+        return Err(format!("no NIXL wheel in {} (set KVPATH_NIXL)", nixl.display()));
+    }
+    let doctor = Command::new(&agent).arg("doctor").output().map_err(|error| error.to_string())?;
+    if !doctor.status.success() {
+        let text = String::from_utf8_lossy(&doctor.stdout);
+        let missing: Vec<&str> = text.lines().filter(|line| line.contains("MISSING")).map(str::trim).collect();
+        return Err(format!("no recording here: {}", missing.join("; ")));
+    }
+    Ok((agent, workload, nixl))
+}
+
+impl Live {
+    /// A path in the test's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The agent with these arguments.
+    pub fn agent(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.agent);
+        command.args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Path of the agent.
+    pub fn agent_path(&self) -> &Path {
+        &self.agent
+    }
+
+    /// The workload on a wheel, with its truth in the file `truth.tsv`.
+    pub fn workload(&self, nixl: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.workload);
+        command.arg("run").args(args).arg("--nixl").arg(nixl).arg("--truth").arg(self.path("truth.tsv"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Records the workload as the agent's command, into the folder `run`.
+    pub fn record(&self, nixl: &Path, args: &[&str]) -> Output {
+        let workload = self.workload(nixl, args);
+        let mut agent = self.agent(&["record", "--out"]);
+        agent.arg(self.path("run")).arg("--").arg(workload.get_program()).args(workload.get_args());
+        let output = agent.output().expect("the agent starts");
+        assert!(output.status.success(), "{}", text(&output));
+        output
+    }
+
+    /// Starts the agent on its own and waits until it records.
+    pub fn start_agent(&self, args: &[&str]) -> Child {
+        let mut agent = self.agent(&["record", "--out"]);
+        let child = agent.arg(self.path("run")).args(args).stderr(Stdio::piped()).spawn().expect("the agent starts");
+        wait_for("the agent writes its first segment", || {
+            walk(&self.path("run")).iter().any(|path| path.extension().is_some_and(|ext| ext == "parquet"))
+        });
+        child
+    }
+
+    /// A copy of the wheel's libraries: other inodes, another path.
+    pub fn copy_of_wheel(&self, name: &str) -> PathBuf {
+        let copy = self.path(name);
+        let libraries = ".nixl_cu12.mesonpy.libs";
+        fs::create_dir_all(copy.join(libraries).join("plugins")).expect("folder");
+        for from in walk(&self.nixl.join(libraries)) {
+            let below = from.strip_prefix(&self.nixl).expect("below the wheel");
+            if below.parent().is_some_and(|p| p.ends_with("plugins")) && !below.ends_with("libplugin_UCX.so") {
+                continue;
+            }
+            fs::copy(&from, copy.join(below)).expect("copy");
+        }
+        let bundled = "nixl_cu12.libs";
+        std::os::unix::fs::symlink(self.nixl.join(bundled), copy.join(bundled)).expect("link");
+        copy
+    }
+}
+
+/// All files below a folder.
+pub fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Waits until something holds.
+pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < Duration::from_secs(30), "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill");
+    assert!(status.success(), "kill -{name} {pid}");
+}
+
+/// Pids of a process's children.
+pub fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// What a program printed.
+pub fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
