@@ -1,8 +1,23 @@
 //! From raw tables to answers. Pure: no file is read and nothing is printed here.
+//!
+//! [`lanes`] (what ran, forward passes) and [`posts`] (what was handed over) give [`stages`]; these give [`requests`];
+//! and from those come [`chunks`], [`bubbles`], [`handoffs`], [`summary`] and [`coverage`].
 
-use kvpath_schema::tables::derived::{Chunks, Coverages, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Layers, Requests, Stages};
 
+pub mod bubbles;
+pub mod chunks;
+pub mod coverage;
+pub mod handoffs;
+pub mod intervals;
+pub mod lanes;
+pub mod mine;
+pub mod posts;
 pub mod raw;
+pub mod requests;
+pub mod stages;
+pub mod summary;
+pub mod titles;
 
 pub use raw::Raw;
 
@@ -22,6 +37,8 @@ pub struct Analysis {
     pub requests: Requests,
     /// Chunks.
     pub chunks: Chunks,
+    /// Bubbles.
+    pub bubbles: Bubbles,
     /// Layers.
     pub layers: Layers,
     /// Hand-offs.
@@ -34,7 +51,17 @@ impl Analysis {
     /// Computes every derived table.
     #[must_use]
     pub fn of(raw: &Raw, settings: &Settings) -> Self {
-        let _ = (raw, settings);
-        Self::default()
+        let lanes = lanes::of(raw);
+        let posts = posts::of(raw, &lanes);
+        let work = stages::of(raw, &lanes, &posts);
+        let request_work = requests::of(&work);
+        let (chunks, layers) = chunks::of(&work, &request_work);
+        let bubbles = bubbles::of(&work, &request_work, &chunks);
+        let handoffs = handoffs::of(raw, &work, &request_work, settings);
+        let requests = summary::requests(raw, &work, &request_work, &handoffs);
+        let coverage = coverage::of(raw, &work, &request_work, &handoffs);
+        let mut stages = stages::table(&work);
+        summary::layer_medians(&mut stages, &layers);
+        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage }
     }
 }

@@ -1,6 +1,8 @@
 //! The command line: one file a command.
 
+mod check;
 mod import;
+mod report;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,10 @@ pub struct Cli {
 pub enum Command {
     /// Make a run of another tool's trace.
     Import(import::Import),
+    /// Where the time of each request went: by stage, chunk and hand-off.
+    Report(report::Report),
+    /// Is the run whole? Damaged files, drops, and what each process's records cover.
+    Check(check::Check),
 }
 
 /// Runs the command line; errors go to standard error, as one line, with exit code 2.
@@ -39,5 +45,16 @@ pub fn run() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Import(command) => command.run(),
+        Command::Report(command) => command.run(),
+        Command::Check(command) => command.run(),
+    }
+}
+
+/// Prints to standard output; a reader that went away (`| head`) is no failure.
+fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
 }

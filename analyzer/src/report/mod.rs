@@ -1,1 +1,29 @@
-//! What people read.
+//! What people read: text for a terminal, and the same as one JSON object.
+
+pub mod findings;
+pub mod json;
+pub mod table;
+pub mod text;
+pub mod units;
+
+use crate::analysis::Analysis;
+use crate::load::Run;
+
+/// What a report is made of.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// Its analysis.
+    pub analysis: &'a Analysis,
+    /// Only this request, by number.
+    pub only: Option<i32>,
+}
+
+impl Report<'_> {
+    /// Whether a request is to be shown.
+    #[must_use]
+    pub fn shows(&self, request: i32) -> bool {
+        self.only.is_none_or(|only| only == request)
+    }
+}

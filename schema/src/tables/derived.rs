@@ -96,6 +96,34 @@ crate::define_table! {
 }
 
 crate::define_table! {
+    /// A stage's time inside a request's prefill window (from the request's first kernel on any stage to its last), and
+    /// how much of it the stage did not compute.
+    Derived bubbles: Bubble, Bubbles, sorted by [request, stage_id] {
+        /// `requests.request`.
+        request: i32 => Plain,
+        /// `stages.stage_id`.
+        stage_id: i32 => Plain,
+        /// Length of the window, ns.
+        window_ns: i64 => Plain,
+        /// Time in it in which a compute kernel ran on this stage, ns.
+        compute_ns: i64 => Plain,
+        /// The rest of the window, ns: the bubble.
+        idle_ns: i64 => Plain,
+        /// Part of `idle_ns` in which a communication (NCCL) kernel ran, ns: waiting for, or moving data to, another
+        /// stage.
+        p2p_wait_ns: i64 => Plain,
+        /// Time in which a communication kernel ran, hidden behind compute or not, ns.
+        p2p_ns: i64 => Plain,
+        /// Chunks of the request on this stage.
+        chunks: i32 => Plain,
+        /// Median number of layers in them; null if none were found.
+        layers: Option<i32> => Plain,
+        /// `true` if this stage's records of the request are cut or absent: then its figures are too low.
+        incomplete: bool => Plain,
+    }
+}
+
+crate::define_table! {
     /// One layer of one chunk on one stage.
     Derived layers: Layer, Layers, sorted by [request, stage_id, chunk, layer] {
         /// `requests.request`.

@@ -33,6 +33,7 @@ pub const DERIVED: &[&TableDef] = &[
     derived::Stages::DEF,
     derived::Requests::DEF,
     derived::Chunks::DEF,
+    derived::Bubbles::DEF,
     derived::Layers::DEF,
     derived::Handoffs::DEF,
     derived::Coverages::DEF,

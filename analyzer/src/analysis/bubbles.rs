@@ -1,0 +1,44 @@
+//! Each stage's idle time inside each request's prefill window.
+//!
+//! The window runs from the request's first kernel on any stage to its last one on any. A stage that waits in an NCCL
+//! kernel does not compute, so that wait is part of the bubble. Causes beyond that are not told apart here.
+
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::derived::{Bubble, Bubbles, Chunks};
+
+use super::intervals::Union;
+use super::requests::RequestWork;
+use super::stages::StageWork;
+
+/// Fills the table; requests without recorded compute have no rows.
+#[must_use]
+pub fn of(stages: &[StageWork], requests: &[RequestWork], chunks: &Chunks) -> Bubbles {
+    let mut table = Bubbles::default();
+    for (r, request) in requests.iter().enumerate() {
+        let Some(window) = request.compute_start().zip(request.compute_end()) else { continue };
+        let id = i32::try_from(r).unwrap_or(i32::MAX);
+        for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
+            let Some(lane) = stage.lane else { continue };
+            let comm = Union::of(lane.comm.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))));
+            let window_ns = window.1 - window.0;
+            let compute_ns = lane.compute.within(window);
+            let of_stage = (0..chunks.len())
+                .filter(|row| chunks.request[*row] == id && chunks.stage_id[*row] == stage.row.stage_id);
+            let mut layers: Vec<i32> = of_stage.filter_map(|row| chunks.layers[row]).collect();
+            layers.sort_unstable();
+            table.push(Bubble {
+                request: id,
+                stage_id: stage.row.stage_id,
+                window_ns,
+                compute_ns,
+                idle_ns: window_ns - compute_ns,
+                p2p_wait_ns: comm.outside(&lane.compute),
+                p2p_ns: comm.len_ns(),
+                chunks: i32::try_from(request.passes[s].len()).unwrap_or(i32::MAX),
+                layers: layers.get(layers.len() / 2).copied(),
+                incomplete: request.lacks_passes(s, requests) || request.is_cut(s, stage),
+            });
+        }
+    }
+    table
+}

@@ -1,0 +1,110 @@
+//! What each process's records cover, and signs that some were lost.
+//!
+//! A process that falls silent may just be idle, so silence alone is no loss. Signs of loss are: a last forward pass with
+//! fewer layers than the stage's, followed by hand-overs; hand-overs without any forward pass of the stage before them;
+//! hand-overs without their peer copies, in a process that makes peer copies.
+
+use std::collections::BTreeMap;
+
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::derived::{Coverage, Coverages, Handoffs};
+
+use super::Raw;
+use super::requests::RequestWork;
+use super::stages::StageWork;
+
+/// The verdict of a table with no sign of loss.
+pub const COMPLETE: &str = "complete";
+
+/// Fills the table.
+#[must_use]
+pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], handoffs: &Handoffs) -> Coverages {
+    let mut extents: BTreeMap<(i64, &'static str), (i64, i64, i64)> = BTreeMap::new();
+    let mut see = |process: i64, table: &'static str, start: i64, end: i64| {
+        let extent = extents.entry((process, table)).or_insert((0, i64::MAX, i64::MIN));
+        *extent = (extent.0 + 1, extent.1.min(start), extent.2.max(end));
+    };
+    for row in 0..raw.kernels.len() {
+        let start = raw.kernels.start_ns[row];
+        see(raw.kernels.process_id[row], "kernels", start, start.saturating_add(raw.kernels.dur_ns[row]));
+    }
+    for row in 0..raw.memcpys.len() {
+        let start = raw.memcpys.start_ns[row];
+        see(raw.memcpys.process_id[row], "memcpys", start, start.saturating_add(raw.memcpys.dur_ns[row]));
+    }
+    for row in 0..raw.nvtx.len() {
+        let start = raw.nvtx.start_ns[row];
+        see(raw.nvtx.process_id[row], "nvtx_ranges", start, start.saturating_add(raw.nvtx.dur_ns[row].unwrap_or(0)));
+    }
+    for row in 0..raw.transfers.len() {
+        let times = [raw.transfers.made_ns[row], raw.transfers.posted_ns[row], raw.transfers.released_ns[row]];
+        for at in times.into_iter().flatten().take(1) {
+            let end = times.into_iter().flatten().max().unwrap_or(at);
+            see(raw.transfers.process_id[row], "nixl_transfers", at, end);
+        }
+    }
+    for row in 0..raw.notifs.len() {
+        see(raw.notifs.process_id[row], "nixl_notifs", raw.notifs.time_ns[row], raw.notifs.time_ns[row]);
+    }
+    let end = extents.values().map(|extent| extent.2).max().unwrap_or(0);
+    let mut table = Coverages::default();
+    for ((process, name), (rows, first_ns, last_ns)) in extents {
+        let title = raw.processes.process_id.iter().position(|p| *p == process);
+        let stage = stages.iter().position(|stage| stage.row.process_id == process);
+        let verdict = stage.and_then(|s| match name {
+            "kernels" => lost_kernels(stages, s, requests, last_ns),
+            "memcpys" => lost_copies(&stages[s], handoffs),
+            _ => None,
+        });
+        table.push(Coverage {
+            process_id: process,
+            process: title.map(|row| raw.processes.name[row].clone()).unwrap_or_default(),
+            table_name: name.into(),
+            rows,
+            first_ns,
+            last_ns,
+            ends_early_ns: end - last_ns,
+            verdict: verdict.unwrap_or_else(|| COMPLETE.to_owned()),
+        });
+    }
+    table
+}
+
+fn lost_kernels(stages: &[StageWork], s: usize, requests: &[RequestWork], last_ns: i64) -> Option<String> {
+    let stage = &stages[s];
+    if !stage.is_prefill() || stage.lane.is_none_or(|lane| lane.passes.is_empty()) {
+        return None;
+    }
+    let last_post = stage.posts.last().map(|post| post.at)?;
+    let own = |request: &&RequestWork| request.posts.iter().any(|(stage, _)| *stage == s);
+    let handed_over = requests.iter().filter(own).count();
+    let without = requests.iter().filter(own).filter(|request| request.passes[s].is_empty()).count();
+    let last = stage.lane.and_then(|lane| lane.passes.last()).map_or(0, |pass| pass.layers.len());
+    let usual = usize::try_from(stage.row.layers.unwrap_or(0)).unwrap_or(0);
+    let mut signs = Vec::new();
+    if last < usual && last_post > last_ns {
+        signs.push(format!("its last forward pass has {last} of {usual} layers"));
+    }
+    if without > 0 {
+        signs.push(format!("{without} of {handed_over} requests that it handed over have no forward pass"));
+    }
+    if signs.is_empty() {
+        return None;
+    }
+    let seconds = seconds(last_post - last_ns);
+    Some(format!("lost records: kernels end {seconds} s before its last hand-off; {}", signs.join("; ")))
+}
+
+fn lost_copies(stage: &StageWork, handoffs: &Handoffs) -> Option<String> {
+    let own: Vec<usize> =
+        (0..handoffs.len()).filter(|row| handoffs.stage_id[*row] == stage.row.stage_id).collect();
+    let lacking = own.iter().filter(|row| &*handoffs.finding[**row] == "incomplete").count();
+    (lacking > 0).then(|| format!("lost records: {lacking} of {} hand-offs lack peer copies", own.len()))
+}
+
+/// Seconds to two digits, for people.
+fn seconds(ns: i64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "only printed, to two digits")]
+    let seconds = ns as f64 / 1e9;
+    format!("{seconds:.2}")
+}

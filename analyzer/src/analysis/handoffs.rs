@@ -1,0 +1,265 @@
+//! Each request's hand-off from each stage: what was asked for, what was copied, how fast, and whether small pieces
+//! explain it.
+
+use std::collections::BTreeMap;
+
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::derived::{Handoff, Handoffs};
+
+use super::intervals::Union;
+use super::lanes::Copy;
+use super::posts::Post;
+use super::requests::RequestWork;
+use super::stages::StageWork;
+use super::{Raw, Settings};
+
+/// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
+pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
+/// Below this share of the ceiling a hand-off of small pieces is called scattered.
+const SLOW_SHARE: f64 = 0.5;
+
+/// Fills the table.
+#[must_use]
+pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &Settings) -> Handoffs {
+    let copies: Vec<Vec<Vec<Copy>>> = stages.iter().map(copies_of_posts).collect();
+    let descriptors = Descriptors::of(raw);
+    let mut table = Handoffs::default();
+    for (r, request) in requests.iter().enumerate() {
+        let mut by_stage: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (stage, post) in &request.posts {
+            by_stage.entry(*stage).or_default().push(*post);
+        }
+        for (s, posts) in by_stage {
+            let own: Vec<Copy> = posts.iter().flat_map(|post| copies[s][*post].iter().copied()).collect();
+            let posts: Vec<&Post> = posts.iter().map(|post| &stages[s].posts[*post]).collect();
+            let mut row = handoff(raw, stages, &stages[s], &posts, &own, &descriptors);
+            row.request = i32::try_from(r).unwrap_or(i32::MAX);
+            table.push(row);
+        }
+    }
+    judge(&mut table, stages, settings);
+    table
+}
+
+/// The copies of each post of a stage: those that began after it and before the next.
+fn copies_of_posts(stage: &StageWork) -> Vec<Vec<Copy>> {
+    let mut of_post = vec![Vec::new(); stage.posts.len()];
+    for copy in stage.lane.iter().flat_map(|lane| &lane.copies) {
+        if let Some(post) = stage.posts.partition_point(|post| post.at <= copy.span.0).checked_sub(1) {
+            of_post[post].push(*copy);
+        }
+    }
+    of_post
+}
+
+/// Descriptors by transfer: the rows of each.
+struct Descriptors(BTreeMap<i64, Vec<usize>>);
+
+impl Descriptors {
+    fn of(raw: &Raw) -> Self {
+        let mut rows: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for (row, transfer) in raw.descriptors.transfer_id.iter().enumerate() {
+            rows.entry(*transfer).or_default().push(row);
+        }
+        Self(rows)
+    }
+}
+
+fn handoff(
+    raw: &Raw,
+    stages: &[StageWork],
+    stage: &StageWork,
+    posts: &[&Post],
+    copies: &[Copy],
+    descriptors: &Descriptors,
+) -> Handoff {
+    let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
+    let sum = |column: &[Option<i64>]| -> Option<i64> {
+        let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
+        (!known.is_empty()).then(|| known.iter().sum())
+    };
+    let rows: Vec<usize> = transfers
+        .iter()
+        .filter_map(|row| descriptors.0.get(&raw.transfers.transfer_id[*row]))
+        .flatten()
+        .copied()
+        .collect();
+    let pieces: Vec<i64> = if copies.is_empty() {
+        rows.iter().map(|row| raw.descriptors.bytes[*row]).collect()
+    } else {
+        copies.iter().map(|copy| copy.bytes).collect()
+    };
+    let copied: i64 = copies.iter().map(|copy| copy.bytes).sum();
+    let asked = sum(&raw.transfers.bytes);
+    let copy_start_ns = copies.iter().map(|copy| copy.span.0).min();
+    let copy_end = copies.iter().map(|copy| copy.span.1).max();
+    let copy_span_ns = copy_start_ns.zip(copy_end).map(|(start, end)| end - start);
+    let posted_ns = posts.iter().filter_map(|post| post.posted).min();
+    let last_done = posts.iter().filter(|post| post.done_by.is_some()).max_by_key(|post| post.done_by);
+    // Completion of the whole is known only if every part's is.
+    let last_done = last_done.filter(|_| posts.iter().all(|post| post.done_by.is_some()));
+    let done_by_ns = last_done.and_then(|post| post.done_by);
+    let span_ns = copy_span_ns.or_else(|| posted_ns.zip(done_by_ns).map(|(post, done)| done - post));
+    let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copied };
+    // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
+    let copies_expected = stage.lane.is_some_and(|lane| !lane.copies.is_empty());
+    let missing = copies_expected && copied < asked.unwrap_or(1);
+    #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
+    let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
+    Handoff {
+        request: 0,
+        stage_id: stage.row.stage_id,
+        peer_process_id: peer(raw, stages, &transfers),
+        peer_device_id: copies.first().and_then(|copy| copy.to),
+        transfers: i64::try_from(transfers.len()).unwrap_or(i64::MAX),
+        bytes,
+        made_descriptors: sum(&raw.transfers.made_descriptors),
+        descriptors: sum(&raw.transfers.descriptors),
+        regions: regions(raw, stage.row.process_id, &rows),
+        copies: stage.lane.map(|_| i64::try_from(copies.len()).unwrap_or(i64::MAX)).filter(|_| copies_expected),
+        piece_median_bytes: median(pieces.clone()),
+        small_piece_bytes: (!pieces.is_empty())
+            .then(|| pieces.iter().filter(|bytes| **bytes < SMALL_PIECE_BYTES).sum()),
+        copy_start_ns,
+        copy_span_ns,
+        copy_busy_ns: copy_span_ns.map(|_| Union::of(copies.iter().map(|copy| copy.span)).len_ns()),
+        ready_ns: ready(raw, stage.row.process_id, posts),
+        made_ns: posts.iter().filter_map(|post| post.made).min(),
+        make_ns: total(posts.iter().map(|post| post.make_ns)),
+        posted_ns,
+        post_ns: total(posts.iter().map(|post| Some(post.post_end? - post.posted?))),
+        done_after_ns: last_done.and_then(|post| post.done_after),
+        done_by_ns,
+        notif_arrived_ns: notif_arrived(raw, &transfers),
+        rate_bytes_per_s: rate.filter(|_| !missing),
+        span_ns: span_ns.filter(|_| !missing),
+        ceiling_bytes_per_s: None,
+        ceiling_method: "none".into(),
+        finding: if missing { "incomplete".into() } else { "unknown".into() },
+    }
+}
+
+/// The sum, if every part is known.
+fn total(parts: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    parts.sum::<Option<i64>>()
+}
+
+fn median(mut values: Vec<i64>) -> Option<i64> {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
+
+/// The receiving process: the one whose agent the transfers name; else the only decode worker.
+fn peer(raw: &Raw, stages: &[StageWork], transfers: &[usize]) -> Option<i64> {
+    let named = transfers.iter().find_map(|row| {
+        if &*raw.transfers.op[*row] == "READ" {
+            return Some(raw.transfers.process_id[*row]);
+        }
+        let peer = raw.transfers.peer[*row].as_ref()?;
+        let at = raw.agents.name.iter().position(|name| name == peer)?;
+        Some(raw.agents.process_id[at])
+    });
+    let mut decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
+    let only = decode.next().filter(|_| decode.next().is_none()).map(|stage| stage.row.process_id);
+    named.or(only)
+}
+
+/// How many regions of the process the descriptors touch; regions of a layer each show the layers.
+fn regions(raw: &Raw, process: i64, rows: &[usize]) -> Option<i32> {
+    let mut own: Vec<(u64, u64)> = (0..raw.regions.addr.len())
+        .filter(|row| raw.regions.process_id[*row] == process)
+        .map(|row| (raw.regions.addr[row], raw.regions.bytes[row].unsigned_abs()))
+        .collect();
+    if own.is_empty() || rows.is_empty() {
+        return None;
+    }
+    own.sort_unstable();
+    let mut touched = vec![false; own.len()];
+    for row in rows {
+        let start = raw.descriptors.local_addr[*row];
+        let end = start.saturating_add(raw.descriptors.bytes[*row].unsigned_abs());
+        // A merged descriptor may span several neighbouring regions.
+        let from = own.partition_point(|(addr, bytes)| addr.saturating_add(*bytes) <= start);
+        for (at, (addr, _)) in own.iter().enumerate().skip(from) {
+            if *addr >= end {
+                break;
+            }
+            touched[at] = true;
+        }
+    }
+    i32::try_from(touched.into_iter().filter(|touched| *touched).count()).ok()
+}
+
+/// When decode's registration for the request arrived at the stage: vLLM's `PUSH_REG:` notif, which holds the request id.
+fn ready(raw: &Raw, process: i64, posts: &[&Post]) -> Option<i64> {
+    let id = posts.iter().find_map(|post| post.request.as_deref())?;
+    (0..raw.notifs.time_ns.len())
+        .filter(|row| raw.notifs.process_id[*row] == process && &*raw.notifs.direction[*row] == "arrived")
+        .filter(|row| raw.notifs.message[*row].starts_with("PUSH_REG:") && names(&raw.notifs.message[*row], id))
+        .map(|row| raw.notifs.time_ns[row])
+        .min()
+}
+
+/// Whether a message names the request and not one whose id merely begins alike (`req-1` in `req-10`).
+fn names(message: &str, id: &str) -> bool {
+    message.match_indices(id).any(|(at, _)| {
+        !message[at + id.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
+    })
+}
+
+/// When the last notif of these transfers arrived at their receiver; `None` unless all arrived.
+fn notif_arrived(raw: &Raw, transfers: &[usize]) -> Option<i64> {
+    let arrivals = transfers.iter().map(|row| {
+        let notif = raw.transfers.notif[*row].as_deref()?;
+        (0..raw.notifs.time_ns.len())
+            .filter(|n| &*raw.notifs.direction[*n] == "arrived" && raw.notifs.message[*n] == notif)
+            .filter(|n| match (&raw.notifs.peer[*n], &raw.transfers.agent[*row]) {
+                (Some(sender), Some(agent)) => sender == agent,
+                _ => raw.notifs.process_id[*n] != raw.transfers.process_id[*row],
+            })
+            .map(|n| raw.notifs.time_ns[n])
+            .filter(|at| raw.transfers.posted_ns[*row].is_some_and(|posted| *at >= posted))
+            .min()
+    });
+    arrivals.collect::<Option<Vec<i64>>>()?.into_iter().max()
+}
+
+/// Sets ceilings and findings, which need all hand-offs of the run.
+fn judge(table: &mut Handoffs, stages: &[StageWork], settings: &Settings) {
+    let best_copy = stages
+        .iter()
+        .filter_map(|stage| stage.lane)
+        .flat_map(|lane| &lane.copies)
+        .filter(|copy| copy.bytes >= SMALL_PIECE_BYTES && copy.span.1 > copy.span.0)
+        .map(|copy| {
+            #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a copy are below 2^52")]
+            let rate = copy.bytes as f64 * 1e9 / (copy.span.1 - copy.span.0) as f64;
+            rate
+        })
+        .max_by(f64::total_cmp);
+    let best_transfer = table.rate_bytes_per_s.iter().flatten().copied().max_by(f64::total_cmp);
+    for row in 0..table.request.len() {
+        let (ceiling, method) = match (settings.ceiling_bytes_per_s, best_copy, best_transfer) {
+            (Some(given), ..) => (Some(given), "given"),
+            (None, Some(best), _) if table.copies[row].is_some() => (Some(best), "best_copy"),
+            (None, _, Some(best)) => (Some(best), "best_transfer"),
+            _ => (None, "none"),
+        };
+        table.ceiling_bytes_per_s[row] = ceiling;
+        table.ceiling_method[row] = method.into();
+        if &*table.finding[row] == "incomplete" {
+            continue;
+        }
+        let (Some(small), Some(rate), Some(ceiling)) =
+            (table.small_piece_bytes[row], table.rate_bytes_per_s[row], ceiling)
+        else {
+            continue;
+        };
+        let mostly_small = small.saturating_mul(2) >= table.bytes[row];
+        table.finding[row] = match (mostly_small, rate < SLOW_SHARE * ceiling) {
+            (true, true) => "scattered".into(),
+            (false, _) => "contiguous".into(),
+            (true, false) => "unknown".into(),
+        };
+    }
+}

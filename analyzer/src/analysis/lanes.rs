@@ -1,0 +1,225 @@
+//! What each process ran on its GPU: compute, communication, peer copies, and its forward passes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kvpath_schema::cell::Name;
+
+use super::Raw;
+use super::intervals::{Span, Union};
+use super::mine;
+
+/// Idle longer than this separates a forward pass from kernels before or after it that are not of a layer.
+const PROLOGUE_GAP_NS: i64 = 1_000_000;
+
+/// The GPU side of one process.
+#[derive(Debug, Default)]
+pub struct Lane {
+    /// CUDA ordinal of most of its kernels.
+    pub device_id: Option<i32>,
+    /// Kernels, of any kind.
+    pub kernels: i64,
+    /// Time in which a compute kernel ran.
+    pub compute: Union,
+    /// Communication kernels (NCCL), by start.
+    pub comm: Vec<Span>,
+    /// Forward passes on the stream that computes most, by start.
+    pub passes: Vec<Pass>,
+    /// Peer copies, by start.
+    pub copies: Vec<Copy>,
+    /// Start of the first and end of the last kernel.
+    pub span: Option<Span>,
+}
+
+/// A forward pass.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// From its first to its last kernel.
+    pub span: Span,
+    /// Kernels on its stream.
+    pub kernels: i64,
+    /// Its layers.
+    pub layers: Vec<PassLayer>,
+}
+
+/// A layer of a forward pass.
+#[derive(Debug, Clone)]
+pub struct PassLayer {
+    /// From its first kernel to the next layer's first, or to its own last for the last layer.
+    pub span: Span,
+    /// Time in which a kernel of it ran, ns.
+    pub busy_ns: i64,
+    /// Kernels.
+    pub kernels: i32,
+    /// Share of them that match the pattern.
+    pub confidence: f64,
+}
+
+/// A peer copy.
+#[derive(Debug, Clone, Copy)]
+pub struct Copy {
+    /// When.
+    pub span: Span,
+    /// Size, bytes.
+    pub bytes: i64,
+    /// Destination device.
+    pub to: Option<i32>,
+}
+
+/// Whether a kernel communicates: its time includes waiting for the peer, so it is never counted as compute.
+/// NCCL names its kernels `ncclDevKernel_*` (2.18 and later) or `ncclKernel_*`.
+#[must_use]
+pub fn is_communication(name: &str) -> bool {
+    name.contains("ncclDevKernel") || name.contains("ncclKernel")
+}
+
+/// The lanes of all processes that ran kernels or peer copies, by process id.
+#[must_use]
+pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
+    let kernels = &raw.kernels;
+    let symbols = Symbols::of(&kernels.name);
+    let mut rows: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (row, process) in kernels.process_id.iter().enumerate() {
+        rows.entry(*process).or_default().push(row);
+    }
+    let mut lanes: BTreeMap<i64, Lane> = BTreeMap::new();
+    for (process, mut rows) in rows {
+        rows.sort_by_key(|row| (kernels.start_ns[*row], *row));
+        lanes.insert(process, lane(raw, &symbols, &rows));
+    }
+    for row in 0..raw.memcpys.start_ns.len() {
+        if &*raw.memcpys.kind[row] == "PtoP" {
+            let start = raw.memcpys.start_ns[row];
+            lanes.entry(raw.memcpys.process_id[row]).or_default().copies.push(Copy {
+                span: (start, start.saturating_add(raw.memcpys.dur_ns[row])),
+                bytes: raw.memcpys.bytes[row],
+                to: raw.memcpys.dst_device_id[row],
+            });
+        }
+    }
+    for lane in lanes.values_mut() {
+        lane.copies.sort_by_key(|copy| (copy.span, copy.bytes));
+    }
+    lanes
+}
+
+/// A number a distinct kernel name, and which of them communicate.
+struct Symbols {
+    of_row: Vec<u32>,
+    communicates: Vec<bool>,
+}
+
+impl Symbols {
+    fn of(names: &[Name]) -> Self {
+        // Rows of one dictionary share a pointer, so most look-ups hash 8 bytes instead of a mangled name.
+        let mut by_pointer: HashMap<*const u8, u32> = HashMap::new();
+        let mut by_name: HashMap<&str, u32> = HashMap::new();
+        let mut communicates = Vec::new();
+        let of_row = names
+            .iter()
+            .map(|name| {
+                *by_pointer.entry(name.as_ptr()).or_insert_with(|| {
+                    *by_name.entry(name).or_insert_with(|| {
+                        communicates.push(is_communication(name));
+                        u32::try_from(communicates.len() - 1).unwrap_or(u32::MAX)
+                    })
+                })
+            })
+            .collect();
+        Self { of_row, communicates }
+    }
+
+    fn communicates(&self, row: usize) -> bool {
+        self.communicates[self.of_row[row] as usize]
+    }
+}
+
+fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize]) -> Lane {
+    let kernels = &raw.kernels;
+    let span = |row: usize| (kernels.start_ns[row], kernels.start_ns[row].saturating_add(kernels.dur_ns[row]));
+    let (comm, compute): (Vec<usize>, Vec<usize>) = rows.iter().partition(|row| symbols.communicates(**row));
+    let mut busy: BTreeMap<i32, i64> = BTreeMap::new();
+    let mut devices: BTreeMap<i32, usize> = BTreeMap::new();
+    for row in &compute {
+        *busy.entry(kernels.stream_id[*row]).or_default() += kernels.dur_ns[*row];
+        *devices.entry(kernels.device_id[*row]).or_default() += 1;
+    }
+    let main: Vec<usize> = match busy.iter().max_by_key(|(stream, ns)| (**ns, std::cmp::Reverse(**stream))) {
+        Some((stream, _)) => compute.iter().copied().filter(|row| kernels.stream_id[*row] == *stream).collect(),
+        None => Vec::new(),
+    };
+    let sequence: Vec<u32> = main.iter().map(|row| symbols.of_row[*row]).collect();
+    let spans: Vec<Span> = main.iter().map(|row| span(*row)).collect();
+    Lane {
+        device_id: devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device),
+        kernels: i64::try_from(rows.len()).unwrap_or(i64::MAX),
+        compute: Union::of(compute.iter().map(|row| span(*row))),
+        comm: comm.iter().map(|row| span(*row)).collect(),
+        passes: passes(&mine::passes(&sequence), &spans),
+        copies: Vec::new(),
+        span: rows.iter().map(|row| span(*row)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
+    }
+}
+
+/// Gives each pass the kernels before and after its layers: up to the widest gap between two passes, and never across a
+/// gap of [`PROLOGUE_GAP_NS`].
+fn passes(mined: &[mine::Pass], spans: &[Span]) -> Vec<Pass> {
+    let gap_before = |at: usize| spans[at].0 - spans[at - 1].1;
+    let mut begin = Vec::with_capacity(mined.len());
+    let mut end = Vec::with_capacity(mined.len());
+    for (i, pass) in mined.iter().enumerate() {
+        let core = pass.kernels();
+        let floor = if i == 0 { 0 } else { mined[i - 1].kernels().end };
+        // The first kernel after the widest gap between the passes; without a pass before, as far as gaps allow.
+        let limit = if i == 0 {
+            floor
+        } else {
+            (floor..=core.start).filter(|at| *at > 0).max_by_key(|at| gap_before(*at)).unwrap_or(core.start)
+        };
+        let mut first = core.start;
+        while first > limit && gap_before(first) < PROLOGUE_GAP_NS {
+            first -= 1;
+        }
+        begin.push(first);
+        if i > 0 {
+            end.push(limit);
+        }
+    }
+    end.push(spans.len());
+    mined
+        .iter()
+        .enumerate()
+        .map(|(i, pass)| {
+            let core = pass.kernels();
+            let mut last = core.end;
+            while last < end[i] && gap_before(last) < PROLOGUE_GAP_NS {
+                last += 1;
+            }
+            let until = spans[begin[i]..last].iter().map(|span| span.1).max().unwrap_or_default();
+            Pass {
+                span: (spans[begin[i]].0, until),
+                kernels: i64::try_from(last - begin[i]).unwrap_or(i64::MAX),
+                layers: layers(pass, spans),
+            }
+        })
+        .collect()
+}
+
+fn layers(pass: &mine::Pass, spans: &[Span]) -> Vec<PassLayer> {
+    pass.layers
+        .iter()
+        .enumerate()
+        .map(|(i, layer)| {
+            let own = &spans[layer.kernels.clone()];
+            let own_end = own.iter().map(|span| span.1).max().unwrap_or_default();
+            let end = pass.layers.get(i + 1).map_or(own_end, |next| spans[next.kernels.start].0);
+            #[expect(clippy::cast_precision_loss, reason = "a layer has far fewer than 2^52 kernels")]
+            let confidence = layer.matching as f64 / layer.kernels.len() as f64;
+            PassLayer {
+                span: (own[0].0, end),
+                busy_ns: Union::of(own.iter().copied()).len_ns(),
+                kernels: i32::try_from(own.len()).unwrap_or(i32::MAX),
+                confidence,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,128 @@
+//! Where a process handed KV over: NIXL transfers, else NIXL's NVTX ranges, else bursts of peer copies.
+
+use std::collections::BTreeMap;
+
+use super::Raw;
+use super::lanes::Lane;
+
+/// Copies further apart than this belong to different hand-offs, where nothing but copies was recorded.
+const BURST_GAP_NS: i64 = 20_000_000;
+
+/// One hand-over by one process.
+#[derive(Debug, Clone, Default)]
+pub struct Post {
+    /// When it began: post, else the first copy, ns.
+    pub at: i64,
+    /// Entry of make, ns.
+    pub made: Option<i64>,
+    /// Time in make, ns.
+    pub make_ns: Option<i64>,
+    /// Entry of post, ns.
+    pub posted: Option<i64>,
+    /// Return of post, ns.
+    pub post_end: Option<i64>,
+    /// It completed after this, ns.
+    pub done_after: Option<i64>,
+    /// It completed at or before this, ns.
+    pub done_by: Option<i64>,
+    /// Request id.
+    pub request: Option<String>,
+    /// Row of `nixl_transfers`.
+    pub transfer: Option<usize>,
+}
+
+/// The posts of every process, by the process whose KV is handed over, each by time.
+#[must_use]
+pub fn of(raw: &Raw, lanes: &BTreeMap<i64, Lane>) -> BTreeMap<i64, Vec<Post>> {
+    let mut posts = if raw.transfers.transfer_id.is_empty() { from_nvtx(raw) } else { from_transfers(raw) };
+    for (process, lane) in lanes {
+        if !lane.copies.is_empty() && !posts.contains_key(process) {
+            posts.insert(*process, from_copies(lane));
+        }
+    }
+    for posts in posts.values_mut() {
+        posts.sort_by_key(|post| post.at);
+    }
+    posts
+}
+
+fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
+    let transfers = &raw.transfers;
+    let process_of: BTreeMap<&str, i64> =
+        raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied()).collect();
+    let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
+    for row in 0..transfers.transfer_id.len() {
+        let Some(posted) = transfers.posted_ns[row] else { continue };
+        // A pull is posted by the receiver; the KV is the peer's.
+        let peer = transfers.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
+        let owner =
+            if &*transfers.op[row] == "READ" { peer.unwrap_or(transfers.process_id[row]) } else { transfers.process_id[row] };
+        let done_by = transfers.done_poll_ns[row];
+        posts.entry(owner).or_default().push(Post {
+            at: posted,
+            made: transfers.made_ns[row],
+            make_ns: transfers.make_dur_ns[row],
+            posted: Some(posted),
+            post_end: transfers.post_end_ns[row],
+            done_after: done_by.map(|_| transfers.last_pending_poll_ns[row].unwrap_or(posted)),
+            done_by,
+            request: transfers.request[row].clone(),
+            transfer: Some(row),
+        });
+    }
+    posts
+}
+
+/// NIXL names its ranges `nixl::makeXferReq`, `nixl::postXferReq.write` (or `.read`) and marks `nixl::xfer.complete` when
+/// a poll first sees the end (NIXL docs/tracing.md). Pulls are left out: the range does not say whose KV it is.
+fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
+    let nvtx = &raw.nvtx;
+    let mut order: Vec<usize> =
+        (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with("nixl::")).collect();
+    order.sort_by_key(|row| nvtx.start_ns[*row]);
+    let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
+    let mut made: BTreeMap<(i64, i32), usize> = BTreeMap::new();
+    for row in order {
+        let (start, process) = (nvtx.start_ns[row], nvtx.process_id[row]);
+        let thread = (process, nvtx.tid[row]);
+        match &*nvtx.text[row] {
+            "nixl::makeXferReq" | "nixl::createXferReq" => {
+                made.insert(thread, row);
+            }
+            "nixl::postXferReq.write" => {
+                let made = made.remove(&thread);
+                posts.entry(process).or_default().push(Post {
+                    at: start,
+                    made: made.map(|row| nvtx.start_ns[row]),
+                    make_ns: made.and_then(|row| nvtx.dur_ns[row]),
+                    posted: Some(start),
+                    post_end: nvtx.dur_ns[row].map(|dur| start + dur),
+                    ..Post::default()
+                });
+            }
+            // The marker names no handle: it is the end of the post before it, unless that one has ended.
+            "nixl::xfer.complete" => {
+                if let Some(post) = posts.get_mut(&process).and_then(|posts| posts.last_mut())
+                    && post.done_by.is_none()
+                {
+                    post.done_after = post.posted;
+                    post.done_by = Some(start);
+                }
+            }
+            _ => {}
+        }
+    }
+    posts
+}
+
+fn from_copies(lane: &Lane) -> Vec<Post> {
+    let mut posts: Vec<Post> = Vec::new();
+    let mut end = i64::MIN;
+    for copy in &lane.copies {
+        if posts.is_empty() || copy.span.0.saturating_sub(end) > BURST_GAP_NS {
+            posts.push(Post { at: copy.span.0, ..Post::default() });
+        }
+        end = end.max(copy.span.1);
+    }
+    posts
+}

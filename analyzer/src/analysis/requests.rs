@@ -1,0 +1,153 @@
+//! Which forward pass and which hand-over belongs to which request.
+//!
+//! Request ids (from NIXL's notif texts) decide where they were recorded. Without them requests are told apart by
+//! activity: the forward passes of all prefill stages are grouped where no stage computes for [`GROUP_GAP_NS`], and a
+//! hand-over belongs to the last group that began before it. Several hand-overs of a stage while its group still computes
+//! are one request's (chunk-wise push); each one after the group's end is a further request whose compute was not
+//! recorded or ran within the same group. Groups that nothing hands over (warm-up, dummy runs) are no requests.
+
+use std::collections::BTreeMap;
+
+use super::intervals::{Span, Union};
+use super::lanes::Pass;
+use super::stages::StageWork;
+
+/// No prefill stage computing for this long separates groups of activity.
+const GROUP_GAP_NS: i64 = 200_000_000;
+
+/// A request's work.
+#[derive(Debug, Default)]
+pub struct RequestWork<'a> {
+    /// Request id, if recorded.
+    pub id: Option<String>,
+    /// Hand-overs: (position in the stage list, position in its posts).
+    pub posts: Vec<(usize, usize)>,
+    /// Forward passes of each stage of the stage list, by time.
+    pub passes: Vec<Vec<&'a Pass>>,
+}
+
+impl RequestWork<'_> {
+    /// Time of its first hand-over.
+    fn first_post(&self, stages: &[StageWork]) -> i64 {
+        self.posts.iter().map(|(stage, post)| stages[*stage].posts[*post].at).min().unwrap_or(i64::MAX)
+    }
+
+    /// First forward pass's start.
+    #[must_use]
+    pub fn compute_start(&self) -> Option<i64> {
+        self.passes.iter().flatten().map(|pass| pass.span.0).min()
+    }
+
+    /// Whether the stage's passes for this request are missing, though it was recorded for others.
+    #[must_use]
+    pub fn lacks_passes(&self, stage: usize, all: &[Self]) -> bool {
+        self.passes[stage].is_empty() && all.iter().any(|other| !other.passes[stage].is_empty())
+    }
+
+    /// Whether the stage's last pass for this request breaks off: fewer layers than the stage has, and nothing of the
+    /// stage after it.
+    #[must_use]
+    pub fn is_cut(&self, stage: usize, work: &StageWork) -> bool {
+        let last = work.lane.and_then(|lane| lane.passes.last());
+        match (self.passes[stage].last(), last, work.row.layers) {
+            (Some(own), Some(last), Some(layers)) => {
+                own.span == last.span && i32::try_from(own.layers.len()).is_ok_and(|n| n < layers)
+            }
+            _ => false,
+        }
+    }
+
+    /// Last forward pass's end.
+    #[must_use]
+    pub fn compute_end(&self) -> Option<i64> {
+        self.passes.iter().flatten().map(|pass| pass.span.1).max()
+    }
+}
+
+/// Tells the requests of a run apart, ordered by time.
+#[must_use]
+pub fn of<'a>(stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
+    let groups = groups(stages);
+    let mut by_key: BTreeMap<Key, RequestWork> = BTreeMap::new();
+    for (s, stage) in stages.iter().enumerate() {
+        let mut after_end: BTreeMap<usize, usize> = BTreeMap::new();
+        for (p, post) in stage.posts.iter().enumerate() {
+            let key = match &post.request {
+                Some(id) => Key::Id(id.clone()),
+                None => activity(&groups, post.at, &mut after_end),
+            };
+            let request = by_key.entry(key).or_default();
+            request.id.clone_from(&post.request);
+            request.posts.push((s, p));
+        }
+    }
+    let mut requests: Vec<RequestWork> = by_key.into_values().collect();
+    requests.sort_by_key(|request| request.first_post(stages));
+    for request in &mut requests {
+        request.passes = vec![Vec::new(); stages.len()];
+    }
+    give_passes(stages, &groups, &mut requests);
+    requests.sort_by_key(|request| request.compute_start().unwrap_or(request.first_post(stages)));
+    requests
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Id(String),
+    /// Group, and how many hand-overs of the same stage came between the group's end and this one.
+    Activity(Option<usize>, usize),
+}
+
+fn activity(groups: &[Span], at: i64, after_end: &mut BTreeMap<usize, usize>) -> Key {
+    let group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
+    let late = group.is_none_or(|group| groups[group].1 <= at);
+    let slot = after_end.entry(group.map_or(0, |group| group + 1)).or_default();
+    let ordinal = *slot;
+    if late {
+        *slot += 1;
+    }
+    Key::Activity(group, ordinal)
+}
+
+/// Groups of activity of the prefill stages.
+fn groups(stages: &[StageWork]) -> Vec<Span> {
+    let passes = stages.iter().filter(|stage| stage.is_prefill()).filter_map(|stage| stage.lane);
+    let compute = Union::of(passes.flat_map(|lane| lane.passes.iter().map(|pass| pass.span)));
+    let mut groups: Vec<Span> = Vec::new();
+    for (start, end) in compute.spans().iter().copied() {
+        match groups.last_mut() {
+            Some(group) if start - group.1 <= GROUP_GAP_NS => group.1 = end,
+            _ => groups.push((start, end)),
+        }
+    }
+    groups
+}
+
+/// A pass belongs to the request of its group; of several, to the first that the stage hands over after it.
+fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut [RequestWork<'a>]) {
+    let mut owners: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
+    for (r, request) in requests.iter().enumerate() {
+        let at = request.first_post(stages);
+        if let Some(group) = groups.partition_point(|(start, _)| *start <= at).checked_sub(1) {
+            owners[group].push(r);
+        }
+    }
+    for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
+        for pass in stage.lane.iter().flat_map(|lane| &lane.passes) {
+            let Some(group) = groups.partition_point(|(start, _)| *start <= pass.span.0).checked_sub(1) else {
+                continue;
+            };
+            let posts_of = |r: usize| requests[r].posts.iter().filter(|(stage, _)| *stage == s);
+            let last_post = |r: usize| posts_of(r).map(|(_, p)| stage.posts[*p].at).max();
+            let owner = owners[group]
+                .iter()
+                .copied()
+                .filter(|r| last_post(*r).is_some_and(|at| at >= pass.span.1))
+                .min_by_key(|r| last_post(*r))
+                .or_else(|| owners[group].last().copied());
+            if let Some(r) = owner {
+                requests[r].passes[s].push(pass);
+            }
+        }
+    }
+}

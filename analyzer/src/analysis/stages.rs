@@ -1,0 +1,146 @@
+//! Which process is which stage: by title, by the direction of its traffic, or both.
+
+use std::collections::BTreeMap;
+
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::derived::{Stage, Stages};
+
+use super::Raw;
+use super::lanes::Lane;
+use super::posts::Post;
+use super::titles::{self, Role, Title};
+
+/// A stage with what the analyses need of it.
+#[derive(Debug)]
+pub struct StageWork<'a> {
+    /// Its row.
+    pub row: Stage,
+    /// Its GPU side, if recorded.
+    pub lane: Option<&'a Lane>,
+    /// Its hand-overs.
+    pub posts: &'a [Post],
+}
+
+impl StageWork<'_> {
+    /// Whether it computes prompts.
+    #[must_use]
+    pub fn is_prefill(&self) -> bool {
+        &*self.row.role == "prefill"
+    }
+}
+
+/// Finds the stages: prefill by PP and TP rank, then decode, then unknown.
+#[must_use]
+pub fn of<'a>(
+    raw: &Raw,
+    lanes: &'a BTreeMap<i64, Lane>,
+    posts: &'a BTreeMap<i64, Vec<Post>>,
+) -> Vec<StageWork<'a>> {
+    let receivers: Vec<i64> = (0..raw.notifs.time_ns.len())
+        .filter(|row| &*raw.notifs.direction[*row] == "arrived")
+        .map(|row| raw.notifs.process_id[row])
+        .collect();
+    let anyone_posts = posts.values().any(|posts| !posts.is_empty());
+    let mut found: Vec<(Option<Role>, Title, StageWork)> = Vec::new();
+    for row in 0..raw.processes.process_id.len() {
+        let process = raw.processes.process_id[row];
+        let name = &raw.processes.name[row];
+        let title = titles::read(name);
+        let lane = lanes.get(&process);
+        let posts = posts.get(&process).map_or(&[] as &[Post], Vec::as_slice);
+        let talks = receivers.contains(&process) || raw.agents.process_id.contains(&process);
+        if lane.is_none() && posts.is_empty() && !talks {
+            continue;
+        }
+        // Handing KV over shows a prefill stage; where some stage does, a process that never does receives.
+        let traffic = match (posts.is_empty(), anyone_posts) {
+            (false, _) => Some(Role::Prefill),
+            (true, true) => Some(Role::Decode),
+            (true, false) => None,
+        };
+        let (role, method) = match (title.role, traffic) {
+            (Some(a), Some(b)) if a == b => (Some(a), "title+traffic"),
+            (_, Some(role)) => (Some(role), "traffic"),
+            (Some(role), None) => (Some(role), "title"),
+            (None, None) => (None, "none"),
+        };
+        let (layers, layers_method, layers_confidence) = layer_count(raw, process, lane);
+        let stage = Stage {
+            stage_id: 0,
+            role: match role {
+                Some(Role::Prefill) => "prefill".into(),
+                Some(Role::Decode) => "decode".into(),
+                None => "unknown".into(),
+            },
+            pp_rank: title.pp,
+            tp_rank: title.tp,
+            process_id: process,
+            device_id: lane.and_then(|lane| lane.device_id),
+            name: name.clone(),
+            kernels: lane.map_or(0, |lane| lane.kernels),
+            method: method.into(),
+            layers,
+            layers_method: layers_method.into(),
+            layers_confidence,
+            layer_median_ns: None,
+        };
+        found.push((role, title, StageWork { row: stage, lane, posts }));
+    }
+    rank_by_traffic(&mut found);
+    found.sort_by_key(|(role, _, stage)| {
+        let order = match role {
+            Some(Role::Prefill) => 0,
+            Some(Role::Decode) => 1,
+            None => 2,
+        };
+        (order, stage.row.pp_rank, stage.row.tp_rank, stage.row.process_id)
+    });
+    let mut stages: Vec<StageWork> = found.into_iter().map(|(_, _, stage)| stage).collect();
+    for (id, stage) in stages.iter_mut().enumerate() {
+        stage.row.stage_id = i32::try_from(id).unwrap_or(i32::MAX);
+    }
+    stages
+}
+
+/// Where titles name no PP rank, the order in which the stages first hand over or compute: data flows down the pipeline.
+fn rank_by_traffic(found: &mut [(Option<Role>, Title, StageWork)]) {
+    let mut prefill: Vec<usize> = (0..found.len()).filter(|i| found[*i].0 == Some(Role::Prefill)).collect();
+    if prefill.len() < 2 || prefill.iter().any(|i| found[*i].1.pp.is_some()) {
+        return;
+    }
+    let first_pass = |i: usize| found[i].2.lane.and_then(|lane| lane.passes.first()).map(|pass| pass.span.0);
+    if prefill.iter().any(|i| first_pass(*i).is_none()) {
+        return;
+    }
+    prefill.sort_by_key(|i| first_pass(*i));
+    for (rank, i) in prefill.into_iter().enumerate() {
+        found[i].2.row.pp_rank = i32::try_from(rank).ok();
+        found[i].2.row.method = "traffic".into();
+    }
+}
+
+/// Layers of a forward pass: the most frequent count among its passes; without kernels, the regions it registered.
+fn layer_count(raw: &Raw, process: i64, lane: Option<&Lane>) -> (Option<i32>, &'static str, f64) {
+    let counts: Vec<usize> = lane.iter().flat_map(|lane| &lane.passes).map(|pass| pass.layers.len()).collect();
+    let mut by_count: BTreeMap<usize, usize> = BTreeMap::new();
+    for count in &counts {
+        *by_count.entry(*count).or_default() += 1;
+    }
+    if let Some((layers, passes)) = by_count.into_iter().max_by_key(|(layers, passes)| (*passes, *layers)) {
+        #[expect(clippy::cast_precision_loss, reason = "counts of passes are far below 2^52")]
+        let confidence = passes as f64 / counts.len() as f64;
+        return (i32::try_from(layers).ok(), "kernel_sequence", confidence);
+    }
+    let regions = raw.regions.process_id.iter().filter(|p| **p == process).count();
+    if regions > 0 { (i32::try_from(regions).ok(), "nixl_regions", 1.0) } else { (None, "none", 0.0) }
+}
+
+/// The table.
+#[must_use]
+pub fn table(stages: &[StageWork]) -> Stages {
+    let mut table = Stages::default();
+    for stage in stages {
+        table.push(stage.row.clone());
+    }
+    table
+}

@@ -1,0 +1,30 @@
+//! `kvpath check RUN`.
+
+use clap::Args;
+
+use super::print;
+use crate::check::{Checked, text};
+
+/// Is the run whole? Damaged files, drops, and what each process's records cover.
+///
+/// Exit code 0: whole. 1: something is lost. 2: a file cannot be read, or coverage cannot be judged.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// A run: a folder of segments, or a glob.
+    pub run: String,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        let checked = Checked::of(&self.run)?;
+        if self.json {
+            print(&format!("{}\n", checked.json()?))?;
+        } else {
+            print(&text::render(&checked))?;
+        }
+        Ok(checked.exit_code())
+    }
+}

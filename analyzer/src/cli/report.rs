@@ -1,0 +1,58 @@
+//! `kvpath report RUN`.
+
+use clap::Args;
+
+use super::print;
+use crate::analysis::{Analysis, Raw, Settings};
+use crate::error::OK;
+use crate::load::Run;
+use crate::report::{self, Report as Body};
+
+/// Where the time of each request went: by stage, chunk and hand-off.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// A run: a folder of segments, or a glob.
+    pub run: String,
+    /// Only this request, by number or id; also lists its layers.
+    #[arg(long, value_name = "ID")]
+    pub request: Option<String>,
+    /// Rate that a hand-off could reach, GB/s (`NVLink` of an H200: 478); else the best seen in the run.
+    #[arg(long, value_name = "GB/S")]
+    pub ceiling: Option<f64>,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Report {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        let run = Run::open(&self.run)?;
+        if let Some(ceiling) = self.ceiling {
+            anyhow::ensure!(ceiling.is_finite() && ceiling > 0.0, "--ceiling {ceiling}: must be a rate above 0 GB/s");
+        }
+        let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9) };
+        let analysis = Analysis::of(&Raw::of(&run)?, &settings);
+        let only = self.request.map(|id| find(&analysis, &id)).transpose()?;
+        let body = Body { run: &run, analysis: &analysis, only };
+        if self.json {
+            print(&format!("{}\n", report::json::render(&body)?))?;
+        } else {
+            print(&report::text::render(&body))?;
+        }
+        Ok(OK)
+    }
+}
+
+/// The number of the request that `id` names.
+fn find(analysis: &Analysis, id: &str) -> anyhow::Result<i32> {
+    let requests = &analysis.requests;
+    let by_id = requests.request_id.iter().position(|known| known.as_deref() == Some(id));
+    let by_number = || requests.request.iter().position(|number| number.to_string() == id);
+    match by_id.or_else(by_number) {
+        Some(row) => Ok(requests.request[row]),
+        None => anyhow::bail!(
+            "no request `{id}` in this run; it has {} (numbers from 0, or ids where they were recorded)",
+            requests.request.len()
+        ),
+    }
+}

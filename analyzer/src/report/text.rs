@@ -1,0 +1,252 @@
+//! The report as text.
+
+use std::fmt::Write as _;
+
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::derived::Handoff;
+
+use super::table::Table;
+use super::units::{bytes, count, or_dash, rate, share, time};
+use super::{Report, findings};
+
+/// The whole report.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let mut out = String::new();
+    head(&mut out, report);
+    stages(&mut out, report);
+    requests(&mut out, report);
+    per_stage(&mut out, report);
+    if report.only.is_some() {
+        layers(&mut out, report);
+    }
+    handoffs(&mut out, report);
+    nixl(&mut out, report);
+    list(&mut out, "FINDINGS", &findings::of(report.analysis));
+    list(&mut out, "MISSING DATA", &findings::missing(report.analysis));
+    out
+}
+
+fn head(out: &mut String, report: &Report) {
+    let mut rows: std::collections::BTreeMap<&str, i64> = std::collections::BTreeMap::new();
+    for segment in &report.run.segments {
+        *rows.entry(segment.meta.table.as_str()).or_default() += segment.rows;
+    }
+    let clocks: std::collections::BTreeSet<&str> =
+        report.run.segments.iter().map(|segment| segment.meta.clock.as_str()).collect();
+    let clocks: Vec<&str> = clocks.into_iter().collect();
+    let _ = writeln!(out, "{}: host {}, clock {}", report.run.name, report.run.hosts().join(", "), clocks.join(", "));
+    let events = ["kernels", "memcpys", "nvtx_ranges", "nixl_transfers", "nixl_notifs", "drops"];
+    let counts: Vec<String> =
+        events.iter().filter_map(|name| Some(format!("{} {name}", count(*rows.get(name)?)))).collect();
+    let _ = writeln!(out, "{}", counts.join(", "));
+}
+
+fn list(out: &mut String, title: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{title}");
+    for line in lines {
+        let _ = writeln!(out, "  * {line}");
+    }
+}
+
+/// Marks a figure that is too low because records are missing.
+fn at_least(lacks: bool, text: String) -> String {
+    if lacks { format!(">= {text}") } else { text }
+}
+
+/// Whether a hand-off of the request lacks copies.
+fn lacking(report: &Report, request: i32) -> bool {
+    let handoffs = &report.analysis.handoffs;
+    (0..handoffs.len()).any(|row| handoffs.request[row] == request && &*handoffs.finding[row] == "incomplete")
+}
+
+fn stages(out: &mut String, report: &Report) {
+    let stages = &report.analysis.stages;
+    let _ = writeln!(out, "\nSTAGES");
+    let headings =
+        ["stage", "role", "process", "title", "PP", "TP", "device", "kernels", "layers", "layer p50", "found by"];
+    let mut table = Table::new(4, &headings);
+    for row in 0..stages.len() {
+        let layers = or_dash(stages.layers[row], |layers| match &*stages.layers_method[row] {
+            "nixl_regions" => format!("{layers} (regions)"),
+            _ => layers.to_string(),
+        });
+        table.row(vec![
+            stages.stage_id[row].to_string(),
+            stages.role[row].to_string(),
+            stages.process_id[row].to_string(),
+            stages.name[row].clone(),
+            or_dash(stages.pp_rank[row], |rank| rank.to_string()),
+            or_dash(stages.tp_rank[row], |rank| rank.to_string()),
+            or_dash(stages.device_id[row], |device| device.to_string()),
+            if stages.kernels[row] == 0 { "-".to_owned() } else { count(stages.kernels[row]) },
+            layers,
+            or_dash(stages.layer_median_ns[row], time),
+            stages.method[row].to_string(),
+        ]);
+    }
+    out.push_str(&table.render());
+}
+
+fn requests(out: &mut String, report: &Report) {
+    let requests = &report.analysis.requests;
+    let by_activity = requests.method.iter().any(|method| &**method == "activity");
+    let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
+    let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
+    if requests.is_empty() {
+        let _ = writeln!(out, "  none: no hand-off was recorded");
+        return;
+    }
+    let zero = requests.start_ns.iter().copied().min().unwrap_or(0);
+    let headings =
+        ["request", "id", "start", "prefill", "hand-off after it", "to decode kernel", "chunks", "KV", "stages"];
+    let mut table = Table::new(2, &headings);
+    for row in (0..requests.len()).filter(|row| report.shows(requests.request[*row])) {
+        let gap = requests.handoff_end_ns[row].zip(requests.decode_start_ns[row]).map(|(from, to)| to - from);
+        let mark = if requests.incomplete[row] { " incomplete" } else { "" };
+        table.row(vec![
+            requests.request[row].to_string(),
+            or_dash(requests.request_id[row].as_ref(), Clone::clone),
+            format!("+{}", time(requests.start_ns[row] - zero)),
+            or_dash(requests.prefill_ns[row], time),
+            or_dash(requests.handoff_exposed_ns[row], time),
+            or_dash(gap, time),
+            or_dash(requests.chunks[row], |chunks| chunks.to_string()),
+            or_dash(requests.handoff_bytes[row], |kv| at_least(lacking(report, requests.request[row]), bytes(kv))),
+            format!("{}{mark}", requests.handoffs[row]),
+        ]);
+    }
+    out.push_str(&table.render());
+}
+
+fn per_stage(out: &mut String, report: &Report) {
+    let bubbles = &report.analysis.bubbles;
+    if bubbles.is_empty() {
+        let _ = writeln!(out, "\nPREFILL BY STAGE: unknown, no GPU kernels were recorded");
+        return;
+    }
+    let _ = writeln!(out, "\nPREFILL BY STAGE (bubble: not computing, from the request's first to last kernel)");
+    let headings = ["request", "stage", "chunks", "layers", "compute", "bubble", "share", "of it in P2P", "NCCL busy"];
+    let mut table = Table::new(0, &headings);
+    for row in (0..bubbles.len()).filter(|row| report.shows(bubbles.request[*row])) {
+        let lacks = bubbles.incomplete[row];
+        let mark = |text: String| at_least(lacks, text);
+        let unknown = |text: String| if lacks { "-".to_owned() } else { text };
+        table.row(vec![
+            bubbles.request[row].to_string(),
+            bubbles.stage_id[row].to_string(),
+            mark(bubbles.chunks[row].to_string()),
+            or_dash(bubbles.layers[row], |layers| layers.to_string()),
+            mark(time(bubbles.compute_ns[row])),
+            unknown(time(bubbles.idle_ns[row])),
+            unknown(share(float(bubbles.idle_ns[row]), float(bubbles.window_ns[row]))),
+            unknown(time(bubbles.p2p_wait_ns[row])),
+            mark(time(bubbles.p2p_ns[row])),
+        ]);
+    }
+    out.push_str(&table.render());
+}
+
+/// Layers by stage, the median over the request's chunks.
+fn layers(out: &mut String, report: &Report) {
+    let layers = &report.analysis.layers;
+    let mut times: std::collections::BTreeMap<(i32, i32), Vec<i64>> = std::collections::BTreeMap::new();
+    for row in (0..layers.len()).filter(|row| report.shows(layers.request[*row])) {
+        times.entry((layers.stage_id[row], layers.layer[row])).or_default().push(layers.dur_ns[row]);
+    }
+    if times.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nLAYERS (over the request's chunks; mined from the repeating kernel sequence)");
+    let mut table = Table::new(0, &["stage", "layer", "chunks", "first chunk", "last chunk", "sum"]);
+    for ((stage, layer), times) in times {
+        table.row(vec![
+            stage.to_string(),
+            layer.to_string(),
+            times.len().to_string(),
+            time(times[0]),
+            time(times[times.len() - 1]),
+            time(times.iter().sum()),
+        ]);
+    }
+    out.push_str(&table.render());
+}
+
+fn float(n: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "printed with three digits")]
+    let n = n as f64;
+    n
+}
+
+fn handoffs(out: &mut String, report: &Report) {
+    let handoffs = &report.analysis.handoffs;
+    if handoffs.is_empty() {
+        return;
+    }
+    let ceiling = match handoffs.ceiling_method.first().map(|method| &**method) {
+        Some("given") => "as given",
+        Some("best_copy") => "the best single copy of 1 MiB or more in this run",
+        Some("best_transfer") => "the best hand-off in this run",
+        _ => "unknown",
+    };
+    let given = or_dash(handoffs.ceiling_bytes_per_s.first().copied().flatten(), rate);
+    let _ = writeln!(out, "\nHAND-OFFS (ceiling {given}: {ceiling})");
+    let headings = [
+        "request", "stage", "KV", "asked", "descriptors", "layers", "copies", "piece p50", "in pieces <1 MiB", "span",
+        "rate", "of ceiling", "finding",
+    ];
+    let mut table = Table::new(0, &headings);
+    for row in (0..handoffs.len()).filter(|row| report.shows(handoffs.request[*row])) {
+        let h: Handoff = handoffs.row(row);
+        table.row(vec![
+            h.request.to_string(),
+            h.stage_id.to_string(),
+            at_least(&*h.finding == "incomplete", bytes(h.bytes)),
+            or_dash(h.made_descriptors, count),
+            or_dash(h.descriptors, count),
+            or_dash(h.regions, |regions| regions.to_string()),
+            or_dash(h.copies, count),
+            or_dash(h.piece_median_bytes, bytes),
+            or_dash(h.small_piece_bytes, |small| share(float(small), float(h.bytes))),
+            or_dash(h.span_ns, time),
+            or_dash(h.rate_bytes_per_s, rate),
+            or_dash(h.rate_bytes_per_s.zip(h.ceiling_bytes_per_s), |(rate, ceiling)| share(rate, ceiling)),
+            h.finding.to_string(),
+        ]);
+    }
+    out.push_str(&table.render());
+}
+
+/// The life cycle of each hand-off in NIXL, where any of it was recorded; times from the post.
+fn nixl(out: &mut String, report: &Report) {
+    let handoffs = &report.analysis.handoffs;
+    let known: Vec<Handoff> = (0..handoffs.len())
+        .filter(|row| report.shows(handoffs.request[*row]) && handoffs.posted_ns[*row].is_some())
+        .map(|row| handoffs.row(row))
+        .collect();
+    if known.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nNIXL LIFE CYCLE (completion is an interval: after the last pending poll, by the done poll)");
+    let headings =
+        ["request", "stage", "ready to make", "make", "make to post", "post", "post to done", "notif after done"];
+    let mut table = Table::new(0, &headings);
+    for h in known {
+        let posted = h.posted_ns.unwrap_or_default();
+        let done = h.done_after_ns.zip(h.done_by_ns).map(|(lo, hi)| format!("({}, {}]", time(lo - posted), time(hi - posted)));
+        table.row(vec![
+            h.request.to_string(),
+            h.stage_id.to_string(),
+            or_dash(h.ready_ns.zip(h.made_ns), |(ready, made)| time(made - ready)),
+            or_dash(h.make_ns, time),
+            or_dash(h.made_ns, |made| time(posted - made)),
+            or_dash(h.post_ns, time),
+            done.unwrap_or_else(|| "not seen".to_owned()),
+            or_dash(h.notif_arrived_ns.zip(h.done_by_ns), |(notif, done)| time(notif - done)),
+        ]);
+    }
+    out.push_str(&table.render());
+}
