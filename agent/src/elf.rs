@@ -124,7 +124,9 @@ impl<'a> Elf<'a> {
 
     fn code_offset(&self, address: u64) -> Option<u64> {
         self.file.segments().find_map(|segment| {
-            let SegmentFlags::Elf { p_flags } = segment.flags() else { return None };
+            let SegmentFlags::Elf { p_flags } = segment.flags() else {
+                return None;
+            };
             let (start, size) = segment.file_range();
             let at = address.checked_sub(segment.address())?;
             (p_flags & elf::PF_X != 0 && at < size).then_some(start + at)

@@ -69,7 +69,9 @@ impl ProcessTable {
 
     /// Reads titles and thread names again: programs set them when they know their rank.
     pub fn refresh(&mut self, pid: i32) {
-        let Some(known) = self.living.get_mut(&pid) else { return };
+        let Some(known) = self.living.get_mut(&pid) else {
+            return;
+        };
         if let Some(name) = title(pid)
             && name != known.name
         {
@@ -92,7 +94,9 @@ impl ProcessTable {
 
     /// Whether the process with that pid is still the one that is known.
     pub fn is_alive(&self, pid: i32) -> bool {
-        let Some(known) = self.living.get(&pid) else { return false };
+        let Some(known) = self.living.get(&pid) else {
+            return false;
+        };
         match stat(pid) {
             Some((state, started)) => !matches!(state, 'Z' | 'X') && close(known.start_ns, started),
             None => false,

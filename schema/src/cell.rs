@@ -3,12 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
-};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt64Type,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt64Type};
 
 /// A shared string, stored as a dictionary: kernel names, operation names, agent names.
 pub type Name = Arc<str>;
@@ -139,7 +135,8 @@ fn read_dictionary(array: &dyn Array, mut push: impl FnMut(Option<Name>) -> Opti
         return Some(());
     }
     let array = array.as_dictionary_opt::<Int32Type>()?;
-    let values: Vec<Name> = array.values().as_string_opt::<i32>()?.iter().map(|v| Name::from(v.unwrap_or(""))).collect();
+    let values: Vec<Name> =
+        array.values().as_string_opt::<i32>()?.iter().map(|v| Name::from(v.unwrap_or(""))).collect();
     for key in array.keys() {
         match key {
             Some(key) => push(Some(values.get(usize::try_from(key).ok()?)?.clone()))?,

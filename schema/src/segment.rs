@@ -153,7 +153,9 @@ impl RunWriter {
     /// Prepares to write below `root`. `writer` names program and version; `host` becomes the partition `node=`; times are
     /// on [`CLOCK_MONOTONIC`] unless [`RunWriter::on_clock`] says otherwise.
     pub fn new(root: impl Into<PathBuf>, host: &str, writer: &str, wall_at_zero_ns: Option<i64>) -> Self {
-        let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        let safe = |c: char| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }
+        };
         Self {
             root: root.into(),
             host: host.chars().map(safe).collect(),
@@ -196,8 +198,8 @@ impl RunWriter {
         self.sequence += 1;
         let path = folder.join(format!("{}-{:06}.parquet", table.name, self.sequence));
         let partial = path.with_extension("partial");
-        let batch = sorted(table, &columns.to_batch())
-            .map_err(|error| SegmentError::Data { path: path.clone(), error })?;
+        let batch =
+            sorted(table, &columns.to_batch()).map_err(|error| SegmentError::Data { path: path.clone(), error })?;
         let meta = Meta {
             table: table.name.to_owned(),
             clock: self.clock.clone(),

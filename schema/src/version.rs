@@ -13,13 +13,17 @@ pub const OLDEST_READABLE: u32 = 1;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum VersionError {
     /// Written by a newer kvpath.
-    #[error("schema version {found} is newer than version {CURRENT}, the newest that this kvpath reads; update kvpath to read it")]
+    #[error(
+        "schema version {found} is newer than version {CURRENT}, the newest that this kvpath reads; update kvpath to read it"
+    )]
     Newer {
         /// Version of the file.
         found: u32,
     },
     /// Written by a kvpath too old for this one.
-    #[error("schema version {found} is older than version {OLDEST_READABLE}, the oldest that this kvpath reads; read it with an older kvpath")]
+    #[error(
+        "schema version {found} is older than version {OLDEST_READABLE}, the oldest that this kvpath reads; read it with an older kvpath"
+    )]
     Older {
         /// Version of the file.
         found: u32,

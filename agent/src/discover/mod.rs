@@ -154,7 +154,9 @@ fn pids() -> Vec<i32> {
 
 fn mappings_of(pid: i32, is_wanted: &impl Fn(&str) -> bool, found: &mut Vec<Notice>) {
     // A process that is gone, or that we may not look at, has nothing to tell.
-    let Ok(text) = fs::read(format!("/proc/{pid}/maps")) else { return };
+    let Ok(text) = fs::read(format!("/proc/{pid}/maps")) else {
+        return;
+    };
     let text = String::from_utf8_lossy(&text);
     let wanted = maps::executable(&text).filter(|mapping| is_wanted(mapping.file_name()));
     found.extend(wanted.map(|mapping| Notice::Mapped { pid, mapping }));

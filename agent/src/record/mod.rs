@@ -241,7 +241,9 @@ impl Recorder {
 
     fn end_process(&mut self, pid: i32, end_ns: i64) {
         self.drain();
-        let Some(process_id) = self.processes.known(pid) else { return };
+        let Some(process_id) = self.processes.known(pid) else {
+            return;
+        };
         self.leftovers(Some(pid));
         self.assembler.process_ended(process_id);
         self.processes.end(pid, end_ns);

@@ -15,7 +15,9 @@ use super::stages::StageWork;
 pub fn of(stages: &[StageWork], requests: &[RequestWork], chunks: &Chunks) -> Bubbles {
     let mut table = Bubbles::default();
     for (r, request) in requests.iter().enumerate() {
-        let Some(window) = request.compute_start().zip(request.compute_end()) else { continue };
+        let Some(window) = request.compute_start().zip(request.compute_end()) else {
+            continue;
+        };
         let id = i32::try_from(r).unwrap_or(i32::MAX);
         for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
             let Some(lane) = stage.lane else { continue };

@@ -16,9 +16,13 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork]) -> (Chunks, Layers) {
     for (r, request) in requests.iter().enumerate() {
         let r = i32::try_from(r).unwrap_or(i32::MAX);
         // NCCL kernels of a request run between its first pass anywhere and its last one on the stage.
-        let Some(start) = request.compute_start() else { continue };
+        let Some(start) = request.compute_start() else {
+            continue;
+        };
         for (s, stage) in stages.iter().enumerate() {
-            let (Some(lane), passes) = (stage.lane, &request.passes[s]) else { continue };
+            let (Some(lane), passes) = (stage.lane, &request.passes[s]) else {
+                continue;
+            };
             let comm = comm_of_chunks(lane, passes, start);
             for (c, pass) in passes.iter().enumerate() {
                 let key = (r, stage.row.stage_id, i32::try_from(c).unwrap_or(i32::MAX));
@@ -66,7 +70,9 @@ fn clip(spans: &[Span], window: Span) -> impl Iterator<Item = Span> {
 /// that chunk's receive, else the send of the chunk before: receives come before compute, sends after it.
 fn comm_of_chunks(lane: &Lane, passes: &[&Pass], start: i64) -> Vec<Vec<Span>> {
     let mut of_chunk = vec![Vec::new(); passes.len()];
-    let Some(last) = passes.last() else { return of_chunk };
+    let Some(last) = passes.last() else {
+        return of_chunk;
+    };
     let first = lane.comm.partition_point(|span| span.1 <= start);
     for span in lane.comm[first..].iter().take_while(|span| span.0 <= last.span.1 + SEND_SLACK_NS) {
         let next = passes.partition_point(|pass| pass.span.0 < span.1);

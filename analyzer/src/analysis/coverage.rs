@@ -96,8 +96,7 @@ fn lost_kernels(stages: &[StageWork], s: usize, requests: &[RequestWork], last_n
 }
 
 fn lost_copies(stage: &StageWork, handoffs: &Handoffs) -> Option<String> {
-    let own: Vec<usize> =
-        (0..handoffs.len()).filter(|row| handoffs.stage_id[*row] == stage.row.stage_id).collect();
+    let own: Vec<usize> = (0..handoffs.len()).filter(|row| handoffs.stage_id[*row] == stage.row.stage_id).collect();
     let lacking = own.iter().filter(|row| &*handoffs.finding[**row] == "incomplete").count();
     (lacking > 0).then(|| format!("lost records: {lacking} of {} hand-offs lack peer copies", own.len()))
 }

@@ -202,9 +202,7 @@ fn ready(raw: &Raw, process: i64, posts: &[&Post]) -> Option<i64> {
 
 /// Whether a message names the request and not one whose id merely begins alike (`req-1` in `req-10`).
 fn names(message: &str, id: &str) -> bool {
-    message.match_indices(id).any(|(at, _)| {
-        !message[at + id.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
-    })
+    message.match_indices(id).any(|(at, _)| !message[at + id.len()..].starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
 /// When the last notif of these transfers arrived at their receiver; `None` unless all arrived.

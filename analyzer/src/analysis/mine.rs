@@ -48,7 +48,9 @@ impl Pass {
 /// Finds the passes in a sequence of symbols (a number a kernel name).
 #[must_use]
 pub fn passes(symbols: &[u32]) -> Vec<Pass> {
-    let Some(anchors) = anchor(symbols) else { return Vec::new() };
+    let Some(anchors) = anchor(symbols) else {
+        return Vec::new();
+    };
     let mut runs = split_multiples(runs(&anchors));
     runs.retain(|run| run.len() > 1);
     let mut passes: Vec<Pass> = Vec::with_capacity(runs.len());
@@ -77,7 +79,8 @@ fn anchor(symbols: &[u32]) -> Option<Vec<usize>> {
             continue;
         }
         // The last term makes the choice independent of the hash map's order.
-        let rank = (period * count * count / distances.len(), std::cmp::Reverse(period), at.len(), std::cmp::Reverse(at[0]));
+        let rank =
+            (period * count * count / distances.len(), std::cmp::Reverse(period), at.len(), std::cmp::Reverse(at[0]));
         if best.as_ref().is_none_or(|(other, _)| rank > *other) {
             best = Some((rank, at));
         }

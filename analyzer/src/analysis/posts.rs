@@ -52,11 +52,16 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
         raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied()).collect();
     let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
     for row in 0..transfers.transfer_id.len() {
-        let Some(posted) = transfers.posted_ns[row] else { continue };
+        let Some(posted) = transfers.posted_ns[row] else {
+            continue;
+        };
         // A pull is posted by the receiver; the KV is the peer's.
         let peer = transfers.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
-        let owner =
-            if &*transfers.op[row] == "READ" { peer.unwrap_or(transfers.process_id[row]) } else { transfers.process_id[row] };
+        let owner = if &*transfers.op[row] == "READ" {
+            peer.unwrap_or(transfers.process_id[row])
+        } else {
+            transfers.process_id[row]
+        };
         let done_by = transfers.done_poll_ns[row];
         posts.entry(owner).or_default().push(Post {
             at: posted,
@@ -77,8 +82,7 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
 /// a poll first sees the end (NIXL docs/tracing.md). Pulls are left out: the range does not say whose KV it is.
 fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
     let nvtx = &raw.nvtx;
-    let mut order: Vec<usize> =
-        (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with("nixl::")).collect();
+    let mut order: Vec<usize> = (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with("nixl::")).collect();
     order.sort_by_key(|row| nvtx.start_ns[*row]);
     let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
     let mut made: BTreeMap<(i64, i32), usize> = BTreeMap::new();

@@ -31,11 +31,7 @@ impl StageWork<'_> {
 
 /// Finds the stages: prefill by PP and TP rank, then decode, then unknown.
 #[must_use]
-pub fn of<'a>(
-    raw: &Raw,
-    lanes: &'a BTreeMap<i64, Lane>,
-    posts: &'a BTreeMap<i64, Vec<Post>>,
-) -> Vec<StageWork<'a>> {
+pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64, Vec<Post>>) -> Vec<StageWork<'a>> {
     let receivers: Vec<i64> = (0..raw.notifs.time_ns.len())
         .filter(|row| &*raw.notifs.direction[*row] == "arrived")
         .map(|row| raw.notifs.process_id[row])

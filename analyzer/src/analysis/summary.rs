@@ -18,9 +18,7 @@ pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs:
         let rows: Vec<usize> = (0..handoffs.len()).filter(|row| handoffs.request[*row] == r).collect();
         let prefill: Vec<usize> = (0..stages.len()).filter(|s| stages[*s].is_prefill()).collect();
         // A prefill stage that computed for no request at all was not recorded; one that lacks only some lost them.
-        let lacks_compute = prefill.iter().any(|s| {
-            request.lacks_passes(*s, work)
-        });
+        let lacks_compute = prefill.iter().any(|s| request.lacks_passes(*s, work));
         let ends = rows.iter().map(|row| end_of(handoffs, *row));
         let handoff_end_ns = ends.collect::<Option<Vec<i64>>>().and_then(|ends| ends.into_iter().max());
         let whole = !lacks_compute && !prefill.iter().any(|s| request.is_cut(*s, &stages[*s]));
@@ -47,7 +45,6 @@ pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs:
     table
 }
 
-
 /// The end of the data's way: last copy, else completion seen, else the notif's arrival.
 fn end_of(handoffs: &Handoffs, row: usize) -> Option<i64> {
     if &*handoffs.finding[row] == "incomplete" {
@@ -67,8 +64,7 @@ fn first_sign(handoffs: &Handoffs, rows: &[usize]) -> i64 {
 
 /// The first kernel of a decode worker that starts after `end`.
 fn decode_start(raw: &Raw, stages: &[StageWork], end: i64) -> Option<i64> {
-    let decode: Vec<i64> =
-        stages.iter().filter(|s| &*s.row.role == "decode").map(|s| s.row.process_id).collect();
+    let decode: Vec<i64> = stages.iter().filter(|s| &*s.row.role == "decode").map(|s| s.row.process_id).collect();
     (0..raw.kernels.len())
         .filter(|row| raw.kernels.start_ns[*row] >= end && decode.contains(&raw.kernels.process_id[*row]))
         .map(|row| raw.kernels.start_ns[row])

@@ -75,9 +75,8 @@ fn slow_stage(analysis: &Analysis) -> Option<String> {
             (ratio - 1.0) * 100.0
         ));
     }
-    let layers = |stage: i32| {
-        analysis.stages.stage_id.iter().position(|s| *s == stage).and_then(|s| analysis.stages.layers[s])
-    };
+    let layers =
+        |stage: i32| analysis.stages.stage_id.iter().position(|s| *s == stage).and_then(|s| analysis.stages.layers[s]);
     let counts: Vec<String> =
         sums.keys().map(|stage| units::or_dash(layers(*stage), |layers| layers.to_string())).collect();
     Some(format!(
@@ -98,8 +97,12 @@ fn scattered(analysis: &Analysis) -> Vec<String> {
     for ((stage, bytes), rows) in groups {
         let slow = rows.iter().filter(|h| &*h.finding == "scattered").max_by_key(|h| h.span_ns);
         let fast = rows.iter().filter(|h| &*h.finding == "contiguous").min_by_key(|h| h.span_ns);
-        let (Some(slow), Some(fast)) = (slow, fast) else { continue };
-        let (Some(slow_ns), Some(fast_ns)) = (slow.span_ns, fast.span_ns) else { continue };
+        let (Some(slow), Some(fast)) = (slow, fast) else {
+            continue;
+        };
+        let (Some(slow_ns), Some(fast_ns)) = (slow.span_ns, fast.span_ns) else {
+            continue;
+        };
         let times = float(slow_ns) / float(fast_ns.max(1));
         if times < NOTABLE {
             continue;
@@ -135,9 +138,15 @@ fn unexplained(analysis: &Analysis) -> Vec<String> {
     let mut out = Vec::new();
     for ((stage, _), mut rows) in by_stage {
         rows.sort_by_key(|h| h.span_ns);
-        let (Some(fast), Some(slow)) = (rows.first(), rows.last()) else { continue };
-        let (Some(a), Some(b)) = (pieces(fast), pieces(slow)) else { continue };
-        let (Some(fast_ns), Some(slow_ns)) = (fast.span_ns, slow.span_ns) else { continue };
+        let (Some(fast), Some(slow)) = (rows.first(), rows.last()) else {
+            continue;
+        };
+        let (Some(a), Some(b)) = (pieces(fast), pieces(slow)) else {
+            continue;
+        };
+        let (Some(fast_ns), Some(slow_ns)) = (fast.span_ns, slow.span_ns) else {
+            continue;
+        };
         if float((a - b).abs()) > ALIKE * float(a.max(b)) || float(slow_ns) < UNLIKE * float(fast_ns) {
             continue;
         }

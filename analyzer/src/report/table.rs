@@ -23,9 +23,8 @@ impl Table {
     #[must_use]
     pub fn render(&self) -> String {
         let columns = self.rows[0].len();
-        let shown: Vec<usize> = (0..columns)
-            .filter(|c| self.rows.len() == 1 || self.rows[1..].iter().any(|row| row[*c] != "-"))
-            .collect();
+        let shown: Vec<usize> =
+            (0..columns).filter(|c| self.rows.len() == 1 || self.rows[1..].iter().any(|row| row[*c] != "-")).collect();
         let width = |c: usize| self.rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
         let mut out = String::new();
         for row in &self.rows {

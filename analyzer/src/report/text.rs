@@ -125,7 +125,9 @@ fn requests(out: &mut String, report: &Report) {
 fn per_stage(out: &mut String, report: &Report) {
     let bubbles = &report.analysis.bubbles;
     if bubbles.is_empty() {
-        let _ = writeln!(out, "\nPREFILL BY STAGE: unknown, no GPU kernels were recorded");
+        let kernels = report.analysis.stages.kernels.iter().any(|kernels| *kernels > 0);
+        let why = if kernels { "no recorded kernel belongs to a request" } else { "no GPU kernels were recorded" };
+        let _ = writeln!(out, "\nPREFILL BY STAGE: unknown, {why}");
         return;
     }
     let _ = writeln!(out, "\nPREFILL BY STAGE (bubble: not computing, from the request's first to last kernel)");
@@ -195,8 +197,19 @@ fn handoffs(out: &mut String, report: &Report) {
     let given = or_dash(handoffs.ceiling_bytes_per_s.first().copied().flatten(), rate);
     let _ = writeln!(out, "\nHAND-OFFS (ceiling {given}: {ceiling})");
     let headings = [
-        "request", "stage", "KV", "asked", "descriptors", "layers", "copies", "piece p50", "in pieces <1 MiB", "span",
-        "rate", "of ceiling", "finding",
+        "request",
+        "stage",
+        "KV",
+        "asked",
+        "descriptors",
+        "layers",
+        "copies",
+        "piece p50",
+        "in pieces <1 MiB",
+        "span",
+        "rate",
+        "of ceiling",
+        "finding",
     ];
     let mut table = Table::new(0, &headings);
     for row in (0..handoffs.len()).filter(|row| report.shows(handoffs.request[*row])) {
@@ -230,13 +243,15 @@ fn nixl(out: &mut String, report: &Report) {
     if known.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\nNIXL LIFE CYCLE (completion is an interval: after the last pending poll, by the done poll)");
+    let _ =
+        writeln!(out, "\nNIXL LIFE CYCLE (completion is an interval: after the last pending poll, by the done poll)");
     let headings =
         ["request", "stage", "ready to make", "make", "make to post", "post", "post to done", "notif after done"];
     let mut table = Table::new(0, &headings);
     for h in known {
         let posted = h.posted_ns.unwrap_or_default();
-        let done = h.done_after_ns.zip(h.done_by_ns).map(|(lo, hi)| format!("({}, {}]", time(lo - posted), time(hi - posted)));
+        let done =
+            h.done_after_ns.zip(h.done_by_ns).map(|(lo, hi)| format!("({}, {}]", time(lo - posted), time(hi - posted)));
         table.row(vec![
             h.request.to_string(),
             h.stage_id.to_string(),

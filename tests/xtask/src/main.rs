@@ -1,1 +1,53 @@
-fn main() {}
+//! `./x`: sets up, builds, demonstrates, tests.
+
+mod demo;
+mod project;
+mod setup;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+./x COMMAND
+
+  demo    install what is missing, build, record a live KV hand-off, report it and a bundled H200 recording
+  test    everything that can be tested here: format, lints, unit, command-line and live tests; says what was skipped
+  setup   only install what is missing: Debian packages, bpf-linker, the NIXL wheel
+  build   build all binaries (quick profile)
+  lint    format and clippy
+  docs    write the generated pages anew: docs/tables.md, queries/README.md
+  dist    build the binaries for use: optimised, in the target folder under dist/
+
+The target folder is $CARGO_TARGET_DIR, else ~/.cache/kvpath/target.";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1).unwrap_or_default();
+    let done = match command.as_str() {
+        "demo" => demo::demo(),
+        "test" => test::all(),
+        "setup" => {
+            setup::ready().print();
+            Ok(())
+        }
+        "build" => setup::ready().build(),
+        "lint" => test::lint(&setup::ready()),
+        "docs" => test::docs(&setup::ready()),
+        "dist" => setup::ready().dist(),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("x: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -263,7 +263,9 @@ impl Assembler {
     }
 
     fn regions_end(&mut self, process_id: i64, tid: i32, entry_ns: i64, time_ns: i64, status: i32) {
-        let Some(rows) = self.registering.remove(&(process_id, tid, entry_ns)) else { return };
+        let Some(rows) = self.registering.remove(&(process_id, tid, entry_ns)) else {
+            return;
+        };
         // NIXL did not register them, so they are no regions.
         if status < 0 {
             return;
@@ -315,7 +317,9 @@ impl Assembler {
 
     /// Writes the row of a transfer in the state that it is in.
     fn close(&mut self, process_id: i64, handle: u64) {
-        let Some(Open { mut row, stage }) = self.open.remove(&(process_id, handle)) else { return };
+        let Some(Open { mut row, stage }) = self.open.remove(&(process_id, handle)) else {
+            return;
+        };
         match stage {
             Stage::Made => row.status = "not_posted".into(),
             Stage::InProgress => row.status = "pending".into(),
@@ -340,7 +344,9 @@ impl Assembler {
                 self.begin(process_id, post.tid, post.agent_ptr, post.handle);
             }
         }
-        let Some(open) = self.open.get_mut(&key) else { return };
+        let Some(open) = self.open.get_mut(&key) else {
+            return;
+        };
         let row = &mut open.row;
         row.tid = post.tid;
         row.posted_ns = Some(post.entry_ns);

@@ -124,7 +124,9 @@ impl Programs {
     /// # Errors
     /// The kernel refuses; then none of this library's are attached.
     pub fn attach(&mut self, library: &Library, examined: &Examined) -> Result<usize, AttachError> {
-        let Some(known) = examined.known else { return Ok(0) };
+        let Some(known) = examined.known else {
+            return Ok(0);
+        };
         let points = |returns: bool| {
             examined
                 .probes
@@ -205,7 +207,9 @@ impl Programs {
         for (key, [entry_ns, agent_ptr, handle, _]) in found {
             // Gone already if the call has returned just now.
             let _ = self.entries.remove(&key);
-            let Some(kind) = u32::try_from(key[1]).ok().and_then(Kind::from_u32) else { continue };
+            let Some(kind) = u32::try_from(key[1]).ok().and_then(Kind::from_u32) else {
+                continue;
+            };
             let (pid, tid) = halves(key[0]);
             let entry_ns = i64::try_from(entry_ns).unwrap_or(i64::MAX);
             calls.push(InFlight { kind, pid, tid, entry_ns, agent_ptr, handle });

@@ -12,8 +12,18 @@ pub enum Calls {
 /// Words of the functions that explain what a GPU waited for. In a recorded hand-off run 81 % of the calls were
 /// `cudaGetDevice`, which explains nothing.
 const CHOSEN: &[&str] = &[
-    "Launch", "Memcpy", "Memset", "Synchronize", "EventRecord", "EventCreate", "StreamWaitEvent", "Graph", "Alloc",
-    "Malloc", "Free", "Ipc",
+    "Launch",
+    "Memcpy",
+    "Memset",
+    "Synchronize",
+    "EventRecord",
+    "EventCreate",
+    "StreamWaitEvent",
+    "Graph",
+    "Alloc",
+    "Malloc",
+    "Free",
+    "Ipc",
 ];
 
 /// Whether a call of that function is kept under [`Calls::Chosen`].

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::gpu::{
-    ApiCall, ApiCalls, Gpu, Gpus, Kernel, Kernels, Memcpy, Memcpys, Memset, Memsets,
-};
+use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Gpu, Gpus, Kernel, Kernels, Memcpy, Memcpys, Memset, Memsets};
 use kvpath_schema::tables::nvtx::{NvtxRange, NvtxRanges};
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
 
@@ -22,8 +20,7 @@ const RUNTIME: &str = "CUPTI_ACTIVITY_KIND_RUNTIME";
 const NVTX: &str = "NVTX_EVENTS";
 /// A file with none of these holds nothing for us.
 const EVENTS: &[&str] = &[KERNEL, MEMCPY, MEMSET, RUNTIME, NVTX];
-const FACTS: &[&str] =
-    &["StringIds", "PROCESSES", "ThreadNames", "TARGET_INFO_GPU", "TARGET_INFO_SESSION_START_TIME"];
+const FACTS: &[&str] = &["StringIds", "PROCESSES", "ThreadNames", "TARGET_INFO_GPU", "TARGET_INFO_SESSION_START_TIME"];
 
 /// Everything that is imported.
 #[derive(Default)]
@@ -120,11 +117,27 @@ impl Trace {
     fn kernels(&mut self, opened: &Opened, strings: &Strings) -> Result<(), ImportError> {
         let unnamed = Name::from("");
         let columns = [
-            "start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "demangledName",
-            "shortName", "graphNodeId", "gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ",
+            "start!",
+            "end!",
+            "globalPid",
+            "deviceId",
+            "contextId",
+            "streamId",
+            "correlationId",
+            "demangledName",
+            "shortName",
+            "graphNodeId",
+            "gridX",
+            "gridY",
+            "gridZ",
+            "blockX",
+            "blockY",
+            "blockZ",
         ];
         each(opened, KERNEL, &columns, |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+                return Ok(());
+            };
             let named = |at| -> rusqlite::Result<_> { Ok(int(row, at)?.and_then(|id| strings.get(&id))) };
             let name = named(7)?.or(named(8)?).unwrap_or(&unnamed);
             self.kernels.push(Kernel {
@@ -151,12 +164,24 @@ impl Trace {
 
     fn copies(&mut self, opened: &Opened) -> Result<(), ImportError> {
         let columns = [
-            "start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "bytes!",
-            "copyKind", "srcDeviceId", "dstDeviceId", "graphNodeId",
+            "start!",
+            "end!",
+            "globalPid",
+            "deviceId",
+            "contextId",
+            "streamId",
+            "correlationId",
+            "bytes!",
+            "copyKind",
+            "srcDeviceId",
+            "dstDeviceId",
+            "graphNodeId",
         ];
         let kinds: Vec<Name> = (0..=11).map(|kind| copy_kind(kind).into()).collect();
         each(opened, MEMCPY, &columns, |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+                return Ok(());
+            };
             let kind = int(row, 8)?.and_then(|k| usize::try_from(k).ok()).unwrap_or(0).min(kinds.len() - 1);
             self.memcpys.push(Memcpy {
                 start_ns: start,
@@ -178,10 +203,11 @@ impl Trace {
     }
 
     fn memsets(&mut self, opened: &Opened) -> Result<(), ImportError> {
-        let columns =
-            ["start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "bytes"];
+        let columns = ["start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "bytes"];
         each(opened, MEMSET, &columns, |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+                return Ok(());
+            };
             self.memsets.push(Memset {
                 start_ns: start,
                 dur_ns: duration(start, end),
@@ -207,7 +233,9 @@ impl Trace {
             })
             .collect();
         each(opened, RUNTIME, &["start!", "end!", "globalTid", "correlationId", "nameId!"], |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+                return Ok(());
+            };
             let Some(Some(name)) = int(row, 4)?.and_then(|id| names.get(&id)) else {
                 self.calls_left_out += 1;
                 return Ok(());
@@ -231,7 +259,9 @@ impl Trace {
         let mut domains = std::collections::HashMap::new();
         let mut ranges = Vec::new();
         each(opened, NVTX, &columns, |row| {
-            let Some(start) = int(row, 0)? else { return Ok(()) };
+            let Some(start) = int(row, 0)? else {
+                return Ok(());
+            };
             let thread = int(row, 5)?.unwrap_or(0);
             let label: Name = match text(row, 3)? {
                 Some(text) => text.into(),
@@ -302,7 +332,9 @@ impl Trace {
         let mut named: std::collections::BTreeMap<(i64, i32), Option<Name>> =
             calls.chain(ranges).map(|(process, tid)| ((*process, *tid), None)).collect();
         each(opened, "ThreadNames", &["globalTid!", "nameId!"], |row| {
-            let (Some(thread), Some(name)) = (int(row, 0)?, int(row, 1)?) else { return Ok(()) };
+            let (Some(thread), Some(name)) = (int(row, 0)?, int(row, 1)?) else {
+                return Ok(());
+            };
             if let Some(slot) = named.get_mut(&(pid(thread), tid(thread))) {
                 *slot = strings.get(&name).cloned();
             }
@@ -316,17 +348,13 @@ impl Trace {
 
     /// The GPUs that the file describes; else those that its records name.
     fn gpus(&mut self, opened: &Opened) -> Result<(), ImportError> {
-        let described =
-            each(opened, "TARGET_INFO_GPU", &["id", "cuDevice", "name", "uuid", "totalMemory"], |row| {
-                let Some(device_id) = small(int(row, 1)?.or(int(row, 0)?)) else { return Ok(()) };
-                self.gpus.push(Gpu {
-                    device_id,
-                    name: text(row, 2)?,
-                    uuid: text(row, 3)?,
-                    memory_bytes: int(row, 4)?,
-                });
-                Ok(())
-            })?;
+        let described = each(opened, "TARGET_INFO_GPU", &["id", "cuDevice", "name", "uuid", "totalMemory"], |row| {
+            let Some(device_id) = small(int(row, 1)?.or(int(row, 0)?)) else {
+                return Ok(());
+            };
+            self.gpus.push(Gpu { device_id, name: text(row, 2)?, uuid: text(row, 3)?, memory_bytes: int(row, 4)? });
+            Ok(())
+        })?;
         if !described {
             let devices: std::collections::BTreeSet<i32> =
                 self.kernels.device_id.iter().chain(&self.memcpys.device_id).copied().collect();

@@ -1,0 +1,201 @@
+//! Bad input gets one clear line and exit code 2, never a panic.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kvpath_tests::{fixture, kvpath};
+
+/// Runs, expects exit code 2 and one line on standard error that holds all `words`; nothing on standard output.
+fn refused(command: &mut Command, words: &[&str]) {
+    let out = command.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    assert!(out.stdout.is_empty(), "{}", String::from_utf8_lossy(&out.stdout));
+}
+
+fn import(file: &Path) -> Command {
+    let mut command = kvpath();
+    command.args(["import", "nsys"]).arg(file).arg("--out").arg(file.with_extension("run"));
+    command
+}
+
+fn sqlite(folder: &Path) -> PathBuf {
+    let file = folder.join("whole.sqlite");
+    let packed = std::fs::read(fixture("nsys/nsight-2025.5.2.sqlite.zst")).unwrap();
+    std::fs::write(&file, zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
+    file
+}
+
+#[test]
+fn files_that_are_no_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    refused(&mut import(&folder.path().join("absent")), &["absent", "No such file"]);
+    refused(&mut import(&file("empty", b"")), &["empty"]);
+    refused(&mut import(&file("text", b"hello\n")), &["not a SQLite database", "nsys export"]);
+    refused(&mut import(folder.path()), &["directory"]);
+    let packed = std::fs::read(fixture("nsys/slice.sqlite.zst")).unwrap();
+    refused(&mut import(&file("cut.zst", &packed[..packed.len() / 2])), &["cut short or damaged"]);
+    let inner = zstd::encode_all(&b"hello"[..], 1).unwrap();
+    refused(&mut import(&file("text.zst", &inner)), &["not a SQLite database"]);
+}
+
+#[test]
+fn a_database_cut_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(sqlite(folder.path())).unwrap();
+    for keep in [16, 100, 4096, 20_000, whole.len() / 2] {
+        let path = folder.path().join(format!("cut-{keep}.sqlite"));
+        std::fs::write(&path, &whole[..keep]).unwrap();
+        refused(&mut import(&path), &["cut-", "damaged"]);
+    }
+}
+
+#[test]
+fn a_database_of_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.sqlite");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE people(name TEXT);").unwrap();
+    refused(&mut import(&path), &["none of Nsight Systems' tables", "found people"]);
+    db.execute_batch("CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL(start INTEGER);").unwrap();
+    refused(&mut import(&path), &["CUPTI_ACTIVITY_KIND_KERNEL", "`end`"]);
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_unknown_not_fatal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.sqlite");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL(start, end, deviceId, streamId, demangledName, globalPid);
+         INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES
+           (10, 5, 'x', 9999999999999, -1, -1), (9223372036854775807, -9223372036854775808, 0, 7, 1, 0), ('a', 1, 0, 0, 0, 0);",
+    )
+    .unwrap();
+    let out = import(&path).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let run = path.with_extension("run");
+    for command in ["report", "check"] {
+        let out = kvpath().arg(command).arg(&run).output().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+#[test]
+fn runs_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent");
+    let database = sqlite(folder.path());
+    for command in ["report", "check"] {
+        refused(kvpath().arg(command).arg(&absent), &["no such file or folder"]);
+        refused(kvpath().arg(command).arg(folder.path().join("*.nothing")), &["no such file or folder"]);
+        let empty = folder.path().join("empty");
+        std::fs::create_dir_all(&empty).unwrap();
+        refused(kvpath().arg(command).arg(&empty), &["no kvpath segments"]);
+        refused(kvpath().arg(command).arg(&database), &["kvpath import nsys"]);
+    }
+    refused(kvpath().args(["report", "--request", "77"]).arg(fixture("v1/even")), &["no request `77`", "6"]);
+    refused(kvpath().args(["report", "--ceiling", "0"]).arg(fixture("v1/even")), &["above 0"]);
+}
+
+/// A copy of a bundled recording, to be damaged.
+fn copy(folder: &Path) -> PathBuf {
+    let run = folder.join("run/node=even/source=nsys");
+    std::fs::create_dir_all(&run).unwrap();
+    for entry in std::fs::read_dir(fixture("v1/even/node=even/source=nsys")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), run.join(entry.file_name())).unwrap();
+    }
+    run
+}
+
+#[test]
+fn a_cut_segment_is_named_by_report_and_listed_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = copy(folder.path()).join("memcpys-000005.parquet");
+    let whole = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &whole[..whole.len() / 3]).unwrap();
+    let run = folder.path().join("run");
+    refused(kvpath().arg("report").arg(&run), &["memcpys-000005.parquet", "cut short"]);
+    let out = kvpath().arg("check").arg(&run).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(said.contains("UNREADABLE") && said.contains("memcpys-000005.parquet"), "{said}");
+}
+
+#[test]
+fn a_flipped_byte_in_the_data_is_found_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = copy(folder.path()).join("kernels-000004.parquet");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // In the first column's compressed pages; the footer at the end stays whole.
+    for byte in &mut bytes[2_000..2_064] {
+        *byte ^= 0xff;
+    }
+    std::fs::write(&segment, bytes).unwrap();
+    let out = kvpath().arg("check").arg(folder.path().join("run")).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("kernels-000004.parquet: damaged data"), "{said}");
+}
+
+#[test]
+fn a_file_whose_writing_was_cut_off_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = copy(folder.path());
+    std::fs::write(run.join("kernels-000099.partial"), b"PAR1").unwrap();
+    let out = kvpath().arg("check").arg(folder.path().join("run")).output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stdout).contains("kernels-000099.partial"));
+}
+
+#[test]
+fn a_newer_version_is_refused_with_both_versions_and_the_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = copy(folder.path()).join("gpus-000003.parquet");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // The value of the footer's version key: one byte, "1".
+    let key = b"kvpath.schema_version";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    let value = at + bytes[at..].iter().position(|byte| *byte == b'1').unwrap();
+    bytes[value] = b'9';
+    std::fs::write(&segment, bytes).unwrap();
+    let run = folder.path().join("run");
+    refused(kvpath().arg("report").arg(&run), &["gpus-000003.parquet", "version 9", "version 1", "update kvpath"]);
+}
+
+#[test]
+fn another_parquet_file_is_refused_as_foreign() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = copy(folder.path()).join("gpus-000003.parquet");
+    let bytes = std::fs::read(&segment).unwrap();
+    let key = b"kvpath.schema_version";
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+    let mut foreign = bytes;
+    foreign[at..at + key.len()].copy_from_slice(b"sombre.schema_version");
+    std::fs::write(&segment, foreign).unwrap();
+    refused(kvpath().arg("report").arg(folder.path().join("run")), &["gpus-000003", "not a kvpath segment"]);
+}
+
+#[test]
+fn two_hosts_are_not_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(folder.path());
+    let other = folder.path().join("run/node=uneven/source=nsys");
+    std::fs::create_dir_all(&other).unwrap();
+    for entry in std::fs::read_dir(fixture("v1/uneven/node=uneven/source=nsys")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), other.join(entry.file_name())).unwrap();
+    }
+    let run = folder.path().join("run");
+    refused(kvpath().arg("report").arg(&run), &["several hosts", "even, uneven", "node=even"]);
+    let one = kvpath().arg("report").arg(run.join("node=uneven")).output().unwrap();
+    assert!(one.status.success());
+}

@@ -1,0 +1,9 @@
+//! The analyzer as its users run it: on the bundled H200 recordings, and on bad input.
+
+mod bad_input;
+mod even;
+mod import;
+mod output;
+mod report;
+mod uneven;
+mod witness;

@@ -1,0 +1,61 @@
+//! The `uneven` recording: 24 + 12 layers; cut short, which every answer must say.
+
+use kvpath_tests::{fixture, kvpath};
+use serde_json::Value;
+
+use crate::report::{of, row};
+
+const UNEVEN: &str = "v1/uneven";
+
+#[test]
+fn stage_0_is_named_slower_and_its_layers_are_24_against_12() {
+    let report = of(UNEVEN, &[]);
+    for (stage, layers) in [(0, 24), (1, 12)] {
+        assert_eq!(row(&report, "stages", &[("stage_id", stage)])["layers"], layers);
+    }
+    let finding = report["findings"][0].as_str().unwrap();
+    assert!(finding.starts_with("Stage 0 is the slow stage") && finding.ends_with("24, 12."), "{finding}");
+}
+
+#[test]
+fn all_seven_requests_are_there_and_six_say_that_they_lack_records() {
+    let report = of(UNEVEN, &[]);
+    let incomplete: Vec<_> =
+        report["requests"].as_array().unwrap().iter().map(|r| r["incomplete"].as_bool().unwrap()).collect();
+    assert_eq!(incomplete, [false, true, true, true, true, true, true]);
+}
+
+#[test]
+fn a_hand_off_whose_copies_were_lost_has_no_rate_and_no_cause() {
+    let report = of(UNEVEN, &[]);
+    let handoff = row(&report, "handoffs", &[("request", 2), ("stage_id", 0)]);
+    assert_eq!(handoff["finding"], "incomplete");
+    assert!(handoff["rate_bytes_per_s"].is_null() && handoff["span_ns"].is_null(), "{handoff}");
+}
+
+#[test]
+fn check_says_that_both_stages_lost_their_last_seconds() {
+    let out = kvpath().args(["check", "--json"]).arg(fixture(UNEVEN)).output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    let check: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let lost: Vec<&str> = check["lost"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    for (process, seconds, layers) in
+        [("VLLM::Worker_PP0", "2.33 s", "6 of 24"), ("VLLM::Worker_PP1", "4.78 s", "5 of 12")]
+    {
+        let kernels = lost.iter().find(|l| l.contains(process) && l.contains("kernels end")).unwrap();
+        assert!(kernels.contains(seconds) && kernels.contains(layers), "{kernels}");
+    }
+    // Where the records end, by the recording's own description: 215.7 s and 213.3 s.
+    let coverage = check["coverage"].as_array().unwrap();
+    for (process, end) in [("VLLM::Worker_PP0", 215.740), ("VLLM::Worker_PP1", 213.289)] {
+        let row = coverage.iter().find(|c| c["process"] == process && c["table_name"] == "kernels").unwrap();
+        let last = row["last_ns"].as_f64().unwrap() / 1e9;
+        assert!((last - end).abs() < 0.001, "{last}");
+    }
+}
+
+#[test]
+fn check_finds_nothing_missing_in_the_whole_recording() {
+    let out = kvpath().arg("check").arg(fixture("v1/even")).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stdout));
+}

@@ -1,0 +1,190 @@
+//! Installs what is missing: Debian packages, bpf-linker, the NIXL wheel. Run again, it does nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::project;
+use crate::shell::{Result, has, run, succeeds};
+
+/// What is there after setting up, and why the rest is not.
+pub(crate) struct Setup {
+    /// Why the agent and the workload cannot be built, if so.
+    pub(crate) no_build: Option<String>,
+    /// Why there is no NIXL to run, if so.
+    pub(crate) no_nixl: Option<String>,
+    libclang: Option<PathBuf>,
+}
+
+/// Sets up; what cannot be installed is remembered with its reason, not fatal: the analyzer builds without.
+pub(crate) fn ready() -> Setup {
+    let packages = debian_packages();
+    let libclang = libclang();
+    let linker = bpf_linker();
+    let missing = match (&packages, &libclang, &linker) {
+        (Err(why), ..) => Some(why.clone()),
+        (_, None, _) => Some("libclang.so not found (Debian package libclang-dev)".to_owned()),
+        (.., Err(why)) => Some(why.clone()),
+        _ => None,
+    };
+    Setup { no_build: missing, no_nixl: nixl().err(), libclang }
+}
+
+impl Setup {
+    /// Says what is there.
+    pub(crate) fn print(&self) {
+        let say = |what: &str, why: &Option<String>| match why {
+            None => println!("{what}: ready"),
+            Some(why) => println!("{what}: not available: {why}"),
+        };
+        say("build of agent and workload (Debian packages, bpf-linker)", &self.no_build);
+        say(&format!("NIXL {}", project::NIXL), &self.no_nixl);
+    }
+
+    /// A cargo command with the environment that the build needs.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(project::root()).env("CARGO_TARGET_DIR", project::target());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let tools = std::iter::once(project::tools().join("bin")).chain(std::env::split_paths(&path));
+        if let Ok(path) = std::env::join_paths(tools) {
+            cargo.env("PATH", path);
+        }
+        // bindgen asks libclang, which does not bring the compiler's own headers; gcc does.
+        if let Some(include) = gcc_include() {
+            cargo.env("BINDGEN_EXTRA_CLANG_ARGS", format!("-I{include}"));
+        }
+        if let Some(folder) = self.libclang.as_ref().and_then(|library| library.parent()) {
+            cargo.env("LIBCLANG_PATH", folder);
+        }
+        cargo.env("KVPATH_NIXL", project::nixl());
+        cargo
+    }
+
+    /// Builds every binary; the analyzer alone where the rest cannot be built.
+    pub(crate) fn build(&self) -> Result<()> {
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--profile", "ci", "--locked"]);
+        match &self.no_build {
+            None => cargo.arg("--workspace"),
+            Some(why) => {
+                println!("skipped: agent and workload are not built: {why}");
+                cargo.args(["--package", "kvpath"])
+            }
+        };
+        run(&mut cargo)
+    }
+
+    /// Builds the binaries for use.
+    pub(crate) fn dist(&self) -> Result<()> {
+        if let Some(why) = &self.no_build {
+            return Err(why.clone());
+        }
+        run(self.cargo().args(["build", "--workspace", "--profile", "dist", "--locked"]))
+    }
+}
+
+fn gcc_include() -> Option<String> {
+    let out = Command::new("gcc").arg("-print-file-name=include").output().ok()?;
+    Some(String::from_utf8(out.stdout).ok()?.trim().to_owned())
+}
+
+/// Compiler, libclang for bindgen, and pip. Installed by apt-get where that and root are at hand.
+fn debian_packages() -> Result<()> {
+    let mut wanted = Vec::new();
+    if !has("gcc") || !has("g++") {
+        wanted.extend(["gcc", "g++", "libc6-dev"]);
+    }
+    if libclang().is_none() {
+        wanted.push("libclang-dev");
+    }
+    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
+        wanted.push("python3-pip");
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("install by hand: apt-get install {}", wanted.join(" "));
+    if !has("apt-get") || !is_root() {
+        return Err(format!("missing packages, and no root with apt-get here; {by_hand}"));
+    }
+    println!("installing: {}", wanted.join(" "));
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt
+    };
+    run(apt().args(["update", "-q"])).map_err(|why| format!("{why}; {by_hand}"))?;
+    run(apt().args(["install", "-q", "-y", "--no-install-recommends"]).args(&wanted))
+        .map_err(|why| format!("{why}; {by_hand}"))
+}
+
+/// The newest libclang on this machine.
+fn libclang() -> Option<PathBuf> {
+    let mut folders = vec![PathBuf::from("/usr/lib/x86_64-linux-gnu"), PathBuf::from("/usr/lib64")];
+    let llvm = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.extend(llvm.map(|entry| entry.path().join("lib")).filter(|path| path.to_string_lossy().contains("llvm-")));
+    let mut found: Vec<PathBuf> = folders
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // libclang-cpp is another library.
+            name.starts_with("libclang.so")
+                || name.starts_with("libclang-") && !name.starts_with("libclang-cpp") && name.contains(".so")
+        })
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+fn bpf_linker() -> Result<()> {
+    let root = project::tools();
+    if is_version(&root.join("bin/bpf-linker"), project::BPF_LINKER) {
+        return Ok(());
+    }
+    println!("building bpf-linker {}, once", project::BPF_LINKER);
+    let scratch = project::target().join("tools-build");
+    let installed = run(Command::new("cargo")
+        .current_dir(project::root())
+        .args(["install", "bpf-linker", "--locked", "--version", project::BPF_LINKER, "--root"])
+        .arg(&root)
+        .env("CARGO_TARGET_DIR", &scratch)
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"));
+    // Only the binary is needed; what it was built from is a few hundred megabytes.
+    let _ = std::fs::remove_dir_all(&scratch);
+    installed
+}
+
+fn is_version(program: &Path, version: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(version))
+}
+
+/// The wheel's libraries; its Python code is not run, so any Python 3 serves.
+fn nixl() -> Result<()> {
+    let folder = project::nixl();
+    let library = folder.join(".nixl_cu12.mesonpy.libs/libnixl.so");
+    if library.is_file() {
+        return Ok(());
+    }
+    println!("fetching NIXL {} from PyPI, once", project::NIXL);
+    let partial = folder.with_extension("partial");
+    let _ = std::fs::remove_dir_all(&partial);
+    run(Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"])
+        .args(["--implementation", "cp", "--python-version", "3.11", "--target"])
+        .arg(&partial)
+        .arg(format!("nixl-cu12=={}", project::NIXL)))?;
+    std::fs::rename(&partial, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    if library.is_file() { Ok(()) } else { Err(format!("{} is not in the wheel", library.display())) }
+}
+
+/// Whether this process may install packages.
+pub(crate) fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("Uid:").is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0")))
+}

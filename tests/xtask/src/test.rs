@@ -1,0 +1,131 @@
+//! `./x test`: format, lints, all tests; then what was skipped and why.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use crate::project;
+use crate::setup::{self, Setup};
+use crate::shell::{Result, run};
+
+pub(crate) fn all() -> Result<()> {
+    let setup = setup::ready();
+    if let Some(why) = &setup.no_build {
+        return Err(format!("cannot build everything here: {why}"));
+    }
+    lint(&setup)?;
+    let summary = tests(&setup)?;
+    println!();
+    let mut skipped = summary.skipped.clone();
+    skipped.extend(setup.no_nixl.iter().map(|why| format!("everything that runs NIXL: {why}")));
+    for line in &skipped {
+        println!("skipped: {line}");
+    }
+    // A test that lacks what it needs returns early, and the test runner counts it as passed.
+    let passed = summary.passed.saturating_sub(u64::try_from(summary.skipped.len()).unwrap_or(0));
+    println!("{passed} passed, {} failed, {} skipped", summary.failed, skipped.len());
+    if summary.ok { Ok(()) } else { Err("tests failed".to_owned()) }
+}
+
+/// Format and clippy, warnings denied.
+pub(crate) fn lint(setup: &Setup) -> Result<()> {
+    run(setup.cargo().args(["fmt", "--all", "--check"]))?;
+    run(Command::new("cargo").args(["fmt", "--check"]).current_dir(project::root().join("ebpf")))?;
+    run(setup
+        .cargo()
+        .args(["clippy", "--workspace", "--all-targets", "--profile", "ci", "--locked", "--quiet"])
+        .args(["--", "--deny", "warnings"]))
+}
+
+/// Writes the generated pages anew.
+pub(crate) fn docs(setup: &Setup) -> Result<()> {
+    setup.build()?;
+    for (page, words) in [
+        ("docs/tables.md", ["schema", "--format", "markdown"].as_slice()),
+        ("queries/README.md", &["queries", "list", "--format", "markdown"]),
+    ] {
+        let out = Command::new(project::binary("kvpath"))
+            .args(words)
+            .output()
+            .map_err(|error| format!("kvpath {}: {error}", words.join(" ")))?;
+        if !out.status.success() {
+            return Err(format!("kvpath {} failed", words.join(" ")));
+        }
+        std::fs::write(project::root().join(page), out.stdout).map_err(|error| format!("{page}: {error}"))?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Summary {
+    ok: bool,
+    passed: u64,
+    failed: u64,
+    skipped: Vec<String>,
+}
+
+/// Runs cargo test and reads its output as it comes: counts from the result lines, `SKIPPED name: why` from tests that
+/// lack what they need.
+fn tests(setup: &Setup) -> Result<Summary> {
+    let mut child = setup
+        .cargo()
+        .args(["test", "--workspace", "--profile", "ci", "--locked", "--no-fail-fast"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cargo test: {error}"))?;
+    let (lines, incoming) = mpsc::channel();
+    let outputs: [Option<Box<dyn std::io::Read + Send>>; 2] = [
+        child.stdout.take().map(|out| Box::new(out) as Box<dyn std::io::Read + Send>),
+        child.stderr.take().map(|err| Box::new(err) as Box<dyn std::io::Read + Send>),
+    ];
+    for output in outputs.into_iter().flatten() {
+        let lines = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(std::result::Result::ok) {
+                let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+    }
+    drop(lines);
+    let mut summary = Summary::default();
+    for line in incoming {
+        println!("{line}");
+        summary.read(&line);
+    }
+    let status = child.wait().map_err(|error| format!("cargo test: {error}"))?;
+    summary.ok = status.success();
+    Ok(summary)
+}
+
+impl Summary {
+    fn read(&mut self, line: &str) {
+        if let Some(at) = line.find("SKIPPED ") {
+            self.skipped.push(line[at + "SKIPPED ".len()..].trim().to_owned());
+        }
+        if let Some(result) = line.strip_prefix("test result: ") {
+            let count = |word: &str| {
+                let words: Vec<&str> = result.split([' ', ';']).collect();
+                words.windows(2).find(|pair| pair[1] == word).and_then(|pair| pair[0].parse::<u64>().ok()).unwrap_or(0)
+            };
+            self.passed += count("passed");
+            self.failed += count("failed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_skips_are_read_from_the_output() {
+        let mut summary = Summary::default();
+        summary.read("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s");
+        summary.read("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        summary.read("SKIPPED live::records: no BPF here");
+        summary.read("passed, not a result line");
+        assert_eq!((summary.passed, summary.failed), (13, 2));
+        assert_eq!(summary.skipped, ["live::records: no BPF here"]);
+    }
+}
