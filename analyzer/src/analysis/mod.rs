@@ -17,6 +17,10 @@ pub mod raw;
 pub mod requests;
 pub mod stages;
 pub mod summary;
+#[cfg(test)]
+mod synthetic;
+#[cfg(test)]
+mod tests;
 pub mod titles;
 
 pub use raw::Raw;

@@ -1,0 +1,218 @@
+//! The analyses together, on tables made by hand.
+
+use kvpath_schema::table::Columns;
+
+use super::synthetic::MS;
+use super::{Analysis, Raw, Settings};
+
+fn analyse(raw: &Raw) -> Analysis {
+    Analysis::of(raw, &Settings::default())
+}
+
+/// Two stages (1, 2) and a decode process (3) without GPU records, as the CPU workload is recorded.
+fn live() -> Raw {
+    let mut raw = Raw::default();
+    raw.process(1, "VLLM::Worker_PP0_TP0");
+    raw.process(2, "VLLM::Worker_PP1_TP0");
+    raw.process(3, "VLLM::EngineCore");
+    raw.process(4, "bash");
+    raw.agent(1, "a-0");
+    raw.agent(2, "a-1");
+    raw.agent(3, "d-0");
+    raw
+}
+
+#[test]
+fn an_empty_run_has_no_answers_and_no_panic() {
+    let analysis = analyse(&Raw::default());
+    assert!(analysis.stages.is_empty() && analysis.requests.is_empty() && analysis.handoffs.is_empty());
+}
+
+#[test]
+fn live_transfers_become_requests_by_their_ids_across_stages() {
+    let mut raw = live();
+    for (request, at) in [("req-1", 100 * MS), ("req-10", 110 * MS)] {
+        for (process, agent) in [(1, "a-0"), (2, "a-1")] {
+            let posted = at + process * MS;
+            raw.notif(process, "arrived", "d-0", posted - 5 * MS, &format!("PUSH_REG:{request}-89abcdef"));
+            raw.write(process, agent, "d-0", posted, 4 << 20, request);
+            raw.notif(3, "arrived", agent, posted + 12 * MS, &format!("{request}-0123abcd:1"));
+        }
+    }
+    let analysis = analyse(&raw);
+    let roles: Vec<(i64, &str)> =
+        analysis.stages.process_id.iter().copied().zip(analysis.stages.role.iter().map(|r| &**r)).collect();
+    assert_eq!(roles, [(1, "prefill"), (2, "prefill"), (3, "decode")], "bash takes no part");
+    let ids: Vec<_> = analysis.requests.request_id.iter().flatten().map(String::as_str).collect();
+    assert_eq!(ids, ["req-1", "req-10"]);
+    assert_eq!(analysis.handoffs.len(), 4);
+    for row in 0..4 {
+        let h = analysis.handoffs.row(row);
+        let posted = h.posted_ns.unwrap();
+        // `req-1` is not taken for `req-10`, whose registration came later.
+        assert_eq!(h.ready_ns, Some(posted - 5 * MS), "{h:?}");
+        assert_eq!((h.made_ns, h.make_ns, h.post_ns), (Some(posted - 2 * MS), Some(MS), Some(MS)));
+        assert_eq!((h.done_after_ns, h.done_by_ns), (Some(posted + 9 * MS), Some(posted + 10 * MS)));
+        assert_eq!((h.notif_arrived_ns, h.peer_process_id), (Some(posted + 12 * MS), Some(3)));
+        assert_eq!((h.bytes, h.copies, h.transfers), (4 << 20, None, 1));
+    }
+    assert_eq!(analysis.requests.handoff_bytes, [Some(8 << 20), Some(8 << 20)]);
+    assert_eq!(analysis.requests.incomplete, [false, false]);
+}
+
+#[test]
+fn a_pull_is_the_hand_off_of_the_peer_that_holds_the_kv() {
+    let mut raw = live();
+    raw.write(3, "d-0", "a-0", 100 * MS, 1 << 20, "req-1");
+    raw.transfers.op[0] = "READ".into();
+    let analysis = analyse(&raw);
+    let stage = analysis.stages.process_id.iter().position(|p| *p == 1).unwrap();
+    assert_eq!(&*analysis.stages.role[stage], "prefill");
+    let handoff = analysis.handoffs.row(0);
+    assert_eq!(handoff.stage_id, analysis.stages.stage_id[stage]);
+    assert_eq!(handoff.peer_process_id, Some(3));
+}
+
+#[test]
+fn descriptors_show_the_regions_that_they_touch() {
+    let mut raw = live();
+    for layer in 0..4 {
+        raw.region(1, layer, 0x10_000 * (1 + u64::try_from(layer).unwrap()), 0x8000);
+    }
+    raw.write(1, "a-0", "d-0", 100 * MS, 3 << 12, "req-1");
+    raw.descriptor(0, 0, 0x10_000, 1 << 12);
+    raw.descriptor(0, 1, 0x17_000, 1 << 12);
+    raw.descriptor(0, 2, 0x30_000, 1 << 12);
+    let analysis = analyse(&raw);
+    let handoff = analysis.handoffs.row(0);
+    assert_eq!(handoff.regions, Some(2), "regions 0 and 2");
+    assert_eq!(analysis.stages.layers[0], Some(4));
+    assert_eq!(&*analysis.stages.layers_method[0], "nixl_regions");
+}
+
+#[test]
+fn a_transfer_not_seen_to_end_has_no_rate() {
+    let mut raw = live();
+    raw.write(1, "a-0", "d-0", 100 * MS, 1 << 20, "req-1");
+    raw.transfers.done_poll_ns[0] = None;
+    raw.transfers.status[0] = "pending".into();
+    let handoff = analyse(&raw).handoffs.row(0);
+    assert_eq!((handoff.done_by_ns, handoff.span_ns, handoff.rate_bytes_per_s), (None, None, None));
+}
+
+/// Stage 1 then stage 2 run `chunks` chunks of 12 layers from `at`; returns the end of each stage.
+fn prefill(raw: &mut Raw, at: i64, chunks: i64) -> (i64, i64) {
+    let (mut first, mut second) = (at, at);
+    for _ in 0..chunks {
+        first = raw.pass(1, first, 12, MS / 10);
+        second = raw.pass(2, second.max(first), 12, MS / 10);
+    }
+    (first, second)
+}
+
+#[test]
+fn without_ids_each_group_with_a_hand_off_is_a_request_and_warm_up_is_none() {
+    let mut raw = live();
+    prefill(&mut raw, 0, 1);
+    for at in [1_000 * MS, 2_000 * MS] {
+        let (first, second) = prefill(&mut raw, at, 3);
+        raw.copy(1, first + 50 * MS, MS, 8 << 20);
+        raw.copy(2, second + 50 * MS, MS, 8 << 20);
+    }
+    let analysis = analyse(&raw);
+    assert_eq!(analysis.requests.len(), 2);
+    assert_eq!(analysis.requests.chunks, [Some(3), Some(3)]);
+    assert_eq!(analysis.requests.start_ns, [1_000 * MS, 2_000 * MS]);
+    let stage = analysis.stages.row(0);
+    assert_eq!((stage.layers, &*stage.layers_method), (Some(12), "kernel_sequence"));
+    // 3 chunks of 75 kernels of 0.1 ms, one chunk behind: the window is 4 chunks long.
+    let bubble = analysis.bubbles.row(0);
+    assert_eq!((bubble.window_ns, bubble.compute_ns, bubble.idle_ns), (30 * MS, 22_500_000, 7_500_000));
+}
+
+#[test]
+fn chunk_wise_pushes_while_the_stage_computes_are_one_request() {
+    let mut raw = live();
+    // NIXL recorded, but without request ids: SGLang 0.5.23 sends no notif.
+    for at in [0, 1_000 * MS] {
+        let (first, _) = prefill(&mut raw, at, 4);
+        for (chunk, posted) in [(1, at + 8 * MS), (2, at + 16 * MS), (3, at + 24 * MS), (4, first + 20 * MS)] {
+            raw.write(1, "a-0", "d-0", posted, chunk << 20, "x");
+        }
+    }
+    raw.transfers.request.fill(None);
+    raw.transfers.notif.fill(None);
+    let analysis = analyse(&raw);
+    assert_eq!(analysis.requests.len(), 2);
+    assert_eq!(analysis.handoffs.transfers, [4, 4]);
+    assert_eq!(analysis.handoffs.bytes, [10 << 20, 10 << 20]);
+}
+
+#[test]
+fn requests_that_follow_without_pause_get_their_own_passes_by_id() {
+    let mut raw = live();
+    let mut at = 0;
+    for request in ["req-0", "req-1", "req-2"] {
+        for _ in 0..2 {
+            at = raw.pass(1, at, 12, MS / 10);
+        }
+        raw.write(1, "a-0", "d-0", at + MS, 1 << 20, request);
+    }
+    let analysis = analyse(&raw);
+    assert_eq!(analysis.requests.chunks, [Some(2), Some(2), Some(2)]);
+    let starts: Vec<i64> = analysis.requests.start_ns.iter().map(|ns| ns / MS).collect();
+    assert_eq!(starts, [0, 15, 30]);
+}
+
+#[test]
+fn communication_is_never_compute() {
+    let mut raw = live();
+    let (first, second) = prefill(&mut raw, 0, 2);
+    raw.kernel(2, 8, "ncclDevKernel_SendRecv", 0, 7_500_000);
+    raw.copy(1, first + 50 * MS, MS, 8 << 20);
+    raw.copy(2, second + 50 * MS, MS, 8 << 20);
+    let analysis = analyse(&raw);
+    let bubble = analysis.bubbles.row(1);
+    assert_eq!(bubble.stage_id, 1);
+    assert_eq!((bubble.compute_ns, bubble.p2p_ns, bubble.p2p_wait_ns), (15 * MS, 7_500_000, 7_500_000));
+    assert_eq!(bubble.idle_ns, bubble.window_ns - bubble.compute_ns);
+    let chunk = analysis.chunks.row(2);
+    assert_eq!((chunk.stage_id, chunk.chunk, chunk.p2p_ns), (1, 0, 7_500_000), "the receive of its first chunk");
+}
+
+#[test]
+fn scattered_pieces_are_told_from_contiguous_ones() {
+    let mut raw = live();
+    let (first, second) = prefill(&mut raw, 0, 2);
+    raw.copy(1, first + MS, MS, 64 << 20);
+    for piece in 0..1024 {
+        raw.copy(2, second + MS + piece * 20_000, 10_000, 64 << 10);
+    }
+    let analysis = analyse(&raw);
+    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| &**f).collect();
+    assert_eq!(findings, ["contiguous", "scattered"]);
+    assert_eq!(analysis.handoffs.copies, [Some(1), Some(1024)]);
+    let slow = analysis.handoffs.row(1);
+    assert_eq!((slow.copy_span_ns, slow.copy_busy_ns), (Some(1023 * 20_000 + 10_000), Some(10_240_000)));
+}
+
+#[test]
+fn the_order_of_rows_changes_nothing() {
+    let mut raw = live();
+    for at in [0, 1_000 * MS] {
+        let (first, second) = prefill(&mut raw, at, 3);
+        raw.copy(1, first + 5 * MS, MS, 8 << 20);
+        raw.copy(2, second + 5 * MS, MS, 8 << 20);
+    }
+    let forward = analyse(&raw);
+    let kernels = raw.kernels.clone();
+    raw.kernels = kvpath_schema::tables::gpu::Kernels::default();
+    for row in (0..kernels.len()).rev() {
+        raw.kernels.push(kernels.row(row));
+    }
+    let backward = analyse(&raw);
+    assert_eq!(forward.chunks, backward.chunks);
+    assert_eq!(forward.layers, backward.layers);
+    assert_eq!(forward.handoffs, backward.handoffs);
+    assert_eq!(forward.requests, backward.requests);
+}
