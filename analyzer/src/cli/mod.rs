@@ -1,6 +1,10 @@
 //! The command line: one file a command.
 
 mod import;
+mod queries;
+mod schema;
+mod sql;
+mod stdout;
 
 use std::process::ExitCode;
 
@@ -22,6 +26,12 @@ pub struct Cli {
 pub enum Command {
     /// Make a run of another tool's trace.
     Import(import::Import),
+    /// Ask a run with SQL, or with a query of the library.
+    Sql(sql::Sql),
+    /// The library of queries.
+    Queries(queries::Queries),
+    /// Tables and columns, with types and meaning.
+    Schema(schema::Schema),
 }
 
 /// Runs the command line; errors go to standard error, as one line, with exit code 2.
@@ -39,5 +49,8 @@ pub fn run() -> ExitCode {
 fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Import(command) => command.run(),
+        Command::Sql(command) => command.run(),
+        Command::Queries(command) => command.run(),
+        Command::Schema(command) => command.run(),
     }
 }
