@@ -40,7 +40,7 @@ pub enum LoadError {
     #[error("{0}: a SQLite file, not a run; make a run of it with `kvpath import nsys {0} --out RUN`")]
     NeedsImport(String),
     /// A segment that cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Segment(#[from] SegmentError),
     /// Times of several hosts cannot be compared yet.
     #[error(

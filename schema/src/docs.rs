@@ -27,7 +27,10 @@ pub fn one_line(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn table(out: &mut String, table: &TableDef) {
+/// One table of that page.
+#[must_use]
+pub fn table(table: &TableDef) -> String {
+    let mut out = String::new();
     let _ = writeln!(out, "### {}\n\n{}\n", table.name, one_line(table.doc));
     let _ = writeln!(out, "Sorted by {}.\n", table.sorted_by.join(", "));
     let _ = writeln!(out, "| column | type | null | meaning |\n|---|---|---|---|");
@@ -37,6 +40,7 @@ fn table(out: &mut String, table: &TableDef) {
         let _ = writeln!(out, "| `{}` | {} | {null} | {doc} |", column.name, sql_type(&(column.data_type)()));
     }
     out.push('\n');
+    out
 }
 
 /// The page `docs/tables.md`.
@@ -49,11 +53,11 @@ pub fn markdown() -> String {
     let _ = writeln!(out, "Schema version {}.\n", crate::version::CURRENT);
     out.push_str("## Raw tables\n\nRecorded or imported; Parquet segments below the run's folder.\n\n");
     for def in tables::RAW {
-        table(&mut out, def);
+        out.push_str(&table(def));
     }
     out.push_str("## Derived tables\n\nComputed by the analyzer when a query names them.\n\n");
     for def in tables::DERIVED {
-        table(&mut out, def);
+        out.push_str(&table(def));
     }
     out.truncate(out.trim_end().len());
     out.push('\n');

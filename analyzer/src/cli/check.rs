@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::print;
+use super::stdout::print;
 use crate::check::{Checked, text};
 
 /// Is the run whole? Damaged files, drops, and what each process's records cover.

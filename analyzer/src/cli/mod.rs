@@ -3,6 +3,10 @@
 mod check;
 mod import;
 mod report;
+mod queries;
+mod schema;
+mod sql;
+mod stdout;
 
 use std::process::ExitCode;
 
@@ -28,6 +32,12 @@ pub enum Command {
     Report(report::Report),
     /// Is the run whole? Damaged files, drops, and what each process's records cover.
     Check(check::Check),
+    /// Ask a run with SQL, or with a query of the library.
+    Sql(sql::Sql),
+    /// The library of queries.
+    Queries(queries::Queries),
+    /// Tables and columns, with types and meaning.
+    Schema(schema::Schema),
 }
 
 /// Runs the command line; errors go to standard error, as one line, with exit code 2.
@@ -47,14 +57,8 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Import(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Check(command) => command.run(),
-    }
-}
-
-/// Prints to standard output; a reader that went away (`| head`) is no failure.
-fn print(text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Command::Sql(command) => command.run(),
+        Command::Queries(command) => command.run(),
+        Command::Schema(command) => command.run(),
     }
 }

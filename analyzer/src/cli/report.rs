@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::print;
+use super::stdout::print;
 use crate::analysis::{Analysis, Raw, Settings};
 use crate::error::OK;
 use crate::load::Run;

@@ -1,1 +1,29 @@
-//! SQL over a run.
+//! SQL over a run: one `DataFusion` session whose tables are the schema's.
+//!
+//! * [`session`] plans and runs; [`segments`] serves raw tables from the run's files, [`derived`] computes the others
+//!   when a query scans them, [`catalog`] makes the library and the schema queryable.
+//! * [`library`] holds the queries of `queries/`, [`header`] reads what they say of themselves, [`params`] binds values.
+//! * [`statement`] refuses what would write; [`format`](mod@format) encodes answers; [`memory`] reads sizes.
+//!
+//! A run is only ever read. Memory of the query engine is bounded and spills to the temporary folder; derived tables are
+//! computed outside of that bound, in the memory that `kvpath report` needs for the same run.
+
+pub mod catalog;
+pub mod derived;
+pub mod error;
+pub mod format;
+pub mod header;
+pub mod library;
+pub mod memory;
+pub mod params;
+pub mod segments;
+pub mod session;
+pub mod statement;
+
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod contract;
+
+pub use error::SqlError;
+pub use session::Session;

@@ -1,0 +1,119 @@
+//! Derived tables, computed when a query first scans one of them, once for all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::streaming::PartitionStream;
+use kvpath_schema::table::{Columns, TableDef};
+
+use crate::analysis::{Analysis, Raw, Settings};
+use crate::error::LoadError;
+use crate::load::Run;
+
+type Batches = HashMap<&'static str, RecordBatch>;
+
+/// Every derived table of a run.
+#[derive(Debug)]
+pub struct Derived {
+    run: Run,
+    // The error as text: each query that scans a derived table reports it anew.
+    batches: OnceLock<Result<Batches, String>>,
+}
+
+impl Derived {
+    /// Those of `run`; nothing is computed yet.
+    #[must_use]
+    pub fn new(run: Run) -> Self {
+        Self { run, batches: OnceLock::new() }
+    }
+
+    /// Tables that were computed elsewhere.
+    #[cfg(test)]
+    pub(super) fn computed(run: Run, analysis: &Analysis) -> Self {
+        Self { run, batches: OnceLock::from(Ok(batches(analysis))) }
+    }
+
+    /// The table `def` as the engine sees it.
+    ///
+    /// # Errors
+    /// None that is known: the table has its own schema.
+    pub fn table(self: &Arc<Self>, def: &'static TableDef) -> Result<StreamingTable> {
+        let schema = def.arrow_schema();
+        let rows = Rows { of: Arc::clone(self), name: def.name, schema: Arc::clone(&schema) };
+        StreamingTable::try_new(schema, vec![Arc::new(rows)])
+    }
+
+    fn batch(&self, name: &str) -> Result<RecordBatch> {
+        match self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string())) {
+            Ok(batches) => batches
+                .get(name)
+                .cloned()
+                .ok_or_else(|| DataFusionError::Internal(format!("derived table {name} is not computed"))),
+            Err(error) => Err(DataFusionError::External(error.clone().into())),
+        }
+    }
+
+    fn compute(&self) -> Result<Batches, LoadError> {
+        Ok(batches(&Analysis::of(&Raw::of(&self.run)?, &Settings::default())))
+    }
+}
+
+fn batches(analysis: &Analysis) -> Batches {
+    fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
+        (C::DEF.name, columns.to_batch())
+    }
+    let Analysis { stages, requests, chunks, bubbles, layers, handoffs, coverage } = analysis;
+    [one(stages), one(requests), one(chunks), one(bubbles), one(layers), one(handoffs), one(coverage)].into()
+}
+
+/// The rows of one derived table.
+#[derive(Debug)]
+struct Rows {
+    of: Arc<Derived>,
+    name: &'static str,
+    schema: SchemaRef,
+}
+
+impl PartitionStream for Rows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let mut builder = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), 1);
+        let (rows, of, name) = (builder.tx(), Arc::clone(&self.of), self.name);
+        let size = context.session_config().batch_size();
+        builder.spawn_blocking(move || {
+            let batch = of.batch(name)?;
+            for start in (0..batch.num_rows()).step_by(size) {
+                let slice = batch.slice(start, size.min(batch.num_rows() - start));
+                if rows.blocking_send(Ok(slice)).is_err() {
+                    break; // nobody reads on, as below a LIMIT
+                }
+            }
+            Ok(())
+        });
+        builder.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvpath_schema::tables::DERIVED;
+
+    #[test]
+    fn every_derived_table_is_computed_and_has_its_schema() {
+        let batches = batches(&Analysis::default());
+        assert_eq!(batches.len(), DERIVED.len());
+        for def in DERIVED {
+            assert_eq!(batches[def.name].schema(), def.arrow_schema(), "{}", def.name);
+        }
+    }
+}

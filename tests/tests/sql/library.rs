@@ -1,0 +1,89 @@
+//! The library and the schema, from outside.
+
+use serde_json::Value;
+
+use crate::run::{Small, refusal, text};
+
+fn object(args: &[&str]) -> Value {
+    serde_json::from_str(&text(args)).expect("one JSON object")
+}
+
+#[test]
+fn the_list_names_every_query_and_show_prints_it() {
+    let list = object(&["queries", "list", "--json"]);
+    let queries = list["queries"].as_array().unwrap();
+    assert!(queries.len() >= 12);
+    let lines = text(&["queries", "list"]);
+    assert_eq!(lines.lines().count(), queries.len());
+    for query in queries {
+        let name = query["name"].as_str().unwrap();
+        assert!(lines.contains(name));
+        assert!(text(&["queries", "show", name]).starts_with(&format!("-- @query   {name}\n")), "{name}");
+    }
+}
+
+#[test]
+fn every_query_answers_over_a_run_without_its_tables() {
+    let run = Small::new(1);
+    let notifs = run.segment("nixl_notifs");
+    for query in object(&["queries", "list", "--json"])["queries"].as_array().unwrap() {
+        let columns: Vec<&str> =
+            query["columns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+        let args = ["sql", notifs.to_str().unwrap(), query["name"].as_str().unwrap(), "--format", "csv"];
+        assert_eq!(text(&args).lines().next(), Some(columns.join(",").as_str()));
+    }
+}
+
+#[test]
+fn the_catalog_and_the_schema_are_tables() {
+    let run = Small::new(1);
+    let ask = |query: &str| text(&["sql", &run.path(), query, "--format", "csv"]);
+    let catalog = ask("SELECT params, reads FROM query_catalog WHERE name = 'nvtx.by_text'");
+    assert_eq!(catalog, "params,reads\n\"domain TEXT = NULL, rows BIGINT = 30\",nvtx_ranges\n");
+    let column = ask("SELECT type, nullable, meaning FROM schema_columns \
+                      WHERE table_name = 'handoffs' AND column_name = 'copies'");
+    assert_eq!(column, "type,nullable,meaning\nBIGINT,true,Peer copies; null without GPU records.\n");
+    assert!(ask("SHOW TABLES").contains("kvpath,run,handoffs,"));
+    assert!(ask("DESCRIBE kernels").contains("dur_ns,Int64,NO"));
+}
+
+#[test]
+fn derived_tables_have_their_columns() {
+    let run = Small::new(1);
+    for table in object(&["schema", "--format", "json"])["tables"].as_array().unwrap() {
+        let columns: Vec<&str> =
+            table["columns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+        let query = format!("SELECT * FROM {}", table["name"].as_str().unwrap());
+        let csv = text(&["sql", run.segment("nixl_notifs").to_str().unwrap(), &query, "--format", "csv"]);
+        assert_eq!(csv.lines().next(), Some(columns.join(",").as_str()));
+    }
+}
+
+#[test]
+fn notifs_are_joined_in_order_of_repetition() {
+    let run = Small::new(1);
+    let csv = text(&["sql", &run.path(), "nixl.notifs_latency", "--format", "csv"]);
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    assert_eq!(rows, ["lost,1,,genNotif,21,", "m,1,2,genNotif,20,7", "m,1,2,genNotif,5,4"]);
+}
+
+#[test]
+fn kernels_are_summed_by_name() {
+    let run = Small::new(4);
+    let csv = text(&["sql", &run.path(), "timeline.kernels_by_name", "--format", "csv"]);
+    // Twice the durations 1, 2, 3, 1: `a` has 1 and 3, `b` has 2 and 1.
+    let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0][..3], ["a", "4", "8"]);
+    assert_eq!(rows[1][..3], ["b", "4", "6"]);
+    let share: f64 = rows[0][3].parse().unwrap();
+    assert!((share - 8.0 / 14.0).abs() < 1e-12);
+    let other = ["sql", &run.path(), "timeline.kernels_by_name", "--param", "process_id=8", "--format", "csv"];
+    assert_eq!(text(&other).lines().count(), 1);
+}
+
+#[test]
+fn a_table_of_the_schema_prints_alone() {
+    insta::assert_snapshot!("schema_text", text(&["schema", "threads"]));
+    insta::assert_snapshot!("schema_markdown", text(&["schema", "threads", "--format", "markdown"]));
+    assert!(refusal(&["schema", "thread"]).contains("did you mean `threads`?"));
+}
