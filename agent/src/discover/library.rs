@@ -39,6 +39,14 @@ impl Library {
         Self::of(File::open(path)?, path.display().to_string())
     }
 
+    /// Opens a file by its path as a process sees it.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn in_root_of(pid: i32, path: &Path) -> io::Result<Self> {
+        Self::of(File::open(in_root(pid, path))?, path.display().to_string())
+    }
+
     /// Opens the file behind a mapping of a process, whatever mount namespace it is in: by the mapping itself, which
     /// works for removed files too, else by the path in the process's root.
     ///
@@ -79,7 +87,7 @@ impl Library {
     /// Whether `other` is the same file below. Two overlay mounts give one lower file two device numbers, without a real
     /// device behind them (major 0), but the same inode number, size and time; a probe on one of them fires in both.
     pub fn is_same_below(&self, other: &Self) -> bool {
-        let virtual_device = |id: FileId| (id.device >> 8) & 0xfff == 0;
+        let virtual_device = |id: FileId| libc::major(id.device) == 0;
         self.id == other.id
             || virtual_device(self.id)
                 && virtual_device(other.id)
@@ -88,6 +96,6 @@ impl Library {
 }
 
 /// A path of a process as we can open it.
-pub fn in_root(pid: i32, path: &Path) -> PathBuf {
+fn in_root(pid: i32, path: &Path) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(path))
 }

@@ -140,8 +140,8 @@ fn open_rings() -> io::Result<Vec<ffi::Ring>> {
 fn cpus(list: &str) -> Vec<i32> {
     list.split(',')
         .filter_map(|part| {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            Some(first.parse::<i32>().ok()?..=last.parse::<i32>().ok()?)
+            let (low, high) = part.split_once('-').unwrap_or((part, part));
+            Some(low.parse::<i32>().ok()?..=high.parse::<i32>().ok()?)
         })
         .flatten()
         .collect()

@@ -1,5 +1,6 @@
 //! The findings of `doctor` as text or JSON, on stdout.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use super::{Check, Findings, LibraryLine};
@@ -36,7 +37,7 @@ fn page(findings: &Findings) -> String {
         out.push_str(&library_lines(library, &findings.known_nixl));
     }
     let verdict = if findings.can_record { "recording can work here" } else { "nothing can be recorded here" };
-    out.push_str(&format!("\n{verdict}\n"));
+    let _ = writeln!(out, "\n{verdict}");
     out
 }
 
@@ -68,7 +69,7 @@ fn library_lines(library: &LibraryLine, known: &str) -> String {
             ),
             (error, _) => format!("off: {}", error.as_deref().unwrap_or("no such symbol")),
         };
-        out.push_str(&format!("    {:<15}{line}\n", probe.kind));
+        let _ = writeln!(out, "    {:<15}{line}", probe.kind);
     }
     out
 }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::super::capture::nixl::attach::{Examined, Programs, examine};
+use crate::capture::nixl::attach::{Examined, Programs, examine};
 use crate::capture::nixl::builds;
-use crate::discover::library::{Library, in_root};
+use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::error::AgentError;
 use crate::segments::Facts;
@@ -52,7 +52,7 @@ impl Libraries {
         // The plugin is mapped later, when a backend is made: being early costs nothing and misses nothing.
         if is_probed && mapping.file_name().starts_with("libnixl") {
             let plugin = Path::new(&mapping.path).with_file_name("plugins/libplugin_UCX.so");
-            if let Ok(plugin) = Library::open(&in_root(pid, &plugin)) {
+            if let Ok(plugin) = Library::in_root_of(pid, &plugin) {
                 self.found(plugin, programs, facts);
             }
         }

@@ -85,11 +85,11 @@ fn a_library_that_was_removed_while_mapped_is_attached_to() {
 fn an_unknown_build_is_left_alone_and_named() {
     let Some(live) = ready("an_unknown_build_is_left_alone_and_named") else { return };
     let copy = live.copy_of_wheel("unknown");
-    let library = copy.join(".nixl_cu12.mesonpy.libs/libnixl.so");
-    let mut bytes = fs::read(&library).expect("read");
+    let file = copy.join(".nixl_cu12.mesonpy.libs/libnixl.so");
+    let mut bytes = fs::read(&file).expect("read");
     let at = bytes.windows(4).position(|four| four == BUILD_ID_START).expect("the Build ID of the tested wheel");
     bytes[at] ^= 0xff;
-    fs::write(&library, bytes).expect("write");
+    fs::write(&file, bytes).expect("write");
 
     let output = live.record(&copy, &["--requests", "2"]);
     assert!(text(&output).contains("Build ID 390ac851"), "{}", text(&output));
@@ -98,13 +98,13 @@ fn an_unknown_build_is_left_alone_and_named() {
     let fact = recorded.fact(&["library", "unknown", "libnixl.so"]).expect("named");
     assert!(fact.starts_with("probes off: Build ID 390ac851") && fact.ends_with("1.5.1"), "{fact}");
 
-    let doctor = live.agent(&["doctor", "--library"]).arg(&library).output().expect("doctor");
+    let doctor = live.agent(&["doctor", "--library"]).arg(&file).output().expect("doctor");
     let page = text(&doctor);
     assert!(doctor.status.success() && page.contains("unknown build: probes off (known: NIXL 1.5.1)"), "{page}");
-    let json = live.agent(&["doctor", "--json", "--library"]).arg(&library).output().expect("doctor");
+    let json = live.agent(&["doctor", "--json", "--library"]).arg(&file).output().expect("doctor");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
-    let line = &json["libraries"][0];
-    assert_eq!((line["nixl"].is_null(), line["probes"].as_array().map(Vec::len)), (true, Some(0)), "{line}");
+    let library = &json["libraries"][0];
+    assert_eq!((library["nixl"].is_null(), library["probes"].as_array().map(Vec::len)), (true, Some(0)), "{library}");
 }
 
 /// Two containers from one image: two overlay mounts of one lower folder, whose files are one inode below.

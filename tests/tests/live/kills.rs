@@ -59,9 +59,9 @@ fn a_killed_agent_leaves_whole_segments_and_a_working_workload() {
     });
     signal(agent.id(), "KILL");
     let uptime = std::fs::read_to_string("/proc/uptime").expect("uptime");
-    let killed_s: f64 = uptime.split_whitespace().next().and_then(|s| s.parse().ok()).expect("seconds");
+    let seconds: f64 = uptime.split_whitespace().next().and_then(|s| s.parse().ok()).expect("seconds");
     #[expect(clippy::cast_possible_truncation, reason = "seconds since boot")]
-    let killed_ns = (killed_s * 1e9) as i64;
+    let killed_ns = (seconds * 1e9) as i64;
     agent.wait().expect("wait");
     assert!(workload.wait().expect("wait").success(), "the workload goes on without the agent");
 

@@ -52,11 +52,12 @@ fn transfer(truth: &Truth, recorded: &Recorded, post: &Action, merged: i64) -> V
     assert_eq!((row.local_memory.as_deref(), row.remote_memory.as_deref()), (Some("DRAM"), Some("DRAM")));
     assert_eq!(&*row.status, "done");
 
-    let (made, make_dur) = (row.made_ns.expect("made"), row.make_dur_ns.expect("make_dur"));
+    let make_start = row.made_ns.expect("made");
+    let make_end = make_start + row.make_dur_ns.expect("make_dur");
     let (posted, post_end) = (row.posted_ns.expect("posted"), row.post_end_ns.expect("post_end"));
     let (done, released) = (row.done_poll_ns.expect("done"), row.released_ns.expect("released"));
     let release = of("release").expect("release");
-    assert!(make.holds(made) && make.holds(made + make_dur), "{make:?} {row:?}");
+    assert!(make.holds(make_start) && make.holds(make_end), "{make:?} {row:?}");
     assert!(post.holds(posted) && post.holds(post_end), "{post:?} {row:?}");
     assert!(release.holds(released), "{release:?} {row:?}");
     match (of("poll_done"), of("poll_pending_last")) {
@@ -72,7 +73,7 @@ fn transfer(truth: &Truth, recorded: &Recorded, post: &Action, merged: i64) -> V
         }
     }
     descriptors(recorded, row);
-    vec![made - make.start_ns, posted - post.start_ns, post.end_ns - post_end, released - release.start_ns]
+    vec![make_start - make.start_ns, posted - post.start_ns, post.end_ns - post_end, released - release.start_ns]
 }
 
 /// The descriptors of a transfer cover its bytes and lie in regions of both sides.

@@ -1,4 +1,5 @@
 //! The arithmetic of a layer: a stand-in for attention and a GEMM, whose cost grows with the prefix.
+#![expect(clippy::cast_precision_loss, reason = "small numbers, and only their arithmetic matters")]
 
 /// Width of the activations of a chunk.
 const WIDTH: usize = 2048;
@@ -32,7 +33,7 @@ pub fn to_bytes(activations: &[f32]) -> Vec<u8> {
 
 /// Activations from bytes.
 pub fn from_bytes(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
 }
 
 #[cfg(test)]

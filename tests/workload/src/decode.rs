@@ -75,8 +75,8 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
 fn compare(layers: u32, request: u32, regions: &[Region], slots: &[u32], bytes: usize) -> (u64, u64) {
     let (mut right, mut wrong) = (0, 0);
     for (index, region) in (0..).zip(regions) {
-        for (block, slot) in (0..).zip(slots) {
-            let block = Block { stage: index / layers, layer: index % layers, request, block };
+        for (position, slot) in (0..).zip(slots) {
+            let block = Block { stage: index / layers, layer: index % layers, request, index: position };
             let bad = block.wrong_bytes(region.block(*slot, bytes)) as u64;
             wrong += bad;
             right += bytes as u64 - bad;

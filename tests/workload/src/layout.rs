@@ -54,20 +54,20 @@ pub struct Block {
     /// Request.
     pub request: u32,
     /// Position among the request's blocks.
-    pub block: u32,
+    pub index: u32,
 }
 
 impl Block {
     fn seed(self) -> u64 {
         mix(u64::from(self.stage) << 32 | u64::from(self.layer))
-            ^ mix(u64::from(self.request) << 32 | u64::from(self.block))
+            ^ mix(u64::from(self.request) << 32 | u64::from(self.index))
     }
 
     /// Writes the block's bytes.
     pub fn fill(self, to: &mut [u8]) {
         let seed = self.seed();
-        for (word, index) in to.chunks_exact_mut(8).zip(0u64..) {
-            word.copy_from_slice(&mix(seed.wrapping_add(index)).to_le_bytes());
+        for (word, index) in to.as_chunks_mut::<8>().0.iter_mut().zip(0u64..) {
+            *word = mix(seed.wrapping_add(index)).to_le_bytes();
         }
     }
 
@@ -125,13 +125,13 @@ mod tests {
 
     #[test]
     fn every_block_is_its_own_and_a_flipped_byte_shows() {
-        let block = Block { stage: 1, layer: 2, request: 0, block: 3 };
+        let block = Block { stage: 1, layer: 2, request: 0, index: 3 };
         let mut bytes = vec![0; 1024];
         block.fill(&mut bytes);
         assert_eq!(block.wrong_bytes(&bytes), 0);
         bytes[1000] ^= 1;
         assert_eq!(block.wrong_bytes(&bytes), 1);
-        for other in [Block { stage: 2, layer: 1, ..block }, Block { request: 3, block: 0, ..block }] {
+        for other in [Block { stage: 2, layer: 1, ..block }, Block { request: 3, index: 0, ..block }] {
             assert!(other.wrong_bytes(&bytes) > 900);
         }
     }

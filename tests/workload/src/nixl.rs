@@ -42,6 +42,22 @@ pub struct Prepared<'a> {
     pub remote_indices: Vec<i32>,
 }
 
+/// A hand-over.
+pub struct Push<'a> {
+    /// How the handle is made.
+    pub make: Make,
+    /// To whom.
+    pub peer: &'a str,
+    /// Request.
+    pub request: &'a str,
+    /// Text of the notification.
+    pub notif: &'a str,
+    /// What.
+    pub blocks: Blocks<'a>,
+    /// The same by prepared lists.
+    pub prepared: Prepared<'a>,
+}
+
 /// See the module.
 pub struct Node {
     agent: Agent,
@@ -155,16 +171,8 @@ impl Node {
     ///
     /// # Errors
     /// NIXL refuses, or the transfer fails.
-    pub fn write(
-        &self,
-        make: Make,
-        peer: &str,
-        request: &str,
-        notif: &str,
-        blocks: &Blocks<'_>,
-        prepared: &Prepared<'_>,
-        truth: &mut Truth,
-    ) -> anyhow::Result<()> {
+    pub fn write(&self, push: &Push<'_>, truth: &mut Truth) -> anyhow::Result<()> {
+        let Push { make, peer, request, notif, blocks, prepared } = push;
         let mut options = OptArgs::new()?;
         options.add_backend(&self.backend)?;
         options.set_notification_message(notif.as_bytes())?;
@@ -198,7 +206,7 @@ impl Node {
         let (span, posted) = timed(|| self.agent.post_xfer_req(&handle, None));
         let posted = posted.context("posting")?;
         let result = if posted { "in_progress" } else { "done" };
-        truth.say("post", span, &About { result, detail: notif.to_owned(), ..about.clone() })?;
+        truth.say("post", span, &About { result, detail: (*notif).to_owned(), ..about.clone() })?;
         if posted {
             self.poll(&handle, &about, truth)?;
         }

@@ -10,7 +10,7 @@ use crate::compute;
 use crate::ffi::Region;
 use crate::layout::{self, Block, Side};
 use crate::link::{Hello, Link, Welcome};
-use crate::nixl::{Blocks, Node, Prepared};
+use crate::nixl::{Blocks, Node, Prepared, Push};
 use crate::truth::{About, Truth, timed};
 
 /// Where a stage waits for the activations of the one before it.
@@ -73,9 +73,9 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
             let (span, ()) = timed(|| {
                 for (layer, region) in (0..).zip(&mut regions) {
                     compute::layer(&mut activations, layer, chunk);
-                    for block in blocks_of_chunk(knobs.blocks, knobs.chunks, chunk) {
-                        let to = region.block_mut(here[block as usize], bytes);
-                        Block { stage: rank, layer, request, block }.fill(to);
+                    for index in blocks_of_chunk(knobs.blocks, knobs.chunks, chunk) {
+                        let to = region.block_mut(here[index as usize], bytes);
+                        Block { stage: rank, layer, request, index }.fill(to);
                     }
                 }
             });
@@ -102,8 +102,9 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
             .collect();
         let prepared =
             Prepared { local: &local, remote: &remote, local_indices: indices(&here), remote_indices: indices(&there) };
+        let notif = format!("{id}:1");
         let blocks = Blocks { pairs: &pairs, bytes };
-        node.write(knobs.make, &peer, &id, &format!("{id}:1"), &blocks, &prepared, &mut truth)?;
+        node.write(&Push { make: knobs.make, peer: &peer, request: &id, notif: &notif, blocks, prepared }, &mut truth)?;
     }
     // Decode says when all has arrived and is verified; leaving earlier would cut the connection under its feet.
     decode.receive()?;

@@ -111,7 +111,8 @@ pub struct Build {
     /// File name.
     pub library: String,
     /// Build ID, hexadecimal.
-    pub build_id: String,
+    #[serde(rename = "build_id")]
+    pub id: String,
     /// Release of NIXL.
     pub nixl: String,
     abi: String,
@@ -145,7 +146,7 @@ impl Known {
 
 /// The build with that Build ID.
 pub fn find(build_id: &str) -> Option<Known> {
-    let build = TABLE.build.iter().find(|build| build.build_id == build_id)?;
+    let build = TABLE.build.iter().find(|build| build.id == build_id)?;
     let layout = TABLE.abi.iter().position(|abi| abi.name == build.abi)?;
     Some(Known { build, layout: u32::try_from(layout).ok()? })
 }
@@ -202,9 +203,9 @@ mod tests {
     fn the_embedded_table_is_consistent() {
         assert!(TABLE.abi.len() <= LAYOUTS as usize);
         for build in &TABLE.build {
-            assert_eq!(build.build_id.len(), 40, "{}", build.build_id);
-            let known = find(&build.build_id).expect("its ABI is in the table");
-            assert_eq!(known.build.library, build.library, "Build ID {} is there twice", build.build_id);
+            assert_eq!(build.id.len(), 40, "{}", build.id);
+            let known = find(&build.id).expect("its ABI is in the table");
+            assert_eq!(known.build.library, build.library, "Build ID {} is there twice", build.id);
             assert!(known.probes().count() > 0, "{} {} has no probes", build.library, build.nixl);
             assert!(is_candidate(&build.library));
         }

@@ -278,7 +278,7 @@ mod tests {
     fn blank(kind: Kind, size: usize) -> Vec<u8> {
         let mut bytes = vec![0; size];
         bytes[..8].copy_from_slice(&77u64.to_ne_bytes());
-        bytes[8..16].copy_from_slice(&((41u64 << 32) | 43).to_ne_bytes());
+        bytes[8..16].copy_from_slice(&((41u64 << 32) + 43).to_ne_bytes());
         bytes[16..20].copy_from_slice(&(kind as u32).to_ne_bytes());
         bytes
     }
