@@ -2,8 +2,8 @@
 
 mod check;
 mod import;
-mod report;
 mod queries;
+mod report;
 mod schema;
 mod sql;
 mod stdout;

@@ -24,6 +24,7 @@ pub fn of(analysis: &Analysis) -> Vec<String> {
     findings.extend(slow_stage(analysis));
     findings.extend(scattered(analysis));
     findings.extend(unexplained(analysis));
+    findings.extend(slowest_post(analysis));
     findings
 }
 
@@ -162,4 +163,26 @@ fn unexplained(analysis: &Analysis) -> Vec<String> {
         ));
     }
     out
+}
+
+/// The hand-off that took longest, where NIXL's calls were recorded: how much of it was inside the post call.
+fn slowest_post(analysis: &Analysis) -> Option<String> {
+    let handoffs = &analysis.handoffs;
+    let known = (0..handoffs.len()).filter(|row| handoffs.post_ns[*row].is_some());
+    let slowest = known
+        .filter_map(|row| Some((handoffs.done_by_ns[row]? - handoffs.posted_ns[row]?, std::cmp::Reverse(row))))
+        .max()?;
+    let (ns, std::cmp::Reverse(row)) = slowest;
+    let h = handoffs.row(row);
+    let post = h.post_ns?;
+    Some(format!(
+        "The slowest hand-off, request {} from stage {}, took {} from post to completion seen; {} of it ({}) inside the post \
+         call, {} descriptors.",
+        h.request,
+        h.stage_id,
+        units::time(ns),
+        units::time(post.min(ns)),
+        units::share(float(post.min(ns)), float(ns)),
+        units::or_dash(h.descriptors, units::count),
+    ))
 }

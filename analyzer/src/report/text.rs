@@ -52,6 +52,24 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
+/// The part of a process title that tells processes apart: without arguments, at most [`TITLE`] characters.
+fn short(title: &str) -> String {
+    // `VLLM::EngineCore decode` is a title with a space; `name::role --flag` has arguments.
+    let words = title.find(" --").map_or(title, |at| &title[..at]);
+    let words = if words.contains("::") && title.len() > words.len() {
+        words.split(' ').next().unwrap_or(words)
+    } else {
+        words
+    };
+    if words.chars().count() <= TITLE {
+        return words.to_owned();
+    }
+    words.chars().take(TITLE - 1).chain(['…']).collect()
+}
+
+/// Characters of a process title.
+const TITLE: usize = 48;
+
 /// Marks a figure that is too low because records are missing.
 fn at_least(lacks: bool, text: String) -> String {
     if lacks { format!(">= {text}") } else { text }
@@ -78,7 +96,7 @@ fn stages(out: &mut String, report: &Report) {
             stages.stage_id[row].to_string(),
             stages.role[row].to_string(),
             stages.process_id[row].to_string(),
-            stages.name[row].clone(),
+            short(&stages.name[row]),
             or_dash(stages.pp_rank[row], |rank| rank.to_string()),
             or_dash(stages.tp_rank[row], |rank| rank.to_string()),
             or_dash(stages.device_id[row], |device| device.to_string()),
@@ -257,11 +275,24 @@ fn nixl(out: &mut String, report: &Report) {
             h.stage_id.to_string(),
             or_dash(h.ready_ns.zip(h.made_ns), |(ready, made)| time(made - ready)),
             or_dash(h.make_ns, time),
-            or_dash(h.made_ns, |made| time(posted - made)),
+            or_dash(h.made_ns, |made| time(posted - made - h.make_ns.unwrap_or(0))),
             or_dash(h.post_ns, time),
             done.unwrap_or_else(|| "not seen".to_owned()),
             or_dash(h.notif_arrived_ns.zip(h.done_by_ns), |(notif, done)| time(notif - done)),
         ]);
     }
     out.push_str(&table.render());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn titles_lose_their_arguments_and_stay_apart() {
+        assert_eq!(short("VLLM::EngineCore decode"), "VLLM::EngineCore decode");
+        assert_eq!(short("kvpath-workload::decode_TP0 worker --role decode"), "kvpath-workload::decode_TP0");
+        assert_eq!(short("python3 serve.py --port 80"), "python3 serve.py");
+        assert_eq!(short(&"é".repeat(80)).chars().count(), 48);
+    }
 }

@@ -77,7 +77,7 @@ crate::define_table! {
         /// Entry of the last getXferStatus that still said in progress, ns: the transfer ended after it was called.
         last_pending_poll_ns: Option<i64> => Delta,
         /// Return of the getXferStatus (or post) that first said done, ns: the transfer had ended by then. Completion lies
-        /// in (last_pending_poll_ns or posted_ns, done_poll_ns], never at a point.
+        /// in (`last_pending_poll_ns` or `posted_ns`, `done_poll_ns`], never at a point.
         done_poll_ns: Option<i64> => Delta,
         /// Polls that still said in progress.
         pending_polls: i64 => Dict,
