@@ -89,7 +89,7 @@ fn handoff(
     } else {
         copies.iter().map(|copy| copy.bytes).collect()
     };
-    let copied: i64 = copies.iter().map(|copy| copy.bytes).sum();
+    let copy_bytes: i64 = copies.iter().map(|copy| copy.bytes).sum();
     let asked = sum(&raw.transfers.bytes);
     let copy_start_ns = copies.iter().map(|copy| copy.span.0).min();
     let copy_end = copies.iter().map(|copy| copy.span.1).max();
@@ -100,10 +100,10 @@ fn handoff(
     let last_done = last_done.filter(|_| posts.iter().all(|post| post.done_by.is_some()));
     let done_by_ns = last_done.and_then(|post| post.done_by);
     let span_ns = copy_span_ns.or_else(|| posted_ns.zip(done_by_ns).map(|(post, done)| done - post));
-    let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copied };
+    let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
     // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
     let copies_expected = stage.lane.is_some_and(|lane| !lane.copies.is_empty());
-    let missing = copies_expected && copied < asked.unwrap_or(1);
+    let missing = copies_expected && copy_bytes < asked.unwrap_or(1);
     #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
     let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
     Handoff {

@@ -35,10 +35,10 @@ fn a_hand_off_whose_copies_were_lost_has_no_rate_and_no_cause() {
 
 #[test]
 fn check_says_that_both_stages_lost_their_last_seconds() {
-    let done = kvpath().args(["check", "--json"]).arg(fixture(UNEVEN)).output().unwrap();
-    assert_eq!(done.status.code(), Some(1));
-    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
-    let lost: Vec<&str> = report["lost"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    let outcome = kvpath().args(["check", "--json"]).arg(fixture(UNEVEN)).output().unwrap();
+    assert_eq!(outcome.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let lost: Vec<&str> = found["lost"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
     for (process, seconds, layers) in
         [("VLLM::Worker_PP0", "2.33 s", "6 of 24"), ("VLLM::Worker_PP1", "4.78 s", "5 of 12")]
     {
@@ -46,11 +46,11 @@ fn check_says_that_both_stages_lost_their_last_seconds() {
         assert!(kernels.contains(seconds) && kernels.contains(layers), "{kernels}");
     }
     // Where the records end, by the recording's own description: 215.7 s and 213.3 s.
-    let coverage = report["coverage"].as_array().unwrap();
+    let coverage = found["coverage"].as_array().unwrap();
     for (process, end) in [("VLLM::Worker_PP0", 215.740), ("VLLM::Worker_PP1", 213.289)] {
-        let row = coverage.iter().find(|c| c["process"] == process && c["table_name"] == "kernels").unwrap();
-        let last = row["last_ns"].as_f64().unwrap() / 1e9;
-        assert!((last - end).abs() < 0.001, "{last}");
+        let kernels = coverage.iter().find(|c| c["process"] == process && c["table_name"] == "kernels").unwrap();
+        let seconds = kernels["last_ns"].as_f64().unwrap() / 1e9;
+        assert!((seconds - end).abs() < 0.001, "{seconds}");
     }
 }
 

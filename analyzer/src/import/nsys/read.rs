@@ -49,7 +49,7 @@ fn tid(global: i64) -> i32 {
     i32::try_from(global & 0xff_ffff).unwrap_or_default()
 }
 
-/// `ENUM_CUDA_MEMCPY_OPER` (CUpti_ActivityMemcpyKind in cupti_activity.h).
+/// `ENUM_CUDA_MEMCPY_OPER` (`CUpti_ActivityMemcpyKind` in `cupti_activity.h`).
 fn copy_kind(kind: i64) -> &'static str {
     match kind {
         1 => "HtoD",
