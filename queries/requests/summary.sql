@@ -5,7 +5,8 @@
 -- @column  start_ns BIGINT  first activity
 -- @column  chunks INTEGER  prefill chunks on the first stage
 -- @column  prefill_ns BIGINT  from start to the end of the last chunk
--- @column  handoff_exposed_ns BIGINT  what the hand-off adds after that
+-- @column  handoff_ns BIGINT  from the first make, post or copy to the last hand-off's end
+-- @column  handoff_exposed_ns BIGINT  what of that comes after prefill
 -- @column  handoff_bytes BIGINT  KV bytes handed off
 -- @column  handoffs INTEGER  stages whose hand-off was seen
 -- @column  incomplete BOOLEAN  part of it is not in the recording
@@ -17,6 +18,7 @@ SELECT
   start_ns,
   chunks,
   prefill_ns,
+  handoff_ns,
   handoff_exposed_ns,
   handoff_bytes,
   handoffs,

@@ -36,6 +36,7 @@ pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs:
             decode_start_ns: handoff_end_ns.and_then(|end| decode_start(raw, stages, end)),
             prefill_ns: prefill_end_ns.map(|end| end - start_ns),
             handoff_exposed_ns: prefill_end_ns.zip(handoff_end_ns).map(|(from, to)| (to - from).max(0)),
+            handoff_ns: handoff_end_ns.zip(begin(handoffs, &rows)).map(|(end, begin)| end - begin),
             chunks: chunks.and_then(|n| i32::try_from(n).ok()),
             handoff_bytes: (!rows.is_empty()).then(|| rows.iter().map(|row| handoffs.bytes[*row]).sum()),
             handoffs: i32::try_from(rows.len()).unwrap_or(i32::MAX),
@@ -54,12 +55,16 @@ fn end_of(handoffs: &Handoffs, row: usize) -> Option<i64> {
     copied.or(handoffs.done_by_ns[row]).or(handoffs.notif_arrived_ns[row])
 }
 
+/// When the first of a request's hand-offs began.
+fn begin(handoffs: &Handoffs, rows: &[usize]) -> Option<i64> {
+    let signs = |row: usize| [handoffs.made_ns[row], handoffs.posted_ns[row], handoffs.copy_start_ns[row]];
+    rows.iter().flat_map(|row| signs(*row)).flatten().min()
+}
+
 /// The first sign of a request without forward passes.
 fn first_sign(handoffs: &Handoffs, rows: &[usize]) -> i64 {
-    let signs = |row: usize| {
-        [handoffs.ready_ns[row], handoffs.made_ns[row], handoffs.posted_ns[row], handoffs.copy_start_ns[row]]
-    };
-    rows.iter().flat_map(|row| signs(*row)).flatten().min().unwrap_or(0)
+    let ready = rows.iter().filter_map(|row| handoffs.ready_ns[*row]).min();
+    ready.into_iter().chain(begin(handoffs, rows)).min().unwrap_or(0)
 }
 
 /// The first kernel of a decode worker that starts after `end`.

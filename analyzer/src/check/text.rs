@@ -6,6 +6,7 @@ use kvpath_schema::table::Columns;
 
 use super::Checked;
 use crate::report::table::Table;
+use crate::report::title::short;
 use crate::report::units::{count, or_dash, time};
 
 /// The whole check.
@@ -63,7 +64,7 @@ fn coverage(out: &mut String, checked: &Checked) {
     for row in 0..coverage.len() {
         table.row(vec![
             coverage.process_id[row].to_string(),
-            coverage.process[row].clone(),
+            short(&coverage.process[row]),
             coverage.table_name[row].to_string(),
             count(coverage.rows[row]),
             format!("+{}", time(coverage.first_ns[row] - zero)),

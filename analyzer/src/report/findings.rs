@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::Handoff;
 
-use super::units;
+use super::{title, units};
 use crate::analysis::{Analysis, coverage};
 
 /// A stage this much slower than the mean of the others is named.
@@ -35,7 +35,7 @@ pub fn missing(analysis: &Analysis) -> Vec<String> {
     (0..coverage.len())
         .filter(|row| coverage.verdict[*row] != coverage::COMPLETE)
         .map(|row| {
-            let (process, name) = (coverage.process_id[row], &coverage.process[row]);
+            let (process, name) = (coverage.process_id[row], title::short(&coverage.process[row]));
             format!("process {process} ({name}), {}: {}", coverage.table_name[row], coverage.verdict[row])
         })
         .collect()

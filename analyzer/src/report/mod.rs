@@ -4,6 +4,7 @@ pub mod findings;
 pub mod json;
 pub mod table;
 pub mod text;
+pub mod title;
 pub mod units;
 
 use crate::analysis::Analysis;

@@ -6,6 +6,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::Handoff;
 
 use super::table::Table;
+use super::title::short;
 use super::units::{bytes, count, or_dash, rate, share, time};
 use super::{Report, findings};
 
@@ -51,24 +52,6 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
         let _ = writeln!(out, "  * {line}");
     }
 }
-
-/// The part of a process title that tells processes apart: without arguments, at most [`TITLE`] characters.
-fn short(title: &str) -> String {
-    // `VLLM::EngineCore decode` is a title with a space; `name::role --flag` has arguments.
-    let words = title.find(" --").map_or(title, |at| &title[..at]);
-    let words = if words.contains("::") && title.len() > words.len() {
-        words.split(' ').next().unwrap_or(words)
-    } else {
-        words
-    };
-    if words.chars().count() <= TITLE {
-        return words.to_owned();
-    }
-    words.chars().take(TITLE - 1).chain(['…']).collect()
-}
-
-/// Characters of a process title.
-const TITLE: usize = 48;
 
 /// Marks a figure that is too low because records are missing.
 fn at_least(lacks: bool, text: String) -> String {
@@ -119,8 +102,18 @@ fn requests(out: &mut String, report: &Report) {
         return;
     }
     let zero = requests.start_ns.iter().copied().min().unwrap_or(0);
-    let headings =
-        ["request", "id", "start", "prefill", "hand-off after it", "to decode kernel", "chunks", "KV", "stages"];
+    let headings = [
+        "request",
+        "id",
+        "start",
+        "prefill",
+        "hand-off",
+        "after prefill",
+        "to decode kernel",
+        "chunks",
+        "KV",
+        "stages",
+    ];
     let mut table = Table::new(2, &headings);
     for row in (0..requests.len()).filter(|row| report.shows(requests.request[*row])) {
         let gap = requests.handoff_end_ns[row].zip(requests.decode_start_ns[row]).map(|(from, to)| to - from);
@@ -130,6 +123,7 @@ fn requests(out: &mut String, report: &Report) {
             or_dash(requests.request_id[row].as_ref(), Clone::clone),
             format!("+{}", time(requests.start_ns[row] - zero)),
             or_dash(requests.prefill_ns[row], time),
+            or_dash(requests.handoff_ns[row], time),
             or_dash(requests.handoff_exposed_ns[row], time),
             or_dash(gap, time),
             or_dash(requests.chunks[row], |chunks| chunks.to_string()),
@@ -282,17 +276,4 @@ fn nixl(out: &mut String, report: &Report) {
         ]);
     }
     out.push_str(&table.render());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::short;
-
-    #[test]
-    fn titles_lose_their_arguments_and_stay_apart() {
-        assert_eq!(short("VLLM::EngineCore decode"), "VLLM::EngineCore decode");
-        assert_eq!(short("kvpath-workload::decode_TP0 worker --role decode"), "kvpath-workload::decode_TP0");
-        assert_eq!(short("python3 serve.py --port 80"), "python3 serve.py");
-        assert_eq!(short(&"é".repeat(80)).chars().count(), 48);
-    }
 }

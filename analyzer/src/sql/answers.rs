@@ -49,6 +49,7 @@ fn analysis() -> Analysis {
             handoff_end_ns: Some(start_ns + 450),
             decode_start_ns,
             prefill_ns: Some(400),
+            handoff_ns: Some(60),
             handoff_exposed_ns: Some(50),
             chunks: Some(2),
             handoff_bytes: Some(4 * MIB),

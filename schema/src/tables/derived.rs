@@ -56,6 +56,9 @@ crate::define_table! {
         prefill_ns: Option<i64> => Plain,
         /// From `prefill_end_ns` to `handoff_end_ns`, ns: what the hand-off adds after compute.
         handoff_exposed_ns: Option<i64> => Plain,
+        /// From the first sign of any hand-off of it (make, else post, else copy) to `handoff_end_ns`, ns, hidden behind
+        /// compute or not.
+        handoff_ns: Option<i64> => Plain,
         /// Prefill chunks on the first stage.
         chunks: Option<i32> => Plain,
         /// KV bytes handed off by all stages.

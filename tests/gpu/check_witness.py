@@ -1,0 +1,91 @@
+"""Holds a recording against witness logs: every NIXL transfer's calls, descriptors, notif and completion.
+
+usage: check_witness.py RUN WITNESS_DIR      exit code 0 if everything agrees, 1 if not
+
+The witness wraps Python's calls, so a recorded time must lie inside the witnessed one; the difference of the two durations is what
+Python and the binding add. Columns of the witness: tests/fixtures/PROVENANCE.md.
+"""
+import ast
+import glob
+import re
+import statistics
+import sys
+
+import pyarrow.parquet as pq
+
+
+def rows(run, table):
+    found = []
+    for path in glob.glob(f"{run}/node=*/source=*/{table}-*.parquet"):
+        found += pq.ParquetFile(path).read().to_pylist()
+    return found
+
+
+def witness(folder):
+    """process -> calls in order: (what, start, end, rest)"""
+    calls = {}
+    for path in glob.glob(f"{folder}/witness-*.tsv"):
+        process = int(re.search(r"witness-(\d+)", path)[1])
+        for line in open(path, encoding="utf-8", errors="replace"):
+            what, *rest = line.rstrip("\n").split("\t")
+            if what in ("make", "post", "state", "release", "register"):
+                calls.setdefault(process, []).append((what, int(rest[0]), int(rest[1]), rest[2:]))
+    return calls
+
+
+def main(run, folder):
+    transfers, problems = rows(run, "nixl_transfers"), []
+    post_diff, post_share, checked = [], [], 0
+    calls = witness(folder)
+    for process, seen in sorted(calls.items()):
+        own = sorted((t for t in transfers if t["process_id"] == process), key=lambda t: t["posted_ns"] or 0)
+        of = lambda what: [call for call in seen if call[0] == what]
+        makes, posts = of("make"), of("post")
+        done = [call for call in of("state") if call[3][2] == "DONE"]
+        releases = of("release")
+        regions = [r for r in rows(run, "nixl_regions") if r["process_id"] == process]
+        wanted = sum(int(call[3][1]) for call in of("register"))
+        if len(regions) != wanted:
+            problems.append(f"{process}: {len(regions)} regions recorded, {wanted} registered")
+        if not posts:
+            continue
+        if len(own) != len(posts):
+            problems.append(f"{process}: {len(own)} transfers recorded, {len(posts)} posted")
+            continue
+        for i, (t, post) in enumerate(zip(own, posts)):
+            make, name = makes[i], f"{process} transfer {i}"
+            end = lambda call: call[2]
+            inside = lambda at, call: at is not None and call[1] <= at <= call[2]
+            expect = {
+                "made inside its call": inside(t["made_ns"], make),
+                "posted inside its call": inside(t["posted_ns"], post) and inside(t["post_end_ns"], post),
+                "op": t["op"] == make[3][2],
+                "descriptors asked": t["made_descriptors"] == int(make[3][3]),
+                "notif": t["notif"] == ast.literal_eval(make[3][4]).decode(),
+                "request": t["request"] == re.sub(r"-[0-9a-f]{8}$", "", t["notif"].rsplit(":", 1)[0]),
+                "status": t["status"] == "done",
+                "done by the witnessed poll": t["done_poll_ns"] is not None
+                and (t["done_poll_ns"] <= end(done[i]) if post[3][2] != "DONE" else inside(t["done_poll_ns"], post)),
+                "released inside its call": inside(t["released_ns"], releases[i]) if i < len(releases) else True,
+                "bytes": bool(t["bytes"]) and t["bytes"] > 0,
+            }
+            problems += [f"{name}: {what}: {t}" for what, ok in expect.items() if not ok]
+            ours, theirs = t["post_end_ns"] - t["posted_ns"], post[2] - post[1]
+            post_diff.append(theirs - ours)
+            post_share.append(abs(theirs - ours) / theirs)
+            if abs(theirs - ours) > max(0.05 * theirs, 1_000_000):
+                problems.append(f"{name}: post took {ours} ns, witnessed {theirs} ns")
+            checked += 1
+    drops = rows(run, "drops")
+    print(f"witness: {checked} transfers of {sum(1 for c in calls.values() if any(x[0] == 'post' for x in c))} processes agree"
+          if not problems else f"witness: {len(problems)} disagreements")
+    if post_diff:
+        print(f"witness: post lasts {statistics.median(post_diff) / 1e3:.0f} us longer seen from Python (median; "
+              f"largest {max(post_diff) / 1e3:.0f} us, at most {100 * max(post_share):.1f} %)")
+    print(f"drops: {sum(d['count'] for d in drops)} records in {len(drops)} rows")
+    for line in problems[:20]:
+        print("  *", line)
+    return 1 if problems or not checked else 0
+
+
+sys.exit(main(*sys.argv[1:3]))
