@@ -42,6 +42,28 @@ pub enum LoadError {
     /// A segment that cannot be read.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    /// More than one recording.
+    #[error("{run}: holds {count} recordings ({first}, {second}, …); name one of them")]
+    SeveralRuns {
+        /// As named.
+        run: String,
+        /// How many.
+        count: usize,
+        /// One.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+    /// A value that no recorder writes.
+    #[error("table {table}: `{column}` holds {value}, which cannot be; the recording is damaged or not kvpath's")]
+    Implausible {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+        /// The value.
+        value: i64,
+    },
     /// Times of several hosts cannot be compared yet.
     #[error(
         "{run}: holds segments of several hosts ({hosts}), whose clocks this version cannot align; \

@@ -6,7 +6,7 @@
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Bubble, Bubbles, Chunks};
 
-use super::intervals::Union;
+use super::intervals::{Span, Union};
 use super::requests::RequestWork;
 use super::stages::StageWork;
 
@@ -15,13 +15,16 @@ use super::stages::StageWork;
 pub fn of(stages: &[StageWork], requests: &[RequestWork], chunks: &Chunks) -> Bubbles {
     let mut table = Bubbles::default();
     for (r, request) in requests.iter().enumerate() {
-        let Some(window) = request.compute_start().zip(request.compute_end()) else {
-            continue;
-        };
+        let Some(window) = request.window() else { continue };
+        let whole = request.participants(stages).all(|s| request.has_all_passes(s, stages, requests));
+        let shared = request.overlaps(r, requests);
         let id = i32::try_from(r).unwrap_or(i32::MAX);
-        for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
-            let Some(lane) = stage.lane else { continue };
-            let comm = Union::of(lane.comm.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))));
+        for s in request.participants(stages) {
+            let stage = &stages[s];
+            let Some(lane) = stage.lane.filter(|lane| lane.kernels > 0) else { continue };
+            let within =
+                |spans: &[Span]| Union::of(spans.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))));
+            let (p2p, collectives) = (within(&lane.p2p), within(&lane.collectives));
             let window_ns = window.1 - window.0;
             let compute_ns = lane.compute.within(window);
             let of_stage = (0..chunks.len())
@@ -31,14 +34,16 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork], chunks: &Chunks) -> Bu
             table.push(Bubble {
                 request: id,
                 stage_id: stage.row.stage_id,
-                window_ns,
+                window_ns: whole.then_some(window_ns),
                 compute_ns,
-                idle_ns: window_ns - compute_ns,
-                p2p_wait_ns: comm.outside(&lane.compute),
-                p2p_ns: comm.len_ns(),
+                idle_ns: whole.then_some(window_ns - compute_ns),
+                p2p_wait_ns: whole.then(|| p2p.outside(&lane.compute)),
+                collective_wait_ns: whole.then(|| collectives.outside(&lane.compute)),
+                p2p_ns: p2p.len_ns(),
                 chunks: i32::try_from(request.passes[s].len()).unwrap_or(i32::MAX),
                 layers: layers.get(layers.len() / 2).copied(),
-                incomplete: request.lacks_passes(s, requests) || request.is_cut(s, stage),
+                incomplete: !request.has_all_passes(s, stages, requests),
+                shared,
             });
         }
     }

@@ -15,7 +15,7 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork]) -> (Chunks, Layers) {
     let mut layers = Layers::default();
     for (r, request) in requests.iter().enumerate() {
         let r = i32::try_from(r).unwrap_or(i32::MAX);
-        // NCCL kernels of a request run between its first pass anywhere and its last one on the stage.
+        // Sends and receives of a request run between its first pass anywhere and its last one on the stage.
         let Some(start) = request.compute_start() else {
             continue;
         };
@@ -66,15 +66,15 @@ fn clip(spans: &[Span], window: Span) -> impl Iterator<Item = Span> {
         .map(move |(start, end)| (*start.max(&window.0), *end.min(&window.1)))
 }
 
-/// Communication kernels of each chunk. One that ends nearer to a chunk's start than it began after the chunk before is
+/// Sends and receives of each chunk. One that ends nearer to a chunk's start than it began after the chunk before is
 /// that chunk's receive, else the send of the chunk before: receives come before compute, sends after it.
 fn comm_of_chunks(lane: &Lane, passes: &[&Pass], start: i64) -> Vec<Vec<Span>> {
     let mut of_chunk = vec![Vec::new(); passes.len()];
     let Some(last) = passes.last() else {
         return of_chunk;
     };
-    let first = lane.comm.partition_point(|span| span.1 <= start);
-    for span in lane.comm[first..].iter().take_while(|span| span.0 <= last.span.1 + SEND_SLACK_NS) {
+    let first = lane.p2p.partition_point(|span| span.1 <= start);
+    for span in lane.p2p[first..].iter().take_while(|span| span.0 <= last.span.1 + SEND_SLACK_NS) {
         let next = passes.partition_point(|pass| pass.span.0 < span.1);
         let chunk = if next == 0 {
             0

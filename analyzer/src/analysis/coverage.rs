@@ -10,7 +10,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Coverage, Coverages, Handoffs};
 
 use super::Raw;
-use super::requests::RequestWork;
+use super::requests::{self, RequestWork};
 use super::stages::StageWork;
 
 /// The verdict of a table with no sign of loss.
@@ -70,19 +70,20 @@ pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], handoffs: &
     table
 }
 
-fn lost_kernels(stages: &[StageWork], s: usize, requests: &[RequestWork], last_ns: i64) -> Option<String> {
+fn lost_kernels(stages: &[StageWork], s: usize, work: &[RequestWork], last_ns: i64) -> Option<String> {
     let stage = &stages[s];
     if !stage.is_prefill() || stage.lane.is_none_or(|lane| lane.passes.is_empty()) {
         return None;
     }
     let last_post = stage.posts.last().map(|post| post.at)?;
     let own = |request: &&RequestWork| request.posts.iter().any(|(stage, _)| *stage == s);
-    let handed_over = requests.iter().filter(own).count();
-    let without = requests.iter().filter(own).filter(|request| request.passes[s].is_empty()).count();
+    let handed_over = work.iter().filter(own).count();
+    let lacking = |request: &&RequestWork| request.passes[s].is_empty() && !request.has_all_passes(s, stages, work);
+    let without = work.iter().filter(own).filter(lacking).count();
     let last = stage.lane.and_then(|lane| lane.passes.last()).map_or(0, |pass| pass.layers.len());
     let usual = usize::try_from(stage.row.layers.unwrap_or(0)).unwrap_or(0);
     let mut signs = Vec::new();
-    if last < usual && last_post > last_ns {
+    if requests::breaks_off(stage) {
         signs.push(format!("its last forward pass has {last} of {usual} layers"));
     }
     if without > 0 {
@@ -91,7 +92,7 @@ fn lost_kernels(stages: &[StageWork], s: usize, requests: &[RequestWork], last_n
     if signs.is_empty() {
         return None;
     }
-    let seconds = seconds(last_post - last_ns);
+    let seconds = seconds((last_post - last_ns).max(0));
     Some(format!("lost records: kernels end {seconds} s before its last hand-off; {}", signs.join("; ")))
 }
 

@@ -1,7 +1,7 @@
 //! Each request's hand-off from each stage: what was asked for, what was copied, how fast, and whether small pieces
 //! explain it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Handoff, Handoffs};
@@ -23,6 +23,7 @@ const SLOW_SHARE: f64 = 0.5;
 pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &Settings) -> Handoffs {
     let copies: Vec<Vec<Vec<Copy>>> = stages.iter().map(copies_of_posts).collect();
     let descriptors = Descriptors::of(raw);
+    let arrivals = Arrivals::of(raw);
     let mut table = Handoffs::default();
     for (r, request) in requests.iter().enumerate() {
         let mut by_stage: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -32,7 +33,7 @@ pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &
         for (s, posts) in by_stage {
             let own: Vec<Copy> = posts.iter().flat_map(|post| copies[s][*post].iter().copied()).collect();
             let posts: Vec<&Post> = posts.iter().map(|post| &stages[s].posts[*post]).collect();
-            let mut row = handoff(raw, stages, &stages[s], &posts, &own, &descriptors);
+            let mut row = handoff(raw, stages, &stages[s], &posts, &own, &descriptors, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             table.push(row);
         }
@@ -50,6 +51,26 @@ fn copies_of_posts(stage: &StageWork) -> Vec<Vec<Copy>> {
         }
     }
     of_post
+}
+
+/// Notifs that arrived, by message; those that register a request with a stage apart.
+struct Arrivals<'a> {
+    by_message: HashMap<&'a str, Vec<usize>>,
+    registrations: Vec<usize>,
+}
+
+impl<'a> Arrivals<'a> {
+    fn of(raw: &'a Raw) -> Self {
+        let mut all = Self { by_message: HashMap::new(), registrations: Vec::new() };
+        for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
+            let message = raw.notifs.message[row].as_str();
+            all.by_message.entry(message).or_default().push(row);
+            if message.starts_with("PUSH_REG:") {
+                all.registrations.push(row);
+            }
+        }
+        all
+    }
 }
 
 /// Descriptors by transfer: the rows of each.
@@ -72,11 +93,12 @@ fn handoff(
     posts: &[&Post],
     copies: &[Copy],
     descriptors: &Descriptors,
+    arrivals: &Arrivals,
 ) -> Handoff {
     let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
     let sum = |column: &[Option<i64>]| -> Option<i64> {
         let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
-        (!known.is_empty()).then(|| known.iter().sum())
+        total(known.iter().copied().map(Some)).filter(|_| !known.is_empty())
     };
     let rows: Vec<usize> = transfers
         .iter()
@@ -89,7 +111,7 @@ fn handoff(
     } else {
         copies.iter().map(|copy| copy.bytes).collect()
     };
-    let copy_bytes: i64 = copies.iter().map(|copy| copy.bytes).sum();
+    let copy_bytes = total(copies.iter().map(|copy| Some(copy.bytes))).unwrap_or(0);
     let asked = sum(&raw.transfers.bytes);
     let copy_start_ns = copies.iter().map(|copy| copy.span.0).min();
     let copy_end = copies.iter().map(|copy| copy.span.1).max();
@@ -103,7 +125,11 @@ fn handoff(
     let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
     // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
     let copies_expected = stage.lane.is_some_and(|lane| !lane.copies.is_empty());
-    let missing = copies_expected && copy_bytes < asked.unwrap_or(1);
+    // While two hand-offs are open, a copy may be either's.
+    let overlapping = posts.iter().any(|post| {
+        stage.posts.iter().any(|other| !posts.iter().any(|own| own.at == other.at) && is_open_together(post, other))
+    });
+    let missing = copies_expected && copy_bytes < asked.unwrap_or(1) && !overlapping;
     #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
     let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
     Handoff {
@@ -118,30 +144,39 @@ fn handoff(
         regions: regions(raw, stage.row.process_id, &rows),
         copies: stage.lane.map(|_| i64::try_from(copies.len()).unwrap_or(i64::MAX)).filter(|_| copies_expected),
         piece_median_bytes: median(pieces.clone()),
-        small_piece_bytes: (!pieces.is_empty())
-            .then(|| pieces.iter().filter(|bytes| **bytes < SMALL_PIECE_BYTES).sum()),
+        small_piece_bytes: (!pieces.is_empty()).then(|| {
+            pieces.iter().filter(|bytes| **bytes < SMALL_PIECE_BYTES).fold(0, |a: i64, b| a.saturating_add(*b))
+        }),
         copy_start_ns,
         copy_span_ns,
         copy_busy_ns: copy_span_ns.map(|_| Union::of(copies.iter().map(|copy| copy.span)).len_ns()),
-        ready_ns: ready(raw, stage.row.process_id, posts),
+        ready_ns: ready(raw, arrivals, stage.row.process_id, posts),
         made_ns: posts.iter().filter_map(|post| post.made).min(),
         make_ns: total(posts.iter().map(|post| post.make_ns)),
         posted_ns,
         post_ns: total(posts.iter().map(|post| Some(post.post_end? - post.posted?))),
         done_after_ns: last_done.and_then(|post| post.done_after),
         done_by_ns,
-        notif_arrived_ns: notif_arrived(raw, &transfers),
-        rate_bytes_per_s: rate.filter(|_| !missing),
-        span_ns: span_ns.filter(|_| !missing),
+        notif_arrived_ns: notif_arrived(raw, arrivals, &transfers),
+        rate_bytes_per_s: rate.filter(|_| !missing && !overlapping),
+        span_ns: span_ns.filter(|_| !missing && !overlapping),
         ceiling_bytes_per_s: None,
         ceiling_method: "none".into(),
-        finding: if missing { "incomplete".into() } else { "unknown".into() },
+        finding: match (missing, overlapping) {
+            (true, _) => "incomplete".into(),
+            (_, true) => "overlapping".into(),
+            _ => "unknown".into(),
+        },
     }
+}
+
+fn is_open_together(a: &Post, b: &Post) -> bool {
+    a.at < b.end() && b.at < a.end()
 }
 
 /// The sum, if every part is known.
 fn total(parts: impl Iterator<Item = Option<i64>>) -> Option<i64> {
-    parts.sum::<Option<i64>>()
+    parts.into_iter().try_fold(0i64, |sum, part| Some(sum.saturating_add(part?)))
 }
 
 fn median(mut values: Vec<i64>) -> Option<i64> {
@@ -152,6 +187,7 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 /// The receiving process: the one whose agent the transfers name; else the only decode worker.
 fn peer(raw: &Raw, stages: &[StageWork], transfers: &[usize]) -> Option<i64> {
     let named = transfers.iter().find_map(|row| {
+        // A pull's poster receives.
         if &*raw.transfers.op[*row] == "READ" {
             return Some(raw.transfers.process_id[*row]);
         }
@@ -191,13 +227,10 @@ fn regions(raw: &Raw, process: i64, rows: &[usize]) -> Option<i32> {
 }
 
 /// When decode's registration for the request arrived at the stage: vLLM's `PUSH_REG:` notif, which holds the request id.
-fn ready(raw: &Raw, process: i64, posts: &[&Post]) -> Option<i64> {
+fn ready(raw: &Raw, arrivals: &Arrivals, process: i64, posts: &[&Post]) -> Option<i64> {
     let id = posts.iter().find_map(|post| post.request.as_deref())?;
-    (0..raw.notifs.time_ns.len())
-        .filter(|row| raw.notifs.process_id[*row] == process && &*raw.notifs.direction[*row] == "arrived")
-        .filter(|row| raw.notifs.message[*row].starts_with("PUSH_REG:") && names(&raw.notifs.message[*row], id))
-        .map(|row| raw.notifs.time_ns[row])
-        .min()
+    let own = arrivals.registrations.iter().filter(|row| raw.notifs.process_id[**row] == process);
+    own.filter(|row| names(&raw.notifs.message[**row], id)).map(|row| raw.notifs.time_ns[*row]).min()
 }
 
 /// Whether a message names the request and not one whose id merely begins alike (`req-1` in `req-10`).
@@ -206,20 +239,22 @@ fn names(message: &str, id: &str) -> bool {
 }
 
 /// When the last notif of these transfers arrived at their receiver; `None` unless all arrived.
-fn notif_arrived(raw: &Raw, transfers: &[usize]) -> Option<i64> {
-    let arrivals = transfers.iter().map(|row| {
+fn notif_arrived(raw: &Raw, arrivals: &Arrivals, transfers: &[usize]) -> Option<i64> {
+    let arrived = transfers.iter().map(|row| {
         let notif = raw.transfers.notif[*row].as_deref()?;
-        (0..raw.notifs.time_ns.len())
-            .filter(|n| &*raw.notifs.direction[*n] == "arrived" && raw.notifs.message[*n] == notif)
-            .filter(|n| match (&raw.notifs.peer[*n], &raw.transfers.agent[*row]) {
+        arrivals
+            .by_message
+            .get(notif)?
+            .iter()
+            .filter(|n| match (&raw.notifs.peer[**n], &raw.transfers.agent[*row]) {
                 (Some(sender), Some(agent)) => sender == agent,
-                _ => raw.notifs.process_id[*n] != raw.transfers.process_id[*row],
+                _ => raw.notifs.process_id[**n] != raw.transfers.process_id[*row],
             })
-            .map(|n| raw.notifs.time_ns[n])
+            .map(|n| raw.notifs.time_ns[*n])
             .filter(|at| raw.transfers.posted_ns[*row].is_some_and(|posted| *at >= posted))
             .min()
     });
-    arrivals.collect::<Option<Vec<i64>>>()?.into_iter().max()
+    arrived.collect::<Option<Vec<i64>>>()?.into_iter().max()
 }
 
 /// Sets ceilings and findings, which need all hand-offs of the run.
@@ -245,7 +280,7 @@ fn judge(table: &mut Handoffs, stages: &[StageWork], settings: &Settings) {
         };
         table.ceiling_bytes_per_s[row] = ceiling;
         table.ceiling_method[row] = method.into();
-        if &*table.finding[row] == "incomplete" {
+        if &*table.finding[row] != "unknown" {
             continue;
         }
         let (Some(small), Some(rate), Some(ceiling)) =
@@ -254,7 +289,17 @@ fn judge(table: &mut Handoffs, stages: &[StageWork], settings: &Settings) {
             continue;
         };
         let mostly_small = small.saturating_mul(2) >= table.bytes[row];
-        table.finding[row] = match (mostly_small, rate < SLOW_SHARE * ceiling) {
+        // Without copies the span ends at a poll, which may come late: then the rate is at most that of the earliest
+        // possible end.
+        let rate = if table.copies[row].is_some() {
+            Some(rate)
+        } else {
+            let shortest = table.done_after_ns[row].zip(table.posted_ns[row]).map(|(done, posted)| done - posted);
+            #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^53")]
+            let fastest = shortest.filter(|ns| *ns > 0).map(|ns| table.bytes[row] as f64 * 1e9 / ns as f64);
+            fastest
+        };
+        table.finding[row] = match (mostly_small, rate.is_some_and(|rate| rate < SLOW_SHARE * ceiling)) {
             (true, true) => "scattered".into(),
             (false, _) => "contiguous".into(),
             (true, false) => "unknown".into(),

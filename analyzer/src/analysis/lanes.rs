@@ -20,8 +20,10 @@ pub struct Lane {
     pub kernels: i64,
     /// Time in which a compute kernel ran.
     pub compute: Union,
-    /// Communication kernels (NCCL), by start.
-    pub comm: Vec<Span>,
+    /// NCCL sends and receives, by start.
+    pub p2p: Vec<Span>,
+    /// Other NCCL kernels, by start.
+    pub collectives: Vec<Span>,
     /// Forward passes on the stream that computes most, by start.
     pub passes: Vec<Pass>,
     /// Peer copies, by start.
@@ -61,15 +63,36 @@ pub struct Copy {
     pub span: Span,
     /// Size, bytes.
     pub bytes: i64,
+    /// Source device.
+    pub from: Option<i32>,
     /// Destination device.
     pub to: Option<i32>,
 }
 
-/// Whether a kernel communicates: its time includes waiting for the peer, so it is never counted as compute.
-/// NCCL names its kernels `ncclDevKernel_*` (2.18 and later) or `ncclKernel_*`.
-#[must_use]
-pub fn is_communication(name: &str) -> bool {
-    name.contains("ncclDevKernel") || name.contains("ncclKernel")
+/// What a kernel does for its stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// It computes.
+    Compute,
+    /// It sends to or receives from another rank.
+    PointToPoint,
+    /// It takes part in a collective.
+    Collective,
+}
+
+impl Work {
+    /// By name: NCCL calls its kernels `ncclDevKernel_*` (2.18 and later) or `ncclKernel_*`, and sends and receives
+    /// `…SendRecv…`. Their time includes waiting for the peer, so it is never counted as compute.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        if !name.contains("ncclDevKernel") && !name.contains("ncclKernel") {
+            Self::Compute
+        } else if name.contains("SendRecv") {
+            Self::PointToPoint
+        } else {
+            Self::Collective
+        }
+    }
 }
 
 /// The lanes of all processes that ran kernels or peer copies, by process id.
@@ -92,6 +115,7 @@ pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
             lanes.entry(raw.memcpys.process_id[row]).or_default().copies.push(Copy {
                 span: (start, start.saturating_add(raw.memcpys.dur_ns[row])),
                 bytes: raw.memcpys.bytes[row],
+                from: raw.memcpys.src_device_id[row],
                 to: raw.memcpys.dst_device_id[row],
             });
         }
@@ -105,7 +129,7 @@ pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
 /// A number a distinct kernel name, and which of them communicate.
 struct Symbols {
     of_row: Vec<u32>,
-    communicates: Vec<bool>,
+    work: Vec<Work>,
 }
 
 impl Symbols {
@@ -113,34 +137,36 @@ impl Symbols {
         // Rows of one dictionary share a pointer, so most look-ups hash 8 bytes instead of a mangled name.
         let mut by_pointer: HashMap<*const u8, u32> = HashMap::new();
         let mut by_name: HashMap<&str, u32> = HashMap::new();
-        let mut communicates = Vec::new();
+        let mut work = Vec::new();
         let of_row = names
             .iter()
             .map(|name| {
                 *by_pointer.entry(name.as_ptr()).or_insert_with(|| {
                     *by_name.entry(name).or_insert_with(|| {
-                        communicates.push(is_communication(name));
-                        u32::try_from(communicates.len() - 1).unwrap_or(u32::MAX)
+                        work.push(Work::of(name));
+                        u32::try_from(work.len() - 1).unwrap_or(u32::MAX)
                     })
                 })
             })
             .collect();
-        Self { of_row, communicates }
+        Self { of_row, work }
     }
 
-    fn communicates(&self, row: usize) -> bool {
-        self.communicates[self.of_row[row] as usize]
+    fn work(&self, row: usize) -> Work {
+        self.work[self.of_row[row] as usize]
     }
 }
 
 fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize]) -> Lane {
     let kernels = &raw.kernels;
     let span = |row: usize| (kernels.start_ns[row], kernels.start_ns[row].saturating_add(kernels.dur_ns[row]));
-    let (comm, compute): (Vec<usize>, Vec<usize>) = rows.iter().partition(|row| symbols.communicates(**row));
+    let doing = |work: Work| rows.iter().copied().filter(move |row| symbols.work(*row) == work);
+    let compute: Vec<usize> = doing(Work::Compute).collect();
     let mut busy: BTreeMap<i32, i64> = BTreeMap::new();
     let mut devices: BTreeMap<i32, usize> = BTreeMap::new();
     for row in &compute {
-        *busy.entry(kernels.stream_id[*row]).or_default() += kernels.dur_ns[*row];
+        let stream: &mut i64 = busy.entry(kernels.stream_id[*row]).or_default();
+        *stream = stream.saturating_add(kernels.dur_ns[*row]);
         *devices.entry(kernels.device_id[*row]).or_default() += 1;
     }
     let main: Vec<usize> = match busy.iter().max_by_key(|(stream, ns)| (**ns, std::cmp::Reverse(**stream))) {
@@ -153,7 +179,8 @@ fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize]) -> Lane {
         device_id: devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device),
         kernels: i64::try_from(rows.len()).unwrap_or(i64::MAX),
         compute: Union::of(compute.iter().map(|row| span(*row))),
-        comm: comm.iter().map(|row| span(*row)).collect(),
+        p2p: doing(Work::PointToPoint).map(span).collect(),
+        collectives: doing(Work::Collective).map(span).collect(),
         passes: passes(&mine::passes(&sequence), &spans),
         copies: Vec::new(),
         span: rows.iter().map(|row| span(*row)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),

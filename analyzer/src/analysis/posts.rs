@@ -8,6 +8,9 @@ use super::lanes::Lane;
 /// Copies further apart than this belong to different hand-offs, where nothing but copies was recorded.
 const BURST_GAP_NS: i64 = 20_000_000;
 
+/// Posts this close to each other may be open at once; an end that names no handle then belongs to neither.
+const OPEN_NS: i64 = 1_000_000_000;
+
 /// One hand-over by one process.
 #[derive(Debug, Clone, Default)]
 pub struct Post {
@@ -29,6 +32,16 @@ pub struct Post {
     pub request: Option<String>,
     /// Row of `nixl_transfers`.
     pub transfer: Option<usize>,
+    /// The process received the KV (it read, or copied from another device) and whose it was is not known.
+    pub pulled: bool,
+}
+
+impl Post {
+    /// When the hand-over had ended; its beginning if that was not seen.
+    #[must_use]
+    pub fn end(&self) -> i64 {
+        self.done_by.unwrap_or(self.at)
+    }
 }
 
 /// The posts of every process, by the process whose KV is handed over, each by time.
@@ -57,11 +70,8 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
         };
         // A pull is posted by the receiver; the KV is the peer's.
         let peer = transfers.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
-        let owner = if &*transfers.op[row] == "READ" {
-            peer.unwrap_or(transfers.process_id[row])
-        } else {
-            transfers.process_id[row]
-        };
+        let is_read = &*transfers.op[row] == "READ";
+        let owner = if is_read { peer.unwrap_or(transfers.process_id[row]) } else { transfers.process_id[row] };
         let done_by = transfers.done_poll_ns[row];
         posts.entry(owner).or_default().push(Post {
             at: posted,
@@ -73,13 +83,14 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
             done_by,
             request: transfers.request[row].clone(),
             transfer: Some(row),
+            pulled: is_read && peer.is_none(),
         });
     }
     posts
 }
 
 /// NIXL names its ranges `nixl::makeXferReq`, `nixl::postXferReq.write` (or `.read`) and marks `nixl::xfer.complete` when
-/// a poll first sees the end (NIXL docs/tracing.md). Pulls are left out: the range does not say whose KV it is.
+/// a poll first sees the end (NIXL docs/tracing.md). The ranges do not say whose KV a pull reads.
 fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
     let nvtx = &raw.nvtx;
     let mut order: Vec<usize> = (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with("nixl::")).collect();
@@ -93,7 +104,7 @@ fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
             "nixl::makeXferReq" | "nixl::createXferReq" => {
                 made.insert(thread, row);
             }
-            "nixl::postXferReq.write" => {
+            "nixl::postXferReq.write" | "nixl::postXferReq.read" => {
                 let made = made.remove(&thread);
                 posts.entry(process).or_default().push(Post {
                     at: start,
@@ -101,13 +112,19 @@ fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
                     make_ns: made.and_then(|row| nvtx.dur_ns[row]),
                     posted: Some(start),
                     post_end: nvtx.dur_ns[row].map(|dur| start + dur),
+                    pulled: nvtx.text[row].ends_with(".read"),
                     ..Post::default()
                 });
             }
-            // The marker names no handle: it is the end of the post before it, unless that one has ended.
+            // The marker names no handle: it is the end of the post before it, unless that one has ended or another
+            // may be open too.
             "nixl::xfer.complete" => {
-                if let Some(post) = posts.get_mut(&process).and_then(|posts| posts.last_mut())
+                let Some(own) = posts.get_mut(&process) else { continue };
+                let others = own.iter().rev().skip(1).take_while(|post| start - post.at < OPEN_NS);
+                let alone = others.into_iter().all(|post| post.done_by.is_some());
+                if let Some(post) = own.last_mut()
                     && post.done_by.is_none()
+                    && alone
                 {
                     post.done_after = post.posted;
                     post.done_by = Some(start);
@@ -124,7 +141,8 @@ fn from_copies(lane: &Lane) -> Vec<Post> {
     let mut end = i64::MIN;
     for copy in &lane.copies {
         if posts.is_empty() || copy.span.0.saturating_sub(end) > BURST_GAP_NS {
-            posts.push(Post { at: copy.span.0, ..Post::default() });
+            let pulled = copy.from.is_some() && copy.from != lane.device_id && copy.to == lane.device_id;
+            posts.push(Post { at: copy.span.0, pulled, ..Post::default() });
         }
         end = end.max(copy.span.1);
     }

@@ -24,6 +24,16 @@ pub struct RequestWork<'a> {
     pub posts: Vec<(usize, usize)>,
     /// Forward passes of each stage of the stage list, by time.
     pub passes: Vec<Vec<&'a Pass>>,
+    /// The last group of activity that began before its first hand-over.
+    group: Option<usize>,
+}
+
+/// Whether the stage's last forward pass has fewer layers than its others, and a hand-over came after it.
+#[must_use]
+pub fn breaks_off(stage: &StageWork) -> bool {
+    let Some(last) = stage.lane.and_then(|lane| lane.passes.last()) else { return false };
+    let fewer = stage.row.layers.is_some_and(|layers| i32::try_from(last.layers.len()).is_ok_and(|n| n < layers));
+    fewer && stage.posts.last().is_some_and(|post| post.at > last.span.1)
 }
 
 impl RequestWork<'_> {
@@ -38,23 +48,45 @@ impl RequestWork<'_> {
         self.passes.iter().flatten().map(|pass| pass.span.0).min()
     }
 
-    /// Whether the stage's passes for this request are missing, though it was recorded for others.
+    /// From its first forward pass on any stage to its last one on any.
     #[must_use]
-    pub fn lacks_passes(&self, stage: usize, all: &[Self]) -> bool {
-        self.passes[stage].is_empty() && all.iter().any(|other| !other.passes[stage].is_empty())
+    pub fn window(&self) -> Option<Span> {
+        self.compute_start().zip(self.compute_end())
     }
 
-    /// Whether the stage's last pass for this request breaks off: fewer layers than the stage has, and nothing of the
-    /// stage after it.
+    /// Positions of the prefill stages that computed for it or handed it over.
+    pub fn participants<'s>(&'s self, stages: &'s [StageWork]) -> impl Iterator<Item = usize> + 's {
+        (0..stages.len()).filter(|s| {
+            let hands_over = self.posts.iter().any(|(stage, _)| stage == s);
+            stages[*s].is_prefill() && (hands_over || !self.passes[*s].is_empty())
+        })
+    }
+
+    /// Whether another request's window overlaps this one's.
     #[must_use]
-    pub fn is_cut(&self, stage: usize, work: &StageWork) -> bool {
-        let last = work.lane.and_then(|lane| lane.passes.last());
-        match (self.passes[stage].last(), last, work.row.layers) {
-            (Some(own), Some(last), Some(layers)) => {
-                own.span == last.span && i32::try_from(own.layers.len()).is_ok_and(|n| n < layers)
-            }
-            _ => false,
+    pub fn overlaps(&self, own: usize, all: &[Self]) -> bool {
+        let Some((start, end)) = self.window() else { return false };
+        let others = all.iter().enumerate().filter(|(r, _)| *r != own).filter_map(|(_, other)| other.window());
+        others.into_iter().any(|(from, to)| from < end && start < to)
+    }
+
+    /// Whether the stage's passes for this request are there to the end, or the stage recorded none for anybody (then
+    /// nothing was lost: its GPU was not recorded).
+    ///
+    /// None at all is a loss, unless another request of the same group has some: one pass may have served both. If the
+    /// stage's records are known to break off, it is a loss all the same.
+    #[must_use]
+    pub fn has_all_passes(&self, stage: usize, stages: &[StageWork], all: &[Self]) -> bool {
+        if self.passes[stage].is_empty() {
+            let recorded = all.iter().any(|other| !other.passes[stage].is_empty());
+            let served_by_another = all
+                .iter()
+                .any(|other| other.group == self.group && self.group.is_some() && !other.passes[stage].is_empty());
+            return !recorded || served_by_another && !breaks_off(&stages[stage]);
         }
+        let last = stages[stage].lane.and_then(|lane| lane.passes.last());
+        let own_is_last = self.passes[stage].last().map(|pass| pass.span) == last.map(|pass| pass.span);
+        !(own_is_last && breaks_off(&stages[stage]))
     }
 
     /// Last forward pass's end.
@@ -85,6 +117,8 @@ pub fn of<'a>(stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
     requests.sort_by_key(|request| request.first_post(stages));
     for request in &mut requests {
         request.passes = vec![Vec::new(); stages.len()];
+        let at = request.first_post(stages);
+        request.group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
     }
     give_passes(stages, &groups, &mut requests);
     requests.sort_by_key(|request| request.compute_start().unwrap_or(request.first_post(stages)));
@@ -127,8 +161,7 @@ fn groups(stages: &[StageWork]) -> Vec<Span> {
 fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut [RequestWork<'a>]) {
     let mut owners: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
     for (r, request) in requests.iter().enumerate() {
-        let at = request.first_post(stages);
-        if let Some(group) = groups.partition_point(|(start, _)| *start <= at).checked_sub(1) {
+        if let Some(group) = request.group {
             owners[group].push(r);
         }
     }

@@ -36,31 +36,30 @@ pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64
         .filter(|row| &*raw.notifs.direction[*row] == "arrived")
         .map(|row| raw.notifs.process_id[row])
         .collect();
-    let anyone_posts = posts.values().any(|posts| !posts.is_empty());
+    let anyone_posts = posts.values().flatten().next().is_some();
     let mut found: Vec<(Option<Role>, Title, StageWork)> = Vec::new();
-    for row in 0..raw.processes.process_id.len() {
-        let process = raw.processes.process_id[row];
-        let name = &raw.processes.name[row];
-        let title = titles::read(name);
+    for (process, name) in processes(raw, lanes, posts) {
+        let title = titles::read(&name);
         let lane = lanes.get(&process);
         let posts = posts.get(&process).map_or(&[] as &[Post], Vec::as_slice);
         let talks = receivers.contains(&process) || raw.agents.process_id.contains(&process);
         if lane.is_none() && posts.is_empty() && !talks {
             continue;
         }
-        // Handing KV over shows a prefill stage; where some stage does, a process that never does receives.
-        let traffic = match (posts.is_empty(), anyone_posts) {
+        // Handing KV over shows a prefill stage; where some stage does, a process that never does, or pulls, receives.
+        let traffic = match (posts.iter().all(|post| post.pulled), anyone_posts) {
             (false, _) => Some(Role::Prefill),
             (true, true) => Some(Role::Decode),
             (true, false) => None,
         };
         let (role, method) = match (title.role, traffic) {
             (Some(a), Some(b)) if a == b => (Some(a), "title+traffic"),
-            (_, Some(role)) => (Some(role), "traffic"),
-            (Some(role), None) => (Some(role), "title"),
+            (Some(role), _) => (Some(role), "title"),
+            (None, Some(role)) => (Some(role), "traffic"),
             (None, None) => (None, "none"),
         };
-        let (layers, layers_method, layers_confidence) = layer_count(raw, process, lane);
+        let (layers, layers_method, layers_confidence) = layer_count(lane);
+        let regions = raw.regions.process_id.iter().filter(|p| **p == process).count();
         let stage = Stage {
             stage_id: 0,
             role: match role {
@@ -72,9 +71,10 @@ pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64
             tp_rank: title.tp,
             process_id: process,
             device_id: lane.and_then(|lane| lane.device_id),
-            name: name.clone(),
+            name,
             kernels: lane.map_or(0, |lane| lane.kernels),
             method: method.into(),
+            regions: i32::try_from(regions).ok().filter(|n| *n > 0),
             layers,
             layers_method: layers_method.into(),
             layers_confidence,
@@ -98,14 +98,24 @@ pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64
     stages
 }
 
-/// Where titles name no PP rank, the order in which the stages first hand over or compute: data flows down the pipeline.
+/// Every process that a row names, with its title: empty where the recording lacks its row of `processes`.
+fn processes(raw: &Raw, lanes: &BTreeMap<i64, Lane>, posts: &BTreeMap<i64, Vec<Post>>) -> BTreeMap<i64, String> {
+    let mut titles: BTreeMap<i64, String> =
+        lanes.keys().chain(posts.keys()).map(|process| (*process, String::new())).collect();
+    titles.extend(raw.processes.process_id.iter().copied().zip(raw.processes.name.iter().cloned()));
+    titles
+}
+
+/// Where titles name no PP rank, the order in which the stages first compute: data flows down the pipeline. Only stages
+/// that send to or receive from each other form one; without that they may be replicas.
 fn rank_by_traffic(found: &mut [(Option<Role>, Title, StageWork)]) {
     let mut prefill: Vec<usize> = (0..found.len()).filter(|i| found[*i].0 == Some(Role::Prefill)).collect();
     if prefill.len() < 2 || prefill.iter().any(|i| found[*i].1.pp.is_some()) {
         return;
     }
     let first_pass = |i: usize| found[i].2.lane.and_then(|lane| lane.passes.first()).map(|pass| pass.span.0);
-    if prefill.iter().any(|i| first_pass(*i).is_none()) {
+    let is_piped = |i: usize| found[i].2.lane.is_some_and(|lane| !lane.p2p.is_empty());
+    if prefill.iter().any(|i| first_pass(*i).is_none() || !is_piped(*i)) {
         return;
     }
     prefill.sort_by_key(|i| first_pass(*i));
@@ -115,8 +125,8 @@ fn rank_by_traffic(found: &mut [(Option<Role>, Title, StageWork)]) {
     }
 }
 
-/// Layers of a forward pass: the most frequent count among its passes; without kernels, the regions it registered.
-fn layer_count(raw: &Raw, process: i64, lane: Option<&Lane>) -> (Option<i32>, &'static str, f64) {
+/// Layers of a forward pass: the most frequent count among its passes.
+fn layer_count(lane: Option<&Lane>) -> (Option<i32>, &'static str, f64) {
     let counts: Vec<usize> = lane.iter().flat_map(|lane| &lane.passes).map(|pass| pass.layers.len()).collect();
     let mut by_count: BTreeMap<usize, usize> = BTreeMap::new();
     for count in &counts {
@@ -127,8 +137,7 @@ fn layer_count(raw: &Raw, process: i64, lane: Option<&Lane>) -> (Option<i32>, &'
         let confidence = passes as f64 / counts.len() as f64;
         return (i32::try_from(layers).ok(), "kernel_sequence", confidence);
     }
-    let regions = raw.regions.process_id.iter().filter(|p| **p == process).count();
-    if regions > 0 { (i32::try_from(regions).ok(), "nixl_regions", 1.0) } else { (None, "none", 0.0) }
+    (None, "none", 0.0)
 }
 
 /// The table.

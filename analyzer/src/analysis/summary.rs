@@ -13,19 +13,18 @@ use super::stages::StageWork;
 #[must_use]
 pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs: &Handoffs) -> Requests {
     let mut table = Requests::default();
-    for (r, request) in work.iter().enumerate() {
-        let r = i32::try_from(r).unwrap_or(i32::MAX);
+    let decode = DecodeKernels::of(raw, stages);
+    for (at, request) in work.iter().enumerate() {
+        let r = i32::try_from(at).unwrap_or(i32::MAX);
         let rows: Vec<usize> = (0..handoffs.len()).filter(|row| handoffs.request[*row] == r).collect();
-        let prefill: Vec<usize> = (0..stages.len()).filter(|s| stages[*s].is_prefill()).collect();
-        // A prefill stage that computed for no request at all was not recorded; one that lacks only some lost them.
-        let lacks_compute = prefill.iter().any(|s| request.lacks_passes(*s, work));
+        let participants: Vec<usize> = request.participants(stages).collect();
         let ends = rows.iter().map(|row| end_of(handoffs, *row));
         let handoff_end_ns = ends.collect::<Option<Vec<i64>>>().and_then(|ends| ends.into_iter().max());
-        let whole = !lacks_compute && !prefill.iter().any(|s| request.is_cut(*s, &stages[*s]));
+        let whole = participants.iter().all(|s| request.has_all_passes(*s, stages, work));
         let incomplete = !whole || rows.iter().any(|row| &*handoffs.finding[*row] == "incomplete");
         let prefill_end_ns = request.compute_end().filter(|_| whole);
         let start_ns = request.compute_start().unwrap_or_else(|| first_sign(handoffs, &rows));
-        let chunks = prefill.first().map(|s| request.passes[*s].len()).filter(|n| *n > 0);
+        let chunks = participants.first().map(|s| request.passes[*s].len()).filter(|n| *n > 0);
         table.push(Request {
             request: r,
             request_id: request.id.clone(),
@@ -33,14 +32,16 @@ pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs:
             start_ns,
             prefill_end_ns,
             handoff_end_ns,
-            decode_start_ns: handoff_end_ns.and_then(|end| decode_start(raw, stages, end)),
+            decode_start_ns: handoff_end_ns
+                .and_then(|end| decode.start_after(end, rows.iter().map(|row| handoffs.peer_process_id[*row]))),
             prefill_ns: prefill_end_ns.map(|end| end - start_ns),
             handoff_exposed_ns: prefill_end_ns.zip(handoff_end_ns).map(|(from, to)| (to - from).max(0)),
             handoff_ns: handoff_end_ns.zip(begin(handoffs, &rows)).map(|(end, begin)| end - begin),
             chunks: chunks.and_then(|n| i32::try_from(n).ok()),
-            handoff_bytes: (!rows.is_empty()).then(|| rows.iter().map(|row| handoffs.bytes[*row]).sum()),
+            handoff_bytes: (!rows.is_empty()).then(|| total(rows.iter().map(|row| handoffs.bytes[*row]))),
             handoffs: i32::try_from(rows.len()).unwrap_or(i32::MAX),
             incomplete,
+            overlaps: request.overlaps(at, work),
         });
     }
     table
@@ -67,13 +68,50 @@ fn first_sign(handoffs: &Handoffs, rows: &[usize]) -> i64 {
     ready.into_iter().chain(begin(handoffs, rows)).min().unwrap_or(0)
 }
 
-/// The first kernel of a decode worker that starts after `end`.
-fn decode_start(raw: &Raw, stages: &[StageWork], end: i64) -> Option<i64> {
-    let decode: Vec<i64> = stages.iter().filter(|s| &*s.row.role == "decode").map(|s| s.row.process_id).collect();
-    (0..raw.kernels.len())
-        .filter(|row| raw.kernels.start_ns[*row] >= end && decode.contains(&raw.kernels.process_id[*row]))
-        .map(|row| raw.kernels.start_ns[row])
-        .min()
+/// A sum that hostile sizes cannot overflow.
+fn total(values: impl Iterator<Item = i64>) -> i64 {
+    values.fold(0, i64::saturating_add)
+}
+
+/// Kernels of the decode workers.
+struct DecodeKernels {
+    /// Start and end of each, by process, by start.
+    by_process: BTreeMap<i64, Vec<(i64, i64)>>,
+}
+
+/// A decode worker that ran a kernel this shortly before a hand-off ended is busy with other requests, and its next
+/// kernel says nothing of this one.
+const DECODE_IDLE_NS: i64 = 1_000_000;
+
+impl DecodeKernels {
+    fn of(raw: &Raw, stages: &[StageWork]) -> Self {
+        let decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
+        let mut by_process: BTreeMap<i64, Vec<(i64, i64)>> =
+            decode.map(|stage| (stage.row.process_id, Vec::new())).collect();
+        for row in 0..raw.kernels.len() {
+            if let Some(kernels) = by_process.get_mut(&raw.kernels.process_id[row]) {
+                let start = raw.kernels.start_ns[row];
+                kernels.push((start, start.saturating_add(raw.kernels.dur_ns[row])));
+            }
+        }
+        for kernels in by_process.values_mut() {
+            kernels.sort_unstable();
+        }
+        Self { by_process }
+    }
+
+    /// The first kernel after `end` of the one worker that received everything; `None` where several did, the receiver
+    /// is unknown, or it was busy.
+    fn start_after(&self, end: i64, mut peers: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+        let peer = peers.next()??;
+        if peers.any(|other| other != Some(peer)) {
+            return None;
+        }
+        let kernels = self.by_process.get(&peer)?;
+        let next = kernels.partition_point(|(start, _)| *start < end);
+        let busy = next > 0 && kernels[next - 1].1 > end - DECODE_IDLE_NS;
+        if busy { None } else { kernels.get(next).map(|(start, _)| *start) }
+    }
 }
 
 /// Fills in each stage's median layer time over the requests' chunks.

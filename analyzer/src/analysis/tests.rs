@@ -86,8 +86,7 @@ fn descriptors_show_the_regions_that_they_touch() {
     let analysis = analyse(&raw);
     let handoff = analysis.handoffs.row(0);
     assert_eq!(handoff.regions, Some(2), "regions 0 and 2");
-    assert_eq!(analysis.stages.layers[0], Some(4));
-    assert_eq!(&*analysis.stages.layers_method[0], "nixl_regions");
+    assert_eq!((analysis.stages.regions[0], analysis.stages.layers[0]), (Some(4), None), "a region is no layer");
 }
 
 #[test]
@@ -127,7 +126,7 @@ fn without_ids_each_group_with_a_hand_off_is_a_request_and_warm_up_is_none() {
     assert_eq!((stage.layers, &*stage.layers_method), (Some(12), "kernel_sequence"));
     // 3 chunks of 75 kernels of 0.1 ms, one chunk behind: the window is 4 chunks long.
     let bubble = analysis.bubbles.row(0);
-    assert_eq!((bubble.window_ns, bubble.compute_ns, bubble.idle_ns), (30 * MS, 22_500_000, 7_500_000));
+    assert_eq!((bubble.window_ns, bubble.compute_ns, bubble.idle_ns), (Some(30 * MS), 22_500_000, Some(7_500_000)));
 }
 
 #[test]
@@ -174,8 +173,9 @@ fn communication_is_never_compute() {
     let analysis = analyse(&raw);
     let bubble = analysis.bubbles.row(1);
     assert_eq!(bubble.stage_id, 1);
-    assert_eq!((bubble.compute_ns, bubble.p2p_ns, bubble.p2p_wait_ns), (15 * MS, 7_500_000, 7_500_000));
-    assert_eq!(bubble.idle_ns, bubble.window_ns - bubble.compute_ns);
+    assert_eq!((bubble.compute_ns, bubble.p2p_ns, bubble.p2p_wait_ns), (15 * MS, 7_500_000, Some(7_500_000)));
+    assert_eq!(bubble.idle_ns, bubble.window_ns.map(|window| window - bubble.compute_ns));
+    assert_eq!(bubble.collective_wait_ns, Some(0));
     let chunk = analysis.chunks.row(2);
     assert_eq!((chunk.stage_id, chunk.chunk, chunk.p2p_ns), (1, 0, 7_500_000), "the receive of its first chunk");
 }
@@ -215,4 +215,83 @@ fn the_order_of_rows_changes_nothing() {
     assert_eq!(forward.layers, backward.layers);
     assert_eq!(forward.handoffs, backward.handoffs);
     assert_eq!(forward.requests, backward.requests);
+}
+
+#[test]
+fn a_title_that_names_the_role_holds_against_traffic() {
+    let mut raw = Raw::default();
+    raw.process(1, "VLLM::EngineCore prefill");
+    raw.process(3, "VLLM::EngineCore decode");
+    // The decode worker reads, and the recording does not say from whom.
+    raw.write(3, "d-0", "gone", 100 * MS, 1 << 20, "req-1");
+    raw.transfers.op[0] = "READ".into();
+    raw.copy(3, 101 * MS, MS, 1 << 20);
+    let analysis = analyse(&raw);
+    let decode = analysis.stages.process_id.iter().position(|p| *p == 3).unwrap();
+    assert_eq!(&*analysis.stages.role[decode], "decode");
+    raw.processes.name = vec!["a".to_owned(), "b".to_owned()];
+    let untitled = analyse(&raw);
+    let decode = untitled.stages.process_id.iter().position(|p| *p == 3).unwrap();
+    assert_eq!(&*untitled.stages.role[decode], "decode", "a process that only reads receives");
+}
+
+#[test]
+fn copies_of_hand_offs_that_were_open_together_are_nobodys() {
+    let mut raw = live();
+    let (first, second) = prefill(&mut raw, 0, 2);
+    let at = first.max(second) + MS;
+    raw.write(1, "a-0", "d-0", at, 8 << 20, "req-0");
+    raw.write(1, "a-0", "d-0", at + MS, 8 << 20, "req-1");
+    for piece in 0..16 {
+        raw.copy(1, at + 2 * MS + piece * 20_000, 10_000, 1 << 20);
+    }
+    let analysis = analyse(&raw);
+    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| &**f).collect();
+    assert_eq!(findings, ["overlapping", "overlapping"]);
+    assert_eq!(analysis.handoffs.rate_bytes_per_s, [None, None]);
+    assert_eq!(analysis.requests.incomplete, [false, false], "nothing was lost");
+    assert!(analysis.coverage.verdict.iter().all(|v| v == super::coverage::COMPLETE), "{:?}", analysis.coverage);
+}
+
+#[test]
+fn replicas_are_no_pipeline() {
+    let mut raw = Raw::default();
+    for process in [1, 2] {
+        raw.process(process, "VLLM::EngineCore");
+        let end = raw.pass(process, process * 1_000 * MS, 12, MS / 10);
+        let end = raw.pass(process, end, 12, MS / 10);
+        raw.kernel(process, 7, "ncclDevKernel_AllReduce_Sum_bf16_RING_LL", end, MS);
+        raw.copy(process, end + 5 * MS, MS, 8 << 20);
+    }
+    let analysis = analyse(&raw);
+    assert_eq!(analysis.stages.pp_rank, [None, None]);
+    assert_eq!(analysis.requests.len(), 2);
+    assert_eq!(analysis.requests.incomplete, [false, false], "each request ran on one of them");
+    assert_eq!(analysis.bubbles.len(), 2);
+    assert_eq!(analysis.bubbles.p2p_ns, [0, 0], "a collective is no send");
+}
+
+#[test]
+fn an_end_that_names_no_handle_is_nobodys_where_two_are_open() {
+    use kvpath_schema::tables::nvtx::NvtxRange;
+    let mut raw = live();
+    let mut mark = |start_ns: i64, text: &str| {
+        raw.nvtx.push(NvtxRange {
+            start_ns,
+            dur_ns: None,
+            process_id: 1,
+            tid: 1,
+            kind: "marker".into(),
+            domain: None,
+            text: text.into(),
+        });
+    };
+    for (at, text) in [(0, "nixl::postXferReq.write"), (10, "nixl::postXferReq.write"), (200, "nixl::xfer.complete")] {
+        mark(at, text);
+    }
+    mark(3_000 * MS, "nixl::postXferReq.write");
+    mark(3_001 * MS, "nixl::xfer.complete");
+    let analysis = analyse(&raw);
+    let done: Vec<_> = analysis.handoffs.done_by_ns.iter().flatten().copied().collect();
+    assert_eq!(done, [3_001 * MS]);
 }

@@ -24,6 +24,8 @@ pub enum Role {
 /// Reads a title.
 #[must_use]
 pub fn read(title: &str) -> Title {
+    // Options name features (`--enable-chunked-prefill`), not roles.
+    let title = title.find(" --").map_or(title, |at| &title[..at]);
     let lower = title.to_ascii_lowercase();
     let role = match (lower.contains("prefill"), lower.contains("decode")) {
         (true, false) => Some(Role::Prefill),
@@ -59,6 +61,7 @@ mod tests {
         assert_eq!(read("VLLM::EngineCore decode"), title(None, None, Some(Role::Decode)));
         assert_eq!(read("kvpath-workload::prefill_PP1_TP0"), title(Some(1), Some(0), Some(Role::Prefill)));
         assert_eq!(read("python3 /opt/APP1/x.py"), title(None, None, None));
+        assert_eq!(read("python3 serve.py --enable-chunked-prefill"), title(None, None, None));
         assert_eq!(read(""), title(None, None, None));
     }
 }

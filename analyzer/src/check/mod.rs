@@ -5,12 +5,13 @@ pub mod text;
 
 use arrow::error::ArrowError;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::capture::{Drop, Drops};
+use kvpath_schema::tables::capture::Drops;
 use serde_json::{Value, json};
 
 use crate::analysis::{Analysis, Raw, Settings};
 use crate::error::{BAD_INPUT, FOUND, LoadError, OK};
 use crate::load::Survey;
+use crate::load::losses::Losses;
 use crate::report::{findings, json as report_json};
 
 /// What was found.
@@ -24,10 +25,8 @@ pub struct Checked {
     pub rows: i64,
     /// What cannot be read, a line each.
     pub unreadable: Vec<String>,
-    /// Files whose writing was cut off.
-    pub partial: Vec<String>,
-    /// Counted losses.
-    pub drops: Vec<Drop>,
+    /// What the recording itself says that it lacks.
+    pub losses: Losses,
     /// Signs of loss that nobody counted.
     pub lost: Vec<String>,
     /// Why coverage could not be judged, if so.
@@ -52,19 +51,20 @@ impl Checked {
             }
         });
         // Segments that do not decode are out by now, so these reads meet only whole ones.
-        let drops: Drops = run.table()?;
+        let losses = Losses::of(&run)?;
         let (analysis, not_judged) = match Raw::of(&run) {
             Ok(raw) => (Analysis::of(&raw, &Settings::default()), None),
             Err(error) => (Analysis::default(), Some(error.to_string())),
         };
+        let mut lost = findings::missing(&analysis);
+        lost.extend(unnamed(&analysis));
         Ok(Self {
             run: run.name.clone(),
             segments: run.segments.len(),
             rows: run.segments.iter().map(|segment| segment.rows).sum(),
             unreadable,
-            partial: run.partial.iter().map(|path| path.display().to_string()).collect(),
-            drops: (0..drops.len()).map(|row| drops.row(row)).collect(),
-            lost: findings::missing(&analysis),
+            losses,
+            lost,
             not_judged,
             analysis,
         })
@@ -75,7 +75,7 @@ impl Checked {
     pub fn exit_code(&self) -> u8 {
         if !self.unreadable.is_empty() || self.not_judged.is_some() {
             BAD_INPUT
-        } else if self.partial.is_empty() && self.drops.is_empty() && self.lost.is_empty() {
+        } else if self.losses.is_empty() && self.lost.is_empty() {
             OK
         } else {
             FOUND
@@ -88,7 +88,7 @@ impl Checked {
     /// A value that JSON cannot hold.
     pub fn json(&self) -> Result<Value, ArrowError> {
         let mut drops = Drops::default();
-        for drop in &self.drops {
+        for drop in &self.losses.drops {
             drops.push(drop.clone());
         }
         Ok(json!({
@@ -96,11 +96,26 @@ impl Checked {
             "segments": self.segments,
             "rows": self.rows,
             "unreadable": self.unreadable,
-            "partial": self.partial,
+            "partial": self.losses.partial,
+            "notes": self.losses.notes,
             "drops": report_json::rows(&drops.to_batch())?,
             "lost": self.lost,
             "not_judged": self.not_judged,
             "coverage": report_json::rows(&self.analysis.coverage.to_batch())?,
         }))
     }
+}
+
+/// Processes that records name and `processes` does not.
+fn unnamed(analysis: &Analysis) -> Vec<String> {
+    let coverage = &analysis.coverage;
+    let mut ids: Vec<i64> = (0..coverage.len())
+        .filter(|row| coverage.process[*row].is_empty())
+        .map(|row| coverage.process_id[row])
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into_iter()
+        .map(|id| format!("process {id}: has records but no title; is its row of `processes` lost?"))
+        .collect()
 }

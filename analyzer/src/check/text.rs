@@ -7,7 +7,7 @@ use kvpath_schema::table::Columns;
 use super::Checked;
 use crate::report::table::Table;
 use crate::report::title::short;
-use crate::report::units::{count, or_dash, time};
+use crate::report::units::{count, time};
 
 /// The whole check.
 #[must_use]
@@ -17,17 +17,7 @@ pub fn render(checked: &Checked) -> String {
     let _ = writeln!(out, "{}: {} segments, {} rows", checked.run, count(segments), count(checked.rows));
     coverage(&mut out, checked);
     list(&mut out, "UNREADABLE", &checked.unreadable);
-    list(&mut out, "CUT OFF IN WRITING (the recorder was killed; earlier segments are whole)", &checked.partial);
-    let drops: Vec<String> = checked
-        .drops
-        .iter()
-        .map(|drop| {
-            let table = or_dash(drop.table_name.as_ref(), ToString::to_string);
-            let process = or_dash(drop.process_id, |id| id.to_string());
-            format!("{} records of {} ({table}, process {process}): {}", count(drop.count), drop.source, drop.reason)
-        })
-        .collect();
-    list(&mut out, "DROPPED, COUNTED", &drops);
+    list(&mut out, "LOST, COUNTED OR SAID BY THE RECORDER", &checked.losses.lines());
     list(&mut out, "LOST, NOT COUNTED", &checked.lost);
     list(&mut out, "NOT JUDGED", checked.not_judged.as_slice());
     let _ = writeln!(out, "\n{}", verdict(checked));

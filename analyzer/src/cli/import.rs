@@ -46,6 +46,9 @@ impl Import {
             let rows = written.rows;
             eprintln!("{table:<14} {rows:>9} rows {:>10} bytes", written.bytes);
         }
+        for (table, rows) in &imported.rows_left_out {
+            eprintln!("left out: {rows} rows of {table} without times or sizes that can be");
+        }
         if imported.calls_left_out > 0 {
             eprintln!("left out: {} API calls (keep them with --api-calls all)", imported.calls_left_out);
         }

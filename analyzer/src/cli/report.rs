@@ -6,6 +6,7 @@ use super::stdout::print;
 use crate::analysis::{Analysis, Raw, Settings};
 use crate::error::OK;
 use crate::load::Run;
+use crate::load::losses::Losses;
 use crate::report::{self, Report as Body};
 
 /// Where the time of each request went: by stage, chunk and hand-off.
@@ -33,7 +34,8 @@ impl Report {
         let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9) };
         let analysis = Analysis::of(&Raw::of(&run)?, &settings);
         let only = self.request.map(|id| find(&analysis, &id)).transpose()?;
-        let body = Body { run: &run, analysis: &analysis, only };
+        let losses = Losses::of(&run)?;
+        let body = Body { run: &run, analysis: &analysis, losses: &losses, only };
         if self.json {
             print(&format!("{}\n", report::json::render(&body)?))?;
         } else {

@@ -1,5 +1,7 @@
 //! Opening a run: a folder of segments, a glob of them, or one segment.
 
+pub mod losses;
+
 use std::path::{Path, PathBuf};
 
 use kvpath_schema::segment::{self, Meta, SegmentError};
@@ -131,7 +133,28 @@ impl Survey {
         if segments.is_empty() && bad.is_empty() {
             return Err(LoadError::Empty(name.to_owned()));
         }
+        one_run(name, &segments)?;
         Ok(Self { run: Run { name: name.trim_end_matches('/').to_owned(), segments, partial }, bad })
+    }
+}
+
+/// Refuses segments of several recordings: their clocks, processes and ids would be taken for one another's.
+fn one_run(name: &str, segments: &[Segment]) -> Result<(), LoadError> {
+    let root = |path: &Path| {
+        let node = path.ancestors().find(|a| a.file_name().is_some_and(|n| n.to_string_lossy().starts_with("node=")));
+        node.or(path.parent()).and_then(Path::parent).map(Path::to_owned)
+    };
+    let mut roots: Vec<PathBuf> = segments.iter().filter_map(|segment| root(&segment.path)).collect();
+    roots.sort();
+    roots.dedup();
+    match roots.as_slice() {
+        [first, second, ..] => Err(LoadError::SeveralRuns {
+            run: name.to_owned(),
+            count: roots.len(),
+            first: first.clone(),
+            second: second.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -153,8 +176,10 @@ fn roots(name: &str) -> Result<Vec<PathBuf>, LoadError> {
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
     let io = |error| LoadError::Io { path: folder.to_owned(), error };
     for entry in std::fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if path.is_dir() {
+        let entry = entry.map_err(io)?;
+        let path = entry.path();
+        // Links to folders are not followed: they may lead back here.
+        if entry.file_type().map_err(io)?.is_dir() {
             walk(&path, files)?;
         } else if path.extension().is_some_and(|e| e == "parquet" || e == "partial") {
             files.push(path);

@@ -1,6 +1,7 @@
 //! Sentences that the tables justify; each says what it rests on, and none names a cause that the recording does not show.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::Handoff;
@@ -12,9 +13,7 @@ use crate::analysis::{Analysis, coverage};
 const SLOWER: f64 = 1.1;
 /// The same bytes taking this many times as long are worth a sentence.
 const NOTABLE: f64 = 2.0;
-/// Piece counts this close should take about the same time.
-const ALIKE: f64 = 0.1;
-/// Spans of like piece counts further apart than this are unexplained.
+/// A scattered hand-off this much slower than the fastest scattered one is not explained by scattering alone.
 const UNLIKE: f64 = 1.5;
 
 /// All findings, the most useful first.
@@ -23,7 +22,6 @@ pub fn of(analysis: &Analysis) -> Vec<String> {
     let mut findings = Vec::new();
     findings.extend(slow_stage(analysis));
     findings.extend(scattered(analysis));
-    findings.extend(unexplained(analysis));
     findings.extend(slowest_post(analysis));
     findings
 }
@@ -47,19 +45,22 @@ fn float(n: i64) -> f64 {
     n
 }
 
-/// The stage whose compute is longest, over the requests that every prefill stage recorded whole.
+/// The stage whose chunks compute longest, over the requests that every stage recorded whole. Chunks of a stage never
+/// overlap, so nothing counts twice where requests do.
 fn slow_stage(analysis: &Analysis) -> Option<String> {
-    let bubbles = &analysis.bubbles;
+    let (bubbles, chunks) = (&analysis.bubbles, &analysis.chunks);
     let prefill = (0..analysis.stages.len()).filter(|s| &*analysis.stages.role[*s] == "prefill").count();
-    let mut by_request: BTreeMap<i32, Vec<(i32, i64)>> = BTreeMap::new();
-    for row in (0..bubbles.len()).filter(|row| !bubbles.incomplete[*row]) {
-        by_request.entry(bubbles.request[row]).or_default().push((bubbles.stage_id[row], bubbles.compute_ns[row]));
+    let mut stages_of: BTreeMap<i32, usize> = BTreeMap::new();
+    for row in (0..bubbles.len()).filter(|row| bubbles.window_ns[*row].is_some()) {
+        *stages_of.entry(bubbles.request[row]).or_default() += 1;
     }
-    by_request.retain(|_, stages| stages.len() == prefill);
+    stages_of.retain(|_, stages| *stages == prefill);
     let mut sums: BTreeMap<i32, i64> = BTreeMap::new();
-    for (stage, ns) in by_request.values().flatten() {
-        *sums.entry(*stage).or_default() += ns;
+    for row in (0..chunks.len()).filter(|row| stages_of.contains_key(&chunks.request[*row])) {
+        let sum = sums.entry(chunks.stage_id[row]).or_default();
+        *sum = sum.saturating_add(chunks.compute_ns[row]);
     }
+    let over = stages_of.len();
     if sums.len() < 2 {
         return None;
     }
@@ -67,7 +68,6 @@ fn slow_stage(analysis: &Analysis) -> Option<String> {
     let others = sums.values().sum::<i64>() - ns;
     let mean = float(others) / float(i64::try_from(sums.len() - 1).ok()?);
     let ratio = float(*ns) / mean;
-    let over = by_request.len();
     let requests = if over == 1 { "1 request".to_owned() } else { format!("{over} requests") };
     if ratio < SLOWER {
         return Some(format!(
@@ -87,82 +87,58 @@ fn slow_stage(analysis: &Analysis) -> Option<String> {
     ))
 }
 
-/// For each stage, the widest difference between hand-offs of the same bytes.
+/// For each stage, the widest difference between hand-offs of the same bytes. Scattering explains what the fastest
+/// scattered one took; where the slowest took longer still with as many pieces, that rest is said to be unexplained.
 fn scattered(analysis: &Analysis) -> Vec<String> {
     let mut groups: BTreeMap<(i32, i64), Vec<Handoff>> = BTreeMap::new();
     let handoffs = &analysis.handoffs;
     for row in (0..handoffs.len()).filter(|row| handoffs.span_ns[*row].is_some()) {
         groups.entry((handoffs.stage_id[row], handoffs.bytes[row])).or_default().push(handoffs.row(row));
     }
-    let mut out = Vec::new();
-    for ((stage, bytes), rows) in groups {
-        let slow = rows.iter().filter(|h| &*h.finding == "scattered").max_by_key(|h| h.span_ns);
-        let fast = rows.iter().filter(|h| &*h.finding == "contiguous").min_by_key(|h| h.span_ns);
-        let (Some(slow), Some(fast)) = (slow, fast) else {
-            continue;
-        };
-        let (Some(slow_ns), Some(fast_ns)) = (slow.span_ns, fast.span_ns) else {
-            continue;
-        };
-        let times = float(slow_ns) / float(fast_ns.max(1));
-        if times < NOTABLE {
-            continue;
-        }
-        out.push(format!(
-            "The same {} of stage {stage} took {} in {} {} (request {}) and {} in {} (request {}): {times:.0} times as \
-             long, because the KV blocks were scattered and went in pieces of {}; NIXL merges only neighbours.",
-            units::bytes(bytes),
-            units::time(fast_ns),
-            units::or_dash(pieces(fast), units::count),
-            if fast.copies.is_some() { "copies" } else { "descriptors" },
-            fast.request,
-            units::time(slow_ns),
-            units::or_dash(pieces(slow), units::count),
-            slow.request,
-            units::or_dash(slow.piece_median_bytes, units::bytes),
-        ));
+    groups.into_iter().filter_map(|((stage, bytes), rows)| of_group(stage, bytes, &rows)).collect()
+}
+
+fn of_group(stage: i32, bytes: i64, rows: &[Handoff]) -> Option<String> {
+    let of = |finding: &'static str| rows.iter().filter(move |handoff| &*handoff.finding == finding);
+    let fast = of("contiguous").min_by_key(|h| h.span_ns)?;
+    let slow = of("scattered").max_by_key(|h| h.span_ns)?;
+    let least = of("scattered").min_by_key(|h| h.span_ns)?;
+    let (fast_ns, slow_ns, least_ns) = (fast.span_ns?, slow.span_ns?, least.span_ns?);
+    let times = |ns: i64| float(ns) / float(fast_ns.max(1));
+    if times(slow_ns) < NOTABLE {
+        return None;
     }
-    out
+    let mut said = format!(
+        "The same {} of stage {stage} took {} in {} {} (request {}) and {} in {} (request {}), {:.0} times as long, \
+         because the KV blocks were scattered: they went in pieces of {}, and NIXL merges only neighbours.",
+        units::bytes(bytes),
+        units::time(fast_ns),
+        units::or_dash(pieces(fast), units::count),
+        if fast.copies.is_some() { "copies" } else { "descriptors" },
+        fast.request,
+        units::time(slow_ns),
+        units::or_dash(pieces(slow), units::count),
+        slow.request,
+        times(slow_ns),
+        units::or_dash(slow.piece_median_bytes, units::bytes),
+    );
+    if float(slow_ns) >= UNLIKE * float(least_ns) {
+        let _ = write!(
+            said,
+            " Scattering alone accounts for {:.0} times: request {} took {} in {} pieces. What made request {} slower than \
+             that, this recording does not show.",
+            times(least_ns),
+            least.request,
+            units::time(least_ns),
+            units::or_dash(pieces(least), units::count),
+            slow.request,
+        );
+    }
+    Some(said)
 }
 
 fn pieces(handoff: &Handoff) -> Option<i64> {
     handoff.copies.or(handoff.descriptors)
-}
-
-/// Scattered hand-offs of like size and pieces that took unlike times: the pieces do not explain the difference.
-fn unexplained(analysis: &Analysis) -> Vec<String> {
-    let handoffs = &analysis.handoffs;
-    let mut by_stage: BTreeMap<(i32, i64), Vec<Handoff>> = BTreeMap::new();
-    for row in (0..handoffs.len()).filter(|row| &*handoffs.finding[*row] == "scattered") {
-        by_stage.entry((handoffs.stage_id[row], handoffs.bytes[row])).or_default().push(handoffs.row(row));
-    }
-    let mut out = Vec::new();
-    for ((stage, _), mut rows) in by_stage {
-        rows.sort_by_key(|h| h.span_ns);
-        let (Some(fast), Some(slow)) = (rows.first(), rows.last()) else {
-            continue;
-        };
-        let (Some(a), Some(b)) = (pieces(fast), pieces(slow)) else {
-            continue;
-        };
-        let (Some(fast_ns), Some(slow_ns)) = (fast.span_ns, slow.span_ns) else {
-            continue;
-        };
-        if float((a - b).abs()) > ALIKE * float(a.max(b)) || float(slow_ns) < UNLIKE * float(fast_ns) {
-            continue;
-        }
-        out.push(format!(
-            "On stage {stage}, requests {} and {} moved the same bytes in about as many pieces ({} and {}) but took {} and \
-             {}: scattering does not explain that difference, and this recording does not show what does.",
-            fast.request,
-            slow.request,
-            units::count(a),
-            units::count(b),
-            units::time(fast_ns),
-            units::time(slow_ns),
-        ));
-    }
-    out
 }
 
 /// The hand-off that took longest, where NIXL's calls were recorded: how much of it was inside the post call.

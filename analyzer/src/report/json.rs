@@ -48,6 +48,6 @@ pub fn render(report: &Report) -> Result<Value, ArrowError> {
         "handoffs": of_request(analysis.handoffs.to_batch())?,
         "coverage": rows(&analysis.coverage.to_batch())?,
         "findings": findings::of(analysis),
-        "missing": findings::missing(analysis),
+        "missing": report.missing(),
     }))
 }

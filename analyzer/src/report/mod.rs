@@ -9,6 +9,7 @@ pub mod units;
 
 use crate::analysis::Analysis;
 use crate::load::Run;
+use crate::load::losses::Losses;
 
 /// What a report is made of.
 #[derive(Debug)]
@@ -17,11 +18,21 @@ pub struct Report<'a> {
     pub run: &'a Run,
     /// Its analysis.
     pub analysis: &'a Analysis,
+    /// What the recording says that it lacks.
+    pub losses: &'a Losses,
     /// Only this request, by number.
     pub only: Option<i32>,
 }
 
 impl Report<'_> {
+    /// What is missing: counted losses, files cut off, and signs of loss that nobody counted.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let mut missing = self.losses.lines();
+        missing.extend(findings::missing(self.analysis));
+        missing
+    }
+
     /// Whether a request is to be shown.
     #[must_use]
     pub fn shows(&self, request: i32) -> bool {

@@ -24,7 +24,7 @@ pub fn render(report: &Report) -> String {
     handoffs(&mut out, report);
     nixl(&mut out, report);
     list(&mut out, "FINDINGS", &findings::of(report.analysis));
-    list(&mut out, "MISSING DATA", &findings::missing(report.analysis));
+    list(&mut out, "MISSING DATA", &report.missing());
     out
 }
 
@@ -67,14 +67,22 @@ fn lacking(report: &Report, request: i32) -> bool {
 fn stages(out: &mut String, report: &Report) {
     let stages = &report.analysis.stages;
     let _ = writeln!(out, "\nSTAGES");
-    let headings =
-        ["stage", "role", "process", "title", "PP", "TP", "device", "kernels", "layers", "layer p50", "found by"];
+    let headings = [
+        "stage",
+        "role",
+        "process",
+        "title",
+        "PP",
+        "TP",
+        "device",
+        "kernels",
+        "layers",
+        "regions",
+        "layer p50",
+        "found by",
+    ];
     let mut table = Table::new(4, &headings);
     for row in 0..stages.len() {
-        let layers = or_dash(stages.layers[row], |layers| match &*stages.layers_method[row] {
-            "nixl_regions" => format!("{layers} (regions)"),
-            _ => layers.to_string(),
-        });
         table.row(vec![
             stages.stage_id[row].to_string(),
             stages.role[row].to_string(),
@@ -84,7 +92,8 @@ fn stages(out: &mut String, report: &Report) {
             or_dash(stages.tp_rank[row], |rank| rank.to_string()),
             or_dash(stages.device_id[row], |device| device.to_string()),
             if stages.kernels[row] == 0 { "-".to_owned() } else { count(stages.kernels[row]) },
-            layers,
+            or_dash(stages.layers[row], |layers| layers.to_string()),
+            or_dash(stages.regions[row], |regions| regions.to_string()),
             or_dash(stages.layer_median_ns[row], time),
             stages.method[row].to_string(),
         ]);
@@ -95,6 +104,7 @@ fn stages(out: &mut String, report: &Report) {
 fn requests(out: &mut String, report: &Report) {
     let requests = &report.analysis.requests;
     let by_activity = requests.method.iter().any(|method| &**method == "activity");
+    let overlap = requests.overlaps.iter().any(|overlaps| *overlaps);
     let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
     let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
     if requests.is_empty() {
@@ -132,6 +142,12 @@ fn requests(out: &mut String, report: &Report) {
         ]);
     }
     out.push_str(&table.render());
+    if overlap {
+        let _ = writeln!(
+            out,
+            "  requests overlap: a forward pass is given to the request handed over next, and may have served others too"
+        );
+    }
 }
 
 fn per_stage(out: &mut String, report: &Report) {
@@ -143,22 +159,35 @@ fn per_stage(out: &mut String, report: &Report) {
         return;
     }
     let _ = writeln!(out, "\nPREFILL BY STAGE (bubble: not computing, from the request's first to last kernel)");
-    let headings = ["request", "stage", "chunks", "layers", "compute", "bubble", "share", "of it in P2P", "NCCL busy"];
+    let headings = [
+        "request",
+        "stage",
+        "chunks",
+        "layers",
+        "compute",
+        "bubble",
+        "share",
+        "of it in P2P",
+        "of it in collectives",
+        "P2P busy",
+        "note",
+    ];
     let mut table = Table::new(0, &headings);
     for row in (0..bubbles.len()).filter(|row| report.shows(bubbles.request[*row])) {
         let lacks = bubbles.incomplete[row];
         let mark = |text: String| at_least(lacks, text);
-        let unknown = |text: String| if lacks { "-".to_owned() } else { text };
         table.row(vec![
             bubbles.request[row].to_string(),
             bubbles.stage_id[row].to_string(),
             mark(bubbles.chunks[row].to_string()),
             or_dash(bubbles.layers[row], |layers| layers.to_string()),
             mark(time(bubbles.compute_ns[row])),
-            unknown(time(bubbles.idle_ns[row])),
-            unknown(share(float(bubbles.idle_ns[row]), float(bubbles.window_ns[row]))),
-            unknown(time(bubbles.p2p_wait_ns[row])),
+            or_dash(bubbles.idle_ns[row], time),
+            or_dash(bubbles.idle_ns[row].zip(bubbles.window_ns[row]), |(idle, all)| share(float(idle), float(all))),
+            or_dash(bubbles.p2p_wait_ns[row], time),
+            or_dash(bubbles.collective_wait_ns[row].filter(|ns| *ns > 0), time),
             mark(time(bubbles.p2p_ns[row])),
+            if bubbles.shared[row] { "shared".to_owned() } else { "-".to_owned() },
         ]);
     }
     out.push_str(&table.render());
@@ -214,7 +243,7 @@ fn handoffs(out: &mut String, report: &Report) {
         "KV",
         "asked",
         "descriptors",
-        "layers",
+        "regions",
         "copies",
         "piece p50",
         "in pieces <1 MiB",

@@ -23,10 +23,11 @@ crate::define_table! {
         method: Name => Dict,
         /// Kernels recorded.
         kernels: i64 => Plain,
-        /// Layers that a forward pass runs here, mined from the repeating kernel sequence, or regions registered with
-        /// NIXL where no kernels were recorded; null if neither shows.
+        /// Memory regions registered with NIXL, if that was recorded; engines register one or two a layer.
+        regions: Option<i32> => Plain,
+        /// Layers that a forward pass runs here, mined from the repeating kernel sequence; null if no kernels show any.
         layers: Option<i32> => Plain,
-        /// How `layers` was found: `kernel_sequence`, `nixl_regions`, `none`.
+        /// How `layers` was found: `kernel_sequence` or `none`.
         layers_method: Name => Dict,
         /// Share of the forward passes whose layer count equals `layers`, 0 to 1.
         layers_confidence: f64 => Plain,
@@ -67,6 +68,9 @@ crate::define_table! {
         handoffs: i32 => Plain,
         /// `true` if a hand-off that was begun is not wholly recorded, or a stage's records end before it.
         incomplete: bool => Plain,
+        /// `true` if another request's prefill overlaps this one's: which forward pass is whose is then told by the order
+        /// of their hand-offs alone, and a batch may hold both.
+        overlaps: bool => Plain,
     }
 }
 
@@ -85,7 +89,7 @@ crate::define_table! {
         dur_ns: i64 => Plain,
         /// Time in which at least one compute kernel ran, ns.
         compute_ns: i64 => Plain,
-        /// Time in which a communication (NCCL) kernel ran, ns; includes waiting for the peer.
+        /// Time in which an NCCL send or receive ran, ns; includes waiting for the peer.
         p2p_ns: i64 => Plain,
         /// Time of `p2p_ns` in which no compute kernel ran, ns.
         p2p_exposed_ns: i64 => Plain,
@@ -106,16 +110,18 @@ crate::define_table! {
         request: i32 => Plain,
         /// `stages.stage_id`.
         stage_id: i32 => Plain,
-        /// Length of the window, ns.
-        window_ns: i64 => Plain,
+        /// Length of the window, ns; null if a stage's records of the request are cut or absent, for then its end is not
+        /// known.
+        window_ns: Option<i64> => Plain,
         /// Time in it in which a compute kernel ran on this stage, ns.
         compute_ns: i64 => Plain,
         /// The rest of the window, ns: the bubble.
-        idle_ns: i64 => Plain,
-        /// Part of `idle_ns` in which a communication (NCCL) kernel ran, ns: waiting for, or moving data to, another
-        /// stage.
-        p2p_wait_ns: i64 => Plain,
-        /// Time in which a communication kernel ran, hidden behind compute or not, ns.
+        idle_ns: Option<i64> => Plain,
+        /// Part of `idle_ns` in which an NCCL send or receive ran, ns: waiting for, or moving data to, another stage.
+        p2p_wait_ns: Option<i64> => Plain,
+        /// Part of `idle_ns` in which another NCCL kernel (a collective) ran, ns.
+        collective_wait_ns: Option<i64> => Plain,
+        /// Time in which an NCCL send or receive ran, hidden behind compute or not, ns.
         p2p_ns: i64 => Plain,
         /// Chunks of the request on this stage.
         chunks: i32 => Plain,
@@ -123,6 +129,8 @@ crate::define_table! {
         layers: Option<i32> => Plain,
         /// `true` if this stage's records of the request are cut or absent: then its figures are too low.
         incomplete: bool => Plain,
+        /// `true` if another request's prefill overlaps the window: then its compute is in these figures too.
+        shared: bool => Plain,
     }
 }
 
@@ -157,7 +165,7 @@ crate::define_table! {
     Derived handoffs: Handoff, Handoffs, sorted by [request, stage_id] {
         /// `requests.request`.
         request: i32 => Plain,
-        /// Sending stage: `stages.stage_id`.
+        /// Sending stage: `stages.stage_id`; the receiving one if it pulled and the recording does not show from whom.
         stage_id: i32 => Plain,
         /// Receiving process, if known.
         peer_process_id: Option<i64> => Plain,
@@ -171,7 +179,7 @@ crate::define_table! {
         made_descriptors: Option<i64> => Plain,
         /// Descriptors after NIXL merged neighbours; null where NIXL was not recorded.
         descriptors: Option<i64> => Plain,
-        /// Layers (registered regions) that the recorded descriptors touch; null where not recorded.
+        /// Registered regions that the recorded descriptors touch; null where not recorded.
         regions: Option<i32> => Plain,
         /// Peer copies; null without GPU records.
         copies: Option<i64> => Plain,
@@ -210,7 +218,8 @@ crate::define_table! {
         /// Where the ceiling comes from: `given`, `best_copy`, `best_transfer`, `none`.
         ceiling_method: Name => Dict,
         /// `scattered`: most bytes went in pieces below 1 MiB and the rate is below half the ceiling; `contiguous`: most
-        /// bytes went in larger pieces; `incomplete`: copies are missing from the recording; else `unknown`.
+        /// bytes went in larger pieces; `incomplete`: copies are missing from the recording; `overlapping`: another
+        /// hand-off of the stage was open at the same time, so whose copies are whose is not known; else `unknown`.
         finding: Name => Dict,
     }
 }

@@ -69,23 +69,56 @@ fn a_database_of_something_else() {
 }
 
 #[test]
-fn values_of_the_wrong_kind_are_unknown_not_fatal() {
+fn rows_that_are_no_events_are_left_out_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("odd.sqlite");
     let db = rusqlite::Connection::open(&path).unwrap();
     db.execute_batch(
         "CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL(start, end, deviceId, streamId, demangledName, globalPid);
          INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES
-           (10, 5, 'x', 9999999999999, -1, -1), (9223372036854775807, -9223372036854775808, 0, 7, 1, 0), ('a', 1, 0, 0, 0, 0);",
+           (10, 15, 'x', 9999999999999, -1, -1), (10, 5, 0, 7, 1, 0), (9223372036854775807, -9223372036854775808, 0, 7, 1, 0), ('a', 1, 0, 0, 0, 0);",
     )
     .unwrap();
     let out = import(&path).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("left out: 3 rows of CUPTI_ACTIVITY_KIND_KERNEL"));
     let run = path.with_extension("run");
-    for command in ["report", "check"] {
+    for (command, code) in [("report", 0), ("check", 1)] {
         let out = kvpath().arg(command).arg(&run).output().unwrap();
-        assert_eq!(out.status.code(), Some(0), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+        assert_eq!(out.status.code(), Some(code), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(said.contains("3 records of nsys") && said.contains("CUPTI_ACTIVITY_KIND_KERNEL"), "{said}");
     }
+}
+
+#[test]
+fn a_segment_with_times_that_cannot_be_is_refused() {
+    use kvpath_schema::table::Columns as _;
+    let folder = tempfile::tempdir().unwrap();
+    let source = fixture("v1/even/node=even/source=nsys/kernels-000004.parquet");
+    for (start, dur) in [(i64::MAX, 1), (0, i64::MAX), (i64::MIN, 0), (5, -1)] {
+        let mut kernels = kvpath_schema::tables::gpu::Kernels::default();
+        kvpath_schema::segment::read_into(&source, &mut kernels).unwrap();
+        kernels.start_ns[7] = start;
+        kernels.dur_ns[7] = dur;
+        let run = folder.path().join(format!("{start}-{dur}"));
+        let mut writer = kvpath_schema::segment::RunWriter::new(&run, "h", "test", None);
+        assert!(kernels.len() > 7 && writer.write("nsys", &kernels, 0).unwrap().is_some());
+        refused(kvpath().arg("report").arg(&run), &["table kernels", "cannot be"]);
+    }
+}
+
+#[test]
+fn several_recordings_are_not_taken_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        let run = copy(folder.path());
+        std::fs::rename(run.ancestors().nth(2).unwrap(), folder.path().join(name)).unwrap();
+    }
+    refused(kvpath().arg("report").arg(folder.path()), &["2 recordings", "name one"]);
+    let looped = folder.path().join("a/loop");
+    std::os::unix::fs::symlink(".", &looped).unwrap();
+    assert!(kvpath().arg("report").arg(folder.path().join("a")).output().unwrap().status.success());
 }
 
 #[test]

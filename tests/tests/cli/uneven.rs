@@ -34,6 +34,16 @@ fn a_hand_off_whose_copies_were_lost_has_no_rate_and_no_cause() {
 }
 
 #[test]
+fn a_stage_that_lost_its_records_leaves_the_bubbles_of_all_unknown() {
+    let report = of(UNEVEN, &[]);
+    for (request, known) in [(1, true), (2, true), (3, false), (4, false)] {
+        let bubble = row(&report, "bubbles", &[("request", request), ("stage_id", 0)]);
+        assert_eq!(bubble["idle_ns"].is_i64(), known, "request {request}: {bubble}");
+        assert_eq!(bubble["incomplete"], false, "stage 0 itself is whole");
+    }
+}
+
+#[test]
 fn check_says_that_both_stages_lost_their_last_seconds() {
     let outcome = kvpath().args(["check", "--json"]).arg(fixture(UNEVEN)).output().unwrap();
     assert_eq!(outcome.status.code(), Some(1));

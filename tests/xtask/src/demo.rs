@@ -14,12 +14,17 @@ pub(crate) fn demo() -> Result<()> {
     let setup = setup::ready();
     setup.build()?;
     title("1. Live: two prefill stages hand KV to a decode process by NIXL on this machine");
-    match cannot_record(&setup) {
-        None => live()?,
-        Some(why) => println!("skipped: {why}"),
-    }
+    // Whatever happens here, the bundled recording is reported too.
+    let live = match cannot_record(&setup) {
+        None => live(),
+        Some(why) => {
+            println!("skipped: {why}");
+            Ok(())
+        }
+    };
     title("2. An H200 recording: vLLM, prefill PP=2, six requests, KV pushed by NIXL");
-    report(&project::root().join(BUNDLED))
+    report(&project::root().join(BUNDLED))?;
+    live
 }
 
 fn title(text: &str) {

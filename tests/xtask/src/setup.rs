@@ -17,6 +17,10 @@ pub(crate) struct Setup {
 
 /// Sets up; what cannot be installed is remembered with its reason, not fatal: the analyzer builds without.
 pub(crate) fn ready() -> Setup {
+    if std::env::consts::ARCH != "x86_64" {
+        let why = format!("the agent knows x86-64 alone, and this is {}", std::env::consts::ARCH);
+        return Setup { no_build: Some(why.clone()), no_nixl: Some(why), libclang: None };
+    }
     let packages = debian_packages();
     let libclang = libclang();
     let linker = bpf_linker();
@@ -63,15 +67,19 @@ impl Setup {
     /// Builds every binary; the analyzer alone where the rest cannot be built.
     pub(crate) fn build(&self) -> Result<()> {
         let mut cargo = self.cargo();
-        cargo.args(["build", "--profile", "ci", "--locked"]);
-        match &self.no_build {
-            None => cargo.arg("--workspace"),
-            Some(why) => {
-                println!("skipped: agent and workload are not built: {why}");
-                cargo.args(["--package", "kvpath"])
-            }
-        };
+        cargo.args(["build", "--profile", "ci", "--locked"]).args(self.buildable());
+        if let Some(why) = &self.no_build {
+            println!("skipped: agent and workload are not built: {why}");
+        }
         run(&mut cargo)
+    }
+
+    /// What can be built here, as arguments for cargo.
+    pub(crate) fn buildable(&self) -> &'static [&'static str] {
+        match self.no_build {
+            None => &["--workspace"],
+            Some(_) => &["--workspace", "--exclude", "kvpath-agent", "--exclude", "kvpath-workload"],
+        }
     }
 
     /// Builds the binaries for use.
@@ -88,7 +96,7 @@ fn gcc_include() -> Option<String> {
     Some(String::from_utf8(out.stdout).ok()?.trim().to_owned())
 }
 
-/// Compiler, libclang for bindgen, and pip. Installed by apt-get where that and root are at hand.
+/// Compiler, and libclang for bindgen. Installed by apt-get where that and root are at hand.
 fn debian_packages() -> Result<()> {
     let mut wanted = Vec::new();
     if !has("gcc") || !has("g++") {
@@ -97,9 +105,11 @@ fn debian_packages() -> Result<()> {
     if libclang().is_none() {
         wanted.push("libclang-dev");
     }
-    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
-        wanted.push("python3-pip");
-    }
+    install(&wanted)
+}
+
+/// Installs Debian packages, if any are wanted.
+fn install(wanted: &[&str]) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
@@ -114,7 +124,7 @@ fn debian_packages() -> Result<()> {
         apt
     };
     run(apt().args(["update", "-q"])).map_err(|why| format!("{why}; {by_hand}"))?;
-    run(apt().args(["install", "-q", "-y", "--no-install-recommends"]).args(&wanted))
+    run(apt().args(["install", "-q", "-y", "--no-install-recommends"]).args(wanted))
         .map_err(|why| format!("{why}; {by_hand}"))
 }
 
@@ -171,6 +181,9 @@ fn nixl() -> Result<()> {
     if library.is_file() {
         return Ok(());
     }
+    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
+        install(&["python3-pip"])?;
+    }
     println!("fetching NIXL {} from PyPI, once", project::NIXL);
     let partial = folder.with_extension("partial");
     let _ = std::fs::remove_dir_all(&partial);
@@ -179,6 +192,8 @@ fn nixl() -> Result<()> {
         .args(["--implementation", "cp", "--python-version", "3.11", "--target"])
         .arg(&partial)
         .arg(format!("nixl-cu12=={}", project::NIXL)))?;
+    // What an interrupted run left.
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::rename(&partial, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     if library.is_file() { Ok(()) } else { Err(format!("{} is not in the wheel", library.display())) }
 }

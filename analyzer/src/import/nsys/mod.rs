@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use kvpath_schema::segment::{RunWriter, Written};
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos};
+use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
 
 pub use api::Calls;
 pub use error::ImportError;
@@ -33,6 +33,8 @@ pub const SOURCE: &str = "nsys";
 pub struct Imported {
     /// Segments written.
     pub segments: Vec<(&'static str, Written)>,
+    /// Rows whose times or sizes are none, by table of the file.
+    pub rows_left_out: std::collections::BTreeMap<&'static str, u64>,
     /// API calls left out by the choice of calls.
     pub calls_left_out: u64,
     /// Processes of the host without any record, left out.
@@ -54,6 +56,7 @@ pub fn import(file: &Path, out: &Path, calls: Calls) -> Result<Imported, ImportE
     let mut run = RunWriter::new(out, &host, writer, trace.wall_at_zero_ns).on_clock(SESSION_CLOCK);
     let mut imported = Imported {
         segments: Vec::new(),
+        rows_left_out: trace.rows_left_out.clone(),
         calls_left_out: trace.calls_left_out,
         processes_left_out: trace.processes_left_out,
     };
@@ -66,6 +69,7 @@ pub fn import(file: &Path, out: &Path, calls: Calls) -> Result<Imported, ImportE
     write(&mut run, &mut imported, &trace.api_calls)?;
     write(&mut run, &mut imported, &trace.nvtx)?;
     write(&mut run, &mut imported, &info(file, &trace))?;
+    write(&mut run, &mut imported, &drops(&trace))?;
     Ok(imported)
 }
 
@@ -84,6 +88,22 @@ fn host_of(file: &Path) -> String {
         }
     }
     stem.to_string_lossy().into_owned()
+}
+
+/// Rows of the file that are no events, as counted losses.
+fn drops(trace: &read::Trace) -> Drops {
+    let mut drops = Drops::default();
+    for (table, count) in &trace.rows_left_out {
+        drops.push(Drop {
+            time_ns: 0,
+            source: SOURCE.into(),
+            table_name: None,
+            reason: format!("rows of {table} without times or sizes that can be").into(),
+            count: i64::try_from(*count).unwrap_or(i64::MAX),
+            process_id: None,
+        });
+    }
+    drops
 }
 
 fn info(file: &Path, trace: &read::Trace) -> CaptureInfos {

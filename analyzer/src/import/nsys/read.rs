@@ -12,6 +12,7 @@ use super::api::{self, Calls};
 use super::error::ImportError;
 use super::file::Opened;
 use super::rows::{self, Strings, each, int, small, text};
+use rusqlite::Row;
 
 const KERNEL: &str = "CUPTI_ACTIVITY_KIND_KERNEL";
 const MEMCPY: &str = "CUPTI_ACTIVITY_KIND_MEMCPY";
@@ -34,6 +35,8 @@ pub(super) struct Trace {
     pub(super) api_calls: ApiCalls,
     pub(super) nvtx: NvtxRanges,
     pub(super) wall_at_zero_ns: Option<i64>,
+    /// Rows whose times or sizes are none, by table.
+    pub(super) rows_left_out: std::collections::BTreeMap<&'static str, u64>,
     pub(super) calls_left_out: u64,
     pub(super) processes_left_out: u64,
     pub(super) tables_not_read: Vec<String>,
@@ -77,9 +80,22 @@ fn nvtx_kind(event_type: i64) -> Option<&'static str> {
 /// `ENUM_NSYS_EVENT_TYPE`: a domain's creation, whose text names the domain.
 const NVTX_DOMAIN_CREATE: i64 = 75;
 
-fn duration(start: i64, end: i64) -> i64 {
-    end.saturating_sub(start).max(0)
+/// Start and duration of the row, ns; `None` where the file holds no times, or times that cannot be.
+fn times(row: &Row, start: usize, end: usize) -> rusqlite::Result<Option<(i64, i64)>> {
+    let (Some(start), Some(end)) = (int(row, start)?, int(row, end)?) else { return Ok(None) };
+    let plausible = start.unsigned_abs() <= TIME && start <= end && end.abs_diff(start) <= SPAN;
+    Ok(plausible.then(|| (start, end - start)))
 }
+
+/// The size at `at`, bytes; 0 where the column is missing, `None` where it cannot be one.
+fn size(row: &Row, at: usize) -> rusqlite::Result<Option<i64>> {
+    let bytes = int(row, at)?.unwrap_or(0);
+    Ok((0..=SPAN.cast_signed()).contains(&bytes).then_some(bytes))
+}
+
+/// The largest time, ns (73 years), and the longest duration, ns (104 days), or size, bytes, that is believed.
+const TIME: u64 = 1 << 61;
+const SPAN: u64 = 1 << 53;
 
 impl Trace {
     pub(super) fn read(opened: &Opened, calls: Calls) -> Result<Self, ImportError> {
@@ -135,14 +151,15 @@ impl Trace {
             "blockZ",
         ];
         each(opened, KERNEL, &columns, |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+            let Some((start_ns, dur_ns)) = times(row, 0, 1)? else {
+                *self.rows_left_out.entry(KERNEL).or_default() += 1;
                 return Ok(());
             };
             let named = |at| -> rusqlite::Result<_> { Ok(int(row, at)?.and_then(|id| strings.get(&id))) };
             let name = named(7)?.or(named(8)?).unwrap_or(&unnamed);
             self.kernels.push(Kernel {
-                start_ns: start,
-                dur_ns: duration(start, end),
+                start_ns,
+                dur_ns,
                 process_id: pid(int(row, 2)?.unwrap_or(0)),
                 device_id: small(int(row, 3)?).unwrap_or(-1),
                 context_id: small(int(row, 4)?).unwrap_or(-1),
@@ -179,19 +196,20 @@ impl Trace {
         ];
         let kinds: Vec<Name> = (0..=11).map(|kind| copy_kind(kind).into()).collect();
         each(opened, MEMCPY, &columns, |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+            let (Some((start_ns, dur_ns)), Some(bytes)) = (times(row, 0, 1)?, size(row, 7)?) else {
+                *self.rows_left_out.entry(MEMCPY).or_default() += 1;
                 return Ok(());
             };
             let kind = int(row, 8)?.and_then(|k| usize::try_from(k).ok()).unwrap_or(0).min(kinds.len() - 1);
             self.memcpys.push(Memcpy {
-                start_ns: start,
-                dur_ns: duration(start, end),
+                start_ns,
+                dur_ns,
                 process_id: pid(int(row, 2)?.unwrap_or(0)),
                 device_id: small(int(row, 3)?).unwrap_or(-1),
                 context_id: small(int(row, 4)?).unwrap_or(-1),
                 stream_id: small(int(row, 5)?).unwrap_or(-1),
                 correlation_id: int(row, 6)?.unwrap_or(0),
-                bytes: int(row, 7)?.unwrap_or(0),
+                bytes,
                 kind: kinds[kind].clone(),
                 src_device_id: small(int(row, 9)?),
                 dst_device_id: small(int(row, 10)?),
@@ -205,18 +223,19 @@ impl Trace {
     fn memsets(&mut self, opened: &Opened) -> Result<(), ImportError> {
         let columns = ["start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "bytes"];
         each(opened, MEMSET, &columns, |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+            let (Some((start_ns, dur_ns)), Some(bytes)) = (times(row, 0, 1)?, size(row, 7)?) else {
+                *self.rows_left_out.entry(MEMSET).or_default() += 1;
                 return Ok(());
             };
             self.memsets.push(Memset {
-                start_ns: start,
-                dur_ns: duration(start, end),
+                start_ns,
+                dur_ns,
                 process_id: pid(int(row, 2)?.unwrap_or(0)),
                 device_id: small(int(row, 3)?).unwrap_or(-1),
                 context_id: small(int(row, 4)?).unwrap_or(-1),
                 stream_id: small(int(row, 5)?).unwrap_or(-1),
                 correlation_id: int(row, 6)?.unwrap_or(0),
-                bytes: int(row, 7)?.unwrap_or(0),
+                bytes,
             });
             Ok(())
         })?;
@@ -233,7 +252,8 @@ impl Trace {
             })
             .collect();
         each(opened, RUNTIME, &["start!", "end!", "globalTid", "correlationId", "nameId!"], |row| {
-            let (Some(start), Some(end)) = (int(row, 0)?, int(row, 1)?) else {
+            let Some((start_ns, dur_ns)) = times(row, 0, 1)? else {
+                *self.rows_left_out.entry(RUNTIME).or_default() += 1;
                 return Ok(());
             };
             let Some(Some(name)) = int(row, 4)?.and_then(|id| names.get(&id)) else {
@@ -242,8 +262,8 @@ impl Trace {
             };
             let thread = int(row, 2)?.unwrap_or(0);
             self.api_calls.push(ApiCall {
-                start_ns: start,
-                dur_ns: duration(start, end),
+                start_ns,
+                dur_ns,
                 process_id: pid(thread),
                 tid: tid(thread),
                 correlation_id: int(row, 3)?.unwrap_or(0),
@@ -259,7 +279,13 @@ impl Trace {
         let mut domains = std::collections::HashMap::new();
         let mut ranges = Vec::new();
         each(opened, NVTX, &columns, |row| {
-            let Some(start) = int(row, 0)? else {
+            // A range without an end is one whose end was not recorded.
+            let range = match int(row, 1)? {
+                Some(_) => times(row, 0, 1)?.map(|(start, dur)| (start, Some(dur))),
+                None => int(row, 0)?.filter(|start| start.unsigned_abs() <= TIME).map(|start| (start, None)),
+            };
+            let Some((start_ns, dur_ns)) = range else {
+                *self.rows_left_out.entry(NVTX).or_default() += 1;
                 return Ok(());
             };
             let thread = int(row, 5)?.unwrap_or(0);
@@ -273,8 +299,8 @@ impl Trace {
                 domains.extend(domain.map(|domain| (domain, label)));
             } else if let Some(kind) = nvtx_kind(event_type) {
                 let range = NvtxRange {
-                    start_ns: start,
-                    dur_ns: int(row, 1)?.filter(|_| kind == "range").map(|end| duration(start, end)),
+                    start_ns,
+                    dur_ns: dur_ns.filter(|_| kind == "range"),
                     process_id: pid(thread),
                     tid: tid(thread),
                     kind: kind.into(),
