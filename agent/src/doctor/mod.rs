@@ -97,6 +97,7 @@ fn checks() -> Vec<Check> {
     let multi = is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation);
     let programs = Programs::load();
     let discovery = Discovery::start();
+    let sees_all_pids = host::sees_all_pids();
     let btf = Path::new("/sys/kernel/btf/vmlinux").exists();
     vec![
         Check {
@@ -105,6 +106,13 @@ fn checks() -> Vec<Check> {
             required: true,
             found: listed(&missing),
             cure: (!missing.is_empty()).then(|| "run as root, or give CAP_BPF and CAP_PERFMON".to_owned()),
+        },
+        Check {
+            name: "PID namespace",
+            ok: sees_all_pids,
+            required: true,
+            found: if sees_all_pids { "the initial one" } else { "not the initial one" }.to_owned(),
+            cure: (!sees_all_pids).then(|| "run with hostPID (Kubernetes) or --pid=host (Docker)".to_owned()),
         },
         Check {
             name: "uprobe_multi",

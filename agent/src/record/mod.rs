@@ -5,6 +5,7 @@ mod folder;
 mod libraries;
 mod summary;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,11 +42,14 @@ const SEGMENT_NS: i64 = 2_000_000_000;
 /// Program and version.
 const WRITER: &str = concat!("kvpath-agent ", env!("CARGO_PKG_VERSION"));
 
-/// Records as the options say.
+/// Records as the options say. The exit code is 1 if the recorded command failed.
 ///
 /// # Errors
 /// Recording cannot begin, or the run cannot be written.
-pub fn run(options: &cli::Record) -> Result<(), AgentError> {
+pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
+    if !host::sees_all_pids() {
+        return Err(AgentError::PidNamespace);
+    }
     let missing = Privileges::own().missing();
     if !missing.is_empty() {
         return Err(AgentError::Privileges { missing: missing.join(" and ") });
@@ -61,10 +65,12 @@ pub fn run(options: &cli::Record) -> Result<(), AgentError> {
         return Err(AgentError::Kernel);
     }
     let programs = Programs::load()?;
-    let writer = RunWriter::new(&folder, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
+    let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
     let mut recorder = Recorder::new(programs, Segments::new(writer));
     recorder.begin(options)?;
+    // Before the first write, so that a command that cannot be started leaves no folder behind.
     let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command)?) };
+    recorder.write()?;
     recorder.run(options, child, &stop)
 }
 
@@ -125,10 +131,16 @@ impl Recorder {
         for notice in Discovery::scan_all(builds::is_candidate) {
             self.take(notice);
         }
-        self.write()
+        Ok(())
     }
 
-    fn run(&mut self, options: &cli::Record, mut child: Option<Child>, stop: &AtomicBool) -> Result<(), AgentError> {
+    fn run(
+        &mut self,
+        options: &cli::Record,
+        mut child: Option<Child>,
+        stop: &AtomicBool,
+    ) -> Result<ExitCode, AgentError> {
+        let mut code = ExitCode::SUCCESS;
         let began = now_ns(Clock::Monotonic);
         let limit = options.duration.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
         loop {
@@ -139,9 +151,12 @@ impl Recorder {
             if let Some(child) = &mut child
                 && let Some(outcome) = child.ended()
             {
-                eprintln!("kvpath-agent: {} ended: {outcome}", child.name());
+                eprintln!("kvpath-agent: {} ended: {}", child.name(), outcome.text);
+                if !outcome.is_success {
+                    code = ExitCode::FAILURE;
+                }
                 self.facts.say("capture", "command", child.name());
-                self.facts.say("capture", "command_outcome", outcome);
+                self.facts.say("capture", "command_outcome", outcome.text);
                 break;
             }
             let over = limit.is_some_and(|limit| now_ns(Clock::Monotonic) - began >= limit);
@@ -154,7 +169,8 @@ impl Recorder {
                 break;
             }
         }
-        self.finish()
+        self.finish()?;
+        Ok(code)
     }
 
     /// One round: what was mapped, what was called, who has ended, and what can be written.
