@@ -11,6 +11,7 @@ mod host;
 mod privileges;
 mod processes;
 mod record;
+mod seccomp;
 mod segments;
 
 use std::process::ExitCode;

@@ -25,6 +25,7 @@ use crate::ffi::{self, Clock, now_ns};
 use crate::host;
 use crate::privileges::Privileges;
 use crate::processes::ProcessTable;
+use crate::seccomp;
 use crate::segments::{Facts, Segments};
 use child::Child;
 use libraries::Libraries;
@@ -64,9 +65,10 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     if matches!(is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation), Ok(false)) {
         return Err(AgentError::Kernel);
     }
-    let programs = Programs::load()?;
+    let mut programs = Programs::load()?;
+    let confined = seccomp::attempt(&mut programs);
     let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
-    let mut recorder = Recorder::new(programs, Segments::new(writer));
+    let mut recorder = Recorder::new(programs, Segments::new(writer), &confined);
     recorder.begin(options)?;
     // Before the first write, so that a command that cannot be started leaves no folder behind.
     let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command)?) };
@@ -91,16 +93,18 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(programs: Programs, segments: Segments) -> Self {
+    fn new(programs: Programs, segments: Segments, confined: &seccomp::Verdict) -> Self {
         let now = now_ns(Clock::Monotonic);
+        let mut facts = Facts::default();
+        facts.say("capture", "return_probes_and_seccomp", confined.to_string());
         Self {
             programs,
             discovery: Discovery::start(),
-            libraries: Libraries::default(),
+            libraries: Libraries::new(!confined.is_spared()),
             processes: ProcessTable::default(),
             assembler: Assembler::default(),
             segments,
-            facts: Facts::default(),
+            facts,
             layouts: builds::layouts(),
             lacks: Vec::new(),
             ending: Vec::new(),
@@ -184,6 +188,7 @@ impl Recorder {
             self.checked_ns = now;
             self.count_losses()?;
             let pids = self.processes.pids();
+            self.libraries.spare_confined(&pids, &mut self.programs, &mut self.facts);
             self.ending.extend(pids.into_iter().map(|pid| (pid, now)));
         }
         for (pid, end_ns) in std::mem::take(&mut self.ending) {
