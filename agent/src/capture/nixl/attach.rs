@@ -277,3 +277,6 @@ impl Programs {
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {
     ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)
 }
+
+#[cfg(test)]
+mod tests;
