@@ -36,7 +36,7 @@ pub struct Record {
     /// Attach to this NIXL library before any process maps it; others are found when they are mapped.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
-    /// Run this command, its input and output untouched, and stop when it ends.
+    /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }

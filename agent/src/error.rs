@@ -30,6 +30,12 @@ pub enum AgentError {
         /// Their names.
         missing: String,
     },
+    /// Pids of BPF programs are not those of our `/proc`.
+    #[error(
+        "this is not the machine's initial PID namespace, so pids seen by probes would be taken for other processes: \
+         run with hostPID (Kubernetes) or --pid=host (Docker)"
+    )]
+    PidNamespace,
     /// The kernel cannot attach many probes by one link.
     #[error("this kernel has no uprobe_multi links; recording needs Linux 6.6 or newer")]
     Kernel,
@@ -53,7 +59,7 @@ pub enum AgentError {
         error: ElfError,
     },
     /// The command cannot be started.
-    #[error("cannot run {command}: {error}")]
+    #[error("cannot run {command}: {error}; nothing was recorded")]
     Command {
         /// Its name.
         command: String,

@@ -16,6 +16,18 @@ pub fn kernel() -> String {
     first_line("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// Inode of the PID namespace that a machine boots with (`PROC_PID_INIT_INO` of the kernel).
+const INITIAL_PID_NAMESPACE: u32 = 0xefff_fffc;
+
+/// Whether the pids that we see are those that BPF programs see.
+pub fn sees_all_pids() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.to_str() == Some(&*pid_namespace(INITIAL_PID_NAMESPACE)))
+}
+
+fn pid_namespace(inode: u32) -> String {
+    format!("pid:[{inode}]")
+}
+
 /// A wall-clock time (ns since 1970) as `YYYYMMDDTHHMMSSZ`.
 pub fn utc(wall_ns: i64) -> String {
     let seconds = wall_ns.div_euclid(1_000_000_000);
@@ -35,7 +47,12 @@ pub fn utc(wall_ns: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::utc;
+    use super::{INITIAL_PID_NAMESPACE, pid_namespace, utc};
+
+    #[test]
+    fn the_initial_pid_namespace_has_a_fixed_name() {
+        assert_eq!(pid_namespace(INITIAL_PID_NAMESPACE), "pid:[4026531836]");
+    }
 
     #[test]
     fn dates_are_right_around_leap_days() {

@@ -11,6 +11,7 @@ mod host;
 mod privileges;
 mod processes;
 mod record;
+mod seccomp;
 mod segments;
 
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let outcome = match cli::Cli::parse().command {
-        cli::Command::Record(options) => record::run(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
+        cli::Command::Record(options) => record::run(&options).map_err(anyhow::Error::from),
         cli::Command::Doctor(options) => doctor::run(&options),
     };
     outcome.unwrap_or_else(|error| {

@@ -16,6 +16,7 @@ use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
 use crate::host;
 use crate::privileges::Privileges;
+use crate::seccomp;
 
 /// One thing that recording needs or profits from.
 #[derive(Debug, Serialize)]
@@ -95,8 +96,13 @@ fn checks() -> Vec<Check> {
         if missing.is_empty() { "all there".to_owned() } else { format!("lacks {}", missing.join(", ")) }
     };
     let multi = is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation);
-    let programs = Programs::load();
+    let mut programs = Programs::load();
+    let confined = programs
+        .as_mut()
+        .map_or_else(|_| seccomp::Verdict::Unknown("needs the BPF programs".to_owned()), seccomp::attempt);
+    let leaves_any = !confined.is_spared() && seccomp::confines_any();
     let discovery = Discovery::start();
+    let sees_all_pids = host::sees_all_pids();
     let btf = Path::new("/sys/kernel/btf/vmlinux").exists();
     vec![
         Check {
@@ -105,6 +111,13 @@ fn checks() -> Vec<Check> {
             required: true,
             found: listed(&missing),
             cure: (!missing.is_empty()).then(|| "run as root, or give CAP_BPF and CAP_PERFMON".to_owned()),
+        },
+        Check {
+            name: "PID namespace",
+            ok: sees_all_pids,
+            required: true,
+            found: if sees_all_pids { "the initial one" } else { "not the initial one" }.to_owned(),
+            cure: (!sees_all_pids).then(|| "run with hostPID (Kubernetes) or --pid=host (Docker)".to_owned()),
         },
         Check {
             name: "uprobe_multi",
@@ -125,6 +138,18 @@ fn checks() -> Vec<Check> {
             cure: programs
                 .is_err()
                 .then(|| "the capabilities above; in a container also an unmasked bpf(2)".to_owned()),
+        },
+        Check {
+            name: "seccomp",
+            ok: confined.is_spared(),
+            // As long as no process that uses NIXL is confined, all others can be recorded.
+            required: leaves_any,
+            found: confined.to_string(),
+            cure: (!confined.is_spared()).then(|| {
+                "a kernel that does not show uretprobe(2) to seccomp filters; until then libraries that confined \
+                 processes map are left alone"
+                    .to_owned()
+            }),
         },
         Check {
             name: "process discovery",

@@ -12,6 +12,15 @@ pub struct Child {
     name: String,
 }
 
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Exit code 0.
+    pub is_success: bool,
+    /// In words.
+    pub text: String,
+}
+
 impl Child {
     /// Starts it.
     ///
@@ -37,15 +46,16 @@ impl Child {
     }
 
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<String> {
+    pub fn ended(&mut self) -> Option<Outcome> {
         let status = match self.process.try_wait() {
             Ok(status) => status?,
-            Err(error) => return Some(format!("unknown ({error})")),
+            Err(error) => return Some(Outcome { is_success: false, text: format!("unknown ({error})") }),
         };
-        Some(match (status.code(), status.signal()) {
+        let text = match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("killed by signal {signal}"),
             (None, None) => "unknown".to_owned(),
-        })
+        };
+        Some(Outcome { is_success: status.success(), text })
     }
 }

@@ -2,25 +2,42 @@
 
 use std::path::Path;
 
-use crate::capture::nixl::attach::{Examined, Programs, examine};
+use crate::capture::nixl::attach::{Attached, Examined, Programs, examine};
 use crate::capture::nixl::builds;
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::error::AgentError;
+use crate::seccomp;
 use crate::segments::Facts;
 
 struct Seen {
     library: Library,
-    is_probed: bool,
+    /// `None`: left alone.
+    attached: Option<Attached>,
 }
 
 /// All libraries that were seen. They stay open, so that their inodes cannot be given to other files.
-#[derive(Default)]
 pub struct Libraries {
     seen: Vec<Seen>,
+    /// Libraries that processes confined by seccomp map are left alone.
+    spares_confined: bool,
 }
 
 impl Libraries {
+    /// None yet.
+    pub fn new(spares_confined: bool) -> Self {
+        Self { seen: Vec::new(), spares_confined }
+    }
+
+    /// Takes all probes off if one of these processes is confined and that would kill it.
+    pub fn spare_confined(&mut self, pids: &[i32], programs: &mut Programs, facts: &mut Facts) {
+        if self.spares_confined && pids.iter().any(|pid| seccomp::confines(*pid)) {
+            for seen in &mut self.seen {
+                seen.leave(programs, facts);
+            }
+        }
+    }
+
     /// A library that the command line names.
     ///
     /// # Errors
@@ -48,6 +65,12 @@ impl Libraries {
                 return false;
             }
         };
+        if self.spares_confined
+            && seccomp::confines(pid)
+            && let Some(seen) = self.seen.iter_mut().find(|seen| seen.library.is_same_below(&library))
+        {
+            seen.leave(programs, facts);
+        }
         let is_probed = self.found(library, programs, facts);
         // The plugin is mapped later, when a backend is made: being early costs nothing and misses nothing.
         if is_probed && mapping.file_name().starts_with("libnixl") {
@@ -61,14 +84,14 @@ impl Libraries {
 
     fn found(&mut self, library: Library, programs: &mut Programs, facts: &mut Facts) -> bool {
         if let Some(seen) = self.seen.iter().find(|seen| seen.library.is_same_below(&library)) {
-            return seen.is_probed;
+            return seen.attached.is_some();
         }
         let examined = library.read().map_err(|error| error.to_string());
         match examined.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
             Ok(examined) => self.probe(library, &examined, programs, facts),
             Err(error) => {
                 facts.say("nixl", format!("library {}", library.path), format!("probes off: {error}"));
-                self.seen.push(Seen { library, is_probed: false });
+                self.seen.push(Seen { library, attached: None });
                 false
             }
         }
@@ -82,13 +105,20 @@ impl Libraries {
             let text = format!("probes off: Build ID {id} is unknown; known releases of NIXL: {known}");
             eprintln!("kvpath-agent: {}: {text}", library.path);
             facts.say("nixl", key, text);
-            self.seen.push(Seen { library, is_probed: false });
+            self.seen.push(Seen { library, attached: None });
             return false;
         };
+        if self.spares_confined && seccomp::confines_any() {
+            eprintln!("kvpath-agent: {}: {}", library.path, seccomp::PROBES_OFF);
+            facts.say("nixl", key, seccomp::PROBES_OFF);
+            self.seen.push(Seen { library, attached: None });
+            return false;
+        }
         let attached = programs.attach(&library, examined);
-        let is_probed = attached.is_ok();
         match &attached {
-            Ok(points) => facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, {points} points attached")),
+            Ok(Attached { points, .. }) => {
+                facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, {points} points attached"));
+            }
             Err(error) => {
                 eprintln!("kvpath-agent: {}: probes off: {error}", library.path);
                 facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, probes off: {error}"));
@@ -103,7 +133,24 @@ impl Libraries {
             let short = state.probe.symbol.split_at(state.probe.symbol.len().min(40)).0;
             facts.say("nixl", format!("probe {} {short} {}", state.probe.kind.name(), library.path), text);
         }
-        self.seen.push(Seen { library, is_probed });
+        let attached = attached.ok();
+        let is_probed = attached.is_some();
+        self.seen.push(Seen { library, attached });
         is_probed
+    }
+}
+
+impl Seen {
+    /// Takes its probes off for the sake of a confined process.
+    fn leave(&mut self, programs: &mut Programs, facts: &mut Facts) {
+        let Some(attached) = self.attached.take() else {
+            return;
+        };
+        let text = match programs.detach(attached) {
+            Ok(()) => seccomp::PROBES_OFF.to_owned(),
+            Err(error) => format!("probes cannot be taken off: {error}"),
+        };
+        eprintln!("kvpath-agent: {}: {text}", self.library.path);
+        facts.say("nixl", format!("library {}", self.library.path), text);
     }
 }

@@ -5,6 +5,7 @@ mod folder;
 mod libraries;
 mod summary;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::ffi::{self, Clock, now_ns};
 use crate::host;
 use crate::privileges::Privileges;
 use crate::processes::ProcessTable;
+use crate::seccomp;
 use crate::segments::{Facts, Segments};
 use child::Child;
 use libraries::Libraries;
@@ -41,11 +43,14 @@ const SEGMENT_NS: i64 = 2_000_000_000;
 /// Program and version.
 const WRITER: &str = concat!("kvpath-agent ", env!("CARGO_PKG_VERSION"));
 
-/// Records as the options say.
+/// Records as the options say. The exit code is 1 if the recorded command failed.
 ///
 /// # Errors
 /// Recording cannot begin, or the run cannot be written.
-pub fn run(options: &cli::Record) -> Result<(), AgentError> {
+pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
+    if !host::sees_all_pids() {
+        return Err(AgentError::PidNamespace);
+    }
     let missing = Privileges::own().missing();
     if !missing.is_empty() {
         return Err(AgentError::Privileges { missing: missing.join(" and ") });
@@ -60,11 +65,14 @@ pub fn run(options: &cli::Record) -> Result<(), AgentError> {
     if matches!(is_uprobe_multi_supported(UProbeMultiFeature::LinkCreation), Ok(false)) {
         return Err(AgentError::Kernel);
     }
-    let programs = Programs::load()?;
-    let writer = RunWriter::new(&folder, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
-    let mut recorder = Recorder::new(programs, Segments::new(writer));
+    let mut programs = Programs::load()?;
+    let confined = seccomp::attempt(&mut programs);
+    let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
+    let mut recorder = Recorder::new(programs, Segments::new(writer), &confined);
     recorder.begin(options)?;
+    // Before the first write, so that a command that cannot be started leaves no folder behind.
     let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command)?) };
+    recorder.write()?;
     recorder.run(options, child, &stop)
 }
 
@@ -85,16 +93,18 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(programs: Programs, segments: Segments) -> Self {
+    fn new(programs: Programs, segments: Segments, confined: &seccomp::Verdict) -> Self {
         let now = now_ns(Clock::Monotonic);
+        let mut facts = Facts::default();
+        facts.say("capture", "return_probes_and_seccomp", confined.to_string());
         Self {
             programs,
             discovery: Discovery::start(),
-            libraries: Libraries::default(),
+            libraries: Libraries::new(!confined.is_spared()),
             processes: ProcessTable::default(),
             assembler: Assembler::default(),
             segments,
-            facts: Facts::default(),
+            facts,
             layouts: builds::layouts(),
             lacks: Vec::new(),
             ending: Vec::new(),
@@ -125,10 +135,16 @@ impl Recorder {
         for notice in Discovery::scan_all(builds::is_candidate) {
             self.take(notice);
         }
-        self.write()
+        Ok(())
     }
 
-    fn run(&mut self, options: &cli::Record, mut child: Option<Child>, stop: &AtomicBool) -> Result<(), AgentError> {
+    fn run(
+        &mut self,
+        options: &cli::Record,
+        mut child: Option<Child>,
+        stop: &AtomicBool,
+    ) -> Result<ExitCode, AgentError> {
+        let mut code = ExitCode::SUCCESS;
         let began = now_ns(Clock::Monotonic);
         let limit = options.duration.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
         loop {
@@ -139,9 +155,12 @@ impl Recorder {
             if let Some(child) = &mut child
                 && let Some(outcome) = child.ended()
             {
-                eprintln!("kvpath-agent: {} ended: {outcome}", child.name());
+                eprintln!("kvpath-agent: {} ended: {}", child.name(), outcome.text);
+                if !outcome.is_success {
+                    code = ExitCode::FAILURE;
+                }
                 self.facts.say("capture", "command", child.name());
-                self.facts.say("capture", "command_outcome", outcome);
+                self.facts.say("capture", "command_outcome", outcome.text);
                 break;
             }
             let over = limit.is_some_and(|limit| now_ns(Clock::Monotonic) - began >= limit);
@@ -154,7 +173,8 @@ impl Recorder {
                 break;
             }
         }
-        self.finish()
+        self.finish()?;
+        Ok(code)
     }
 
     /// One round: what was mapped, what was called, who has ended, and what can be written.
@@ -168,6 +188,7 @@ impl Recorder {
             self.checked_ns = now;
             self.count_losses()?;
             let pids = self.processes.pids();
+            self.libraries.spare_confined(&pids, &mut self.programs, &mut self.facts);
             self.ending.extend(pids.into_iter().map(|pid| (pid, now)));
         }
         for (pid, end_ns) in std::mem::take(&mut self.ending) {

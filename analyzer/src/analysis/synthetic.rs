@@ -102,6 +102,7 @@ impl Raw {
             local_memory: Some("DRAM".into()),
             remote_memory: Some("DRAM".into()),
             notif: Some(format!("{request}-0123abcd:1")),
+            notif_bytes: Some(i64::try_from(request.len()).unwrap() + 11),
             request: Some(request.to_owned()),
         });
     }

@@ -219,6 +219,7 @@ fn segments(run: &mut RunWriter) {
             local_memory: None,
             remote_memory: None,
             notif: None,
+            notif_bytes: None,
             request: Some("r0".to_owned()),
         });
     }

@@ -93,9 +93,12 @@ crate::define_table! {
         local_memory: Option<Name> => Dict,
         /// Memory type of the remote side.
         remote_memory: Option<Name> => Dict,
-        /// Notif text sent with it: vLLM and SGLang put the request id there.
+        /// Notif text sent with it, cut at the recorder's limit: vLLM and SGLang put the request id there.
         notif: Option<String> => Plain,
-        /// Request id read from the notif by the rules of the serving engine; null where none matches.
+        /// Whole length of the notif, bytes; null where `notif` is.
+        notif_bytes: Option<i64> => Dict,
+        /// Request id read from the notif by the rules of the serving engine; null where none matches, or where the text
+        /// was cut before the id ends.
         request: Option<String> => Plain,
     }
 }

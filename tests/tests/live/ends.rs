@@ -38,9 +38,36 @@ fn a_commands_output_is_untouched_and_its_exit_code_is_told() {
         .args(["--", "sh", "-c", "echo out; echo err >&2; exit 7"])
         .output()
         .expect("runs");
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.starts_with("err\n") && stderr.contains("ended: exit code 7"), "{stderr}");
     assert_eq!(Recorded::read(&live.path("run")).fact(&["command_outcome"]), Some("exit code 7"));
+}
+
+#[test]
+fn a_killed_command_is_a_failure_and_its_recording_is_kept() {
+    let Some(live) = ready("a_killed_command_is_a_failure_and_its_recording_is_kept") else { return };
+    let output = live
+        .agent(&["record", "--out"])
+        .arg(live.path("run"))
+        .args(["--", "sh", "-c", "kill -9 $$"])
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("ended: killed by signal 9"), "{}", text(&output));
+    assert_eq!(Recorded::read(&live.path("run")).fact(&["command_outcome"]), Some("killed by signal 9"));
+}
+
+#[test]
+fn a_command_that_cannot_be_started_leaves_nothing_behind() {
+    let Some(live) = ready("a_command_that_cannot_be_started_leaves_nothing_behind") else { return };
+    std::fs::write(live.path("text"), "not a program").expect("file");
+    for program in [live.path("missing"), live.path("text")] {
+        let mut agent = live.agent(&["record", "--out"]);
+        let output = agent.arg(live.path("a/run")).arg("--").arg(&program).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert!(text(&output).contains("cannot run "), "{}", text(&output));
+        assert!(!live.path("a").exists());
+    }
 }

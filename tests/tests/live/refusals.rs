@@ -43,3 +43,29 @@ fn a_library_that_is_none_is_refused() {
         assert!(text(&output).contains(path) && text(&output).contains(words), "{}", text(&output));
     }
 }
+
+#[test]
+fn outside_of_the_initial_pid_namespace_nothing_is_recorded() {
+    let name = "outside_of_the_initial_pid_namespace_nothing_is_recorded";
+    let Some(live) = ready(name) else { return };
+    let inside = |program: &[&str]| {
+        Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "--"]).args(program).output()
+    };
+    if !inside(&["true"]).is_ok_and(|output| output.status.success()) {
+        skipped(name, "unshare makes no PID namespace here");
+        return;
+    }
+    let (agent, run) = (live.agent_path().to_str().expect("UTF-8"), live.path("run"));
+    let record = [agent, "record", "--for", "1s", "--out", run.to_str().expect("UTF-8")];
+    let output = inside(&record).expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(
+        text(&output).contains("initial PID namespace") && text(&output).contains("--pid=host"),
+        "{}",
+        text(&output)
+    );
+    assert!(!run.exists());
+    let doctor = inside(&[agent, "doctor"]).expect("runs");
+    assert_eq!(doctor.status.code(), Some(2));
+    assert!(text(&doctor).contains("PID namespace       MISSING"), "{}", text(&doctor));
+}

@@ -308,6 +308,7 @@ impl Assembler {
             local_memory: None,
             remote_memory: None,
             notif: None,
+            notif_bytes: None,
             request: None,
         };
         *uses += 1;
@@ -491,7 +492,9 @@ fn describe(row: &mut NixlTransfer, about: &About) {
     }
     if about.has_notif.is_some() {
         row.notif = about.has_notif.filter(|has| *has).and_then(|_| about.notif.text.clone());
-        row.request = row.notif.as_deref().and_then(request::of_notif).map(str::to_owned);
+        let request = row.notif.as_deref().and_then(|text| request::of_notif(text, about.notif.is_cut()));
+        row.request = request.map(str::to_owned);
+        row.notif_bytes = row.notif.as_ref().and_then(|_| signed(about.notif.len));
     }
 }
 

@@ -1,8 +1,11 @@
 //! The BPF programs of NIXL, loaded, and attached to the libraries that are found.
 
+use std::num::NonZeroU32;
+use std::path::Path;
+
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::nixl::{Cookie, Kind, Layout, Loss, Polls, loss_slot};
 
@@ -83,6 +86,15 @@ pub struct InFlight {
     pub handle: u64,
 }
 
+/// The probes of one library; [`Programs::detach`] takes them off again.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// How many points there are.
+    pub points: usize,
+    returns: Option<UProbeLinkId>,
+    entries: Option<UProbeLinkId>,
+}
+
 /// The programs in the kernel; dropping this detaches them.
 pub struct Programs {
     ebpf: Ebpf,
@@ -118,14 +130,13 @@ impl Programs {
         })
     }
 
-    /// Attaches the probes of an examined library, for every process that maps it now or later. Gives how many points
-    /// there are.
+    /// Attaches the probes of an examined library, for every process that maps it now or later.
     ///
     /// # Errors
     /// The kernel refuses; then none of this library's are attached.
-    pub fn attach(&mut self, library: &Library, examined: &Examined) -> Result<usize, AttachError> {
+    pub fn attach(&mut self, library: &Library, examined: &Examined) -> Result<Attached, AttachError> {
         let Some(known) = examined.known else {
-            return Ok(0);
+            return Ok(Attached::default());
         };
         let points = |returns: bool| {
             examined
@@ -142,28 +153,58 @@ impl Programs {
                 })
                 .collect::<Vec<_>>()
         };
+        self.attach_points(points(true), points(false), &library.attach_path(), UProbeScope::AllProcesses)
+    }
+
+    /// Attaches to a function of this program as if it were `getXferStatus`, for one process alone.
+    ///
+    /// # Errors
+    /// The kernel refuses; then nothing is attached.
+    pub fn attach_to_own(&mut self, offset: u64, pid: u32) -> Result<Attached, AttachError> {
+        let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+        let cookie = Cookie { kind: Kind::Status as u32, layout: 0 };
+        let points = || {
+            let location = UProbeAttachLocation::AbsoluteOffset(offset);
+            vec![UProbeAttachPoint { location, cookie: Some(cookie.to_u64()) }]
+        };
+        self.attach_points(points(), points(), Path::new("/proc/self/exe"), scope)
+    }
+
+    fn attach_points(
+        &mut self,
+        returns: Vec<UProbeAttachPoint<'_>>,
+        entries: Vec<UProbeAttachPoint<'_>>,
+        file: &Path,
+        scope: UProbeScope,
+    ) -> Result<Attached, AttachError> {
+        let mut attached = Attached { points: returns.len() + entries.len(), ..Attached::default() };
         // Returns first: an entry without its return would leave entries behind.
-        let (returns, entries) = (points(true), points(false));
-        let count = returns.len() + entries.len();
-        let mut first = None;
         if !returns.is_empty() {
-            let program = program(&mut self.ebpf, "nixl_return")?;
-            first = Some(program.attach(returns, library.attach_path(), UProbeScope::AllProcesses)?);
+            attached.returns = Some(program(&mut self.ebpf, "nixl_return")?.attach(returns, file, scope)?);
         }
         if !entries.is_empty() {
-            let attached = program(&mut self.ebpf, "nixl_entry")?.attach(
-                entries,
-                library.attach_path(),
-                UProbeScope::AllProcesses,
-            );
-            if let Err(error) = attached {
-                if let Some(link) = first {
-                    program(&mut self.ebpf, "nixl_return")?.detach(link)?;
+            match program(&mut self.ebpf, "nixl_entry")?.attach(entries, file, scope) {
+                Ok(link) => attached.entries = Some(link),
+                Err(error) => {
+                    self.detach(attached)?;
+                    return Err(error.into());
                 }
-                return Err(error.into());
             }
         }
-        Ok(count)
+        Ok(attached)
+    }
+
+    /// Takes probes off.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach(&mut self, attached: Attached) -> Result<(), AttachError> {
+        for (name, link) in [("nixl_entry", attached.entries), ("nixl_return", attached.returns)] {
+            if let Some(link) = link {
+                program(&mut self.ebpf, name)?.detach(link)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes all records that are in the ring.
@@ -236,3 +277,6 @@ impl Programs {
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {
     ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)
 }
+
+#[cfg(test)]
+mod tests;

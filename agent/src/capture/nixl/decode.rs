@@ -32,6 +32,13 @@ pub struct Txt {
     pub len: u64,
 }
 
+impl Txt {
+    /// Whether there is more than was copied.
+    pub fn is_cut(&self) -> bool {
+        self.len > TEXT_MAX as u64
+    }
+}
+
 /// A range of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {

@@ -5,6 +5,8 @@
 //! Costs: about 0.7 us an entry, 1.1 us a return in a virtual machine, plus what a record copies; one record a call,
 //! none for a poll that is still pending, one for each 64 descriptors of a post.
 //! Loses when full: whole records, counted by table; the traced process never waits.
+//! Limits: an exception that leaves a function with a return probe ends the process (`std::terminate`), because unwinding
+//! does not get past the kernel's return trampoline. One that is caught within the function does no harm.
 
 pub mod assemble;
 pub mod attach;

@@ -2,17 +2,20 @@
 
 /// The request id in the notif text of a transfer; `None` where no engine's rule matches.
 ///
+/// A text that was cut (`is_cut`) has an id only if the id ended before the cut.
+///
 /// * vLLM: `{request}:{n}`, split at the last colon; its internal ids end in `-` and 8 hexadecimal digits that differ
 ///   between prefill and decode, so these are cut. `HB:` (heartbeat) and `PUSH_REG:` are not of a transfer.
 /// * `SGLang`: `{room}_kv_…`, `{room}_aux…`, `{room}_state_…`, `{room}_stg_…` with a decimal room.
-pub fn of_notif(text: &str) -> Option<&str> {
-    sglang_room(text).or_else(|| vllm_request(text))
+pub fn of_notif(text: &str, is_cut: bool) -> Option<&str> {
+    // In a cut vLLM text the last colon may be beyond the cut, and one before it may be part of the id.
+    sglang_room(text, is_cut).or_else(|| if is_cut { None } else { vllm_request(text) })
 }
 
-fn sglang_room(text: &str) -> Option<&str> {
+fn sglang_room(text: &str, is_cut: bool) -> Option<&str> {
     let (room, rest) = text.split_once('_')?;
     let known = ["kv_", "state_", "stg_"].iter().any(|word| rest.starts_with(word))
-        || rest == "aux"
+        || rest == "aux" && !is_cut
         || rest.starts_with("aux_");
     (known && !room.is_empty() && room.bytes().all(|b| b.is_ascii_digit())).then_some(room)
 }
@@ -54,7 +57,23 @@ mod tests {
             ("-1a2b3c4d:1", None),
             ("", None),
         ] {
-            assert_eq!(of_notif(text), request, "{text:?}");
+            assert_eq!(of_notif(text, false), request, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cut_texts_give_no_id_that_may_be_another() {
+        for (text, request) in [
+            ("chatcmpl-a:12", None),
+            ("cmpl-req-0-1a2b3c4d:1", None),
+            ("cmpl-req-0", None),
+            ("8273645_kv_3_1", Some("8273645")),
+            ("1_aux_", Some("1")),
+            ("1_aux", None),
+            ("8273645_k", None),
+            ("8273645", None),
+        ] {
+            assert_eq!(of_notif(text, true), request, "{text:?}");
         }
     }
 
@@ -72,7 +91,7 @@ mod tests {
             ("_kv_3", None),
             ("1_other", None),
         ] {
-            assert_eq!(of_notif(text), request, "{text:?}");
+            assert_eq!(of_notif(text, false), request, "{text:?}");
         }
     }
 }

@@ -287,3 +287,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cut_notif_keeps_its_length_and_gives_no_request() {
+    let text = format!("{}:1", "a".repeat(254));
+    let mut about = about(Some(&text));
+    about.notif.len = 300;
+    let event = Event::Posted { entry_ns: 20, agent_ptr: 7, handle: H, earlier: Polls::default(), status: 1, about };
+    let (rows, _) = run(vec![(30, event)]);
+    let row = rows.row(0);
+    assert_eq!((row.notif.as_deref(), row.notif_bytes, row.request), (Some(&*text), Some(300), None));
+    let (rows, _) = run(vec![(30, posted(20, 1))]);
+    assert_eq!((rows.row(0).notif_bytes, rows.row(0).request.as_deref()), (Some(17), Some("cmpl-1")));
+}
