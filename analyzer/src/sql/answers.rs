@@ -271,7 +271,10 @@ fn chunks_and_stages_are_summed() {
 
 #[test]
 fn requests_divide_until_the_last_end_that_is_known() {
-    assert_eq!(ask("requests.summary", &[]), ["0,r0,0,2,400,60,50,4194304,1,false", "1,,1000,2,400,60,50,4194304,1,true"]);
+    assert_eq!(
+        ask("requests.summary", &[]),
+        ["0,r0,0,2,400,60,50,4194304,1,false", "1,,1000,2,400,60,50,4194304,1,true"]
+    );
     let rows = ask("requests.ttft_parts", &[]);
     assert_eq!(rows[0], "0,r0,500,400,50,50,0.8,0.1");
     assert!(rows[1].starts_with("1,,450,400,50,,0.888"), "{}", rows[1]);
