@@ -41,7 +41,7 @@ pub struct Record {
     /// Attach to this NIXL library before any process maps it; others are found when they are mapped.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
-    /// How much to record of the GPU: off, graph, kernel, launch or deep [default: kernel if libkvpath_inject.so lies beside
+    /// How much to record of the GPU: off, graph, kernel, launch or deep [default: kernel if the injected library lies beside
     /// this program, else off; a running process keeps its level].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub gpu: Option<Level>,

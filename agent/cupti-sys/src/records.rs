@@ -11,9 +11,12 @@ macro_rules! prefix {
     };
 }
 
-prefix! {
-    /// The start of every record.
-    Activity { kind: u32, }
+/// The start of every record, aligned as all of them are.
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy)]
+pub struct Activity {
+    /// Which record it is: one of [`crate::kind`].
+    pub kind: u32,
 }
 
 prefix! {

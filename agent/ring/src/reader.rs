@@ -240,8 +240,8 @@ impl<M: Medium> Reader<M> {
         }
         let mut first = [0];
         self.medium.read(self.shape.names() + at, &mut first)?;
-        let length = (first[0] & u64::from(u32::MAX)) as usize;
-        let count = wire::words_of(length);
+        let length = usize::try_from(first[0] & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+        let count = wire::words_of(length.min(TEXT_MAX));
         if length > TEXT_MAX || at + 1 + count > names {
             return Ok(None);
         }

@@ -209,7 +209,7 @@ proptest! {
         }
         for at in real {
             let position = start + at as u64;
-            let head = wire::Head { kind: 1, words: (at % 20) as u8, tid: 1 };
+            let head = wire::Head { kind: 1, words: u8::try_from(at % 20).unwrap(), tid: 1 };
             let slot = usize::try_from(position % 256).unwrap();
             memory[SHAPE.lane_data(GPU_LANE) + slot].store(head.to_word(position), Ordering::Relaxed);
         }
@@ -248,7 +248,7 @@ fn a_file_is_private_has_one_reader_and_goes_when_its_process_has() {
     let (path, producer) = producer_in(folder.path(), 100);
     assert_eq!(path.file_name().unwrap(), "7-100.ring");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(file::list(folder.path()), [path.clone()]);
+    assert_eq!(file::list(folder.path()), std::slice::from_ref(&path));
 
     let name = producer.intern(b"k");
     assert!(producer.push(GPU_LANE, 0, &Kernel { start_ns: 1, end_ns: 2, name, ..Kernel::default() }, None));

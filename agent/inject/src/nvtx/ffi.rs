@@ -70,7 +70,7 @@ pub unsafe fn wide(text: *const libc::wchar_t, into: &mut [u8; TEXT_MAX]) -> &[u
 ///
 /// # Safety
 /// `attributes` is null or points to what its own size says, and its text ends in zero.
-pub unsafe fn event<'a>(attributes: *const Attributes, wide_text: &'a mut [u8; TEXT_MAX]) -> Event<'a> {
+pub unsafe fn event(attributes: *const Attributes, wide_text: &mut [u8; TEXT_MAX]) -> Event<'_> {
     // SAFETY: the caller's promise; the size is at the start of every version.
     let known = !attributes.is_null() && usize::from(unsafe { (*attributes).size }) >= size_of::<Attributes>();
     if !known {

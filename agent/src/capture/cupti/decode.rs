@@ -74,6 +74,7 @@ impl Decoder {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each kind of record")]
     /// Takes one record; `name` gives the name with an id.
     pub fn take(&mut self, raw: &Raw<'_>, name: &mut impl FnMut(u32) -> Name, rows: &mut Rows) -> Option<Aside> {
         let process_id = self.process_id;

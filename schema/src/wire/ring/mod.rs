@@ -351,7 +351,6 @@ impl Head {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a hash of 16 bits")]
 const fn check(position: u64, kind: u8, words: u8) -> u16 {
     let mixed = (position ^ (kind as u64) << 56 ^ (words as u64) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // Never zero, so that untouched memory is no record.
@@ -372,7 +371,6 @@ pub const fn hash(bytes: &[u8]) -> u64 {
 
 /// The first word of a name: its length, and a check that is never zero.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "names are cut at TEXT_MAX")]
 pub const fn name_word(bytes: &[u8]) -> u64 {
     bytes.len() as u64 | (hash(bytes) >> 32 | 1) << 32
 }
