@@ -15,9 +15,9 @@ use crate::ffi;
 use crate::nvtx::Texts;
 
 /// Lanes for threads that use NVTX.
-const THREAD_LANES: usize = 63;
-/// Words of such a lane: 64 KiB, about 1,000 ranges.
-const THREAD_WORDS: usize = 1 << 13;
+const THREAD_LANES: usize = 31;
+/// Words of such a lane: 256 KiB, about 4,000 ranges between two drainings.
+const THREAD_WORDS: usize = 1 << 15;
 /// Words for names: 4 MiB.
 const NAMES_WORDS: usize = 1 << 19;
 /// Size of the lane for GPU records where none is named, MiB: 0.1 s of the most that one GPU makes.

@@ -73,8 +73,8 @@ fn a_torn_ring_is_read_up_to_the_tear() {
     let reader: Reader<_> = file::open(&ring).unwrap();
     drop(reader);
     let file = std::fs::OpenOptions::new().read(true).write(true).open(&ring).unwrap();
-    // The middle of the first lane's data, as far as it is filled: 63 lanes of 64 KiB follow 16 MiB.
-    let data = file.metadata().unwrap().len() - 63 * 65_536 - (16 << 20);
+    // The middle of the first lane's data, as far as it is filled: 31 lanes of 256 KiB follow 16 MiB.
+    let data = file.metadata().unwrap().len() - 31 * 262_144 - (16 << 20);
     std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4096], data + 20_000).unwrap();
     drop(file);
     let read = host.read();
