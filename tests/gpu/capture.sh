@@ -5,7 +5,8 @@
 # that is needed is not there.
 #
 # usage: tests/gpu/capture.sh BIN [ROUNDS] [N]
-#   BIN     folder with libkvpath_inject.so and ring-dump (cargo build --release -p kvpath-inject -p kvpath-ring --examples)
+#   BIN     folder with libkvpath_inject.so and ring-dump: from target/release and target/release/examples after
+#           cargo build --release -p kvpath-inject -p kvpath-ring --lib --example ring-dump
 #   ROUNDS  5 or more; N kernels a round, a multiple of 1000 [20000]
 # needs: nvcc, gcc, a libcupti of nvcc's toolkit; python3 with torch for the arms of torch (left out without)
 set -u
