@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use kvpath_schema::wire::ring::Level;
 
 /// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
 #[derive(Debug, Parser)]
@@ -20,6 +21,10 @@ pub struct Cli {
 pub enum Command {
     /// Record until interrupted, until a time is over, or until a command ends.
     Record(Record),
+    /// Print the variables that let a program that is started by other means be recorded, as shell commands.
+    Env(Env),
+    /// Change how much is recorded of the GPU by a running process.
+    Level(ChangeLevel),
     /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded.
     Doctor(Doctor),
 }
@@ -36,9 +41,52 @@ pub struct Record {
     /// Attach to this NIXL library before any process maps it; others are found when they are mapped.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
+    /// How much to record of the GPU: off, graph, kernel, launch or deep [default: kernel if the injected library lies beside
+    /// this program, else off; a running process keeps its level].
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub gpu: Option<Level>,
     /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// Options of `env`.
+#[derive(Debug, Args)]
+pub struct Env {
+    /// How much to record of the GPU: off, graph, kernel, launch or deep.
+    #[arg(long, value_name = "LEVEL", value_parser = level, default_value = "kernel")]
+    pub gpu: Level,
+}
+
+/// Options of `level`.
+#[derive(Debug, Args)]
+pub struct ChangeLevel {
+    /// Pid, or `all`.
+    #[arg(value_name = "PID|all", value_parser = target)]
+    pub target: Target,
+    /// off, graph, kernel, launch or deep.
+    #[arg(value_name = "LEVEL", value_parser = level)]
+    pub level: Level,
+}
+
+/// Which processes a level is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// All that have a ring.
+    All,
+    /// One, by its pid as it sees it itself.
+    Pid(u64),
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    match text {
+        "all" => Ok(Target::All),
+        _ => text.parse().map(Target::Pid).map_err(|_| format!("`{text}` is neither a pid nor `all`")),
+    }
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    Level::from_text(text).ok_or_else(|| format!("unknown level `{text}`: off, graph, kernel, launch or deep"))
 }
 
 /// Options of `doctor`.
@@ -74,6 +122,14 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn levels_and_targets_are_words() {
+        assert_eq!(level("deep"), Ok(Level::Deep));
+        assert!(level("all").unwrap_err().contains("graph, kernel"));
+        assert_eq!((target("all"), target("12")), (Ok(Target::All), Ok(Target::Pid(12))));
+        assert!(target("-1").is_err());
     }
 
     #[test]

@@ -66,6 +66,23 @@ pub enum AgentError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The library for GPU records is missing.
+    #[error(
+        "{} does not lie beside kvpath-agent; install it there, or record without the GPU: --gpu off",
+        crate::capture::cupti::environment::LIBRARY
+    )]
+    NoInjection,
+    /// No process has a ring.
+    #[error("no process {0} is being recorded: it must be started with the variables that `kvpath-agent env` prints")]
+    NoRing(String),
+    /// A process has not been asked for a level.
+    #[error("{}: {error}", .path.display())]
+    Ring {
+        /// Its ring.
+        path: PathBuf,
+        /// Why.
+        error: String,
+    },
     /// The run cannot be written.
     #[error("the run cannot be written: {0}")]
     Segment(#[from] SegmentError),

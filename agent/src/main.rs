@@ -7,6 +7,7 @@ mod doctor;
 mod elf;
 mod error;
 mod ffi;
+mod gpu;
 mod host;
 mod privileges;
 mod processes;
@@ -21,6 +22,8 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let outcome = match cli::Cli::parse().command {
         cli::Command::Record(options) => record::run(&options).map_err(anyhow::Error::from),
+        cli::Command::Env(options) => gpu::env(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
+        cli::Command::Level(options) => gpu::level(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
         cli::Command::Doctor(options) => doctor::run(&options),
     };
     outcome.unwrap_or_else(|error| {

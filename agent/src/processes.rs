@@ -19,6 +19,8 @@ struct Known {
     name: String,
     end_ns: Option<i64>,
     threads: BTreeMap<i32, Option<Name>>,
+    /// Names that the program gave by NVTX; they go before the system's.
+    given: BTreeMap<i32, Name>,
 }
 
 /// All traced processes of a recording.
@@ -46,6 +48,7 @@ impl ProcessTable {
             name: title(pid).unwrap_or_default(),
             end_ns: None,
             threads: BTreeMap::new(),
+            given: BTreeMap::new(),
         };
         self.living.insert(pid, known);
         self.changed = true;
@@ -63,6 +66,15 @@ impl ProcessTable {
             && !known.threads.contains_key(&tid)
         {
             known.threads.insert(tid, thread_name(pid, tid));
+            self.changed = true;
+        }
+    }
+
+    /// A program gave one of its threads a name.
+    pub fn name_thread(&mut self, pid: i32, tid: i32, name: Name) {
+        self.saw_thread(pid, tid);
+        if let Some(known) = self.living.get_mut(&pid) {
+            known.given.insert(tid, name);
             self.changed = true;
         }
     }
@@ -134,7 +146,8 @@ impl ProcessTable {
                 end_ns: known.end_ns,
             });
             for (tid, name) in &known.threads {
-                threads.push(Thread { process_id: known.process_id, tid: *tid, name: name.clone() });
+                let name = known.given.get(tid).or(name.as_ref()).cloned();
+                threads.push(Thread { process_id: known.process_id, tid: *tid, name });
             }
         }
         Some((processes, threads))
@@ -216,6 +229,16 @@ mod tests {
         let start = processes.start_ns[0].unwrap();
         assert!(start > 0 && start < now_ns(Clock::Monotonic), "{start}");
         assert!(threads.name[0].is_some() && !processes.name[0].is_empty());
+    }
+
+    #[test]
+    fn a_name_that_the_program_gave_goes_before_the_systems() {
+        let mut table = ProcessTable::default();
+        table.id_of(own());
+        table.name_thread(own(), own(), "prefill loop".into());
+        table.refresh(own());
+        let (_, threads) = table.rows_if_changed().unwrap();
+        assert_eq!(threads.name[0].as_deref(), Some("prefill loop"));
     }
 
     #[test]

@@ -82,19 +82,7 @@ impl Segments {
         self.writer.write("nixl", &rows.transfers, dropped("nixl_transfers"))?;
         self.writer.write("nixl", &rows.descriptors, dropped("nixl_descriptors"))?;
         self.writer.write("nixl", &rows.notifs, dropped("nixl_notifs"))?;
-        let mut drops = Drops::default();
-        for (lack, count) in lacks {
-            self.dropped += count;
-            drops.push(DropRow {
-                time_ns: now_ns,
-                source: "nixl".into(),
-                table_name: Some(lack.table.into()),
-                reason: lack.reason.as_str().into(),
-                count: i64::try_from(*count).unwrap_or(i64::MAX),
-                process_id: lack.process_id,
-            });
-        }
-        self.writer.write("nixl", &drops, 0)?;
+        self.drops("nixl", now_ns, lacks)?;
         if let Some((processes, threads)) = processes.rows_if_changed() {
             replace(&mut self.writer, "process", &processes, &mut self.processes)?;
             replace(&mut self.writer, "process", &threads, &mut self.threads)?;
@@ -103,6 +91,36 @@ impl Segments {
             replace(&mut self.writer, "capture", &facts, &mut self.facts)?;
         }
         Ok(())
+    }
+}
+
+impl Segments {
+    /// Writes rows of a table that only grows.
+    ///
+    /// # Errors
+    /// A segment cannot be written.
+    pub fn table<C: Columns>(&mut self, source: &str, rows: &C, dropped: u64) -> Result<(), SegmentError> {
+        self.writer.write(source, rows, dropped).map(|_| ())
+    }
+
+    /// Writes what a source lacks; table `unknown` is none in particular.
+    ///
+    /// # Errors
+    /// A segment cannot be written.
+    pub fn drops(&mut self, source: &str, now_ns: i64, lacks: &[(Lack, u64)]) -> Result<(), SegmentError> {
+        let mut drops = Drops::default();
+        for (lack, count) in lacks {
+            self.dropped += count;
+            drops.push(DropRow {
+                time_ns: now_ns,
+                source: source.into(),
+                table_name: (lack.table != "unknown").then(|| lack.table.into()),
+                reason: lack.reason.as_str().into(),
+                count: i64::try_from(*count).unwrap_or(i64::MAX),
+                process_id: lack.process_id,
+            });
+        }
+        self.table(source, &drops, 0)
     }
 }
 

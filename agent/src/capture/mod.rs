@@ -1,3 +1,4 @@
 //! Sources: a directory each, which goes from probes to rows of its tables.
 
+pub mod cupti;
 pub mod nixl;

@@ -22,14 +22,15 @@ pub struct Outcome {
 }
 
 impl Child {
-    /// Starts it.
+    /// Starts it, with these variables beside our own.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn spawn(command: &[OsString]) -> Result<Self, AgentError> {
+    pub fn spawn(command: &[OsString], variables: &[(&'static str, OsString)]) -> Result<Self, AgentError> {
         let name = command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let process = Command::new(&command[0])
             .args(&command[1..])
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .spawn()
             .map_err(|error| AgentError::Command { command: command[0].to_string_lossy().into_owned(), error })?;
         Ok(Self { process, name })

@@ -2,6 +2,7 @@
 
 mod child;
 mod folder;
+mod gpu;
 mod libraries;
 mod summary;
 
@@ -15,6 +16,7 @@ use kvpath_schema::segment::{CLOCK_MONOTONIC, RunWriter};
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Layout, Loss, RING_BYTES, TEXT_MAX};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::capture::cupti::source::Source;
 use crate::capture::nixl::assemble::{Assembler, Lack};
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
@@ -68,10 +70,13 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let mut programs = Programs::load()?;
     let confined = seccomp::attempt(&mut programs);
     let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
-    let mut recorder = Recorder::new(programs, Segments::new(writer), &confined);
+    let gpu = gpu::Plan::of(options)?;
+    let source = gpu.source(now_ns(Clock::Monotonic));
+    let mut recorder = Recorder::new(programs, Segments::new(writer), &confined, source);
     recorder.begin(options)?;
     // Before the first write, so that a command that cannot be started leaves no folder behind.
-    let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command)?) };
+    let child =
+        if options.command.is_empty() { None } else { Some(Child::spawn(&options.command, &gpu.variables())?) };
     recorder.write()?;
     recorder.run(options, child, &stop)
 }
@@ -82,6 +87,7 @@ struct Recorder {
     libraries: Libraries,
     processes: ProcessTable,
     assembler: Assembler,
+    gpu: Option<Source>,
     segments: Segments,
     facts: Facts,
     layouts: Vec<Layout>,
@@ -93,7 +99,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(programs: Programs, segments: Segments, confined: &seccomp::Verdict) -> Self {
+    fn new(programs: Programs, segments: Segments, confined: &seccomp::Verdict, gpu: Option<Source>) -> Self {
         let now = now_ns(Clock::Monotonic);
         let mut facts = Facts::default();
         facts.say("capture", "return_probes_and_seccomp", confined.to_string());
@@ -103,6 +109,7 @@ impl Recorder {
             libraries: Libraries::new(!confined.is_spared()),
             processes: ProcessTable::default(),
             assembler: Assembler::default(),
+            gpu,
             segments,
             facts,
             layouts: builds::layouts(),
@@ -184,6 +191,7 @@ impl Recorder {
             self.take(notice);
         }
         self.drain();
+        let full = self.gpu.as_mut().is_some_and(|gpu| gpu.step(now, &mut self.processes, &mut self.facts));
         if now - self.checked_ns >= CHECK_EVERY_NS {
             self.checked_ns = now;
             self.count_losses()?;
@@ -202,7 +210,7 @@ impl Recorder {
                 self.processes.refresh(pid);
             }
         }
-        if now - self.written_ns >= SEGMENT_NS {
+        if full || now - self.written_ns >= SEGMENT_NS {
             self.assembler.settle(now);
             self.write()?;
         }
@@ -292,6 +300,9 @@ impl Recorder {
         let rows = self.assembler.take_rows();
         let lacks = std::mem::take(&mut self.lacks);
         self.segments.write(now, &rows, &lacks, &mut self.processes, &mut self.facts)?;
+        if let Some(gpu) = &mut self.gpu {
+            gpu.write(now, &mut self.segments)?;
+        }
         Ok(())
     }
 
@@ -311,10 +322,20 @@ impl Recorder {
         self.leftovers(None);
         self.drain();
         self.assembler.finish();
+        if let Some(gpu) = &mut self.gpu {
+            gpu.finish(now, &mut self.processes, &mut self.facts);
+        }
         self.count_losses()?;
         self.facts.say("capture", "ended_ns", now_ns(Clock::Monotonic).to_string());
         self.write()?;
-        summary::print(self.processes.count(), self.assembler.totals(), self.segments.dropped, self.segments.root());
+        let gpu = self.gpu.as_ref().map_or(0, |gpu| gpu.total);
+        summary::print(
+            self.processes.count(),
+            gpu,
+            self.assembler.totals(),
+            self.segments.dropped,
+            self.segments.root(),
+        );
         Ok(())
     }
 }

@@ -5,14 +5,15 @@ use std::path::Path;
 use crate::capture::nixl::assemble::Totals;
 
 /// Prints one paragraph.
-pub fn print(processes: usize, totals: Totals, dropped: u64, root: &Path) {
-    eprintln!("{}", text(processes, totals, dropped, root));
+pub fn print(processes: usize, gpu_rows: u64, totals: Totals, dropped: u64, root: &Path) {
+    eprintln!("{}", text(processes, gpu_rows, totals, dropped, root));
 }
 
-fn text(processes: usize, totals: Totals, dropped: u64, root: &Path) -> String {
+fn text(processes: usize, gpu_rows: u64, totals: Totals, dropped: u64, root: &Path) -> String {
     let lost = if dropped == 0 { "nothing lost".to_owned() } else { format!("{dropped} records lost (table `drops`)") };
+    let gpu = if gpu_rows == 0 { String::new() } else { format!("{gpu_rows} GPU and NVTX records, ") };
     format!(
-        "kvpath-agent: recorded {processes} processes, {} transfers ({} done, {}), {} notifications sent and {} arrived, {lost}; run in {}",
+        "kvpath-agent: recorded {processes} processes, {gpu}{} transfers ({} done, {}), {} notifications sent and {} arrived, {lost}; run in {}",
         totals.transfers,
         totals.done,
         bytes(totals.bytes),
@@ -41,12 +42,13 @@ mod tests {
     #[test]
     fn the_summary_names_losses_and_the_folder() {
         let totals = Totals { transfers: 6, done: 5, bytes: 3 << 20, notifs_sent: 12, notifs_arrived: 11 };
-        let line = text(3, totals, 0, Path::new("run"));
+        let line = text(3, 0, totals, 0, Path::new("run"));
         assert_eq!(
             line,
             "kvpath-agent: recorded 3 processes, 6 transfers (5 done, 3.0 MiB), 12 notifications sent and 11 arrived, nothing lost; run in run"
         );
-        assert!(text(0, totals, 7, Path::new("run")).contains("7 records lost (table `drops`)"));
+        assert!(text(0, 5, totals, 7, Path::new("run")).contains("7 records lost (table `drops`)"));
+        assert!(text(0, 5, totals, 7, Path::new("run")).contains("0 processes, 5 GPU and NVTX records, 6 transfers"));
         assert_eq!((bytes(0), bytes(1023), bytes(1 << 40)), ("0 B".into(), "1023 B".into(), "1.0 TiB".into()));
     }
 }

@@ -121,3 +121,85 @@ crate::define_table! {
         name: Name => Dict,
     }
 }
+
+crate::define_table! {
+    /// A synchronisation: a thread waited for the GPU, or a stream for an event.
+    Raw gpu_syncs: GpuSync, GpuSyncs, sorted by [start_ns] {
+        /// Start, ns.
+        start_ns: i64 => Delta,
+        /// Length, ns.
+        dur_ns: i64 => Split,
+        /// Process.
+        process_id: i64 => Dict,
+        /// `event`, `stream_wait_event`, `stream`, `context` or `unknown`.
+        kind: Name => Dict,
+        /// CUDA context.
+        context_id: i32 => Dict,
+        /// CUDA stream; null where none takes part.
+        stream_id: Option<i32> => Dict,
+        /// CUDA event; null where none takes part.
+        event_id: Option<i32> => Dict,
+        /// Which recording of the event was waited for: joins `cuda_events`. Null where there is none or CUPTI is older than
+        /// 12.8.
+        event_sync_id: Option<i64> => Dict,
+        /// Joins the call in `api_calls`; 0 where unknown.
+        correlation_id: i64 => Delta,
+    }
+}
+
+crate::define_table! {
+    /// An event was recorded into a stream. CUPTI gives it no time: that of its call in `api_calls` is the nearest.
+    Raw cuda_events: CudaEvent, CudaEvents, sorted by [correlation_id] {
+        /// Process.
+        process_id: i64 => Dict,
+        /// CUDA context.
+        context_id: i32 => Dict,
+        /// CUDA stream.
+        stream_id: i32 => Dict,
+        /// CUDA event.
+        event_id: i32 => Dict,
+        /// Which recording of the event this is; null if CUPTI is older than 12.8.
+        event_sync_id: Option<i64> => Delta,
+        /// Joins the call in `api_calls`; 0 where unknown.
+        correlation_id: i64 => Delta,
+    }
+}
+
+crate::define_table! {
+    /// A launch of a CUDA graph as a whole; recorded at level `graph` in place of the kernels inside.
+    Raw graph_launches: GraphLaunch, GraphLaunches, sorted by [start_ns] {
+        /// Start of its first node on the GPU, ns.
+        start_ns: i64 => Delta,
+        /// Time on the GPU, ns.
+        dur_ns: i64 => Split,
+        /// Process that launched it.
+        process_id: i64 => Dict,
+        /// CUDA ordinal.
+        device_id: i32 => Dict,
+        /// CUDA context.
+        context_id: i32 => Dict,
+        /// CUDA stream.
+        stream_id: i32 => Dict,
+        /// The instantiated graph.
+        graph_id: i64 => Dict,
+        /// Joins the launch in `api_calls`; 0 where unknown.
+        correlation_id: i64 => Delta,
+    }
+}
+
+crate::define_table! {
+    /// Time that CUPTI or the driver took for itself: what the recording cost.
+    Raw cupti_overheads: CuptiOverhead, CuptiOverheads, sorted by [start_ns] {
+        /// Start, ns.
+        start_ns: i64 => Delta,
+        /// Length, ns.
+        dur_ns: i64 => Split,
+        /// Process.
+        process_id: i64 => Dict,
+        /// Thread that lost the time; null if unknown.
+        tid: Option<i32> => Dict,
+        /// `driver_compiler`, `buffer_flush`, `instrumentation`, `resource`, `module_loading`, `lazy_function_loading`,
+        /// `command_buffer_full`, `buffer_request`, `uvm_init` or `unknown`.
+        kind: Name => Dict,
+    }
+}

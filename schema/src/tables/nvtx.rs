@@ -19,5 +19,7 @@ crate::define_table! {
         domain: Option<Name> => Dict,
         /// Text.
         text: Name => Dict,
+        /// Number that the program gave with it, if any; exact up to 2^53.
+        payload: Option<f64> => Plain,
     }
 }

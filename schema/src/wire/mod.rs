@@ -1,3 +1,6 @@
-//! Layouts that BPF programs write and the agent reads: `repr(C)`, explicit padding, sizes asserted, one file a source.
+//! Layouts that two programs share: what BPF programs write and the agent reads (`repr(C)`, explicit padding, sizes
+//! asserted), and the ring file of a process that `libkvpath_inject.so` is loaded into. One file a source.
 
+pub mod calls;
 pub mod nixl;
+pub mod ring;

@@ -306,6 +306,7 @@ impl Trace {
                     kind: kind.into(),
                     domain: None,
                     text: label,
+                    payload: None,
                 };
                 ranges.push((domain, range));
             }

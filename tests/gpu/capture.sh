@@ -1,0 +1,99 @@
+#!/bin/bash
+# What recording the GPU costs and whether it is whole, on a host with an NVIDIA GPU: kernels of 1 us, eager and as a CUDA
+# graph of 1000 nodes. Arms, interleaved: nothing, a bare CUPTI client (floor.c), libkvpath_inject.so at each level, torch
+# alone and torch's profiler. Prints a table of medians; exits with 1 where a record is missing or wrong, 2 where something
+# that is needed is not there.
+#
+# usage: tests/gpu/capture.sh BIN [ROUNDS] [N]
+#   BIN     folder with libkvpath_inject.so and ring-dump: from target/release and target/release/examples after
+#           cargo build --release -p kvpath-inject -p kvpath-ring --lib --example ring-dump
+#   ROUNDS  5 or more; N kernels a round, a multiple of 1000 [20000]
+# needs: nvcc, gcc, a libcupti of nvcc's toolkit; python3 with torch for the arms of torch (left out without)
+set -u
+bin=$(realpath "${1:?folder with libkvpath_inject.so and ring-dump}")
+rounds=${2:-5} n=${3:-20000}
+here=$(cd "$(dirname "$0")" && pwd)
+for file in "$bin/libkvpath_inject.so" "$bin/ring-dump"; do
+  [ -f "$file" ] || { echo "capture: $file is missing" >&2; exit 2; }
+done
+nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+[ -x "$nvcc" ] || { echo "capture: nvcc is missing" >&2; exit 2; }
+toolkit=$(cd "$(dirname "$(readlink -f "$nvcc")")/.." && pwd)
+header=$(find -L "$toolkit" -name cupti.h 2>/dev/null | head -1)
+library=$(find -L "$toolkit" -name 'libcupti.so.1[23]' 2>/dev/null | head -1)
+if [ -z "$library" ]; then
+  library=$(python3 -c 'import glob, site; print(*[f for p in site.getsitepackages() for f in glob.glob(p + "/nvidia/cu13/lib/libcupti.so.13")][:1])')
+  [ -n "$header" ] || header=$(dirname "$library")/../include/cupti.h
+fi
+[ -f "$header" ] && [ -f "$library" ] || { echo "capture: CUPTI is missing" >&2; exit 2; }
+work=$(mktemp -d)
+rings=$(mktemp -d /dev/shm/kvpath-gpu-XXXXXX)
+trap 'rm -rf "$work" "$rings"' EXIT
+gcc -O2 -shared -fPIC -I"$(dirname "$header")" -I"$toolkit/include" "$here/floor.c" -o "$work/floor.so" "$library" \
+  -Wl,-rpath,"$(dirname "$library")" -lpthread || exit 2
+"$nvcc" -O2 -cudart shared "$here/small_kernels.cu" -o "$work/small" || exit 2
+# The benchmark uses CUDA's own libraries; ours finds CUPTI beside them, or is told.
+export LD_LIBRARY_PATH=$(dirname "$library"):$toolkit/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+torch=0
+python3 -c 'import torch; torch.zeros(1, device="cuda")' 2>/dev/null && torch=1
+wrong=0
+say_wrong() { echo "WRONG: $*" >&2; wrong=1; }
+
+# Each program runs 4 rounds of N kernels eager and N in graphs of 1000.
+all=$((8 * n)) eager=$((4 * n)) graphs=$((4 * n / 1000))
+ours() { # LEVEL KERNELS GRAPHS CALLS COMMAND...
+  local level=$1 kernels=$2 launches=$3 calls=$4 line dump
+  shift 4
+  rm -f "$rings"/*.ring
+  line=$(CUDA_INJECTION64_PATH=$bin/libkvpath_inject.so KVPATH_LEVEL=$level KVPATH_RING_DIR=$rings KVPATH_RING_MIB=64 "$@") \
+    || say_wrong "$level: the program failed"
+  dump=$("$bin/ring-dump" "$rings"/*.ring) || say_wrong "$level: the ring cannot be read"
+  value() { awk -v key="$1" '$1 == key { print $2 }' <<<"$dump"; }
+  [ "$(value state)" = recording ] || say_wrong "$level: $dump"
+  [ "$(value kernels)" = "$kernels" ] || say_wrong "$level: $(value kernels) kernels, not $kernels"
+  [ "$(value graph_launches)" = "$launches" ] || say_wrong "$level: $(value graph_launches) graph launches, not $launches"
+  [ "$(value lost)" = 0 ] || say_wrong "$level: $dump"
+  [ "$(value off_clock)" = 0 ] || say_wrong "$level: $(value off_clock) records are not on CLOCK_MONOTONIC of this run"
+  [ "$(value calls)" -ge "$calls" ] || say_wrong "$level: $(value calls) calls, fewer than $calls"
+  echo "$line"
+}
+arm() {
+  case $1 in
+    nothing) "$work/small" "$n" ;;
+    floor)
+      FLOOR_OUT=$work/floor.out CUDA_INJECTION64_PATH=$work/floor.so "$work/small" "$n"
+      [ "$(cat "$work/floor.out")" = "$all" ] || say_wrong "floor: $(cat "$work/floor.out") kernels, not $all" ;;
+    graph) ours graph "$eager" "$graphs" 0 "$work/small" "$n" ;;
+    kernel) ours kernel "$all" 0 0 "$work/small" "$n" ;;
+    launch | deep) ours "$1" "$all" 0 "$eager" "$work/small" "$n" ;;
+    torch) python3 "$here/torch_profiler.py" "$n" none ;;
+    torch-profiler) python3 "$here/torch_profiler.py" "$n" profiler ;;
+    # The same library under torch's profiler: neither may fail.
+    torch-both)
+      CUDA_INJECTION64_PATH=$bin/libkvpath_inject.so KVPATH_RING_DIR=$rings python3 "$here/torch_profiler.py" "$n" profiler \
+        || say_wrong "torch's profiler fails beside ours"
+      rm -f "$rings"/*.ring ;;
+  esac
+}
+arms="nothing floor graph kernel launch deep"
+[ "$torch" = 1 ] && arms="$arms torch torch-profiler torch-both" || echo "capture: no torch with a GPU, its arms are left out"
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1
+echo "libcupti: $library; $rounds rounds of $n kernels"
+for round in $(seq "$rounds"); do
+  for name in $arms; do
+    # Not in a subshell: `wrong` must be kept.
+    arm "$name" >"$work/line"
+    grep -q '^eager [0-9]* graph [0-9]*$' "$work/line" || say_wrong "$name: $(cat "$work/line")"
+    echo "$name $(tail -1 "$work/line")" >>"$work/all"
+  done
+done
+echo "| arm | eager, ns a kernel | graph, ns a kernel | graph against nothing | against the floor |"
+echo "|---|---|---|---|---|"
+median() { awk -v arm="$1" -v at="$2" '$1 == arm { print $at }' "$work/all" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+base=$(median nothing 5) floor=$(median floor 5)
+for name in $arms; do
+  case $name in torch*) own=$(median torch 5) ;; *) own=$base ;; esac
+  awk -v n="$name" -v e="$(median "$name" 3)" -v g="$(median "$name" 5)" -v b="$own" -v f="$floor" \
+    'BEGIN { printf "| %s | %d | %d | %+.1f %% | %+.1f %% |\n", n, e, g, 100 * (g / b - 1), 100 * (g / f - 1) }'
+done
+exit "$wrong"

@@ -1,0 +1,48 @@
+//! However a process ends, nothing blocks and at most 100 ms are lost.
+
+use std::time::{Duration, Instant};
+
+use crate::host::{Host, Read, now_ns};
+
+/// What the mock's clock and the tests' clock may differ by: `/proc/uptime` has steps of 10 ms.
+const CLOCK_NS: u64 = 20_000_000;
+/// The flush period, and as much again for a busy machine with two cores.
+const LOSS_NS: u64 = 200_000_000;
+
+fn last_ns(read: &Read) -> u64 {
+    read.kernels.iter().map(|kernel| kernel.end_ns).max().unwrap_or(0)
+}
+
+#[test]
+fn a_killed_process_loses_little_and_its_ring_stays() {
+    for signal in [9, 15] {
+        let host = Host::new();
+        let mut running = host.spawn(&["cuda", "say:go", "open", "busy:10000"]);
+        assert_eq!(running.line(), "go");
+        std::thread::sleep(Duration::from_millis(500));
+        let pid = running.child.id().to_string();
+        assert!(std::process::Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+        running.child.wait().unwrap();
+        let died = now_ns();
+        let read = host.read();
+        let lost = died.saturating_sub(last_ns(&read));
+        assert!(lost < LOSS_NS + CLOCK_NS, "signal {signal}: the last {} ms are missing", lost / 1_000_000);
+        assert!(!kvpath_ring::file::is_alive(&read.reader).unwrap());
+        assert_eq!(read.damages, 0);
+        assert_eq!((read.pushes.len(), read.pops.len()), (1, 0), "a range that never ended is there");
+    }
+}
+
+#[test]
+fn every_way_to_end_is_quick_and_exit_loses_nothing() {
+    for (way, loses) in [("exit", false), ("_exit", true), ("abort", true)] {
+        let host = Host::new();
+        let mut running = host.spawn(&["cuda", "sleep:150", "gpu:1000", "say:end", way]);
+        assert_eq!(running.line(), "end");
+        let began = Instant::now();
+        running.child.wait().unwrap();
+        assert!(began.elapsed() < Duration::from_millis(1500), "{way} took {:?}", began.elapsed());
+        let read = host.read();
+        assert!(loses || read.kernels.len() > 600, "{way}: {} kernels", read.kernels.len());
+    }
+}
