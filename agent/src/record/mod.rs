@@ -75,8 +75,7 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let mut recorder = Recorder::new(programs, Segments::new(writer), &confined, source);
     recorder.begin(options)?;
     // Before the first write, so that a command that cannot be started leaves no folder behind.
-    let child =
-        if options.command.is_empty() { None } else { Some(Child::spawn(&options.command, &gpu.variables())?) };
+    let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command, &gpu.variables())?) };
     recorder.write()?;
     recorder.run(options, child, &stop)
 }

@@ -1,6 +1,7 @@
 //! What a live test needs, and how it runs the agent and the workload.
 
 use std::fs;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,10 +12,13 @@ use tempfile::TempDir;
 
 /// Two recordings at once would each see the other's workload.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// The same among test processes of this machine: a recording holds every process that uses NIXL.
+const LOCK: &str = "kvpath-live-tests.lock";
 
 /// A place to run a live test.
 pub struct Live {
     _turn: MutexGuard<'static, ()>,
+    _machine: File,
     agent: PathBuf,
     workload: PathBuf,
     /// The folder of the NIXL wheel.
@@ -26,10 +30,17 @@ pub struct Live {
 /// Everything that a live test needs; `None` if something is missing, which it has said then.
 pub fn ready(test: &str) -> Option<Live> {
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let machine = File::create(std::env::temp_dir().join(LOCK)).expect("a lock file");
+    machine.lock().expect("the lock of the live tests");
     match find() {
-        Ok((agent, workload, nixl)) => {
-            Some(Live { _turn: turn, agent, workload, nixl, dir: tempfile::tempdir().expect("temporary folder") })
-        }
+        Ok((agent, workload, nixl)) => Some(Live {
+            _turn: turn,
+            _machine: machine,
+            agent,
+            workload,
+            nixl,
+            dir: tempfile::tempdir().expect("temporary folder"),
+        }),
         Err(why) => {
             skipped(test, &why);
             None
