@@ -70,9 +70,13 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
     let mut recorder = Recorder::new(programs, Segments::new(writer), &confined);
     recorder.begin(options)?;
-    // Before the first write, so that a command that cannot be started leaves no folder behind.
-    let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command)?) };
+    // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
     recorder.write()?;
+    let child = if options.command.is_empty() {
+        None
+    } else {
+        Some(Child::spawn(&options.command).inspect_err(|_| folder.clear())?)
+    };
     recorder.run(options, child, &stop)
 }
 
