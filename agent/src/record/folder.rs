@@ -39,6 +39,18 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Removes what the recording has written so far.
+    pub fn clear(&self) {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("node=") {
+                // What stays is seen as a folder that is not empty.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         for path in &self.made {

@@ -74,9 +74,13 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let source = gpu.source(now_ns(Clock::Monotonic));
     let mut recorder = Recorder::new(programs, Segments::new(writer), &confined, source);
     recorder.begin(options)?;
-    // Before the first write, so that a command that cannot be started leaves no folder behind.
-    let child = if options.command.is_empty() { None } else { Some(Child::spawn(&options.command, &gpu.variables())?) };
+    // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
     recorder.write()?;
+    let child = if options.command.is_empty() {
+        None
+    } else {
+        Some(Child::spawn(&options.command, &gpu.variables()).inspect_err(|_| folder.clear())?)
+    };
     recorder.run(options, child, &stop)
 }
 

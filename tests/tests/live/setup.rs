@@ -107,7 +107,14 @@ impl Live {
     pub fn record(&self, nixl: &Path, args: &[&str]) -> Output {
         let workload = self.workload(nixl, args);
         let mut agent = self.agent(&["record", "--out"]);
-        agent.arg(self.path("run")).arg("--").arg(workload.get_program()).args(workload.get_args());
+        agent.arg(self.path("run"));
+        // Named, so that not even the first call is missed; how libraries are found otherwise has tests of its own.
+        if nixl == self.nixl {
+            for library in ["libnixl.so", "plugins/libplugin_UCX.so"] {
+                agent.arg("--library").arg(nixl.join(".nixl_cu12.mesonpy.libs").join(library));
+            }
+        }
+        agent.arg("--").arg(workload.get_program()).args(workload.get_args());
         let output = agent.output().expect("the agent starts");
         assert!(output.status.success(), "{}", text(&output));
         output
