@@ -284,6 +284,7 @@ fn an_end_that_names_no_handle_is_nobodys_where_two_are_open() {
             kind: "marker".into(),
             domain: None,
             text: text.into(),
+            payload: None,
         });
     };
     for (at, text) in [(0, "nixl::postXferReq.write"), (10, "nixl::postXferReq.write"), (200, "nixl::xfer.complete")] {

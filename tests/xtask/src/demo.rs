@@ -54,9 +54,11 @@ fn live() -> Result<()> {
         .arg("--out")
         .arg(&recording)
         // Named, so that not even the first call of the first process is missed.
-        .args(["libnixl.so", "plugins/libplugin_UCX.so"].iter().flat_map(|library| {
-            ["--library".into(), project::nixl().join(".nixl_cu12.mesonpy.libs").join(library)]
-        }))
+        .args(
+            ["libnixl.so", "plugins/libplugin_UCX.so"].iter().flat_map(|library| {
+                ["--library".into(), project::nixl().join(".nixl_cu12.mesonpy.libs").join(library)]
+            }),
+        )
         .arg("--")
         .arg(project::binary("kvpath-workload"))
         .args(["run", "--stages", "2", "--requests", "3", "--scatter", "--nixl"])

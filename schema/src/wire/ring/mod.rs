@@ -430,7 +430,7 @@ mod tests {
                 assert!(!core::mem::replace(&mut seen[loss_slot(*loss, *kind)], true), "{loss:?} {kind:?}");
             }
         }
-        assert!(header::LOSSES + LOSS_SLOTS <= control::LEVEL && control::READER_NS < HEADER_WORDS);
+        const { assert!(header::LOSSES + LOSS_SLOTS <= control::LEVEL && control::READER_NS < HEADER_WORDS) };
     }
 
     #[test]
