@@ -125,6 +125,8 @@ fn handoff(
     let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
     // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
     let copies_expected = stage.lane.is_some_and(|lane| !lane.copies.is_empty());
+    let all_descriptors = usize::try_from(sum(&raw.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
+    let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
     // While two hand-offs are open, a copy may be either's.
     let overlapping = posts.iter().any(|post| {
         stage.posts.iter().any(|other| !posts.iter().any(|own| own.at == other.at) && is_open_together(post, other))
@@ -141,12 +143,10 @@ fn handoff(
         bytes,
         made_descriptors: sum(&raw.transfers.made_descriptors),
         descriptors: sum(&raw.transfers.descriptors),
-        regions: regions(raw, stage.row.process_id, &rows),
+        regions: regions(raw, stage.row.process_id, &rows).filter(|_| rows.len() == all_descriptors),
         copies: stage.lane.map(|_| i64::try_from(copies.len()).unwrap_or(i64::MAX)).filter(|_| copies_expected),
         piece_median_bytes: median(pieces.clone()),
-        small_piece_bytes: (!pieces.is_empty()).then(|| {
-            pieces.iter().filter(|bytes| **bytes < SMALL_PIECE_BYTES).fold(0, |a: i64, b| a.saturating_add(*b))
-        }),
+        small_piece_bytes: small_bytes(&pieces, all_pieces, bytes),
         copy_start_ns,
         copy_span_ns,
         copy_busy_ns: copy_span_ns.map(|_| Union::of(copies.iter().map(|copy| copy.span)).len_ns()),
@@ -168,6 +168,24 @@ fn handoff(
             _ => "unknown".into(),
         },
     }
+}
+
+/// Bytes that went in small pieces. Where only the first descriptors of a long list were recorded, their share stands for
+/// the rest, if that is in pieces as small on average; else it is unknown.
+fn small_bytes(pieces: &[i64], all: usize, bytes: i64) -> Option<i64> {
+    let sum = |values: &mut dyn Iterator<Item = &i64>| values.fold(0i64, |sum, piece| sum.saturating_add(*piece));
+    let known = sum(&mut pieces.iter());
+    let small = sum(&mut pieces.iter().filter(|piece| **piece < SMALL_PIECE_BYTES));
+    let rest = i64::try_from(all.checked_sub(pieces.len())?).ok()?;
+    if pieces.is_empty() || rest == 0 {
+        return (rest == 0 && !pieces.is_empty()).then_some(small);
+    }
+    if bytes.saturating_sub(known) / rest >= SMALL_PIECE_BYTES {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "an estimate of at most `bytes`")]
+    let estimate = (small as f64 / known.max(1) as f64 * bytes as f64) as i64;
+    Some(estimate.min(bytes))
 }
 
 fn is_open_together(a: &Post, b: &Post) -> bool {
@@ -304,5 +322,23 @@ fn judge(table: &mut Handoffs, stages: &[StageWork], settings: &Settings) {
             (false, _) => "contiguous".into(),
             (true, false) => "unknown".into(),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_part_stands_for_the_rest_only_if_that_is_as_small() {
+        let small = vec![65_536; 4096];
+        assert_eq!(small_bytes(&small, 4096, 4096 * 65_536), Some(4096 * 65_536));
+        // As recorded on an H200: 36,000 descriptors of which the first 4,096 are known.
+        assert_eq!(small_bytes(&small, 36_000, 36_000 * 65_536), Some(36_000 * 65_536));
+        // The rest is in large pieces, or may be.
+        assert_eq!(small_bytes(&small, 4100, 2_359_296_000), None);
+        assert_eq!(small_bytes(&[], 18, 1 << 30), None);
+        assert_eq!(small_bytes(&[2 << 20, 1 << 10], 2, (2 << 20) + (1 << 10)), Some(1 << 10));
+        assert_eq!(small_bytes(&small, 10, 1), None, "more pieces than descriptors: another transfer's are among them");
     }
 }

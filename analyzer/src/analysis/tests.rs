@@ -83,10 +83,13 @@ fn descriptors_show_the_regions_that_they_touch() {
     raw.descriptor(0, 0, 0x10_000, 1 << 12);
     raw.descriptor(0, 1, 0x17_000, 1 << 12);
     raw.descriptor(0, 2, 0x30_000, 1 << 12);
+    raw.transfers.descriptors[0] = Some(3);
     let analysis = analyse(&raw);
     let handoff = analysis.handoffs.row(0);
     assert_eq!(handoff.regions, Some(2), "regions 0 and 2");
     assert_eq!((analysis.stages.regions[0], analysis.stages.layers[0]), (Some(4), None), "a region is no layer");
+    raw.transfers.descriptors[0] = Some(9);
+    assert_eq!(analyse(&raw).handoffs.regions, [None], "not all descriptors were recorded");
 }
 
 #[test]

@@ -179,13 +179,14 @@ crate::define_table! {
         made_descriptors: Option<i64> => Plain,
         /// Descriptors after NIXL merged neighbours; null where NIXL was not recorded.
         descriptors: Option<i64> => Plain,
-        /// Registered regions that the recorded descriptors touch; null where not recorded.
+        /// Registered regions that the descriptors touch; null where not all of them were recorded.
         regions: Option<i32> => Plain,
         /// Peer copies; null without GPU records.
         copies: Option<i64> => Plain,
         /// Median size of a copy (else of a descriptor), bytes.
         piece_median_bytes: Option<i64> => Plain,
-        /// Bytes of it that went in pieces smaller than 1 MiB.
+        /// Bytes of it that went in pieces smaller than 1 MiB; where only the first descriptors of a list were recorded,
+        /// reckoned from their share if the rest is in pieces as small on average, else null.
         small_piece_bytes: Option<i64> => Plain,
         /// First copy's start, ns.
         copy_start_ns: Option<i64> => Plain,

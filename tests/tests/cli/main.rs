@@ -3,6 +3,7 @@
 mod bad_input;
 mod even;
 mod import;
+mod live;
 mod output;
 mod report;
 mod uneven;

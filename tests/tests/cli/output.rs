@@ -25,6 +25,11 @@ fn report_on_a_cut_recording() {
 }
 
 #[test]
+fn report_on_a_live_recording_of_vllm() {
+    insta::assert_snapshot!(text("report", "v1/vllm-live", &[]));
+}
+
+#[test]
 fn check_on_a_whole_recording() {
     insta::assert_snapshot!(text("check", "v1/even", &[]));
 }
