@@ -6,6 +6,7 @@ use kvpath_schema::table::Columns;
 
 use super::Checked;
 use crate::report::table::Table;
+use crate::report::text::list;
 use crate::report::title::short;
 use crate::report::units::{count, time};
 
@@ -29,16 +30,6 @@ fn verdict(checked: &Checked) -> &'static str {
         crate::error::OK => "whole: no damage, no drops, no sign of loss",
         crate::error::FOUND => "not whole: records are missing, see above",
         _ => "cannot judge: see above",
-    }
-}
-
-fn list(out: &mut String, title: &str, lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
-    let _ = writeln!(out, "\n{title}");
-    for line in lines {
-        let _ = writeln!(out, "  * {line}");
     }
 }
 

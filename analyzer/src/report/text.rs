@@ -43,7 +43,8 @@ fn head(out: &mut String, report: &Report) {
     let _ = writeln!(out, "{}", counts.join(", "));
 }
 
-fn list(out: &mut String, title: &str, lines: &[String]) {
+/// A titled list; nothing for no lines.
+pub(crate) fn list(out: &mut String, title: &str, lines: &[String]) {
     if lines.is_empty() {
         return;
     }

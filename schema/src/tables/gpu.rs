@@ -203,3 +203,21 @@ crate::define_table! {
         kind: Name => Dict,
     }
 }
+
+/// `memcpys.kind` of a number of `CUpti_ActivityMemcpyKind` (`cupti_activity.h`); `unknown` for any other.
+#[must_use]
+pub fn copy_kind(number: u32) -> &'static str {
+    match number {
+        1 => "HtoD",
+        2 => "DtoH",
+        3 => "HtoA",
+        4 => "AtoH",
+        5 => "AtoA",
+        6 => "AtoD",
+        7 => "DtoA",
+        8 => "DtoD",
+        9 => "HtoH",
+        10 => "PtoP",
+        _ => "unknown",
+    }
+}

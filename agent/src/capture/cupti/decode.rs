@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use kvpath_ring::Record as Raw;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::gpu::{ApiCall, CudaEvent, CuptiOverhead, GpuSync, GraphLaunch, Kernel, Memcpy, Memset};
+use kvpath_schema::tables::gpu::{
+    ApiCall, CudaEvent, CuptiOverhead, GpuSync, GraphLaunch, Kernel, Memcpy, Memset, copy_kind,
+};
 use kvpath_schema::tables::nvtx::NvtxRange;
 use kvpath_schema::wire::calls;
 use kvpath_schema::wire::ring::Kind;
 use kvpath_schema::wire::ring::records::{self as wire, Record, payload};
 
-use super::names::{copy_kind, overhead_kind, sync_kind};
+use super::names::{overhead_kind, sync_kind};
 use super::rows::Rows;
 
 /// Most open ranges of a process that are remembered; one more is written as if it never ended.

@@ -1,22 +1,5 @@
 //! CUPTI's numbers in words.
 
-/// `CUpti_ActivityMemcpyKind`.
-pub fn copy_kind(number: u32) -> &'static str {
-    match number {
-        1 => "HtoD",
-        2 => "DtoH",
-        3 => "HtoA",
-        4 => "AtoH",
-        5 => "AtoA",
-        6 => "AtoD",
-        7 => "DtoA",
-        8 => "DtoD",
-        9 => "HtoH",
-        10 => "PtoP",
-        _ => "unknown",
-    }
-}
-
 /// `CUpti_ActivitySynchronizationType`.
 pub fn sync_kind(number: u32) -> &'static str {
     match number {

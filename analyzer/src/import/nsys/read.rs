@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Gpu, Gpus, Kernel, Kernels, Memcpy, Memcpys, Memset, Memsets};
+use kvpath_schema::tables::gpu::{
+    ApiCall, ApiCalls, Gpu, Gpus, Kernel, Kernels, Memcpy, Memcpys, Memset, Memsets, copy_kind,
+};
 use kvpath_schema::tables::nvtx::{NvtxRange, NvtxRanges};
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
 
@@ -50,23 +52,6 @@ fn pid(global: i64) -> i64 {
 
 fn tid(global: i64) -> i32 {
     i32::try_from(global & 0xff_ffff).unwrap_or_default()
-}
-
-/// `ENUM_CUDA_MEMCPY_OPER` (`CUpti_ActivityMemcpyKind` in `cupti_activity.h`).
-fn copy_kind(kind: i64) -> &'static str {
-    match kind {
-        1 => "HtoD",
-        2 => "DtoH",
-        3 => "HtoA",
-        4 => "AtoH",
-        5 => "AtoA",
-        6 => "AtoD",
-        7 => "DtoA",
-        8 => "DtoD",
-        9 => "HtoH",
-        10 => "PtoP",
-        _ => "unknown",
-    }
 }
 
 /// `ENUM_NSYS_EVENT_TYPE`: what of `NVTX_EVENTS` is a range or marker.
@@ -194,6 +179,7 @@ impl Trace {
             "dstDeviceId",
             "graphNodeId",
         ];
+        // `ENUM_CUDA_MEMCPY_OPER` has CUPTI's numbers.
         let kinds: Vec<Name> = (0..=11).map(|kind| copy_kind(kind).into()).collect();
         each(opened, MEMCPY, &columns, |row| {
             let (Some((start_ns, dur_ns)), Some(bytes)) = (times(row, 0, 1)?, size(row, 7)?) else {
