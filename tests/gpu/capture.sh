@@ -16,24 +16,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 for file in "$bin/libkvpath_inject.so" "$bin/ring-dump"; do
   [ -f "$file" ] || { echo "capture: $file is missing" >&2; exit 2; }
 done
-nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
-[ -x "$nvcc" ] || { echo "capture: nvcc is missing" >&2; exit 2; }
-toolkit=$(cd "$(dirname "$(readlink -f "$nvcc")")/.." && pwd)
-header=$(find -L "$toolkit" -name cupti.h 2>/dev/null | head -1)
-library=$(find -L "$toolkit" -name 'libcupti.so.1[23]' 2>/dev/null | head -1)
-if [ -z "$library" ]; then
-  library=$(python3 -c 'import glob, site; print(*[f for p in site.getsitepackages() for f in glob.glob(p + "/nvidia/cu13/lib/libcupti.so.13")][:1])')
-  [ -n "$header" ] || header=$(dirname "$library")/../include/cupti.h
-fi
-[ -f "$header" ] && [ -f "$library" ] || { echo "capture: CUPTI is missing" >&2; exit 2; }
+. "$here/toolkit.sh"
 work=$(mktemp -d)
 rings=$(mktemp -d /dev/shm/kvpath-gpu-XXXXXX)
 trap 'rm -rf "$work" "$rings"' EXIT
-gcc -O2 -shared -fPIC -I"$(dirname "$header")" -I"$toolkit/include" "$here/floor.c" -o "$work/floor.so" "$library" \
-  -Wl,-rpath,"$(dirname "$library")" -lpthread || exit 2
-"$nvcc" -O2 -cudart shared "$here/small_kernels.cu" -o "$work/small" || exit 2
-# The benchmark uses CUDA's own libraries; ours finds CUPTI beside them, or is told.
-export LD_LIBRARY_PATH=$(dirname "$library"):$toolkit/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+build_floor "$work/floor.so" && build_small "$work/small" || exit 2
 torch=0
 python3 -c 'import torch; torch.zeros(1, device="cuda")' 2>/dev/null && torch=1
 wrong=0

@@ -1,9 +1,12 @@
 // The floor: the least that a CUPTI client can do. Counts the records of kernels and copies, keeps nothing. Loaded by
 // CUDA_INJECTION64_PATH; prints the count to the file that FLOOR_OUT names when the process ends.
+// FLOOR_KINDS: numbers of CUpti_ActivityKind, in the order in which they are turned on [10,1,22,2: kernels and copies];
+// FLOOR_FLUSH_MS: how often complete buffers are asked for [100; 0: never].
 #include <cupti.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,12 +32,12 @@ static void completed(CUcontext context, uint32_t stream, uint8_t *buffer, size_
   free(buffer);
 }
 
-static void *flusher(void *nothing) {
+static void *flusher(void *period_us) {
   for (;;) {
-    usleep(100000);
+    usleep((useconds_t)(size_t)period_us);
     cuptiActivityFlushAll(0);
   }
-  return nothing;
+  return NULL;
 }
 
 static void end(void) {
@@ -44,16 +47,20 @@ static void end(void) {
   if (out) fprintf(out, "%llu\n", kernels), fclose(out);
 }
 
+static const char *setting(const char *name, const char *otherwise) {
+  const char *value = getenv(name);
+  return value ? value : otherwise;
+}
+
 int InitializeInjection(void) {
-  pthread_t thread;
   cuptiActivityRegisterTimestampCallback(now);
   cuptiActivityRegisterCallbacks(requested, completed);
-  cuptiActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
-  cuptiActivityEnable(CUPTI_ACTIVITY_KIND_MEMCPY);
-  cuptiActivityEnable(CUPTI_ACTIVITY_KIND_MEMCPY2);
-  cuptiActivityEnable(CUPTI_ACTIVITY_KIND_MEMSET);
-  pthread_create(&thread, NULL, flusher, NULL);
-  pthread_detach(thread);
+  char *kinds = strdup(setting("FLOOR_KINDS", "10,1,22,2"));
+  for (char *kind = strtok(kinds, ","); kind; kind = strtok(NULL, ",")) cuptiActivityEnable((CUpti_ActivityKind)atoi(kind));
+  free(kinds);
+  size_t period_us = 1000 * (size_t)atoi(setting("FLOOR_FLUSH_MS", "100"));
+  pthread_t thread;
+  if (period_us && pthread_create(&thread, NULL, flusher, (void *)period_us) == 0) pthread_detach(thread);
   atexit(end);
   return 1;
 }

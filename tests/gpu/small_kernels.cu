@@ -1,5 +1,5 @@
-// Kernels of about 1 us, launched one by one and as a CUDA graph of 1000 nodes; prints "eager NS graph NS", ns a kernel.
-// usage: small_kernels N    N a multiple of 1000; three unmeasured rounds come first
+// Kernels of about 1 us, launched one by one and as CUDA graphs; prints "eager NS graph NS", ns a kernel.
+// usage: small_kernels N [NODES]   N a multiple of NODES, the kernels of a graph [1000]; three unmeasured rounds come first
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -22,7 +22,7 @@ static double now() {
 }
 
 int main(int argc, char **argv) {
-  const int count = argc > 1 ? atoi(argv[1]) : 20000, nodes = 1000, warm = 3;
+  const int count = argc > 1 ? atoi(argv[1]) : 20000, nodes = argc > 2 ? atoi(argv[2]) : 1000, warm = 3;
   float *x;
   cudaStream_t stream;
   cudaGraph_t graph;
