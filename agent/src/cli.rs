@@ -61,7 +61,7 @@ pub struct Env {
 /// Options of `level`.
 #[derive(Debug, Args)]
 pub struct ChangeLevel {
-    /// Pid, or `all`.
+    /// Pid, on this host or as the process sees it, or `all`.
     #[arg(value_name = "PID|all", value_parser = target)]
     pub target: Target,
     /// off, graph, kernel, launch or deep.
@@ -74,7 +74,7 @@ pub struct ChangeLevel {
 pub enum Target {
     /// All that have a ring.
     All,
-    /// One, by its pid as it sees it itself.
+    /// One, by its pid, on this host or as it sees it itself.
     Pid(u64),
 }
 

@@ -75,6 +75,18 @@ pub enum AgentError {
     /// No process has a ring.
     #[error("no process {0} is being recorded: it must be started with the variables that `kvpath-agent env` prints")]
     NoRing(String),
+    /// A level cannot be gone to while the program runs.
+    #[error(
+        "level {level} is refused by {}: this CUPTI ends programs where it is turned on after graphs were made; start them with \
+         KVPATH_LEVEL={level}, or choose kernel",
+        .pids.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    LevelRefused {
+        /// The processes.
+        pids: Vec<u64>,
+        /// The level.
+        level: &'static str,
+    },
     /// A process has not been asked for a level.
     #[error("{}: {error}", .path.display())]
     Ring {

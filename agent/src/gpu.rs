@@ -1,12 +1,14 @@
 //! The commands that are about the GPU alone: `env` and `level`.
 
+use std::fs::File;
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
-use kvpath_ring::file;
-use kvpath_schema::wire::ring::header;
+use kvpath_ring::{Reader, file};
+use kvpath_schema::wire::ring::{Level, State, header};
 
 use crate::capture::cupti::environment::{library, variables};
-use crate::capture::cupti::source::{Folders, rings};
+use crate::capture::cupti::source::{Folders, host_pid, rings};
 use crate::cli::{ChangeLevel, Env, Target};
 use crate::error::AgentError;
 
@@ -24,27 +26,94 @@ pub fn env(options: &Env) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Asks processes for a level.
+/// How long a process has to follow, and how often it is looked at. Its thread goes round every 50 ms.
+const FOLLOW: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Asks processes for a level, and says of each what became of it.
 ///
 /// # Errors
-/// There is none, or one cannot be asked.
+/// There is none, one cannot be asked, or one cannot go to that level.
 pub fn level(options: &ChangeLevel) -> Result<(), AgentError> {
-    let mut asked = 0;
+    let mut asked = Vec::new();
     for path in rings(&Folders::All) {
         let failed = |error: String| AgentError::Ring { path: path.clone(), error };
         // What cannot be read may belong to another version, or be in the making.
         let Ok(reader) = file::open_beside(&path) else { continue };
-        let pid = reader.word(header::PID);
-        let is_meant = options.target == Target::All || options.target == Target::Pid(pid);
+        let told = reader.word(header::PID);
+        let pid = i32::try_from(told).ok().and_then(|told| host_pid(told, reader.word(header::START_TICKS)));
+        let pid = pid.and_then(|pid| u64::try_from(pid).ok()).unwrap_or(told);
+        let is_meant = options.target == Target::All || [Target::Pid(pid), Target::Pid(told)].contains(&options.target);
         if is_meant && file::is_alive(&reader).map_err(|error| failed(error.to_string()))? {
             reader.ask_for(options.level).map_err(|error| failed(error.to_string()))?;
-            asked += 1;
-            let _ = writeln!(std::io::stdout(), "{pid}: {}", options.level.text());
+            asked.push((pid, reader));
         }
     }
-    match (asked, options.target) {
-        (0, Target::Pid(pid)) => Err(AgentError::NoRing(pid.to_string())),
-        (0, Target::All) => Err(AgentError::NoRing("here".to_owned())),
-        _ => Ok(()),
+    if asked.is_empty() {
+        return Err(AgentError::NoRing(match options.target {
+            Target::Pid(pid) => pid.to_string(),
+            Target::All => "here".to_owned(),
+        }));
+    }
+    let until = Instant::now() + FOLLOW;
+    let mut refused = Vec::new();
+    for (pid, mut reader) in asked {
+        let became = loop {
+            let became = became(&mut reader, options.level);
+            if became != Became::Silent || Instant::now() > until {
+                break became;
+            }
+            std::thread::sleep(LOOK);
+        };
+        let _ = writeln!(std::io::stdout(), "{pid}: {}", became.text(options.level, &reader));
+        if became == Became::Refused {
+            refused.push(pid);
+        }
+    }
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(AgentError::LevelRefused { pids: refused, level: options.level.text() })
+    }
+}
+
+/// What a process made of the level that it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Became {
+    InForce,
+    Refused,
+    /// In force as soon as there is something to record.
+    Waiting,
+    /// CUPTI is not recording for another reason, which the state says.
+    NotRecording,
+    /// Nothing yet.
+    Silent,
+}
+
+fn became(reader: &mut Reader<File>, level: Level) -> Became {
+    if reader.look().is_err() {
+        return Became::Silent;
+    }
+    match reader.state() {
+        _ if reader.refused() == Some(level) => Became::Refused,
+        State::Running if reader.level() == level => Became::InForce,
+        State::Running => Became::Silent,
+        State::Unused => Became::Waiting,
+        State::Waiting if level == Level::Off => Became::InForce,
+        // It may be about to attach.
+        State::Waiting => Became::Silent,
+        State::NotFound | State::Unsuitable | State::Refused | State::Aside => Became::NotRecording,
+    }
+}
+
+impl Became {
+    fn text(self, level: Level, reader: &Reader<File>) -> String {
+        let level = level.text();
+        match self {
+            Self::InForce => level.to_owned(),
+            Self::Refused => format!("{level} is refused, {} stays", reader.level().text()),
+            Self::Waiting | Self::Silent => format!("{level} is asked for: {}", reader.state().text()),
+            Self::NotRecording => format!("{level} is asked for, but nothing is recorded: {}", reader.state().text()),
+        }
     }
 }

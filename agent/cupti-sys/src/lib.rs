@@ -3,11 +3,13 @@
 //!
 //! * [`records`]: what lies in activity buffers, as the prefix that all versions from 12.0 on share;
 //! * [`functions`]: the entry points, each looked up by itself;
-//! * [`library`]: which libcupti belongs to the process.
+//! * [`library`]: which libcupti belongs to the process;
+//! * [`driver`]: what the CUDA driver says without CUPTI.
 //!
 //! Sources: the headers of the wheels `nvidia-cuda-cupti-cu12` 12.9.79 and `nvidia-cuda-cupti` 13.5.25. They are not kept
 //! here; `layout/print.sh` fetches them and prints the offsets that the tests of [`records`] compare.
 
+pub mod driver;
 pub mod functions;
 pub mod library;
 pub mod records;
@@ -55,3 +57,10 @@ pub const OBJECT_THREAD: u32 = 2;
 pub const EVENT_SYNC_SINCE: u32 = 26;
 /// The first version whose calls can be chosen one by one, should its functions be there: CUDA 12.0.
 pub const OLDEST: u32 = 19;
+/// Whether that version lets `CUPTI_ACTIVITY_KIND_GRAPH_TRACE` be turned on where graphs are instantiated already. In others
+/// the next launch of such a graph ends the process inside CUPTI. Tried on an H200, driver 580: 12.9.79, 13.0.85 and 13.1.115
+/// crash; 12.4.127, 13.2.23 and 13.5.25 do not. What was not tried counts as crashing.
+#[must_use]
+pub const fn graph_trace_at_any_time(version: u32) -> bool {
+    version == 22 || version >= 130_200
+}

@@ -43,6 +43,12 @@ impl Library {
         majors.iter().find_map(|major| open(&soname(*major), false))
     }
 
+    /// The library of that name, if the process has it already.
+    #[must_use]
+    pub fn loaded(name: &str) -> Option<Self> {
+        open(name, true)
+    }
+
     /// The address of a symbol.
     #[must_use]
     pub fn symbol(&self, name: &CStr) -> Option<*mut c_void> {
@@ -82,7 +88,7 @@ fn order(known: Option<u32>) -> Vec<u32> {
 }
 
 fn driver_major() -> Option<u32> {
-    let driver = open("libcuda.so.1", true)?;
+    let driver = Library::loaded("libcuda.so.1")?;
     let found = driver.symbol(c"cuDriverGetVersion")?;
     // SAFETY: that function has had this signature since CUDA 2.2.
     let get = unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_int) -> c_int>(found) };

@@ -189,6 +189,11 @@ impl<M: Deref<Target = [AtomicU64]>> Producer<M> {
         self.memory[header::LEVEL].store(level as u64, Ordering::Relaxed);
     }
 
+    /// Says which level was asked for and cannot be; `None` once another is in force.
+    pub fn set_refused(&self, level: Option<Level>) {
+        self.memory[header::LEVEL_REFUSED].store(level.map_or(0, |level| level as u64 + 1), Ordering::Relaxed);
+    }
+
     /// The level in force.
     pub fn level(&self) -> Level {
         Level::from_word(self.memory[header::LEVEL].load(Ordering::Relaxed)).unwrap_or(Level::Off)

@@ -287,6 +287,12 @@ impl<M: Medium> Reader<M> {
         all.map(|(loss, kind)| (loss, kind, counters[loss_slot(loss, kind)])).filter(|lost| lost.2 > 0).collect()
     }
 
+    /// The level that was asked for and cannot be, as of the last look.
+    #[must_use]
+    pub fn refused(&self) -> Option<Level> {
+        self.header[header::LEVEL_REFUSED].checked_sub(1).and_then(Level::from_word)
+    }
+
     /// Asks for a level.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::missing_safety_doc, reason = "as in the headers of CUPTI")]
 
 use std::collections::HashSet;
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +12,9 @@ use kvpath_cupti_sys::records::{
     Activity, Api, CudaEvent, CudaEvent2, GraphTrace, Kernel, Memcpy, MemcpyPtoP, Memset, Overhead, Synchronization,
     Synchronization2,
 };
-use kvpath_cupti_sys::{MAX_LIMIT_REACHED, MULTIPLE_SUBSCRIBERS, OBJECT_THREAD, SUCCESS, Status, kind};
+use kvpath_cupti_sys::{
+    MAX_LIMIT_REACHED, MULTIPLE_SUBSCRIBERS, OBJECT_THREAD, SUCCESS, Status, graph_trace_at_any_time, kind,
+};
 
 use crate::script::{self, Item, NAMES};
 
@@ -35,6 +37,13 @@ struct Mock {
     index: u64,
     subscribed: bool,
     others: bool,
+    /// Whether `cuInit` has returned and the primary context is there.
+    context: bool,
+    /// Whether a graph was instantiated while graph launches were not traced.
+    graph_unseen: bool,
+    /// Whether CUPTI was initialised, and whether that was before the context was made.
+    initialised: bool,
+    initialised_early: bool,
 }
 
 static MOCK: LazyLock<Mutex<Mock>> = LazyLock::new(Mutex::default);
@@ -91,6 +100,11 @@ fn bytes_of(kind: u32) -> usize {
 }
 
 impl Mock {
+    fn initialise(&mut self) {
+        self.initialised_early |= !self.initialised && !self.context;
+        self.initialised = true;
+    }
+
     /// Appends a record of that kind, of which `record` is the beginning.
     fn append<T>(&mut self, kind: u32, record: &T) {
         let bytes = bytes_of(kind);
@@ -163,6 +177,10 @@ impl Mock {
 
     fn graph(&mut self, start: u64, end: u64) {
         if self.kinds.contains(&kind::GRAPH_TRACE) {
+            // As CUPTI 12.9 to 13.1.
+            if self.graph_unseen && !graph_trace_at_any_time(version()) {
+                std::process::abort();
+            }
             self.append(
                 kind::GRAPH_TRACE,
                 &GraphTrace {
@@ -354,6 +372,58 @@ pub extern "C" fn mock_graph() {
     mock().graph(100, 200);
 }
 
+/// A graph is instantiated.
+#[unsafe(no_mangle)]
+pub extern "C" fn mock_graph_made() {
+    let mut mock = mock();
+    mock.graph_unseen |= !mock.kinds.contains(&kind::GRAPH_TRACE);
+}
+
+/// The context is made.
+#[unsafe(no_mangle)]
+pub extern "C" fn mock_context() {
+    mock().context = true;
+}
+
+/// Whether CUPTI was initialised (1), and that before the context (2).
+#[unsafe(no_mangle)]
+pub extern "C" fn mock_initialised() -> u32 {
+    let mock = mock();
+    u32::from(mock.initialised) + u32::from(mock.initialised_early)
+}
+
+/// The other client has gone, and has left nothing on.
+#[unsafe(no_mangle)]
+pub extern "C" fn mock_other_leaves() {
+    let mut mock = mock();
+    mock.others = false;
+    mock.kinds.clear();
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_int {
+    // SAFETY: the caller's variable.
+    unsafe { *count = 2 };
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_int {
+    // SAFETY: the caller's variable.
+    unsafe { *device = ordinal };
+    0
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDevicePrimaryCtxGetState(device: c_int, flags: *mut c_uint, active: *mut c_int) -> c_int {
+    // SAFETY: the caller's variables. The program uses the second device.
+    unsafe {
+        *flags = 0;
+        *active = c_int::from(mock().context && device == 1);
+    }
+    0
+}
+
 /// Another client subscribes and takes the buffers over.
 #[unsafe(no_mangle)]
 pub extern "C" fn mock_other_client() {
@@ -378,6 +448,7 @@ pub unsafe extern "C" fn cuptiGetVersion(into: *mut u32) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuptiActivityRegisterCallbacks(requested: BufferRequested, completed: BufferCompleted) -> Status {
     let mut mock = mock();
+    mock.initialise();
     (mock.requested, mock.completed) = (Some(requested), Some(completed));
     SUCCESS
 }
@@ -385,6 +456,7 @@ pub extern "C" fn cuptiActivityRegisterCallbacks(requested: BufferRequested, com
 #[unsafe(no_mangle)]
 pub extern "C" fn cuptiActivityRegisterTimestampCallback(timestamp: Timestamp) -> Status {
     let mut mock = mock();
+    mock.initialise();
     // As the real one: what is on already keeps its clock.
     if mock.kinds.is_empty() {
         mock.timestamp = Some(timestamp);
@@ -439,6 +511,7 @@ pub unsafe extern "C" fn cuptiActivityGetNumDroppedRecords(_: *mut c_void, _: u3
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuptiSubscribe(subscriber: *mut *mut c_void, _: Callback, _: *mut c_void) -> Status {
     let mut mock = mock();
+    mock.initialise();
     if mock.subscribed || mock.others {
         return MULTIPLE_SUBSCRIBERS;
     }

@@ -4,10 +4,17 @@
 //! decodes them into lane 0 of the ring, asks CUPTI every [`FLUSH_NS`] for what is complete (a flush period of CUPTI's own
 //! lost seconds of records of killed processes), and follows the level that the agent asks for.
 //!
+//! CUPTI is opened within `cuInit` and not touched before there is a context and a level other than off. Any call that
+//! initialises it changes the driver for good: a context that is made after it runs CUDA graphs of 1 us kernels 17 % slower
+//! even if nothing is recorded, one that was there before 1 % (tests/gpu/kinds.sh, H200). What is launched in the first
+//! 15 ms of the first context is not recorded for that. There is no way back but `cuptiFinalize`, which broke the program
+//! in one of two tries while kernels were launched, so that is never called.
+//!
 //! We are no subscriber: CUPTI has one, and torch's profiler or Nsight want to be it. Where another client takes the
 //! buffers over, ours fall silent; then, and only then, a short try to subscribe tells whether that is so, and we stand
 //! aside: no call of CUPTI any more, except that a graph trace, which would hide kernels from the other, is turned off.
 
+mod attach;
 mod buffers;
 mod decode;
 mod ffi;
@@ -20,16 +27,18 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kvpath_cupti_sys::driver::Driver;
 use kvpath_ring::file::CUPTI_VARIABLE;
-use kvpath_schema::wire::ring::State;
+use kvpath_schema::wire::ring::{Level, State};
 
 use crate::ffi::{Semaphore, at_exit, now_ns, sleep_us, start_thread};
 use crate::session::Session;
 use buffers::Buffers;
 use ffi::{Cupti, OpenError};
 
-/// How often CUPTI is asked for what is complete, ns: what a killed process loses at most.
-const FLUSH_NS: u64 = 100_000_000;
+/// How often CUPTI is asked for what is complete, ns. A killed process loses what came since, and what CUPTI had not seen
+/// complete by then.
+const FLUSH_NS: u64 = 50_000_000;
 /// How long the end of the process waits for the last records at most, steps of 200 us.
 const EXIT_STEPS: u32 = 100;
 
@@ -39,6 +48,8 @@ pub struct Gpu {
     cupti: OnceLock<Cupti>,
     buffers: OnceLock<Buffers>,
     wake: Semaphore,
+    /// Whether CUPTI was attached to within `cuInit`.
+    attached_early: AtomicBool,
     /// When CUPTI last asked for a buffer or gave one back, ns.
     stirred_ns: AtomicU64,
     ending: AtomicBool,
@@ -52,6 +63,7 @@ impl Default for Gpu {
             cupti: OnceLock::new(),
             buffers: OnceLock::new(),
             wake: Semaphore::new(),
+            attached_early: AtomicBool::new(false),
             stirred_ns: AtomicU64::new(0),
             ending: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -59,17 +71,15 @@ impl Default for Gpu {
     }
 }
 
-/// Begins to record, once a process.
+/// Begins, once a process.
 pub fn start(session: &'static Session) {
     if session.gpu.started.swap(true, Ordering::AcqRel) {
         return;
     }
-    let (state, error) = match try_start(session) {
-        Ok(()) => (State::Running, 0),
-        Err(why) => why,
-    };
+    let (state, error) = try_start(session).unwrap_or_else(|why| why);
     session.ring.set_state(state, now_ns(), error);
-    if state == State::Running {
+    let goes_on = matches!(state, State::Running | State::Waiting | State::Aside);
+    if goes_on {
         at_exit(end);
         if !start_thread(thread::main) {
             session.ring.set_state(State::Refused, now_ns(), 0);
@@ -77,7 +87,8 @@ pub fn start(session: &'static Session) {
     }
 }
 
-fn try_start(session: &'static Session) -> Result<(), (State, u32)> {
+/// The state that CUPTI is in; an error is one with its number.
+fn try_start(session: &'static Session) -> Result<(State, u32), (State, u32)> {
     let gpu = &session.gpu;
     let named = std::env::var_os(CUPTI_VARIABLE).filter(|name: &OsString| !name.is_empty()).map(PathBuf::from);
     let cupti = Cupti::open(named.as_deref()).map_err(|error| match error {
@@ -88,13 +99,13 @@ fn try_start(session: &'static Session) -> Result<(), (State, u32)> {
     let buffers = Buffers::new().ok_or((State::Refused, 0))?;
     let (cupti, _) = (gpu.cupti.get_or_init(|| cupti), gpu.buffers.get_or_init(|| buffers));
     session.ring.set_cupti(cupti.version(), 0);
-    if !cupti.is_alone() {
-        return Err((State::Aside, kvpath_cupti_sys::MULTIPLE_SUBSCRIBERS));
+    if !attach::must_be_early(session.level, cupti.version(), Driver::of_process().is_some()) {
+        session.ring.set_level(Level::Off);
+        return Ok((State::Waiting, 0));
     }
-    cupti.begin().map_err(|status| (State::Refused, status))?;
-    // Here and not in our thread: what is launched right after `cuInit` must be recorded too.
-    level::apply(session, cupti, None, session.level);
-    Ok(())
+    gpu.attached_early.store(true, Ordering::Release);
+    attach::attach(session, cupti, session.level)?;
+    Ok((State::Running, 0))
 }
 
 /// At the end of the process: what is complete now still gets into the ring, but the program waits 20 ms at most.

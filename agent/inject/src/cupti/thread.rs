@@ -4,8 +4,10 @@ use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
+use kvpath_cupti_sys::driver::Driver;
 use kvpath_schema::wire::ring::{Kind, Level, Loss, State};
 
+use super::attach::{self, GraphTrace};
 use super::buffers::Buffers;
 use super::ffi::Cupti;
 use super::names::Names;
@@ -15,6 +17,13 @@ use crate::session::Session;
 
 /// Silence of CUPTI after which another client is suspected, ns; and again after each such time.
 const SILENCE_NS: u64 = 1_000_000_000;
+/// How often it is tried whether the other client has gone, ns. Seldom: a client that comes in that very moment is refused.
+const RESUME_NS: u64 = 5_000_000_000;
+/// How often a context is looked for, ns, and for how long that often. What is launched before it is found is not recorded.
+const LOOK_NS: u64 = 1_000_000;
+const LOOK_OFTEN_NS: u64 = 5_000_000_000;
+/// How often after that, ns.
+const LOOK_SELDOM_NS: u64 = 10_000_000;
 
 /// Runs until the process ends.
 pub extern "C" fn main(_: *mut c_void) -> *mut c_void {
@@ -27,58 +36,144 @@ pub extern "C" fn main(_: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
+/// What the thread knows.
+struct Recorder {
+    session: &'static Session,
+    cupti: &'static Cupti,
+    buffers: &'static Buffers,
+    driver: Option<Driver>,
+    names: Names,
+    graph_trace: GraphTrace,
+    /// The level in force; `None` where CUPTI is not attached to.
+    in_force: Option<Level>,
+    /// When another client was last suspected, ns.
+    suspected_ns: u64,
+}
+
 fn run(session: &'static Session) {
     let gpu = &session.gpu;
     let (Some(cupti), Some(buffers)) = (gpu.cupti.get(), gpu.buffers.get()) else { return };
-    let mut names = Names::default();
-    let mut in_force = session.level;
-    let mut suspected_ns = now_ns();
-    let mut flush_ns = now_ns() + FLUSH_NS;
+    let early = gpu.attached_early.load(Ordering::Acquire).then_some(session.level);
+    let mut recorder = Recorder {
+        session,
+        cupti,
+        buffers,
+        driver: Driver::of_process(),
+        names: Names::default(),
+        graph_trace: GraphTrace::new(cupti.version(), early),
+        in_force: early.filter(|_| session.ring.state() == Some(State::Running)),
+        suspected_ns: now_ns(),
+    };
+    let mut due_ns = now_ns() + FLUSH_NS;
     loop {
-        gpu.wake.wait(flush_ns);
-        read_all(session, cupti, buffers, &mut names);
+        gpu.wake.wait(due_ns);
+        recorder.read_all();
         let ending = gpu.ending.load(Ordering::Acquire);
         let now = now_ns();
-        if now < flush_ns && !ending {
+        if now < due_ns && !ending {
             continue;
         }
-        flush_ns = now + FLUSH_NS;
         session.ring.beat(now);
-        if session.ring.state() == Some(State::Running) {
-            if in_force != Level::Off {
-                cupti.flush();
-                read_all(session, cupti, buffers, &mut names);
-                let dropped = cupti.dropped();
-                if dropped > 0 {
-                    session.ring.lose(Loss::Cupti, Kind::Other, dropped);
-                }
-                let silent_since = gpu.stirred_ns.load(Ordering::Relaxed).max(suspected_ns);
-                if now.saturating_sub(silent_since) > SILENCE_NS {
-                    suspected_ns = now;
-                    if !cupti.is_alone() {
-                        level::stand_aside(session, cupti, in_force);
-                        in_force = Level::Off;
-                        continue;
-                    }
-                }
-            }
-            let target = level::target(session, now);
-            if target != in_force && !ending {
-                level::apply(session, cupti, Some(in_force), target);
-                in_force = target;
-                suspected_ns = now;
-            }
-        }
+        recorder.round(now, ending);
         if ending {
             // CUPTI may be gone any moment now.
             return;
         }
+        due_ns = now + recorder.pause(now);
     }
 }
 
-fn read_all(session: &Session, cupti: &Cupti, buffers: &Buffers, names: &mut Names) {
-    while buffers
-        .read_one(|buffer, bytes| cupti.records(buffer, bytes, |seen| decode::record(&session.ring, names, &seen)))
-    {
+impl Recorder {
+    fn round(&mut self, now: u64, ending: bool) {
+        match (self.session.ring.state(), self.in_force) {
+            (Some(State::Running), Some(level)) => self.flush(now, level, ending),
+            (Some(State::Waiting), _) if !ending => self.attach_if_due(now),
+            (Some(State::Aside), _) if !ending && now.saturating_sub(self.suspected_ns) > RESUME_NS => {
+                self.suspected_ns = now;
+                self.attach_if_due(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// How long until the next round, ns.
+    fn pause(&self, now: u64) -> u64 {
+        let is_waiting = self.session.ring.state() == Some(State::Waiting) && self.target(now).is_some();
+        match now.saturating_sub(self.session.began_ns) {
+            _ if !is_waiting => FLUSH_NS,
+            age if age < LOOK_OFTEN_NS => LOOK_NS,
+            _ => LOOK_SELDOM_NS,
+        }
+    }
+
+    /// The level to record at, if it is one to attach for.
+    fn target(&self, now: u64) -> Option<Level> {
+        Some(level::target(self.session, now)).filter(|level| *level != Level::Off && self.graph_trace.allows(*level))
+    }
+
+    fn attach_if_due(&mut self, now: u64) {
+        let ring = &self.session.ring;
+        let asked = level::target(self.session, now);
+        ring.set_refused((!self.graph_trace.allows(asked)).then_some(asked));
+        let Some(level) = self.target(now) else { return };
+        let age = now.saturating_sub(self.session.began_ns);
+        if !attach::is_time(age, || self.driver.is_none_or(|driver| driver.has_context())) {
+            return;
+        }
+        let (state, error) = match attach::attach(self.session, self.cupti, level) {
+            Ok(()) => {
+                self.in_force = Some(level);
+                self.graph_trace.went_to(level);
+                (State::Running, 0)
+            }
+            Err(why) => why,
+        };
+        self.suspected_ns = now_ns();
+        ring.set_state(state, self.suspected_ns, error);
+    }
+
+    fn flush(&mut self, now: u64, in_force: Level, ending: bool) {
+        let ring = &self.session.ring;
+        if in_force != Level::Off {
+            self.cupti.flush();
+            self.read_all();
+            let dropped = self.cupti.dropped();
+            if dropped > 0 {
+                ring.lose(Loss::Cupti, Kind::Other, dropped);
+            }
+            let silent_since = self.session.gpu.stirred_ns.load(Ordering::Relaxed).max(self.suspected_ns);
+            if now.saturating_sub(silent_since) > SILENCE_NS {
+                self.suspected_ns = now;
+                if !self.cupti.is_alone() {
+                    level::stand_aside(self.session, self.cupti, in_force);
+                    self.graph_trace.went_to(Level::Off);
+                    self.in_force = None;
+                    return;
+                }
+            }
+        }
+        let target = level::target(self.session, now);
+        if ending {
+            return;
+        }
+        if !self.graph_trace.allows(target) {
+            ring.set_refused(Some(target));
+            return;
+        }
+        ring.set_refused(None);
+        if target != in_force {
+            level::apply(self.session, self.cupti, Some(in_force), target);
+            self.in_force = Some(target);
+            self.graph_trace.went_to(target);
+            self.suspected_ns = now;
+        }
+    }
+
+    fn read_all(&mut self) {
+        let (ring, cupti, names) = (&self.session.ring, self.cupti, &mut self.names);
+        while self
+            .buffers
+            .read_one(|buffer, bytes| cupti.records(buffer, bytes, |seen| decode::record(ring, names, &seen)))
+        {}
     }
 }

@@ -292,7 +292,7 @@ impl Tap {
 }
 
 /// The pid on this host of a process that says it is `told` and started at `ticks`: in a container it has another.
-fn host_pid(told: i32, ticks: u64) -> Option<i32> {
+pub fn host_pid(told: i32, ticks: u64) -> Option<i32> {
     if start_ticks(&format!("/proc/{told}/stat")) == Some(ticks) {
         return Some(told);
     }

@@ -89,6 +89,8 @@ pub mod header {
     pub const CUPTI_ERROR: usize = 22;
     /// Calls of `calls::CALLS` that could not be turned on.
     pub const CALLS_REFUSED: usize = 23;
+    /// The [`super::Level`] that was asked for and refused, plus one; 0: the last one that was asked for is in force.
+    pub const LEVEL_REFUSED: usize = 24;
     /// First of [`super::LOSS_SLOTS`] counters of what was lost, at [`super::loss_slot`].
     pub const LOSSES: usize = 128;
 }
@@ -182,6 +184,8 @@ numbered! {
         Refused = 4 "CUPTI refused to record",
         /// Another CUPTI client came, or was there: it has CUPTI for itself.
         Aside = 5 "another CUPTI client is in the process, so recording stands aside",
+        /// CUPTI is not touched yet: there is no context, or the level has been off so far.
+        Waiting = 6 "waiting for a CUDA context, or off so far",
     }
 }
 

@@ -26,26 +26,37 @@ fn symbol(handle: *mut c_void, name: &CStr) -> *mut c_void {
 pub struct Cuda {
     gpu: extern "C" fn(u64, bool),
     graph: extern "C" fn(),
+    graph_made: extern "C" fn(),
+    context: extern "C" fn(),
+    initialised: extern "C" fn() -> u32,
     other: extern "C" fn(),
+    other_leaves: extern "C" fn(),
     is_on: extern "C" fn(u32) -> bool,
+    enable: extern "C" fn(u32) -> c_uint,
 }
 
 impl Cuda {
     /// Does what `cuInit` does with `CUDA_INJECTION64_PATH`.
     pub fn init() -> Self {
+        // As the driver: it is in the process before it calls the injection.
+        let mock = open(&std::env::var("MOCK_CUPTI").expect("MOCK_CUPTI names the mock"));
         if let Ok(path) = std::env::var("CUDA_INJECTION64_PATH") {
             let found = symbol(open(&path), c"InitializeInjection");
             // SAFETY: the signature that the driver expects.
             let initialise = unsafe { transmute::<*mut c_void, extern "C" fn() -> c_int>(found) };
             assert_eq!(initialise(), 1);
         }
-        let mock = open(&std::env::var("MOCK_CUPTI").expect("MOCK_CUPTI names the mock"));
         // SAFETY: the signatures of `mock_cupti::cupti`.
         unsafe {
             Self {
                 gpu: transmute::<*mut c_void, extern "C" fn(u64, bool)>(symbol(mock, c"mock_gpu")),
                 graph: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_graph")),
+                graph_made: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_graph_made")),
+                context: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_context")),
+                initialised: transmute::<*mut c_void, extern "C" fn() -> u32>(symbol(mock, c"mock_initialised")),
                 other: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_other_client")),
+                other_leaves: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_other_leaves")),
+                enable: transmute::<*mut c_void, extern "C" fn(u32) -> c_uint>(symbol(mock, c"cuptiActivityEnable")),
                 is_on: transmute::<*mut c_void, extern "C" fn(u32) -> bool>(symbol(mock, c"mock_is_on")),
             }
         }
@@ -61,9 +72,38 @@ impl Cuda {
         (self.graph)();
     }
 
+    /// A graph is instantiated.
+    pub fn make_graph(&self) {
+        (self.graph_made)();
+    }
+
+    /// The primary context is made.
+    pub fn make_context(&self) {
+        (self.context)();
+    }
+
+    /// What became of CUPTI.
+    pub fn initialised(&self) -> &'static str {
+        match (self.initialised)() {
+            0 => "untouched",
+            1 => "after the context",
+            _ => "before the context",
+        }
+    }
+
+    /// The other client leaves.
+    pub fn other_client_leaves(&self) {
+        (self.other_leaves)();
+    }
+
     /// Another client comes.
     pub fn other_client(&self) {
         (self.other)();
+    }
+
+    /// Turns a kind on.
+    pub fn force(&self, kind: u32) {
+        assert_eq!((self.enable)(kind), 0);
     }
 
     /// Whether a kind is on.

@@ -7,12 +7,16 @@
 //! | `now:N` | the same with the time of now |
 //! | `busy:MS` | 100 items with the time of now each 100 us, for that long |
 //! | `graph` | a graph launch |
+//! | `make-graph` | a graph is instantiated |
+//! | `context` | the primary context is made |
+//! | `cupti` | prints whether CUPTI was initialised, and when |
 //! | `nvtx:N` | N rounds of ranges, marks, registered strings, in two domains |
 //! | `open` | a range that never ends |
 //! | `threads:N` | N threads one after another, a round of NVTX each |
 //! | `together:N` | N threads at once, a thousand ranges each |
 //! | `fork:N` | a forked process does N rounds of NVTX and leaves by `_exit` |
-//! | `other` | another CUPTI client comes |
+//! | `other` `other-leaves` | another CUPTI client comes; leaves |
+//! | `force:KIND` | turns that kind of CUPTI on, as no client should |
 //! | `off:KIND` | prints whether that kind of CUPTI is off |
 //! | `sleep:MS` `say:TEXT` `wait` | sleeps; prints; waits for a line |
 //! | `exec` | runs itself anew, in its place, with the steps that follow |
@@ -47,7 +51,12 @@ fn main() {
                 }
             }
             "graph" => gpu().graph(),
+            "make-graph" => gpu().make_graph(),
+            "context" => gpu().make_context(),
+            "cupti" => say(gpu().initialised()),
             "other" => gpu().other_client(),
+            "other-leaves" => gpu().other_client_leaves(),
+            "force" => gpu().force(u32::try_from(number()).unwrap_or(0)),
             "off" => say(if gpu().is_on(u32::try_from(number()).unwrap_or(0)) { "on" } else { "off" }),
             "nvtx" => nvtx::rounds(&nvtx, number()),
             "open" => nvtx.push(&nvtx.domain(c"open"), c"never ends"),

@@ -113,7 +113,7 @@ fn millions_of_records_overflow_and_every_one_is_accounted_for() {
 
 #[test]
 fn levels_change_while_the_program_runs() {
-    let host = Host::new();
+    let host = Host::new().with("MOCK_CUPTI_VERSION", "130200");
     let mut running = host.spawn(&[
         "cuda",
         "gpu:1000",

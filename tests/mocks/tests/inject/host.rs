@@ -37,6 +37,15 @@ impl Host {
         self
     }
 
+    /// The mock is found as the CUDA driver too, so that the context decides when CUPTI is attached to.
+    pub fn with_driver(self) -> Self {
+        let drivers = self.folder.path().join("drivers");
+        std::fs::create_dir(&drivers).unwrap();
+        std::os::unix::fs::symlink(built("libmock_cupti.so"), drivers.join("libcuda.so.1")).unwrap();
+        let path = drivers.to_str().unwrap().to_owned();
+        self.with("LD_LIBRARY_PATH", &path)
+    }
+
     pub fn spawn(&self, steps: &[&str]) -> Running {
         let inject = built("libkvpath_inject.so");
         let mock = built("libmock_cupti.so");
@@ -78,6 +87,20 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits until the header of its ring says so, 10 s at most; the ring.
+    pub fn until(&self, host: &Host, what: impl Fn(&Reader<File>) -> bool) -> Reader<File> {
+        for _ in 0..500 {
+            if let Some(ring) = host.rings().first()
+                && let Ok(reader) = file::open_beside(ring)
+                && what(&reader)
+            {
+                return reader;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("process {} never came to that", self.child.id());
+    }
+
     /// The next line that it says.
     pub fn line(&mut self) -> String {
         let mut line = String::new();

@@ -2,6 +2,7 @@
 //!
 //! (no GPU, no BPF, no root)
 
+mod attach;
 mod ends;
 mod gpu;
 mod host;

@@ -1,0 +1,53 @@
+//! What the CUDA driver says without CUPTI: whether this process has a context.
+#![expect(unsafe_code, reason = "calls of the driver")]
+
+use core::ffi::{c_int, c_uint, c_void};
+
+use crate::library::Library;
+
+type GetCount = unsafe extern "C" fn(*mut c_int) -> c_int;
+type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+type GetState = unsafe extern "C" fn(c_int, *mut c_uint, *mut c_int) -> c_int;
+
+/// The driver that is in the process. Its functions fail, and do nothing else, while `cuInit` has not returned.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver {
+    get_count: GetCount,
+    get: Get,
+    get_state: GetState,
+}
+
+impl Driver {
+    /// The driver, if the process has loaded it.
+    #[must_use]
+    pub fn of_process() -> Option<Self> {
+        let driver = Library::loaded("libcuda.so.1")?;
+        // SAFETY: these functions have had these signatures since CUDA 2.2 and 7.0.
+        unsafe {
+            Some(Self {
+                get_count: core::mem::transmute::<*mut c_void, GetCount>(driver.symbol(c"cuDeviceGetCount")?),
+                get: core::mem::transmute::<*mut c_void, Get>(driver.symbol(c"cuDeviceGet")?),
+                get_state: core::mem::transmute::<*mut c_void, GetState>(driver.symbol(c"cuDevicePrimaryCtxGetState")?),
+            })
+        }
+    }
+
+    /// Whether a device has its primary context, the one of the CUDA runtime. Waits while one is in the making.
+    #[must_use]
+    pub fn has_context(&self) -> bool {
+        let mut count = 0;
+        // SAFETY: writes one int.
+        if unsafe { (self.get_count)(&raw mut count) } != 0 {
+            return false;
+        }
+        (0..count).any(|ordinal| {
+            let (mut device, mut flags, mut active) = (0, 0, 0);
+            // SAFETY: write one int each, and flags.
+            unsafe {
+                (self.get)(&raw mut device, ordinal) == 0
+                    && (self.get_state)(device, &raw mut flags, &raw mut active) == 0
+                    && active != 0
+            }
+        })
+    }
+}
