@@ -1,17 +1,18 @@
 #!/bin/bash
 # What recording the GPU costs and whether it is whole, on a host with an NVIDIA GPU: kernels of 1 us, eager and as a CUDA
-# graph of 1000 nodes. Arms, interleaved: nothing, a bare CUPTI client (floor.c), libkvpath_inject.so at each level, torch
-# alone and torch's profiler. Prints a table of medians; exits with 1 where a record is missing or wrong, 2 where something
+# graph of 1000 nodes. Arms, interleaved: nothing, a bare CUPTI client (floor.c), libkvpath_inject.so at each level (graph
+# also with a later libcupti, which lets it attach after the context), torch alone and torch's profiler. Prints a table of medians; exits with 1 where a record is missing or wrong, 2 where something
 # that is needed is not there.
 #
-# usage: tests/gpu/capture.sh BIN [ROUNDS] [N]
+# usage: tests/gpu/capture.sh BIN [ROUNDS] [N] [CUPTI]
 #   BIN     folder with libkvpath_inject.so and ring-dump: from target/release and target/release/examples after
 #           cargo build --release -p kvpath-inject -p kvpath-ring --lib --example ring-dump
 #   ROUNDS  5 or more; N kernels a round, a multiple of 1000 [20000]
+#   CUPTI   a libcupti of CUDA 13.2 or later
 # needs: nvcc, gcc, a libcupti of nvcc's toolkit; python3 with torch for the arms of torch (left out without)
 set -u
 bin=$(realpath "${1:?folder with libkvpath_inject.so and ring-dump}")
-rounds=${2:-5} n=${3:-20000}
+rounds=${2:-5} n=${3:-20000} later=${4:-}
 here=$(cd "$(dirname "$0")" && pwd)
 for file in "$bin/libkvpath_inject.so" "$bin/ring-dump"; do
   [ -f "$file" ] || { echo "capture: $file is missing" >&2; exit 2; }
@@ -29,14 +30,15 @@ say_wrong() { echo "WRONG: $*" >&2; wrong=1; }
 # Each program runs 4 rounds of N kernels eager and N in graphs of 1000.
 all=$((8 * n)) eager=$((4 * n)) graphs=$((4 * n / 1000))
 ours() { # LEVEL KERNELS GRAPHS CALLS COMMAND...
-  local level=$1 kernels=$2 launches=$3 calls=$4 line dump
+  local level=$1 kernels=$2 launches=$3 calls=$4 line dump state=recording
+  [ "$level" = off ] && state="waiting for a CUDA context, or off so far"
   shift 4
   rm -f "$rings"/*.ring
   line=$(CUDA_INJECTION64_PATH=$bin/libkvpath_inject.so KVPATH_LEVEL=$level KVPATH_RING_DIR=$rings KVPATH_RING_MIB=64 "$@") \
     || say_wrong "$level: the program failed"
   dump=$("$bin/ring-dump" "$rings"/*.ring) || say_wrong "$level: the ring cannot be read"
-  value() { awk -v key="$1" '$1 == key { print $2 }' <<<"$dump"; }
-  [ "$(value state)" = recording ] || say_wrong "$level: $dump"
+  value() { awk -v key="$1" '$1 == key { $1 = ""; print substr($0, 2) }' <<<"$dump"; }
+  [ "$(value state)" = "$state" ] || say_wrong "$level: $dump"
   [ "$(value kernels)" = "$kernels" ] || say_wrong "$level: $(value kernels) kernels, not $kernels"
   [ "$(value graph_launches)" = "$launches" ] || say_wrong "$level: $(value graph_launches) graph launches, not $launches"
   [ "$(value lost)" = 0 ] || say_wrong "$level: $dump"
@@ -50,6 +52,8 @@ arm() {
     floor)
       FLOOR_OUT=$work/floor.out CUDA_INJECTION64_PATH=$work/floor.so "$work/small" "$n"
       [ "$(cat "$work/floor.out")" = "$all" ] || say_wrong "floor: $(cat "$work/floor.out") kernels, not $all" ;;
+    off) ours off 0 0 0 "$work/small" "$n" ;;
+    graph-later) KVPATH_CUPTI=$later ours graph "$eager" "$graphs" 0 "$work/small" "$n" ;;
     graph) ours graph "$eager" "$graphs" 0 "$work/small" "$n" ;;
     kernel) ours kernel "$all" 0 0 "$work/small" "$n" ;;
     launch | deep) ours "$1" "$all" 0 "$eager" "$work/small" "$n" ;;
@@ -62,7 +66,7 @@ arm() {
       rm -f "$rings"/*.ring ;;
   esac
 }
-arms="nothing floor graph kernel launch deep"
+arms="nothing floor off graph ${later:+graph-later} kernel launch deep"
 [ "$torch" = 1 ] && arms="$arms torch torch-profiler torch-both" || echo "capture: no torch with a GPU, its arms are left out"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1
 echo "libcupti: $library; $rounds rounds of $n kernels"

@@ -28,6 +28,9 @@ int main(int argc, char **argv) {
   cudaGraph_t graph;
   cudaGraphExec_t exec;
   CHECK(cudaMalloc(&x, 4096));
+  // A tracer that attaches once there is a context has done so by then.
+  timespec pause = {0, 300000000};
+  nanosleep(&pause, nullptr);
   CHECK(cudaStreamCreate(&stream));
   CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
   for (int i = 0; i < nodes; i++) small_kernel<<<1, 32, 0, stream>>>(x);
@@ -47,7 +50,6 @@ int main(int argc, char **argv) {
   CHECK(cudaMemset(x, 0, 4096));
   CHECK(cudaStreamSynchronize(stream));
   // What is complete is flushed within 100 ms.
-  timespec pause = {0, 300000000};
   nanosleep(&pause, nullptr);
   printf("eager %.0f graph %.0f\n", eager, graphs);
   return 0;

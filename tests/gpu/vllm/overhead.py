@@ -1,0 +1,233 @@
+"""What recording costs a real vLLM prefill (PP=2) and decode pair, and whether the recording is whole.
+
+usage: overhead.py AGENT OUT [--requests N] [--tokens N] [--witness DIR]
+  AGENT    kvpath-agent, with libkvpath_inject.so beside it
+  OUT      folder for results: OUT/run is the recording of the last phase
+  DIR      folder whose sitecustomize logs NIXL calls to WITNESS_DIR (columns: tests/fixtures/PROVENANCE.md)
+
+The servers start with the injected library loaded and off. Then blocks of requests of one length, in this order:
+  never      nothing was ever recorded
+  B A A B    twice: B records everything (eBPF, and the GPU at level launch), A nothing
+  kernel     eBPF, and the GPU at level kernel
+A's own halves, compared with each other, say what a difference of nothing looks like. Then the servers start anew, recorded
+from the first moment on: six requests of several lengths with all there is, and the bytes of peer copies held against those of
+transfers. At last a prefill worker is killed while it works: how much of its end is missing.
+
+Needs root, three GPUs, vLLM with NIXL, pyarrow. Without GPUs it says `skipped` and exits with 77.
+"""
+import argparse
+import glob
+import json
+import os
+import pathlib
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import pair
+
+MIXED = [1000, 32000, 32000, 65000, 32000, 32000]
+
+
+class Agent:
+    """A recording; without a level, processes keep theirs."""
+
+    def __init__(self, agent, out, level):
+        self.log = open(f"{out}.log", "w")
+        command = [agent, "record", "--out", str(out)] + (["--gpu", level] if level else [])
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        self.start = time.monotonic()
+        time.sleep(2)
+
+    def cost(self):
+        """Peak RSS, MB, and share of a core, %."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        rss = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+        return rss, 100 * ticks / (time.monotonic() - self.start)
+
+    def stop(self):
+        cost = self.cost()
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(60)
+        self.log.close()
+        return cost, code, pathlib.Path(self.log.name).read_text().strip().splitlines()[-1:]
+
+
+def level(agent, which):
+    done = subprocess.run([agent, "level", "all", which], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"level {which}: {done.stdout}{done.stderr}")
+    time.sleep(0.5)
+    return done.stdout
+
+
+def rows(run, table, columns=None):
+    import pyarrow.parquet as pq
+
+    found = []
+    for path in sorted(glob.glob(f"{run}/node=*/source=*/{table}-*.parquet")):
+        found += pq.ParquetFile(path).read(columns=columns).to_pylist()
+    return found
+
+
+class Check:
+    failed = False
+
+    def line(self, text, good=True):
+        print(("  " if good else "WRONG ") + text, flush=True)
+        self.failed |= not good
+
+
+def times(values):
+    return f"p50 {1e3 * statistics.median(values):.1f} ms, mean {1e3 * statistics.mean(values):.1f} ms"
+
+
+def measure(agent, out, count, tokens, check):
+    ttft = {}
+
+    def block(arm, size):
+        for _ in range(size):
+            seed = 1000 + sum(map(len, ttft.values()))
+            ttft.setdefault(arm, []).append(pair.request(f"req-{arm}-{seed}", tokens, seed)["ttft_s"])
+
+    for seed in range(4):
+        pair.request(f"warm-{seed}", tokens, seed)
+    block("never", count)
+    costs = []
+    for turn, arm in enumerate("BAABBAAB"):
+        if arm == "A":
+            block("A1" if turn in (1, 5) else "A2", count // 2)
+            continue
+        recording = Agent(agent, out / f"block-{turn}", "launch")
+        block("B", count // 2)
+        cost, code, _ = recording.stop()
+        costs.append(cost)
+        check.line(f"recording {turn}: agent's exit code {code}", code == 0) if code else None
+        level(agent, "off")
+    recording = Agent(agent, out / "block-kernel", "kernel")
+    block("kernel", count)
+    recording.stop()
+    level(agent, "off")
+    off = ttft["A1"] + ttft["A2"]
+    base = statistics.median(off)
+    print(f"\n## TTFT of {tokens} tokens, one request at a time\n\n| arm | requests | p50, ms | mean, ms | p50 against off |")
+    print("|---|---|---|---|---|")
+    arms = [("never recorded", ttft["never"]), ("off, first halves", ttft["A1"]), ("off, second halves", ttft["A2"])]
+    arms += [("off", off), ("eBPF + CUPTI launch", ttft["B"]), ("eBPF + CUPTI kernel", ttft["kernel"])]
+    for name, values in arms:
+        p50 = statistics.median(values)
+        mean = statistics.mean(values)
+        print(f"| {name} | {len(values)} | {1e3 * p50:.1f} | {1e3 * mean:.1f} | {100 * (p50 / base - 1):+.2f} % |")
+    noise = abs(statistics.median(ttft["A1"]) / statistics.median(ttft["A2"]) - 1)
+    cost = abs(statistics.median(ttft["B"]) / base - 1)
+    check.line(f"difference {100 * cost:.2f} %, A/A {100 * noise:.2f} %", cost < max(0.01, noise))
+    check.line(f"agent: at most {max(c[0] for c in costs):.1f} MB, {max(c[1] for c in costs):.2f} % of a core",
+               max(c[0] for c in costs) <= 100 and max(c[1] for c in costs) <= 5)
+    json.dump(ttft, open(out / "ttft.json", "w"))
+
+
+def whole(agent, out, recording, check):
+    run = out / "run"
+    level(agent, "launch")
+    print("\n## A recording of six requests with all there is\n")
+    for seed, tokens in enumerate(MIXED):
+        told = pair.request(f"req-{seed}-{tokens}", tokens, seed)
+        print("  " + json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in told.items()}))
+    time.sleep(1)
+    (rss, core), code, said = recording.stop()
+    level(agent, "off")
+    check.line(f"agent: exit code {code}, {rss:.1f} MB, {core:.2f} % of a core; {' '.join(said)}", code == 0 and rss <= 100 and core <= 5)
+    transfers = rows(run, "nixl_transfers", ["process_id", "bytes", "status"])
+    copies = rows(run, "memcpys", ["process_id", "bytes", "kind"])
+    for process in sorted({t["process_id"] for t in transfers}):
+        sent = sum(t["bytes"] or 0 for t in transfers if t["process_id"] == process)
+        copied = sum(c["bytes"] for c in copies if c["process_id"] == process and c["kind"] == "PtoP")
+        count = sum(1 for c in copies if c["process_id"] == process and c["kind"] == "PtoP")
+        check.line(f"process {process}: transfers {sent} bytes, {count} peer copies {copied} bytes", sent == copied and sent > 0)
+    files = glob.glob(f"{run}/node=*/source=*/kernels-*.parquet")
+    kernels = len(rows(run, "kernels", ["start_ns"]))
+    each = sum(os.path.getsize(path) for path in files) / max(kernels, 1)
+    check.line(f"{kernels} kernels, {each:.1f} bytes each on disk", kernels > 0 and each <= 12)
+    lost = {}
+    for drop in rows(run, "drops"):
+        key = (drop["table_name"], drop["reason"])
+        lost[key] = lost.get(key, 0) + drop["count"]
+    print("  lost:", lost or "nothing")
+    total = sum(os.path.getsize(path) for path in glob.glob(f"{run}/**/*.parquet", recursive=True))
+    print(f"  {total / 1e6:.2f} MB in all")
+
+
+def killed(agent, out, servers, check):
+    print("\n## A prefill worker is killed while it works\n")
+    run = out / "killed"
+    recording = Agent(agent, run, "kernel")
+    stages = [(pid, title) for pid, title in servers.workers().items() if "Worker" in title and "PP" in title.upper()]
+    pid, title = (stages or sorted(servers.workers().items()))[0]
+    threading.Thread(target=lambda: ignore(lambda: pair.request("req-killed", 100_000, 7)), daemon=True).start()
+    time.sleep(2.0)
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(2)
+    recording.stop()
+    ends = [k["start_ns"] + k["dur_ns"] for k in rows(run, "kernels", ["start_ns", "dur_ns", "process_id"]) if k["process_id"] == pid]
+    if not ends:
+        check.line(f"{pid} ({title}): no kernel was recorded", False)
+        return
+    lost = (before - max(ends)) / 1e6
+    check.line(f"{pid} ({title}): its last kernel of {len(ends)} ended {lost:.1f} ms before it was killed", lost <= 100)
+
+
+def ignore(body):
+    try:
+        body()
+    except OSError:
+        pass
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("agent")
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--requests", type=int, default=20)
+    parser.add_argument("--tokens", type=int, default=32000)
+    parser.add_argument("--witness")
+    parser.add_argument("--only-whole", action="store_true", help="leave the blocks out")
+    options = parser.parse_args()
+    gpus = subprocess.run("nvidia-smi -L | wc -l", shell=True, capture_output=True, text=True).stdout.strip()
+    if int(gpus or 0) < 3:
+        print("skipped: three GPUs are needed")
+        return 77
+    options.out.mkdir(parents=True, exist_ok=True)
+    printed = subprocess.run([options.agent, "env", "--gpu", "off"], capture_output=True, text=True, check=True).stdout
+    environment = dict(re.findall(r"^export (\w+)='(.*)'$", printed, re.M))
+    if options.witness:
+        (options.out / "witness").mkdir(exist_ok=True)
+        paths = [options.witness, os.environ.get("PYTHONPATH", "")]
+        environment |= {"WITNESS_DIR": str(options.out / "witness"), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    check = Check()
+    if not options.only_whole:
+        servers = pair.Pair(options.out / "pair", environment=environment)
+        try:
+            print(f"both servers are up after {servers.wait():.0f} s", flush=True)
+            measure(options.agent, options.out, options.requests, options.tokens, check)
+        finally:
+            servers.stop()
+    recording = Agent(options.agent, options.out / "run", None)
+    servers = pair.Pair(options.out / "recorded-pair", environment=environment)
+    try:
+        print(f"both servers are up again, recorded, after {servers.wait():.0f} s", flush=True)
+        whole(options.agent, options.out, recording, check)
+        killed(options.agent, options.out, servers, check)
+    finally:
+        servers.stop()
+    return int(check.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
