@@ -97,11 +97,10 @@ fn became(reader: &mut Reader<File>, level: Level) -> Became {
     match reader.state() {
         _ if reader.refused() == Some(level) => Became::Refused,
         State::Running if reader.level() == level => Became::InForce,
-        State::Running => Became::Silent,
         State::Unused => Became::Waiting,
         State::Waiting if level == Level::Off => Became::InForce,
-        // It may be about to attach.
-        State::Waiting => Became::Silent,
+        // It may be about to attach, or to follow.
+        State::Waiting | State::Running => Became::Silent,
         State::NotFound | State::Unsuitable | State::Refused | State::Aside => Became::NotRecording,
     }
 }

@@ -1,36 +1,36 @@
 #!/bin/bash
-# What each kind of CUPTI record costs by itself: the bare client of floor.c with one set of kinds after another, on kernels
-# of 1 us in CUDA graphs of 100, 1000 and 5000 nodes and launched one by one. Prints medians of interleaved rounds.
+# What each kind of CUPTI record costs by itself, attached within cuInit or after the context: the bare client of floor.c with
+# one set of kinds after another, on kernels of 1 us one by one and in CUDA graphs of 1000 nodes, and on copies of 64 KiB.
+# Prints medians of interleaved rounds, and how many records came.
 #
-# usage: tests/gpu/kinds.sh [ROUNDS] [N]
+# usage: tests/gpu/kinds.sh [ROUNDS] [N] [ARM ...]    ARM: NAME:KINDS:LATE_MS:FLUSH_MS, see floor.c
 set -u
-rounds=${1:-5} n=${2:-50000}
+rounds=${1:-5} n=${2:-20000}
+shift $(($# < 2 ? $# : 2))
 . "$(dirname "$0")/toolkit.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 build_floor "$work/floor.so" && build_small "$work/small" || exit 2
-# NAME KINDS FLUSH_MS; kinds as CUpti_ActivityKind numbers: 1 memcpy, 2 memset, 10 kernel, 22 peer copy, 51 graph
-arms="nothing:-:0 loaded:0:100 loaded-unflushed:0:0 graph:51:100 graph-unflushed:51:0 copies:1,22,2:100 graph+copies:51,1,22,2:100
- graph+kernel:51,10:100 kernel+graph:10,51:100 kernel:10:100 kernel+copies:10,1,22,2:100 kernel+copies-20ms:10,1,22,2:20"
+# Kinds: 1 memcpy, 2 memset, 10 kernel, 22 peer copy, 51 graph. The context is there 250 ms after cuInit began, and is left
+# alone for 300 ms then.
+arms=("$@")
+[ ${#arms[@]} -gt 0 ] || arms=(early-idle:0:0:50 idle:0:350:50 early-graph:51:0:50 graph+kernel:51,10:0:50 early-kernel:10:0:50
+  kernel:10:350:50 copies:1,22,2:350:50 early-kernel+copies:10,1,22,2:0:50 kernel+copies:10,1,22,2:350:50
+  kernel+copies-unflushed:10,1,22,2:350:0 kernel+copies-20ms:10,1,22,2:350:20 kernel+copies-200ms:10,1,22,2:350:200)
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1
-echo "libcupti: $library; $rounds rounds of $n kernels"
+echo "libcupti: $library; $rounds rounds of $n"
 for _ in $(seq "$rounds"); do
-  for arm in $arms; do
-    IFS=: read -r name kinds flush <<<"$arm"
-    for nodes in 100 1000 5000; do
-      if [ "$name" = nothing ]; then
-        line=$("$work/small" "$n" "$nodes")
-      else
-        line=$(FLOOR_KINDS=$kinds FLOOR_FLUSH_MS=$flush CUDA_INJECTION64_PATH=$work/floor.so "$work/small" "$n" "$nodes")
-      fi || { echo "WRONG: $name fails" >&2; exit 1; }
-      echo "$name $nodes $line" >>"$work/all"
-    done
+  echo "nothing $("$work/small" "$n") -" >>"$work/all"
+  for arm in "${arms[@]}"; do
+    IFS=: read -r name kinds late flush <<<"$arm"
+    line=$(FLOOR_KINDS=$kinds FLOOR_LATE_MS=$late FLOOR_FLUSH_MS=$flush FLOOR_OUT=$work/counts \
+      CUDA_INJECTION64_PATH=$work/floor.so "$work/small" "$n") || { echo "WRONG: $name fails" >&2; exit 1; }
+    echo "$name $line $(cat "$work/counts")" >>"$work/all"
   done
 done
-median() { awk -v arm="$1" -v nodes="$2" -v at="$3" '$1 == arm && (!nodes || $2 == nodes) { print $at }' "$work/all" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
-echo "| kinds | eager, ns a kernel | graphs of 100 | of 1000 | of 5000 |"
+median() { awk -v arm="$1" -v at="$2" '$1 == arm { print $at }' "$work/all" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+echo "| kinds | eager, ns a kernel | graph, ns a kernel | ns a copy | records |"
 echo "|---|---|---|---|---|"
-for arm in $arms; do
-  name=${arm%%:*}
-  echo "| $name | $(median "$name" 0 4) | $(median "$name" 100 6) | $(median "$name" 1000 6) | $(median "$name" 5000 6) |"
+for name in nothing "${arms[@]%%:*}"; do
+  echo "| $name | $(median "$name" 3) | $(median "$name" 5) | $(median "$name" 7) | $(awk -v arm="$name" '$1 == arm { $1 = $2 = $3 = $4 = $5 = $6 = $7 = ""; last = $0 } END { print last }' "$work/all" | xargs) |"
 done

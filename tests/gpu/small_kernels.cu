@@ -1,4 +1,5 @@
-// Kernels of about 1 us, launched one by one and as CUDA graphs; prints "eager NS graph NS", ns a kernel.
+// Kernels of about 1 us, launched one by one and as CUDA graphs, and copies of 64 KiB within the device, each with an event,
+// as UCX makes them. Prints "eager NS graph NS copy NS", ns a kernel or copy.
 // usage: small_kernels N [NODES]   N a multiple of NODES, the kernels of a graph [1000]; three unmeasured rounds come first
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +28,7 @@ int main(int argc, char **argv) {
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t exec;
+  char *blocks;
   CHECK(cudaMalloc(&x, 4096));
   // A tracer that attaches once there is a context has done so by then.
   timespec pause = {0, 300000000};
@@ -36,7 +38,11 @@ int main(int argc, char **argv) {
   for (int i = 0; i < nodes; i++) small_kernel<<<1, 32, 0, stream>>>(x);
   CHECK(cudaStreamEndCapture(stream, &graph));
   CHECK(cudaGraphInstantiate(&exec, graph, 0));
-  double eager = 0, graphs = 0;
+  const size_t block = 65536;
+  cudaEvent_t event;
+  CHECK(cudaMalloc(&blocks, 2 * block));
+  CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  double eager = 0, graphs = 0, copies = 0;
   for (int round = 0; round <= warm; round++) {
     double start = now();
     for (int i = 0; i < count; i++) small_kernel<<<1, 32, 0, stream>>>(x);
@@ -46,11 +52,18 @@ int main(int argc, char **argv) {
     for (int i = 0; i < count / nodes; i++) CHECK(cudaGraphLaunch(exec, stream));
     CHECK(cudaStreamSynchronize(stream));
     graphs = (now() - start) / count;
+    start = now();
+    for (int i = 0; i < count; i++) {
+      CHECK(cudaMemcpyAsync(blocks, blocks + block, block, cudaMemcpyDeviceToDevice, stream));
+      CHECK(cudaEventRecord(event, stream));
+    }
+    CHECK(cudaStreamSynchronize(stream));
+    copies = (now() - start) / count;
   }
   CHECK(cudaMemset(x, 0, 4096));
   CHECK(cudaStreamSynchronize(stream));
   // What is complete is flushed within 100 ms.
   nanosleep(&pause, nullptr);
-  printf("eager %.0f graph %.0f\n", eager, graphs);
+  printf("eager %.0f graph %.0f copy %.0f\n", eager, graphs, copies);
   return 0;
 }

@@ -31,10 +31,17 @@ const fn call(domain: Domain, cbid: u32, name: &'static str, level: Level) -> Ca
     Call { domain, cbid, name, level }
 }
 
+/// The call with that number of that API; `None` for one that is not on the list.
+#[must_use]
+pub fn find(domain: u32, cbid: u32) -> Option<&'static Call> {
+    let at = CALLS.binary_search_by_key(&(domain, cbid), |call| (call.domain as u32, call.cbid)).ok()?;
+    CALLS.get(at)
+}
+
 /// The name of a recorded call; `None` for one that is not on the list.
 #[must_use]
 pub fn name(domain: u32, cbid: u32) -> Option<&'static str> {
-    CALLS.iter().find(|call| call.domain as u32 == domain && call.cbid == cbid).map(|call| call.name)
+    find(domain, cbid).map(|call| call.name)
 }
 
 /// The list, by API and number.

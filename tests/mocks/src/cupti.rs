@@ -22,6 +22,17 @@ use crate::script::{self, Item, NAMES};
 const UNKNOWN_KIND: u32 = 9999;
 /// `cudaLaunchKernel`.
 const LAUNCH_KERNEL: u32 = 211;
+/// `cudaGetDevice`, which nobody wants.
+const GET_DEVICE: u32 = 17;
+
+/// Who subscribed: CUPTI takes one.
+#[derive(Default, PartialEq, Eq)]
+enum Subscriber {
+    #[default]
+    Nobody,
+    Tested,
+    Other,
+}
 
 #[derive(Default)]
 struct Mock {
@@ -35,15 +46,13 @@ struct Mock {
     used: usize,
     dropped: usize,
     index: u64,
-    subscribed: bool,
-    others: bool,
+    subscriber: Subscriber,
     /// Whether `cuInit` has returned and the primary context is there.
     context: bool,
     /// Whether a graph was instantiated while graph launches were not traced.
     graph_unseen: bool,
-    /// Whether CUPTI was initialised, and whether that was before the context was made.
-    initialised: bool,
-    initialised_early: bool,
+    /// Whether CUPTI was initialised before the context was made; `None` while it is untouched.
+    initialised_early: Option<bool>,
 }
 
 static MOCK: LazyLock<Mutex<Mock>> = LazyLock::new(Mutex::default);
@@ -101,8 +110,7 @@ fn bytes_of(kind: u32) -> usize {
 
 impl Mock {
     fn initialise(&mut self) {
-        self.initialised_early |= !self.initialised && !self.context;
-        self.initialised = true;
+        self.initialised_early.get_or_insert(!self.context);
     }
 
     /// Appends a record of that kind, of which `record` is the beginning.
@@ -171,7 +179,12 @@ impl Mock {
             Item::Sync => self.append(kind, &sync(start, end, correlation_id)),
             Item::Event => self.append(kind, &event(correlation_id)),
             Item::Overhead => self.append(kind, &overhead(start, end)),
-            Item::Launch => self.append(kind, &launch(start, end, correlation_id)),
+            Item::Launch => {
+                self.append(kind, &launch(LAUNCH_KERNEL, start, end, correlation_id));
+                if self.kinds.contains(&kind::RUNTIME) {
+                    self.append(kind, &launch(GET_DEVICE, start, end, correlation_id));
+                }
+            }
         }
     }
 
@@ -337,17 +350,8 @@ fn overhead(start: u64, end: u64) -> Overhead {
     }
 }
 
-fn launch(start: u64, end: u64, correlation_id: u32) -> Api {
-    Api {
-        kind: kind::RUNTIME,
-        cbid: LAUNCH_KERNEL,
-        start,
-        end,
-        process_id: 1,
-        thread_id: 4243,
-        correlation_id,
-        return_value: 0,
-    }
+fn launch(cbid: u32, start: u64, end: u64, correlation_id: u32) -> Api {
+    Api { kind: kind::RUNTIME, cbid, start, end, process_id: 1, thread_id: 4243, correlation_id, return_value: 0 }
 }
 
 /// The next `count` items happen. With `real` their times are now by the client's clock, else as [`script`] says.
@@ -388,15 +392,14 @@ pub extern "C" fn mock_context() {
 /// Whether CUPTI was initialised (1), and that before the context (2).
 #[unsafe(no_mangle)]
 pub extern "C" fn mock_initialised() -> u32 {
-    let mock = mock();
-    u32::from(mock.initialised) + u32::from(mock.initialised_early)
+    mock().initialised_early.map_or(0, |early| 1 + u32::from(early))
 }
 
 /// The other client has gone, and has left nothing on.
 #[unsafe(no_mangle)]
 pub extern "C" fn mock_other_leaves() {
     let mut mock = mock();
-    mock.others = false;
+    mock.subscriber = Subscriber::Nobody;
     mock.kinds.clear();
 }
 
@@ -429,7 +432,7 @@ pub unsafe extern "C" fn cuDevicePrimaryCtxGetState(device: c_int, flags: *mut c
 pub extern "C" fn mock_other_client() {
     let mut mock = mock();
     mock.complete();
-    (mock.others, mock.requested, mock.completed) = (true, None, None);
+    (mock.subscriber, mock.requested, mock.completed) = (Subscriber::Other, None, None);
 }
 
 /// Whether that kind is on.
@@ -512,10 +515,10 @@ pub unsafe extern "C" fn cuptiActivityGetNumDroppedRecords(_: *mut c_void, _: u3
 pub unsafe extern "C" fn cuptiSubscribe(subscriber: *mut *mut c_void, _: Callback, _: *mut c_void) -> Status {
     let mut mock = mock();
     mock.initialise();
-    if mock.subscribed || mock.others {
+    if mock.subscriber != Subscriber::Nobody {
         return MULTIPLE_SUBSCRIBERS;
     }
-    mock.subscribed = true;
+    mock.subscriber = Subscriber::Tested;
     // SAFETY: the client's variable.
     unsafe { *subscriber = ptr::without_provenance_mut(1) };
     SUCCESS
@@ -523,7 +526,7 @@ pub unsafe extern "C" fn cuptiSubscribe(subscriber: *mut *mut c_void, _: Callbac
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuptiUnsubscribe(_: *mut c_void) -> Status {
-    mock().subscribed = false;
+    mock().subscriber = Subscriber::Nobody;
     SUCCESS
 }
 
@@ -535,11 +538,12 @@ pub extern "C" fn cuptiActivityEnableDriverApi(_: u32, _: u8) -> Status {
 #[unsafe(no_mangle)]
 pub extern "C" fn cuptiActivityEnableRuntimeApi(cbid: u32, on: u8) -> Status {
     let mut mock = mock();
-    if on == 1 {
-        mock.runtime_calls.insert(cbid)
+    // As the real one: accepted at any time, heeded before the context only.
+    if on == 1 && !mock.context {
+        mock.runtime_calls.insert(cbid);
     } else {
-        mock.runtime_calls.remove(&cbid)
-    };
+        mock.runtime_calls.remove(&cbid);
+    }
     // As older versions: calls of later ones are not known.
     if cbid < 490 || version() >= 130_000 { SUCCESS } else { 1 }
 }

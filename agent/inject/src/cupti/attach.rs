@@ -4,20 +4,21 @@ use kvpath_cupti_sys::{MULTIPLE_SUBSCRIBERS, graph_trace_at_any_time};
 use kvpath_schema::wire::ring::{Level, State};
 
 use super::ffi::Cupti;
-use super::level;
+use super::level::{self, Calls};
 use crate::session::Session;
 
 /// How long a process that has called `cuInit` may be without the context of the CUDA runtime until it is taken to have
 /// contexts of its own, ns.
 const PATIENCE_NS: u64 = 10_000_000_000;
 
-/// Whether CUPTI has to be attached to within `cuInit`: where nobody would tell us of a context, and where graph launches
-/// are to be recorded by a version that must see every graph made.
+/// Whether CUPTI has to be attached to within `cuInit`: where nobody would tell us of a context, where graph launches are to
+/// be recorded by a version that must see every graph made, and where calls are to be chosen one by one.
 pub fn must_be_early(level: Level, version: u32, has_driver: bool) -> bool {
     match level {
         Level::Off => false,
         Level::Graph if !graph_trace_at_any_time(version) => true,
-        _ => !has_driver,
+        Level::Launch | Level::Deep => true,
+        Level::Graph | Level::Kernel => !has_driver,
     }
 }
 
@@ -30,12 +31,12 @@ pub fn is_time(age_ns: u64, has_context: impl FnOnce() -> bool) -> bool {
 ///
 /// # Errors
 /// There is another client, or CUPTI refuses.
-pub fn attach(session: &Session, cupti: &Cupti, level: Level) -> Result<(), (State, u32)> {
+pub fn attach(session: &Session, cupti: &Cupti, calls: Calls, level: Level) -> Result<(), (State, u32)> {
     if !cupti.is_alone() {
         return Err((State::Aside, MULTIPLE_SUBSCRIBERS));
     }
     cupti.begin().map_err(|status| (State::Refused, status))?;
-    level::apply(session, cupti, None, level);
+    level::apply(session, cupti, calls, None, level);
     Ok(())
 }
 
@@ -72,6 +73,7 @@ mod tests {
         for version in [19, 21, 23, 28, 130_000, 130_001, 130_101] {
             assert!(must_be_early(Level::Graph, version, true));
             assert!(!must_be_early(Level::Kernel, version, true));
+            assert!(must_be_early(Level::Launch, version, true));
             let mut trace = GraphTrace::new(version, Some(Level::Graph));
             assert!(trace.allows(Level::Graph));
             trace.went_to(Level::Graph);

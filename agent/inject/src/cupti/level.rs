@@ -1,7 +1,7 @@
 //! What CUPTI is asked for at each level.
 
 use kvpath_cupti_sys::{MULTIPLE_SUBSCRIBERS, kind};
-use kvpath_schema::wire::calls::CALLS;
+use kvpath_schema::wire::calls::{self, CALLS, Domain};
 use kvpath_schema::wire::ring::{Level, State};
 
 use super::ffi::Cupti;
@@ -11,8 +11,34 @@ use crate::session::Session;
 /// How long without a sign of an agent until recording stops, ns: nobody would read it.
 const READER_AWAY_NS: u64 = 10_000_000_000;
 
+/// How calls are recorded. CUPTI lets them be chosen one by one only where it was attached to before the context; later it
+/// accepts the choice and records none (13.0, H200). Then all runtime calls are taken and ours picked from them, and none of
+/// the driver API: UCX makes three of those a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// By the list.
+    Chosen,
+    /// Runtime calls by the list, once CUPTI has recorded all.
+    Picked,
+}
+
+impl Calls {
+    /// Whether a call that CUPTI recorded is to be kept at a level.
+    pub fn keeps(self, level: Level, domain: Domain, cbid: u32) -> bool {
+        self == Self::Chosen || calls::find(domain as u32, cbid).is_some_and(|call| call.level <= level)
+    }
+}
+
 /// The kinds of a level.
-fn kinds(level: Level) -> &'static [u32] {
+fn kinds(level: Level, calls: Calls) -> Vec<u32> {
+    let mut kinds = records(level).to_vec();
+    if calls == Calls::Picked && level >= Level::Launch {
+        kinds.push(kind::RUNTIME);
+    }
+    kinds
+}
+
+fn records(level: Level) -> &'static [u32] {
     match level {
         Level::Off => &[],
         Level::Graph => &[kind::GRAPH_TRACE, kind::CONCURRENT_KERNEL, kind::MEMCPY, kind::MEMCPY2, kind::MEMSET],
@@ -36,12 +62,12 @@ pub fn target(session: &Session, now: u64) -> Level {
 }
 
 /// Goes from one level (`None`: CUPTI as it was found) to another.
-pub fn apply(session: &Session, cupti: &Cupti, from: Option<Level>, to: Level) {
-    let before = from.map_or(&[][..], kinds);
-    for kind in before.iter().filter(|kind| !kinds(to).contains(kind)) {
+pub fn apply(session: &Session, cupti: &Cupti, calls: Calls, from: Option<Level>, to: Level) {
+    let (before, after) = (from.map_or_else(Vec::new, |from| kinds(from, calls)), kinds(to, calls));
+    for kind in before.iter().filter(|kind| !after.contains(kind)) {
         let _ = cupti.turn(*kind, false);
     }
-    for kind in kinds(to).iter().filter(|kind| !before.contains(kind)) {
+    for kind in after.iter().filter(|kind| !before.contains(kind)) {
         if let Err(status) = cupti.turn(*kind, true) {
             let state = if status == MULTIPLE_SUBSCRIBERS { State::Aside } else { State::Running };
             session.ring.set_state(state, now_ns(), status);
@@ -50,9 +76,11 @@ pub fn apply(session: &Session, cupti: &Cupti, from: Option<Level>, to: Level) {
     let mut refused = 0;
     for call in CALLS {
         let (was, will) = (from.is_some_and(|from| call.level <= from), call.level <= to);
-        if was != will && !cupti.turn_call(call, will) {
-            refused += u64::from(will);
-        }
+        let is_there = match calls {
+            Calls::Chosen => was == will || cupti.turn_call(call, will),
+            Calls::Picked => call.domain == Domain::Runtime,
+        };
+        refused += u64::from(will && !is_there);
     }
     cupti.turn_pending_queries(to == Level::Deep);
     session.ring.set_cupti(cupti.version(), refused);
@@ -66,4 +94,24 @@ pub fn stand_aside(session: &Session, cupti: &Cupti, from: Level) {
     }
     session.ring.set_state(State::Aside, now_ns(), MULTIPLE_SUBSCRIBERS);
     session.ring.set_level(Level::Off);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picked_calls_are_those_of_the_list_and_level() {
+        let launch = CALLS.iter().find(|call| call.name == "cudaLaunchKernel").unwrap();
+        let query = CALLS.iter().find(|call| call.name == "cudaEventQuery").unwrap();
+        let keeps = |level, call: &calls::Call| Calls::Picked.keeps(level, call.domain, call.cbid);
+        assert!(keeps(Level::Launch, launch) && !keeps(Level::Launch, query) && keeps(Level::Deep, query));
+        assert!(
+            !Calls::Picked.keeps(Level::Deep, Domain::Runtime, 1)
+                && Calls::Chosen.keeps(Level::Launch, Domain::Runtime, 1)
+        );
+        assert!(kinds(Level::Launch, Calls::Picked).contains(&kind::RUNTIME));
+        assert!(!kinds(Level::Kernel, Calls::Picked).contains(&kind::RUNTIME));
+        assert!(!kinds(Level::Deep, Calls::Chosen).contains(&kind::RUNTIME));
+    }
 }

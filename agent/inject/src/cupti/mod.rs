@@ -35,6 +35,7 @@ use crate::ffi::{Semaphore, at_exit, now_ns, sleep_us, start_thread};
 use crate::session::Session;
 use buffers::Buffers;
 use ffi::{Cupti, OpenError};
+use level::Calls;
 
 /// How often CUPTI is asked for what is complete, ns. A killed process loses what came since, and what CUPTI had not seen
 /// complete by then.
@@ -104,7 +105,7 @@ fn try_start(session: &'static Session) -> Result<(State, u32), (State, u32)> {
         return Ok((State::Waiting, 0));
     }
     gpu.attached_early.store(true, Ordering::Release);
-    attach::attach(session, cupti, session.level)?;
+    attach::attach(session, cupti, Calls::Chosen, session.level)?;
     Ok((State::Running, 0))
 }
 

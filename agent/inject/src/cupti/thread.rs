@@ -9,7 +9,8 @@ use kvpath_schema::wire::ring::{Kind, Level, Loss, State};
 
 use super::attach::{self, GraphTrace};
 use super::buffers::Buffers;
-use super::ffi::Cupti;
+use super::ffi::{Cupti, Seen};
+use super::level::Calls;
 use super::names::Names;
 use super::{FLUSH_NS, decode, level};
 use crate::ffi::now_ns;
@@ -43,6 +44,7 @@ struct Recorder {
     buffers: &'static Buffers,
     driver: Option<Driver>,
     names: Names,
+    calls: Calls,
     graph_trace: GraphTrace,
     /// The level in force; `None` where CUPTI is not attached to.
     in_force: Option<Level>,
@@ -60,6 +62,7 @@ fn run(session: &'static Session) {
         buffers,
         driver: Driver::of_process(),
         names: Names::default(),
+        calls: if early.is_some() { Calls::Chosen } else { Calls::Picked },
         graph_trace: GraphTrace::new(cupti.version(), early),
         in_force: early.filter(|_| session.ring.state() == Some(State::Running)),
         suspected_ns: now_ns(),
@@ -120,7 +123,7 @@ impl Recorder {
         if !attach::is_time(age, || self.driver.is_none_or(|driver| driver.has_context())) {
             return;
         }
-        let (state, error) = match attach::attach(self.session, self.cupti, level) {
+        let (state, error) = match attach::attach(self.session, self.cupti, self.calls, level) {
             Ok(()) => {
                 self.in_force = Some(level);
                 self.graph_trace.went_to(level);
@@ -162,7 +165,7 @@ impl Recorder {
         }
         ring.set_refused(None);
         if target != in_force {
-            level::apply(self.session, self.cupti, Some(in_force), target);
+            level::apply(self.session, self.cupti, self.calls, Some(in_force), target);
             self.in_force = Some(target);
             self.graph_trace.went_to(target);
             self.suspected_ns = now;
@@ -170,10 +173,12 @@ impl Recorder {
     }
 
     fn read_all(&mut self) {
-        let (ring, cupti, names) = (&self.session.ring, self.cupti, &mut self.names);
-        while self
-            .buffers
-            .read_one(|buffer, bytes| cupti.records(buffer, bytes, |seen| decode::record(ring, names, &seen)))
-        {}
+        let (ring, cupti, names, calls) = (&self.session.ring, self.cupti, &mut self.names, self.calls);
+        let level = self.in_force.unwrap_or(Level::Off);
+        let mut take = |seen: &Seen<'_>| match seen {
+            Seen::Api(domain, api) if !calls.keeps(level, *domain, api.cbid) => {}
+            _ => decode::record(ring, names, seen),
+        };
+        while self.buffers.read_one(|buffer, bytes| cupti.records(buffer, bytes, |seen| take(&seen))) {}
     }
 }

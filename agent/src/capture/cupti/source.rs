@@ -155,6 +155,12 @@ impl Source {
                 return;
             }
         };
+        // What was lost before this recording is not its loss, and a process that ended before is not of it.
+        let is_older = i64::try_from(reader.word(header::CREATED_NS)).is_ok_and(|created| created < self.since_ns);
+        if is_older && matches!(file::is_alive(&reader), Ok(false)) {
+            self.refused.insert(path);
+            return;
+        }
         let told = i32::try_from(reader.word(header::PID)).unwrap_or(0);
         let pid = host_pid(told, reader.word(header::START_TICKS)).unwrap_or(told);
         let process_id = processes.id_of(pid);
@@ -163,8 +169,6 @@ impl Source {
         {
             facts.say("cupti", format!("process.{pid}.level"), format!("cannot be asked for: {error}"));
         }
-        // What was lost before this recording is not its loss.
-        let is_older = i64::try_from(reader.word(header::CREATED_NS)).is_ok_and(|created| created < self.since_ns);
         let _ = reader.look();
         let counted = if is_older {
             reader.losses().into_iter().map(|(loss, kind, count)| ((loss, kind), count)).collect()
@@ -383,6 +387,19 @@ mod tests {
         producer.lose(Loss::Cupti, Kind::Other, 4);
         source.finish(2_000_000_000, &mut processes, &mut facts);
         assert_eq!((source.lacks[0].1, source.lacks[0].0.table), (4, "unknown"));
+    }
+
+    #[test]
+    fn a_process_that_ended_before_the_recording_is_not_of_it() {
+        let rings = tempfile::tempdir().unwrap();
+        drop(ring(rings.path(), 50));
+        let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+        let mut source = Source::new(Folders::One(rings.path().to_owned()), None, 5_000);
+        source.step(1_000_000_000, &mut processes, &mut facts);
+        assert!(source.taps.is_empty());
+        let mut earlier = Source::new(Folders::One(rings.path().to_owned()), None, 40);
+        earlier.open(file::list(rings.path()).remove(0), &mut processes, &mut facts);
+        assert_eq!(earlier.taps.len(), 1, "it ran during this one");
     }
 
     #[test]
