@@ -27,14 +27,14 @@ python3 -c 'import torch; torch.zeros(1, device="cuda")' 2>/dev/null && torch=1
 wrong=0
 say_wrong() { echo "WRONG: $*" >&2; wrong=1; }
 
-# Each program runs 4 rounds of N kernels eager and N in graphs of 1000.
-all=$((8 * n)) eager=$((4 * n)) graphs=$((4 * n / 1000))
+# Each program runs 4 rounds of N kernels eager and 10 N in graphs of 1000.
+all=$((44 * n)) eager=$((4 * n)) graphs=$((40 * n / 1000))
 ours() { # LEVEL KERNELS GRAPHS CALLS COMMAND...
   local level=$1 kernels=$2 launches=$3 calls=$4 line dump state=recording
   [ "$level" = off ] && state="waiting for a CUDA context, or off so far"
   shift 4
   rm -f "$rings"/*.ring
-  line=$(CUDA_INJECTION64_PATH=$bin/libkvpath_inject.so KVPATH_LEVEL=$level KVPATH_RING_DIR=$rings KVPATH_RING_MIB=64 "$@") \
+  line=$(CUDA_INJECTION64_PATH=$bin/libkvpath_inject.so KVPATH_LEVEL=$level KVPATH_RING_DIR=$rings KVPATH_RING_MIB=256 "$@") \
     || say_wrong "$level: the program failed"
   dump=$("$bin/ring-dump" "$rings"/*.ring) || say_wrong "$level: the ring cannot be read"
   value() { awk -v key="$1" '$1 == key { $1 = ""; print substr($0, 2) }' <<<"$dump"; }
