@@ -27,8 +27,9 @@ python3 -c 'import torch; torch.zeros(1, device="cuda")' 2>/dev/null && torch=1
 wrong=0
 say_wrong() { echo "WRONG: $*" >&2; wrong=1; }
 
-# Each program runs 4 rounds of N kernels eager and 10 N in graphs of 1000.
-all=$((44 * n)) eager=$((4 * n)) graphs=$((40 * n / 1000))
+# Each program runs 4 rounds of N kernels eager and N in graphs of 1000, and these once more. Arms that record no node of a
+# graph have the latter LONG times as long, for a difference of 1 % would drown in the first launch.
+all=$((12 * n)) eager=$((4 * n)) long=20 graphs=$((4 * (1 + 20) * n / 1000))
 ours() { # LEVEL KERNELS GRAPHS CALLS COMMAND...
   local level=$1 kernels=$2 launches=$3 calls=$4 line dump state=recording
   [ "$level" = off ] && state="waiting for a CUDA context, or off so far"
@@ -48,13 +49,13 @@ ours() { # LEVEL KERNELS GRAPHS CALLS COMMAND...
 }
 arm() {
   case $1 in
-    nothing) "$work/small" "$n" ;;
+    nothing) "$work/small" "$n" "$long" ;;
     floor)
       FLOOR_OUT=$work/floor.out CUDA_INJECTION64_PATH=$work/floor.so "$work/small" "$n"
       [[ "$(cat "$work/floor.out")" == "kernels $all "* ]] || say_wrong "floor: $(cat "$work/floor.out"), not $all kernels" ;;
-    off) ours off 0 0 0 "$work/small" "$n" ;;
-    graph-later) KVPATH_CUPTI=$later ours graph "$eager" "$graphs" 0 "$work/small" "$n" ;;
-    graph) ours graph "$eager" "$graphs" 0 "$work/small" "$n" ;;
+    off) ours off 0 0 0 "$work/small" "$n" "$long" ;;
+    graph-later) KVPATH_CUPTI=$later ours graph "$eager" "$graphs" 0 "$work/small" "$n" "$long" ;;
+    graph) ours graph "$eager" "$graphs" 0 "$work/small" "$n" "$long" ;;
     kernel) ours kernel "$all" 0 0 "$work/small" "$n" ;;
     launch | deep) ours "$1" "$all" 0 "$eager" "$work/small" "$n" ;;
     torch) python3 "$here/torch_profiler.py" "$n" none ;;
@@ -74,17 +75,18 @@ for round in $(seq "$rounds"); do
   for name in $arms; do
     # Not in a subshell: `wrong` must be kept.
     arm "$name" >"$work/line"
-    grep -q '^eager [0-9]* graph [0-9]*\( copy [0-9]*\)\?$' "$work/line" || say_wrong "$name: $(cat "$work/line")"
+    grep -q '^eager [0-9]* graph [0-9]*\( copy [0-9]* steady [0-9]*\)\?$' "$work/line" || say_wrong "$name: $(cat "$work/line")"
     echo "$name $(tail -1 "$work/line")" >>"$work/all"
   done
 done
-echo "| arm | eager, ns a kernel | graph, ns a kernel | graph against nothing | against the floor | ns a copy |"
-echo "|---|---|---|---|---|---|"
+echo "| arm | eager, ns a kernel | graph, ns a kernel | graph against nothing | against the floor | ns a copy | steady graphs against nothing |"
+echo "|---|---|---|---|---|---|---|"
 median() { awk -v arm="$1" -v at="$2" '$1 == arm { print $at }' "$work/all" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 base=$(median nothing 5) floor=$(median floor 5)
 for name in $arms; do
   case $name in torch*) own=$(median torch 5) ;; *) own=$base ;; esac
-  awk -v n="$name" -v e="$(median "$name" 3)" -v g="$(median "$name" 5)" -v b="$own" -v f="$floor" -v c="$(median "$name" 7)" \
-    'BEGIN { printf "| %s | %d | %d | %+.1f %% | %+.1f %% | %s |\n", n, e, g, 100 * (g / b - 1), 100 * (g / f - 1), c }'
+  awk -v n="$name" -v e="$(median "$name" 3)" -v g="$(median "$name" 5)" -v b="$own" -v f="$floor" -v c="$(median "$name" 7)" -v s="$(median "$name" 9)" -v t="$(median nothing 9)" \
+    'BEGIN { long = n ~ /^(nothing|off|graph)/ ? sprintf("%+.1f %%", 100 * (s / t - 1)) : ""
+             printf "| %s | %d | %d | %+.1f %% | %+.1f %% | %s | %s |\n", n, e, g, 100 * (g / b - 1), 100 * (g / f - 1), c, long }'
 done
 exit "$wrong"

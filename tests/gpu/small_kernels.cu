@@ -1,7 +1,7 @@
 // Kernels of about 1 us, launched one by one and as CUDA graphs, and copies of 64 KiB within the device, each with an event,
-// as UCX makes them. Prints "eager NS graph NS copy NS", ns a kernel or copy.
-// usage: small_kernels N [NODES]   N a multiple of NODES, the kernels of a graph [1000]; three unmeasured rounds come first.
-// In graphs there are 10 N kernels: the first launch of a round fills the pipeline, and is to be small beside the rest.
+// as UCX makes them. Prints "eager NS graph NS copy NS steady NS", ns a kernel or copy.
+// usage: small_kernels N [LONG]   N a multiple of 1000, the kernels of a graph; three unmeasured rounds come first.
+// `steady` is LONG times N kernels in graphs at a stretch [1]: the first launch, which fills the pipeline, is small beside them.
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -24,7 +24,7 @@ static double now() {
 }
 
 int main(int argc, char **argv) {
-  const int count = argc > 1 ? atoi(argv[1]) : 20000, nodes = argc > 2 ? atoi(argv[2]) : 1000, warm = 3;
+  const int count = argc > 1 ? atoi(argv[1]) : 20000, nodes = 1000, warm = 3, stretch = argc > 2 ? atoi(argv[2]) : 1;
   float *x;
   cudaStream_t stream;
   cudaGraph_t graph;
@@ -43,16 +43,20 @@ int main(int argc, char **argv) {
   cudaEvent_t event;
   CHECK(cudaMalloc(&blocks, 2 * block));
   CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  double eager = 0, graphs = 0, copies = 0;
+  double eager = 0, graphs = 0, copies = 0, steady = 0;
   for (int round = 0; round <= warm; round++) {
     double start = now();
     for (int i = 0; i < count; i++) small_kernel<<<1, 32, 0, stream>>>(x);
     CHECK(cudaStreamSynchronize(stream));
     eager = (now() - start) / count;
     start = now();
-    for (int i = 0; i < 10 * count / nodes; i++) CHECK(cudaGraphLaunch(exec, stream));
+    for (int i = 0; i < count / nodes; i++) CHECK(cudaGraphLaunch(exec, stream));
     CHECK(cudaStreamSynchronize(stream));
-    graphs = (now() - start) / (10 * count);
+    graphs = (now() - start) / count;
+    start = now();
+    for (int i = 0; i < stretch * count / nodes; i++) CHECK(cudaGraphLaunch(exec, stream));
+    CHECK(cudaStreamSynchronize(stream));
+    steady = (now() - start) / stretch / count;
     start = now();
     for (int i = 0; i < count; i++) {
       CHECK(cudaMemcpyAsync(blocks, blocks + block, block, cudaMemcpyDeviceToDevice, stream));
@@ -65,6 +69,6 @@ int main(int argc, char **argv) {
   CHECK(cudaStreamSynchronize(stream));
   // What is complete is flushed within 100 ms.
   nanosleep(&pause, nullptr);
-  printf("eager %.0f graph %.0f copy %.0f\n", eager, graphs, copies);
+  printf("eager %.0f graph %.0f copy %.0f steady %.0f\n", eager, graphs, copies, steady);
   return 0;
 }

@@ -40,16 +40,22 @@ class Agent:
         self.log = open(f"{out}.log", "w")
         command = [agent, "record", "--out", str(out)] + (["--gpu", level] if level else [])
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        self.start = time.monotonic()
+        self.start, self.ticks = time.monotonic(), 0
         time.sleep(2)
+
+    def mark(self):
+        """The share of a core counts from now on."""
+        self.start, self.ticks = time.monotonic(), self._ticks()
+
+    def _ticks(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def cost(self):
         """Peak RSS, MB, and share of a core, %."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         rss = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
-        return rss, 100 * ticks / (time.monotonic() - self.start)
+        return rss, 100 * (self._ticks() - self.ticks) / (time.monotonic() - self.start)
 
     def stop(self):
         cost = self.cost()
@@ -89,12 +95,14 @@ def times(values):
 
 
 def measure(agent, out, count, tokens, check):
-    ttft = {}
+    ttft, prefill = {}, {}
 
     def block(arm, size):
         for _ in range(size):
             seed = 1000 + sum(map(len, ttft.values()))
-            ttft.setdefault(arm, []).append(pair.request(f"req-{arm}-{seed}", tokens, seed)["ttft_s"])
+            told = pair.request(f"req-{arm}-{seed}", tokens, seed)
+            ttft.setdefault(arm, []).append(told["ttft_s"])
+            prefill.setdefault(arm, []).append(told["prefill_s"])
 
     for seed in range(4):
         pair.request(f"warm-{seed}", tokens, seed)
@@ -105,6 +113,7 @@ def measure(agent, out, count, tokens, check):
             block("A1" if turn in (1, 5) else "A2", count // 2)
             continue
         recording = Agent(agent, out / f"block-{turn}", "launch")
+        recording.mark()
         block("B", count // 2)
         cost, code, _ = recording.stop()
         costs.append(cost)
@@ -129,12 +138,24 @@ def measure(agent, out, count, tokens, check):
     check.line(f"difference {100 * cost:.2f} %, A/A {100 * noise:.2f} %", cost < max(0.01, noise))
     check.line(f"agent: at most {max(c[0] for c in costs):.1f} MB, {max(c[1] for c in costs):.2f} % of a core",
                max(c[0] for c in costs) <= 100 and max(c[1] for c in costs) <= 5)
-    json.dump(ttft, open(out / "ttft.json", "w"))
+    modes(ttft)
+    json.dump({"ttft_s": ttft, "prefill_s": prefill}, open(out / "times.json", "w"))
+
+
+def modes(ttft):
+    """The same, for the two kinds of requests that such a row has: blocks of KV in one piece, or scattered (a copy each)."""
+    split = statistics.mean(value for values in ttft.values() for value in values)
+    print("\n| arm | contiguous | p50, ms | scattered | p50, ms |\n|---|---|---|---|---|")
+    for arm, values in ttft.items():
+        low, high = ([v for v in values if (v < split) == side] for side in (True, False))
+        cells = [f"{len(part)} | {1e3 * statistics.median(part):.1f}" if part else "0 | -" for part in (low, high)]
+        print(f"| {arm} | {' | '.join(cells)} |")
 
 
 def whole(agent, out, recording, check):
     run = out / "run"
     level(agent, "launch")
+    recording.mark()
     print("\n## A recording of six requests with all there is\n")
     for seed, tokens in enumerate(MIXED):
         told = pair.request(f"req-{seed}-{tokens}", tokens, seed)
