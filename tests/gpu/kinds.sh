@@ -32,5 +32,5 @@ median() { awk -v arm="$1" -v at="$2" '$1 == arm { print $at }' "$work/all" | so
 echo "| kinds | eager, ns a kernel | graph, ns a kernel | ns a copy | records |"
 echo "|---|---|---|---|---|"
 for name in nothing "${arms[@]%%:*}"; do
-  echo "| $name | $(median "$name" 3) | $(median "$name" 5) | $(median "$name" 7) | $(awk -v arm="$name" '$1 == arm { $1 = $2 = $3 = $4 = $5 = $6 = $7 = ""; last = $0 } END { print last }' "$work/all" | xargs) |"
+  echo "| $name | $(median "$name" 3) | $(median "$name" 5) | $(median "$name" 7) | $(awk -v arm="$name" '$1 == arm { $1 = $2 = $3 = $4 = $5 = $6 = $7 = $8 = $9 = ""; last = $0 } END { print last }' "$work/all" | xargs) |"
 done
