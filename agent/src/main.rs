@@ -1,33 +1,7 @@
-//! kvpath-agent: records what programs of this node do with NIXL, and says what can be recorded.
-
-mod capture;
-mod cli;
-mod discover;
-mod doctor;
-mod elf;
-mod error;
-mod ffi;
-mod gpu;
-mod host;
-mod privileges;
-mod processes;
-mod record;
-mod seccomp;
-mod segments;
+//! The program; all of it lies in the library.
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    let outcome = match cli::Cli::parse().command {
-        cli::Command::Record(options) => record::run(&options).map_err(anyhow::Error::from),
-        cli::Command::Env(options) => gpu::env(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
-        cli::Command::Level(options) => gpu::level(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
-        cli::Command::Doctor(options) => doctor::run(&options),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("kvpath-agent: {error:#}");
-        ExitCode::from(2)
-    })
+    kvpath_agent::main()
 }

@@ -1,13 +1,20 @@
 //! How a Rust type of a column becomes an Arrow array and comes back.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt64Type};
 
 /// A shared string, stored as a dictionary: kernel names, operation names, agent names.
 pub type Name = Arc<str>;
+
+/// Some values of a column, in an order.
+pub trait Values<'a, T: 'a>: ExactSizeIterator<Item = &'a T> + Clone {}
+
+impl<'a, T: 'a, I: ExactSizeIterator<Item = &'a T> + Clone> Values<'a, T> for I {}
 
 /// A type that a column can have.
 pub trait Cell: Sized {
@@ -15,8 +22,10 @@ pub trait Cell: Sized {
     const NULLABLE: bool;
     /// The Arrow type of the column.
     fn data_type() -> DataType;
-    /// All values of a column as one array.
-    fn to_array(values: &[Self]) -> ArrayRef;
+    /// Values of a column as one array.
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef
+    where
+        Self: 'a;
     /// Appends the values of an array of type [`Cell::data_type`]; `None` where it holds another type, or a null that
     /// the column does not allow.
     fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()>;
@@ -29,8 +38,8 @@ macro_rules! primitive_cell {
             fn data_type() -> DataType {
                 <$arrow>::DATA_TYPE
             }
-            fn to_array(values: &[Self]) -> ArrayRef {
-                Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values.iter().copied()))
+            fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+                Arc::new(PrimitiveArray::<$arrow>::from_iter_values(values.copied()))
             }
             fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
                 let array = array.as_primitive_opt::<$arrow>()?;
@@ -46,8 +55,14 @@ macro_rules! primitive_cell {
             fn data_type() -> DataType {
                 <$arrow>::DATA_TYPE
             }
-            fn to_array(values: &[Self]) -> ArrayRef {
-                Arc::new(values.iter().copied().collect::<PrimitiveArray<$arrow>>())
+            fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+                // In passes without branches, not bit by bit.
+                let plain = values.clone().map(|value| value.unwrap_or_default()).collect::<Vec<$rust>>();
+                let nulls = values
+                    .clone()
+                    .any(Option::is_none)
+                    .then(|| NullBuffer::new(values.map(Option::is_some).collect::<BooleanBuffer>()));
+                Arc::new(PrimitiveArray::<$arrow>::new(plain.into(), nulls))
             }
             fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
                 into.extend(array.as_primitive_opt::<$arrow>()?.iter());
@@ -66,8 +81,8 @@ impl Cell for bool {
     fn data_type() -> DataType {
         DataType::Boolean
     }
-    fn to_array(values: &[Self]) -> ArrayRef {
-        Arc::new(BooleanArray::from(values.to_vec()))
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+        Arc::new(values.copied().map(Some).collect::<BooleanArray>())
     }
     fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
         for value in array.as_boolean_opt()? {
@@ -82,7 +97,7 @@ impl Cell for String {
     fn data_type() -> DataType {
         DataType::Utf8
     }
-    fn to_array(values: &[Self]) -> ArrayRef {
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
         Arc::new(StringArray::from_iter_values(values))
     }
     fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
@@ -98,8 +113,8 @@ impl Cell for Option<String> {
     fn data_type() -> DataType {
         DataType::Utf8
     }
-    fn to_array(values: &[Self]) -> ArrayRef {
-        Arc::new(values.iter().map(Option::as_deref).collect::<StringArray>())
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+        Arc::new(values.map(Option::as_deref).collect::<StringArray>())
     }
     fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
         into.extend(array.as_string_opt::<i32>()?.iter().map(|v| v.map(str::to_owned)));
@@ -112,19 +127,42 @@ fn dictionary_type() -> DataType {
 }
 
 fn dictionary<'a>(values: impl Iterator<Item = Option<&'a Name>>) -> ArrayRef {
-    let mut index_of: HashMap<&str, i32> = HashMap::new();
+    // By address first: names are shared, and long ones cost more to hash than all else of a row.
+    let mut key_at: HashMap<usize, i32, BuildHasherDefault<AddressHasher>> = HashMap::default();
+    let mut key_of: HashMap<&str, i32> = HashMap::new();
     let mut distinct: Vec<&str> = Vec::new();
     let keys: Int32Array = values
         .map(|value| {
             value.map(|name| {
-                *index_of.entry(name).or_insert_with(|| {
-                    distinct.push(name);
-                    i32::try_from(distinct.len() - 1).expect("a segment holds fewer than 2^31 rows")
+                *key_at.entry(name.as_ptr().addr()).or_insert_with(|| {
+                    *key_of.entry(name).or_insert_with(|| {
+                        distinct.push(name);
+                        i32::try_from(distinct.len() - 1).expect("a segment holds fewer than 2^31 rows")
+                    })
                 })
             })
         })
         .collect();
     Arc::new(DictionaryArray::new(keys, Arc::new(StringArray::from(distinct))))
+}
+
+/// For addresses, whose low bits are alike.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+    fn write_usize(&mut self, address: usize) {
+        // The table takes its place from the low bits and its tag from the high ones.
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32);
+    }
 }
 
 fn read_dictionary(array: &dyn Array, mut push: impl FnMut(Option<Name>) -> Option<()>) -> Option<()> {
@@ -151,8 +189,8 @@ impl Cell for Name {
     fn data_type() -> DataType {
         dictionary_type()
     }
-    fn to_array(values: &[Self]) -> ArrayRef {
-        dictionary(values.iter().map(Some))
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+        dictionary(values.map(Some))
     }
     fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
         read_dictionary(array, |value| {
@@ -167,8 +205,8 @@ impl Cell for Option<Name> {
     fn data_type() -> DataType {
         dictionary_type()
     }
-    fn to_array(values: &[Self]) -> ArrayRef {
-        dictionary(values.iter().map(Option::as_ref))
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+        dictionary(values.map(Option::as_ref))
     }
     fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
         read_dictionary(array, |value| {
@@ -183,7 +221,7 @@ mod tests {
     use super::*;
 
     fn round_trip<T: Cell + Clone + PartialEq + std::fmt::Debug>(values: &[T]) {
-        let array = T::to_array(values);
+        let array = T::to_array(values.iter());
         assert_eq!(array.data_type(), &T::data_type());
         let mut back = Vec::new();
         T::read(&array, &mut back).expect("reads its own array");
@@ -202,6 +240,9 @@ mod tests {
         round_trip(&[Some("a".to_owned()), None]);
         round_trip::<Name>(&["k".into(), "l".into(), "k".into()]);
         round_trip::<Option<Name>>(&[Some("k".into()), None, Some("k".into())]);
+        round_trip::<Option<i64>>(&[]);
+        // Equal names at different addresses.
+        round_trip::<Name>(&["".into(), "k".into(), "".into()]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a table is, and the macro that defines one.
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
@@ -116,8 +116,17 @@ pub trait Columns: Default {
     /// # Panics
     /// Where `i` is not below [`Columns::len`].
     fn row(&self, i: usize) -> Self::Row;
+    /// Drops the rows and keeps their memory.
+    fn clear(&mut self);
     /// As one Arrow batch, in the order of the rows.
     fn to_batch(&self) -> RecordBatch;
+    /// Some rows as an Arrow batch, in the order in which they are named.
+    ///
+    /// # Panics
+    /// Where one is not below [`Columns::len`].
+    fn pick(&self, rows: &[u32]) -> RecordBatch;
+    /// One column as an Arrow array; `None` if there is none of that name.
+    fn array(&self, column: &str) -> Option<ArrayRef>;
     /// Appends the rows of a batch; columns are taken by name, a missing nullable column reads as null.
     ///
     /// # Errors
@@ -182,13 +191,28 @@ macro_rules! define_table {
                 sorted_by: &[ $(stringify!($sort)),* ],
             };
             fn push(&mut self, row: $row) { $( self.$col.push(row.$col); )+ }
+            fn clear(&mut self) { $( self.$col.clear(); )+ }
             fn len(&self) -> usize { let lengths = [ $( self.$col.len() ),+ ]; lengths[0] }
             fn row(&self, i: usize) -> $row { $row { $( $col: self.$col[i].clone() ),+ } }
             fn to_batch(&self) -> arrow::array::RecordBatch {
                 arrow::array::RecordBatch::try_new(
                     Self::DEF.arrow_schema(),
-                    vec![ $( <$ty as $crate::cell::Cell>::to_array(&self.$col) ),+ ],
+                    vec![ $( <$ty as $crate::cell::Cell>::to_array(self.$col.iter()) ),+ ],
                 ).expect("columns are of equal length and of their own schema")
+            }
+            fn pick(&self, rows: &[u32]) -> arrow::array::RecordBatch {
+                arrow::array::RecordBatch::try_new(
+                    Self::DEF.arrow_schema(),
+                    vec![ $(
+                        <$ty as $crate::cell::Cell>::to_array(rows.iter().map(|row| &self.$col[*row as usize]))
+                    ),+ ],
+                ).expect("columns are of equal length and of their own schema")
+            }
+            fn array(&self, column: &str) -> Option<arrow::array::ArrayRef> {
+                $( if column == stringify!($col) {
+                    return Some(<$ty as $crate::cell::Cell>::to_array(self.$col.iter()));
+                } )+
+                None
             }
             fn extend_from_batch(&mut self, batch: &arrow::array::RecordBatch)
                 -> Result<(), $crate::table::ReadError> {

@@ -12,4 +12,4 @@ mod reader;
 
 pub use map::Map;
 pub use producer::{About, Producer};
-pub use reader::{Drained, Medium, ReadError, Reader, Record};
+pub use reader::{Drained, Medium, Names, ReadError, Reader, Record};

@@ -175,6 +175,18 @@ impl<M: Medium> Reader<M> {
     /// # Errors
     /// The system refuses; a producer that shrinks its file is such a case.
     pub fn drain(&mut self, now_ns: u64, mut take: impl FnMut(Record<'_>)) -> io::Result<Drained> {
+        self.drain_with_names(now_ns, |record, _| take(record))
+    }
+
+    /// As [`Reader::drain`], and `take` can look names up meanwhile.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn drain_with_names(
+        &mut self,
+        now_ns: u64,
+        mut take: impl FnMut(Record<'_>, &Names<'_, M>),
+    ) -> io::Result<Drained> {
         let mut drained = Drained::default();
         self.medium.write(control::READER_NS, now_ns)?;
         for at in 0..self.shape.lanes {
@@ -185,6 +197,8 @@ impl<M: Medium> Reader<M> {
             // The head was read before the data that it vouches for.
             fence(Ordering::Acquire);
             self.drain_lane(at, head, &mut drained, &mut take)?;
+            // What was read was read before its room is given back.
+            fence(Ordering::Release);
             self.medium.write(self.shape.lane_header(at) + lane::TAIL, self.tails[at])?;
         }
         Ok(drained)
@@ -195,7 +209,7 @@ impl<M: Medium> Reader<M> {
         at: usize,
         head: u64,
         drained: &mut Drained,
-        take: &mut impl FnMut(Record<'_>),
+        take: &mut impl FnMut(Record<'_>, &Names<'_, M>),
     ) -> io::Result<()> {
         let size = self.shape.lane_words(at);
         let mut tail = self.tails[at];
@@ -211,7 +225,8 @@ impl<M: Medium> Reader<M> {
                 self.chunk = chunk;
                 return Err(error);
             }
-            let (used, whole) = parse(words, tail, head, drained, take);
+            let names = Names { medium: &self.medium, shape: self.shape };
+            let (used, whole) = parse(words, tail, head, drained, &mut |record| take(record, &names));
             tail = if whole { tail + used as u64 } else { head };
         }
         self.chunk = chunk;
@@ -233,24 +248,7 @@ impl<M: Medium> Reader<M> {
     /// # Errors
     /// The system refuses.
     pub fn name(&self, id: u32) -> io::Result<Option<String>> {
-        let at = id as usize;
-        let names = self.shape.names_words;
-        if id == 0 || at >= names {
-            return Ok(None);
-        }
-        let mut first = [0];
-        self.medium.read(self.shape.names() + at, &mut first)?;
-        let length = usize::try_from(first[0] & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-        let count = wire::words_of(length.min(TEXT_MAX));
-        if length > TEXT_MAX || at + 1 + count > names {
-            return Ok(None);
-        }
-        fence(Ordering::Acquire);
-        let mut words = vec![0; count];
-        self.medium.read(self.shape.names() + at + 1, &mut words)?;
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        bytes.truncate(length);
-        Ok((wire::name_word(&bytes) == first[0]).then(|| String::from_utf8_lossy(&bytes).into_owned()))
+        Names { medium: &self.medium, shape: self.shape }.get(id)
     }
 
     /// Reads what the producer says of itself anew.
@@ -305,6 +303,40 @@ impl<M: Medium> Reader<M> {
     #[must_use]
     pub fn medium(&self) -> &M {
         &self.medium
+    }
+}
+
+/// The names of a ring.
+#[derive(Debug)]
+pub struct Names<'a, M> {
+    medium: &'a M,
+    shape: Shape,
+}
+
+impl<M: Medium> Names<'_, M> {
+    /// A name by its id; `None` if there is none there.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn get(&self, id: u32) -> io::Result<Option<String>> {
+        let at = id as usize;
+        let names = self.shape.names_words;
+        if id == 0 || at >= names {
+            return Ok(None);
+        }
+        let mut first = [0];
+        self.medium.read(self.shape.names() + at, &mut first)?;
+        let length = usize::try_from(first[0] & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+        let count = wire::words_of(length.min(TEXT_MAX));
+        if length > TEXT_MAX || at + 1 + count > names {
+            return Ok(None);
+        }
+        fence(Ordering::Acquire);
+        let mut words = vec![0; count];
+        self.medium.read(self.shape.names() + at + 1, &mut words)?;
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.truncate(length);
+        Ok((wire::name_word(&bytes) == first[0]).then(|| String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod demo;
 mod project;
+mod sanitize;
 mod setup;
 mod shell;
 mod test;
@@ -17,6 +18,9 @@ const HELP: &str = "\
   build   build all binaries (quick profile)
   lint    format and clippy
   docs    write the generated pages anew: docs/tables.md, queries/README.md
+  bench   the benchmarks (docs/benchmarks.md); words after it go to cargo: --bench drain
+  miri    the ring's tests under Miri; installs a nightly toolchain
+  asan    the tests of ring, injected library and mocks with AddressSanitizer
   dist    build the binaries for use: optimised, in the target folder under dist/
 
 The target folder is $CARGO_TARGET_DIR, else ~/.cache/kvpath/target.";
@@ -33,6 +37,9 @@ fn main() -> ExitCode {
         "build" => setup::ready().build(),
         "lint" => test::lint(&setup::ready()),
         "docs" => test::docs(&setup::ready()),
+        "bench" => test::bench(&setup::ready(), &std::env::args().skip(2).collect::<Vec<_>>()),
+        "miri" => sanitize::miri(),
+        "asan" => sanitize::asan(&setup::ready()),
         "dist" => setup::ready().dist(),
         "help" | "--help" | "-h" => {
             println!("{HELP}");

@@ -1,4 +1,4 @@
-//! `./x test`: format, lints, all tests; then what was skipped and why.
+//! `./x test`: format, lints, all tests; then what was skipped and why. Also its parts, and the benchmarks.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -30,7 +30,9 @@ pub(crate) fn all() -> Result<()> {
 /// Format and clippy, warnings denied.
 pub(crate) fn lint(setup: &Setup) -> Result<()> {
     run(setup.cargo().args(["fmt", "--all", "--check"]))?;
-    run(Command::new("cargo").args(["fmt", "--check"]).current_dir(project::root().join("ebpf")))?;
+    for apart in ["ebpf", "bench"] {
+        run(Command::new("cargo").args(["fmt", "--check"]).current_dir(project::root().join(apart)))?;
+    }
     let mut clippy = setup.cargo();
     clippy.args(["clippy", "--all-targets", "--profile", "ci", "--locked", "--quiet"]).args(setup.buildable());
     run(clippy.args(["--", "--deny", "warnings"]))
@@ -53,6 +55,11 @@ pub(crate) fn docs(setup: &Setup) -> Result<()> {
         std::fs::write(project::root().join(page), out.stdout).map_err(|error| format!("{page}: {error}"))?;
     }
     Ok(())
+}
+
+/// The benchmarks; `words` go to cargo: `--bench drain`.
+pub(crate) fn bench(setup: &Setup, words: &[String]) -> Result<()> {
+    run(setup.cargo().current_dir(project::root().join("bench")).args(["bench", "--locked"]).args(words))
 }
 
 #[derive(Default)]

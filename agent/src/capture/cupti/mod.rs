@@ -9,6 +9,7 @@
 
 pub mod decode;
 pub mod environment;
+pub mod interned;
 pub mod names;
 pub mod rows;
 pub mod source;

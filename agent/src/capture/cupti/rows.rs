@@ -37,6 +37,19 @@ impl Rows {
             + self.ranges.len()
     }
 
+    /// Drops them and keeps their memory, which the kernel would otherwise clear anew for each segment.
+    pub fn clear(&mut self) {
+        self.kernels.clear();
+        self.memcpys.clear();
+        self.memsets.clear();
+        self.syncs.clear();
+        self.events.clear();
+        self.graphs.clear();
+        self.overheads.clear();
+        self.calls.clear();
+        self.ranges.clear();
+    }
+
     /// Writes them; `dropped` says how many a table lacks.
     ///
     /// # Errors

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use kvpath_ring::file::{self, OpenError};
 use kvpath_ring::{ReadError, Reader};
-use kvpath_schema::cell::Name;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::wire::ring::{Kind, Level, Loss, State, header};
 
 use super::decode::{Aside, Decoder};
+use super::interned::Names;
 use super::rows::Rows;
 use crate::capture::nixl::assemble::Lack;
 use crate::processes::ProcessTable;
@@ -59,7 +59,7 @@ struct Tap {
     path: PathBuf,
     reader: Reader<File>,
     decoder: Decoder,
-    names: HashMap<u32, Name>,
+    names: Names,
     pid: i32,
     process_id: i64,
     counted: HashMap<(Loss, Kind), u64>,
@@ -179,7 +179,7 @@ impl Source {
             path,
             reader,
             decoder: Decoder::new(process_id, self.since_ns),
-            names: HashMap::new(),
+            names: Names::default(),
             pid,
             process_id,
             counted,
@@ -193,10 +193,12 @@ impl Source {
     /// # Errors
     /// A segment cannot be written.
     pub fn write(&mut self, now_ns: i64, segments: &mut Segments) -> Result<(), SegmentError> {
-        let (rows, lacks) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.lacks));
-        self.total += rows.count() as u64;
+        let lacks = std::mem::take(&mut self.lacks);
+        self.total += self.rows.count() as u64;
         let dropped = |table: &str| lacks.iter().filter(|(lack, _)| lack.table == table).map(|(_, count)| count).sum();
-        rows.write(segments, dropped)?;
+        let written = self.rows.write(segments, dropped);
+        self.rows.clear();
+        written?;
         let is_nvtx = |lack: &Lack| lack.table == "nvtx_ranges";
         let (nvtx, cupti): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|(lack, _)| is_nvtx(lack));
         segments.drops("cupti", now_ns, &cupti)?;
@@ -225,24 +227,10 @@ impl Tap {
     fn drain(&mut self, now_ns: i64, rows: &mut Rows, processes: &mut ProcessTable) -> std::io::Result<()> {
         let Self { reader, decoder, names, pid, .. } = self;
         let mut asides = Vec::new();
-        // Names lie in the same file, so they are looked up once the records are out of it; they stay there.
-        let (mut words, mut records) = (Vec::new(), Vec::new());
-        let drained = reader.drain(u64::try_from(now_ns).unwrap_or(0), |record| {
-            records.push((record.kind, record.tid, record.words.len()));
-            words.extend_from_slice(record.words);
+        let drained = reader.drain_with_names(u64::try_from(now_ns).unwrap_or(0), |record, there| {
+            let mut name = |id| names.get(id, || there.get(id).ok().flatten());
+            asides.extend(decoder.take(&record, &mut name, rows));
         })?;
-        let mut name = |id: u32| {
-            names
-                .entry(id)
-                .or_insert_with(|| reader.name(id).ok().flatten().unwrap_or_else(|| "(name lost)".to_owned()).into())
-                .clone()
-        };
-        let mut left = words.as_slice();
-        for (kind, tid, length) in records {
-            let (words, rest) = left.split_at(length);
-            left = rest;
-            asides.extend(decoder.take(&kvpath_ring::Record { kind, tid, words }, &mut name, rows));
-        }
         let mut seen = HashSet::new();
         for aside in asides {
             match aside {
