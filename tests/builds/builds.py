@@ -6,7 +6,8 @@
 
 For each wheel: Build IDs and exported functions are read from the files (elf.py), which function calls which from their
 disassembly (functions.py, objdump), and where structures keep what the agent reads is measured in a running transfer
-(measure.py). A wheel that fails any of it gives no entry; the page names it, with the reason.
+(measure.py). A wheel that fails any of it gives no entry; the page names it, with the reason. A new release is added to
+RELEASES.
 """
 
 import argparse
@@ -99,7 +100,9 @@ def main() -> int:
             except functions.Refused as why:
                 refused[str(wheel)] = str(why)
                 print(f"{wheel}: left out: {why}", flush=True)
-    refused |= fill_in(inspected)
+    for wheel, why in fill_in(inspected).items():
+        refused[wheel] = why
+        print(f"{wheel}: left out: {why}")
     if options.releases:
         return 1 if refused else 0
     stale = []

@@ -41,16 +41,17 @@ Python 3.12. Those for other versions of Python held the same builds where it wa
 | release | wheels | libnixl.so | libplugin_UCX.so | layout |
 |---|---|---|---|---|
 """
+UNMEASURED = "Without a C interface to measure them by, but the same builds as others"
 UNSIZED = """
-Offsets and sizes in bytes. Without `handle_bytes` the size of a transfer is the sum of its descriptors, and is not known
-of one with more than 4096.
+Offsets and sizes in bytes. Without `handle_bytes` the size of a transfer is the sum of its descriptors, and is not
+known of one with more than 4096.
 """
 SLOW = """
 All probes sit on a `push`, but for these, where the kernel must step over another instruction, which costs more:
 
 """
 NOT_COVERED = """\
-* Releases before 0.10.0: not tried.
+* Releases before 0.10.0: their wheels have no C interface to measure them by (0.7.1 and 0.9.0 were looked at).
 * Wheels for aarch64: the agent is for x86-64.
 * `nixl` on PyPI: has held no library since 0.7.1; it depends on the two packages above.
 * `nixl_cu12.libs/nixl/libplugin_UCX.so`, a second build of the plugin in each wheel: `libnixl.so` loads the one in
@@ -125,6 +126,9 @@ def page(inspected, refused: dict[str, str]) -> str:
     text = PAGE
     for (release, *rest), packages in rows.items():
         text += row(release, ", ".join(packages), *rest)
+    unmeasured = dict.fromkeys(each.wheel.release for each in inspected if not each.wheel.capi.exists())
+    if unmeasured:
+        text += f"\n{UNMEASURED}: {', '.join(unmeasured)}.\n"
     text += "\n## Layouts\n\n" + row("field", *(name for name, _ in known)) + "|---" * (len(known) + 1) + "|\n"
     for field in FIELDS:
         text += row(field, *(layout.get(field, "-") for _, (layout, _) in known))
