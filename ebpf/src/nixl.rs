@@ -78,6 +78,12 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
             remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: out, asked: ctx.arg(4)? });
             Some(())
         }
+        Kind::MakeVector => {
+            let out = stack_arg(ctx, 0).or_else(|| unreadable(Kind::MakeVector))?;
+            let asked = vector(ctx.arg(3)?, size_of::<i32>() as u32).map_or(0, |indices| indices.count);
+            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: out, asked });
+            Some(())
+        }
         Kind::Create => {
             let layout = LAYOUT_OF.get(cookie.layout)?;
             let list: u64 = ctx.arg(2)?;
@@ -90,6 +96,11 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
             Some(())
         }
         Kind::Release => release(header, ctx.arg(1)?),
+        Kind::NotifPassed => {
+            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: 0, asked: 0 });
+            notif(header, ctx.arg(1)?, ctx.arg(2)?)
+        }
+        Kind::NotifArrived if was_passed(header, this) => None,
         Kind::NotifSent | Kind::NotifArrived => notif(header, ctx.arg(1)?, ctx.arg(2)?),
         Kind::RegionsEnd | Kind::Descriptors => None,
     }
@@ -106,7 +117,9 @@ fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Done {
     let status: i32 = ctx.ret();
     match kind {
         Kind::Regions => regions_end(header, &entry, status),
-        Kind::MakeSpan | Kind::Create if status == 0 => made(header, kind, &entry, LAYOUT_OF.get(cookie.layout)?),
+        Kind::MakeSpan | Kind::MakeVector | Kind::Create if status == 0 => {
+            made(header, kind, &entry, LAYOUT_OF.get(cookie.layout)?)
+        }
         Kind::Post => posted(header, &entry, status, LAYOUT_OF.get(cookie.layout)?),
         Kind::Status => polled(header, &entry, status),
         _ => None,
@@ -150,6 +163,16 @@ fn remember(header: Header, entry: Entry) {
     }
 }
 
+/// Whether this `appendNotif` was called by the one that overrides it, whose entry has written the record already. What
+/// that entry left here may be old: it need not have called this one. But then this object never comes here by itself.
+#[inline(always)]
+fn was_passed(header: Header, this: u64) -> bool {
+    let key = EntryKey { pid_tgid: header.pid_tgid, kind: Kind::NotifPassed as u64 };
+    // SAFETY: the entry is this thread's own; it is read before it is removed.
+    let passed = unsafe { ENTRIES.get(&key) }.is_some_and(|entry| entry.agent_ptr == this);
+    passed && ENTRIES.remove(&key).is_ok()
+}
+
 #[inline(always)]
 fn read<T>(address: u64) -> Option<T> {
     // SAFETY: the helper checks the address and reports a fault.
@@ -180,8 +203,14 @@ struct List {
 /// The vector of a descriptor list of elements of `element` bytes.
 #[inline(always)]
 fn list_of(list: u64, layout: &Layout, element: u32) -> Option<List> {
-    let begin: u64 = read(list + u64::from(layout.list_begin))?;
-    let end: u64 = read(list + u64::from(layout.list_begin) + 8)?;
+    vector(list + u64::from(layout.list_begin), element)
+}
+
+/// A `std::vector` of elements of `element` bytes.
+#[inline(always)]
+fn vector(vector: u64, element: u32) -> Option<List> {
+    let begin: u64 = read(vector)?;
+    let end: u64 = read(vector + 8)?;
     let count = end.checked_sub(begin)?.checked_div(u64::from(element))?;
     Some(List { begin, count })
 }
@@ -209,10 +238,18 @@ unsafe fn text(to: *mut Text, string: u64) {
 /// `to` must be writable.
 #[inline(always)]
 unsafe fn describe(to: *mut Handle, handle: u64, layout: &Layout) -> (Option<List>, Option<List>) {
-    let local = handle + u64::from(layout.handle_local);
-    let remote = handle + u64::from(layout.handle_remote);
+    let mut local = handle + u64::from(layout.handle_local);
+    let mut remote = handle + u64::from(layout.handle_remote);
+    if layout.handle_pointers != 0 {
+        // A pointer that cannot be read is followed to 0, where nothing can be read either.
+        local = read(local).unwrap_or(0);
+        remote = read(remote).unwrap_or(0);
+    }
     let memory = u64::from(layout.list_memory);
-    let bytes: Option<u64> = read(handle + u64::from(layout.handle_bytes));
+    let bytes: Option<u64> = match layout.handle_bytes {
+        0 => None,
+        at => read(handle + u64::from(at)),
+    };
     let op: Option<i32> = read(handle + u64::from(layout.handle_op));
     let local_memory: Option<i32> = read(local + memory);
     let remote_memory: Option<i32> = read(remote + memory);

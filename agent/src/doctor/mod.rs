@@ -51,7 +51,7 @@ struct LibraryLine {
     pid: Option<i32>,
     build_id: Option<String>,
     /// Release of NIXL; `None`: unknown build, probes off.
-    nixl: Option<&'static str>,
+    nixl: Option<String>,
     error: Option<String>,
     probes: Vec<ProbeLine>,
 }

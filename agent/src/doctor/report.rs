@@ -54,7 +54,7 @@ fn check_line(check: &Check) -> String {
 fn library_lines(library: &LibraryLine, known: &str) -> String {
     let who = library.pid.map_or_else(|| "--library".to_owned(), |pid| format!("pid {pid}"));
     let id = library.build_id.as_deref().unwrap_or("none");
-    let state = match (&library.error, library.nixl) {
+    let state = match (&library.error, &library.nixl) {
         (Some(error), _) => format!("probes off: {error}"),
         (None, Some(nixl)) => format!("NIXL {nixl}"),
         (None, None) => format!("unknown build: probes off (known: NIXL {known})"),
@@ -106,7 +106,7 @@ mod tests {
                     path: "/b/libnixl.so".into(),
                     pid: None,
                     build_id: Some("cd".into()),
-                    nixl: Some("1.5.1"),
+                    nixl: Some("1.5.1".into()),
                     error: None,
                     probes: vec![ProbeLine {
                         kind: "post",

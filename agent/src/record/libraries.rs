@@ -100,7 +100,7 @@ impl Libraries {
     fn probe(&mut self, library: Library, examined: &Examined, programs: &mut Programs, facts: &mut Facts) -> bool {
         let key = format!("library {}", library.path);
         let id = examined.build_id.as_deref().unwrap_or("none");
-        let Some(nixl) = examined.nixl else {
+        let Some(nixl) = &examined.nixl else {
             let known = builds::known_releases();
             let text = format!("probes off: Build ID {id} is unknown; known releases of NIXL: {known}");
             eprintln!("kvpath-agent: {}: {text}", library.path);

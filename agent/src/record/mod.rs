@@ -348,9 +348,11 @@ fn table_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Agent => "nixl_agents",
         Kind::Regions | Kind::RegionsEnd => "nixl_regions",
-        Kind::MakeSpan | Kind::Create | Kind::Post | Kind::Status | Kind::Release => "nixl_transfers",
+        Kind::MakeSpan | Kind::MakeVector | Kind::Create | Kind::Post | Kind::Status | Kind::Release => {
+            "nixl_transfers"
+        }
         Kind::Descriptors => "nixl_descriptors",
-        Kind::NotifSent | Kind::NotifArrived => "nixl_notifs",
+        Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed => "nixl_notifs",
     }
 }
 

@@ -47,11 +47,16 @@ pub enum Kind {
     NotifSent = 10,
     /// Entry of the backend's `appendNotif`: [`Notif`].
     NotifArrived = 11,
+    /// `makeXferReq`, overload with vectors (NIXL before 1.5): [`Made`].
+    MakeVector = 12,
+    /// Entry of an `appendNotif` that may pass its arguments on to the one of its base class, which is then a hit of
+    /// [`Kind::NotifArrived`] for the same arrival and writes nothing: [`Notif`].
+    NotifPassed = 13,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Agent,
         Self::Regions,
         Self::RegionsEnd,
@@ -63,6 +68,8 @@ impl Kind {
         Self::Release,
         Self::NotifSent,
         Self::NotifArrived,
+        Self::MakeVector,
+        Self::NotifPassed,
     ];
 
     /// The kind with that number.
@@ -128,6 +135,8 @@ impl Cookie {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
+    /// In the handle: 1 if the next two are pointers to the lists, 0 if they are the lists.
+    pub handle_pointers: u32,
     /// In the handle: the local descriptor list.
     pub handle_local: u32,
     /// In the handle: the remote descriptor list.
@@ -140,7 +149,7 @@ pub struct Layout {
     pub handle_has_notif: u32,
     /// In the handle: operation (i32).
     pub handle_op: u32,
-    /// In the handle: payload (u64).
+    /// In the handle: payload (u64); 0 if the build does not always fill it in.
     pub handle_bytes: u32,
     /// In a descriptor list: memory type (i32).
     pub list_memory: u32,
@@ -156,12 +165,13 @@ pub struct Layout {
 
 impl Layout {
     /// Words in the map.
-    pub const WORDS: usize = 12;
+    pub const WORDS: usize = 13;
 
     /// For the map.
     #[must_use]
     pub const fn to_words(self) -> [u32; Self::WORDS] {
         [
+            self.handle_pointers,
             self.handle_local,
             self.handle_remote,
             self.handle_peer,

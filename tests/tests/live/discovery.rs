@@ -56,7 +56,7 @@ fn a_copy_of_the_library_is_found_without_being_named() {
     // A process that makes its agent the moment it maps the library may be ahead of the probes.
     assert!(recorded.agents.len() <= 3, "{}", recorded.agents.len());
     let fact = recorded.fact(&["library", "elsewhere", "libnixl.so"]).expect("the copy is named");
-    assert!(fact.contains("NIXL 1.5.1") && fact.contains("attached"), "{fact}");
+    assert!(fact.contains("NIXL 1.5.0 or 1.5.1") && fact.contains("attached"), "{fact}");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn an_unknown_build_is_left_alone_and_named() {
 
     let doctor = live.agent(&["doctor", "--library"]).arg(&file).output().expect("doctor");
     let page = text(&doctor);
-    assert!(doctor.status.success() && page.contains("unknown build: probes off (known: NIXL 1.5.1)"), "{page}");
+    assert!(doctor.status.success() && page.contains("unknown build: probes off (known: NIXL 0.10.0, "), "{page}");
     let json = live.agent(&["doctor", "--json", "--library"]).arg(&file).output().expect("doctor");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
     let library = &json["libraries"][0];

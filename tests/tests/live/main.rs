@@ -1,15 +1,17 @@
 //! The real agent on the real workload (requires root, BPF, and a NIXL wheel; no GPU).
 //!
 //! Each test records a run, reads the segments back, and compares them with what the workload says it did. Needed:
-//! `kvpath-agent` and `kvpath-workload` built with the same profile beside this binary, and the wheel in `KVPATH_NIXL` or
-//! in `nixl-1.5.1` below the target folder. Where something is missing, a test prints `SKIPPED live::<test>: <why>` on
-//! stderr, past the capture of its output, so that a caller can count what did not run.
+//! `kvpath-agent` and `kvpath-workload` built with the same profile beside this binary; the wheel in `KVPATH_NIXL` or in
+//! `nixl-1.5.1` below the target folder; for other releases, wheels in the folders of `KVPATH_OTHER_NIXL`. Where something
+//! is missing, a test prints `SKIPPED live::<test>: <why>` on stderr, past the capture of its output, so that a caller can
+//! count what did not run.
 
 mod discovery;
 mod ends;
 mod kills;
 mod recorded;
 mod refusals;
+mod releases;
 mod setup;
 mod transfers;
 mod truth;

@@ -77,6 +77,11 @@ fn find() -> Result<(PathBuf, PathBuf, PathBuf), String> {
     Ok((agent, workload, nixl))
 }
 
+/// Folders of other NIXL wheels, whether they are there or not, each `PACKAGE-RELEASE`; `./x` names them.
+pub fn other_nixl() -> Vec<PathBuf> {
+    std::env::var_os("KVPATH_OTHER_NIXL").map(|folders| std::env::split_paths(&folders).collect()).unwrap_or_default()
+}
+
 impl Live {
     /// A path in the test's folder.
     pub fn path(&self, name: &str) -> PathBuf {
@@ -108,10 +113,11 @@ impl Live {
         let workload = self.workload(nixl, args);
         let mut agent = self.agent(&["record", "--out"]);
         agent.arg(self.path("run"));
-        // Named, so that not even the first call is missed; how libraries are found otherwise has tests of its own.
-        if nixl == self.nixl {
+        // Named, so that not even the first call is missed; how libraries are found otherwise has tests of its own, on
+        // copies.
+        if !nixl.starts_with(self.dir.path()) {
             for library in ["libnixl.so", "plugins/libplugin_UCX.so"] {
-                agent.arg("--library").arg(nixl.join(".nixl_cu12.mesonpy.libs").join(library));
+                agent.arg("--library").arg(libraries(nixl).join(library));
             }
         }
         agent.arg("--").arg(workload.get_program()).args(workload.get_args());
@@ -146,6 +152,13 @@ impl Live {
         std::os::unix::fs::symlink(self.nixl.join(bundled), copy.join(bundled)).expect("link");
         copy
     }
+}
+
+/// Where a wheel's own libraries lie: `.nixl_cu12.mesonpy.libs` or that of another CUDA version.
+pub fn libraries(nixl: &Path) -> PathBuf {
+    let below = fs::read_dir(nixl).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_wanted = |path: &PathBuf| path.join("libnixl_capi.so").exists();
+    below.into_iter().find(is_wanted).unwrap_or_else(|| panic!("no NIXL in {}", nixl.display()))
 }
 
 /// All files below a folder.

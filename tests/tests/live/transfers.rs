@@ -1,5 +1,7 @@
 //! What is recorded is what happened.
 
+use std::path::Path;
+
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::NixlTransfer;
 
@@ -11,9 +13,10 @@ use crate::truth::{Action, Truth};
 /// call, the kernel may give the CPU to another task, on this machine for milliseconds.
 const NEAR_NS: i64 = 50_000;
 
-/// Records a workload and compares everything. `merged` is the number of descriptors that NIXL leaves of a request's.
-fn check(live: &Live, args: &[&str], merged: i64) {
-    let output = live.record(&live.nixl, args);
+/// Records a workload on a wheel and compares everything. `merged` is the number of descriptors that NIXL leaves of a
+/// request's.
+pub fn check(live: &Live, nixl: &Path, args: &[&str], merged: i64) {
+    let output = live.record(nixl, args);
     let truth = Truth::read(&live.path("truth.tsv"));
     let recorded = Recorded::read(&live.path("run"));
     recorded.assert_nothing_lost();
@@ -179,19 +182,19 @@ fn processes(truth: &Truth, recorded: &Recorded) {
 #[test]
 fn neighbouring_blocks_are_merged_to_one_descriptor_a_layer() {
     let Some(live) = ready("neighbouring_blocks_are_merged_to_one_descriptor_a_layer") else { return };
-    check(&live, &[], 4);
+    check(&live, &live.nixl, &[], 4);
 }
 
 #[test]
 fn scattered_blocks_stay_single() {
     let Some(live) = ready("scattered_blocks_stay_single") else { return };
-    check(&live, &["--scatter", "--requests", "5"], 256);
+    check(&live, &live.nixl, &["--scatter", "--requests", "5"], 256);
 }
 
 #[test]
 fn handles_from_plain_lists_are_recorded_too() {
     let Some(live) = ready("handles_from_plain_lists_are_recorded_too") else { return };
-    check(&live, &["--make", "create", "--stages", "3", "--scatter", "--blocks", "16"], 64);
+    check(&live, &live.nixl, &["--make", "create", "--stages", "3", "--scatter", "--blocks", "16"], 64);
 }
 
 #[test]

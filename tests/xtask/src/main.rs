@@ -1,5 +1,6 @@
 //! `./x`: sets up, builds, demonstrates, tests.
 
+mod builds;
 mod demo;
 mod project;
 mod sanitize;
@@ -14,7 +15,7 @@ const HELP: &str = "\
 
   demo    install what is missing, build, record a live KV hand-off, report it and a bundled H200 recording
   test    everything that can be tested here: format, lints, unit, command-line and live tests; says what was skipped
-  setup   only install what is missing: Debian packages, bpf-linker, the NIXL wheel
+  setup   only install what is missing: Debian packages, bpf-linker, NIXL wheels
   build   build all binaries (quick profile)
   lint    format and clippy
   docs    write the generated pages anew: docs/tables.md, queries/README.md
@@ -22,6 +23,7 @@ const HELP: &str = "\
   miri    the ring's tests under Miri; installs a nightly toolchain
   asan    the tests of ring, injected library and mocks with AddressSanitizer
   dist    build the binaries for use: optimised, in the target folder under dist/
+  builds  make the table of NIXL builds anew from their wheels, and docs/builds.md; ./x builds --help
 
 The target folder is $CARGO_TARGET_DIR, else ~/.cache/kvpath/target.";
 
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
         "demo" => demo::demo(),
         "test" => test::all(),
         "setup" => {
-            setup::ready().print();
+            setup::ready_to_test().print();
             Ok(())
         }
         "build" => setup::ready().build(),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         "miri" => sanitize::miri(),
         "asan" => sanitize::asan(&setup::ready()),
         "dist" => setup::ready().dist(),
+        "builds" => builds::run(),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             return ExitCode::SUCCESS;

@@ -23,6 +23,11 @@ pub(crate) fn nixl() -> PathBuf {
     target().join(format!("nixl-{NIXL}"))
 }
 
+/// Another wheel of NIXL, unpacked.
+pub(crate) fn other_nixl(package: &str, release: &str) -> PathBuf {
+    target().join(format!("{package}-{release}"))
+}
+
 /// A binary of the quick profile.
 pub(crate) fn binary(name: &str) -> PathBuf {
     target().join("ci").join(name)
@@ -32,3 +37,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 pub(crate) const BPF_LINKER: &str = "0.10.4";
 /// The NIXL that the live tests and the demo run.
 pub(crate) const NIXL: &str = "1.5.1";
+/// Wheels that the live tests run besides: one of each layout in the agent's table, both packages. (A release's two packages
+/// hold the same builds: docs/builds.md.)
+pub(crate) const OTHER_NIXL: [(&str, &str); 4] =
+    [("nixl-cu13", "1.0.1"), ("nixl-cu12", "1.3.2"), ("nixl-cu13", "1.4.1"), ("nixl-cu13", "1.5.1")];

@@ -1,4 +1,4 @@
-//! Installs what is missing: Debian packages, bpf-linker, the NIXL wheel. Run again, it does nothing.
+//! Installs what is missing: Debian packages, bpf-linker, NIXL wheels. Run again, it does nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,8 @@ pub(crate) struct Setup {
     pub(crate) no_build: Option<String>,
     /// Why there is no NIXL to run, if so.
     pub(crate) no_nixl: Option<String>,
+    /// Why other releases of NIXL cannot be run, if so.
+    pub(crate) no_other_nixl: Option<String>,
     libclang: Option<PathBuf>,
 }
 
@@ -19,7 +21,7 @@ pub(crate) struct Setup {
 pub(crate) fn ready() -> Setup {
     if std::env::consts::ARCH != "x86_64" {
         let why = format!("the agent knows x86-64 alone, and this is {}", std::env::consts::ARCH);
-        return Setup { no_build: Some(why.clone()), no_nixl: Some(why), libclang: None };
+        return Setup { no_build: Some(why.clone()), no_nixl: Some(why), no_other_nixl: None, libclang: None };
     }
     let packages = debian_packages();
     let libclang = libclang();
@@ -30,7 +32,20 @@ pub(crate) fn ready() -> Setup {
         (.., Err(why)) => Some(why.clone()),
         _ => None,
     };
-    Setup { no_build: missing, no_nixl: nixl().err(), libclang }
+    let no_nixl = wheel("nixl-cu12", project::NIXL, &project::nixl()).err();
+    Setup { no_build: missing, no_nixl, no_other_nixl: None, libclang }
+}
+
+/// The same, with the wheels that only tests need.
+pub(crate) fn ready_to_test() -> Setup {
+    let mut setup = ready();
+    if setup.no_nixl.is_none() {
+        let other = project::OTHER_NIXL.iter();
+        setup.no_other_nixl = other
+            .filter_map(|(package, release)| wheel(package, release, &project::other_nixl(package, release)).err())
+            .reduce(|all, why| format!("{all}; {why}"));
+    }
+    setup
 }
 
 impl Setup {
@@ -42,6 +57,7 @@ impl Setup {
         };
         say("build of agent and workload (Debian packages, bpf-linker)", &self.no_build);
         say(&format!("NIXL {}", project::NIXL), &self.no_nixl);
+        say("other releases of NIXL, for tests", self.no_nixl.as_ref().map_or(&self.no_other_nixl, |_| &self.no_nixl));
     }
 
     /// A cargo command with the environment that the build needs.
@@ -61,6 +77,10 @@ impl Setup {
             cargo.env("LIBCLANG_PATH", folder);
         }
         cargo.env("KVPATH_NIXL", project::nixl());
+        let other = project::OTHER_NIXL.iter().map(|(package, release)| project::other_nixl(package, release));
+        if let Ok(folders) = std::env::join_paths(other) {
+            cargo.env("KVPATH_OTHER_NIXL", folders);
+        }
         cargo
     }
 
@@ -174,27 +194,28 @@ fn is_version(program: &Path, version: &str) -> bool {
         .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(version))
 }
 
-/// The wheel's libraries; its Python code is not run, so any Python 3 serves.
-fn nixl() -> Result<()> {
-    let folder = project::nixl();
-    let library = folder.join(".nixl_cu12.mesonpy.libs/libnixl.so");
+/// A wheel's libraries; its Python code is not run, so any Python 3 serves.
+fn wheel(package: &str, release: &str, folder: &Path) -> Result<()> {
+    let library = folder.join(format!(".{}.mesonpy.libs/libnixl.so", package.replace('-', "_")));
     if library.is_file() {
         return Ok(());
     }
     if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
         install(&["python3-pip"])?;
     }
-    println!("fetching NIXL {} from PyPI, once", project::NIXL);
-    let partial = folder.with_extension("partial");
+    println!("fetching {package} {release} from PyPI, once");
+    let partial = project::target().join("nixl.partial");
     let _ = std::fs::remove_dir_all(&partial);
     run(Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:"])
         .args(["--implementation", "cp", "--python-version", "3.11", "--target"])
         .arg(&partial)
-        .arg(format!("nixl-cu12=={}", project::NIXL)))?;
+        .arg(format!("{package}=={release}")))?;
+    // Nearly half of it, and no part of NIXL's transfers.
+    let _ = std::fs::remove_dir_all(partial.join(package.replace("nixl-", "nixl_ep_")));
     // What an interrupted run left.
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::rename(&partial, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::rename(&partial, folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     if library.is_file() { Ok(()) } else { Err(format!("{} is not in the wheel", library.display())) }
 }
 

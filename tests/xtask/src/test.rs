@@ -9,7 +9,7 @@ use crate::setup::{self, Setup};
 use crate::shell::{Result, run};
 
 pub(crate) fn all() -> Result<()> {
-    let setup = setup::ready();
+    let setup = setup::ready_to_test();
     lint(&setup)?;
     // The command-line and live tests run the binaries; cargo test does not build another crate's.
     setup.build()?;
@@ -18,6 +18,7 @@ pub(crate) fn all() -> Result<()> {
     let mut skipped = summary.skipped.clone();
     skipped.extend(setup.no_build.iter().map(|why| format!("agent, workload and what runs them: {why}")));
     skipped.extend(setup.no_nixl.iter().map(|why| format!("everything that runs NIXL: {why}")));
+    skipped.extend(setup.no_other_nixl.iter().map(|why| format!("other releases of NIXL: {why}")));
     for line in &skipped {
         println!("skipped: {line}");
     }

@@ -66,6 +66,15 @@ enum Stage {
 struct Open {
     row: NixlTransfer,
     stage: Stage,
+    /// The size of a post whose handle does not tell it, as far as its descriptors have come.
+    sum: Option<Sum>,
+}
+
+/// Descriptors so far, and their bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    descriptors: u64,
+    bytes: u64,
 }
 
 /// The state machine.
@@ -313,14 +322,19 @@ impl Assembler {
         };
         *uses += 1;
         self.next_transfer += 1;
-        self.open.entry((process_id, handle)).insert_entry(Open { row, stage: Stage::Made }).into_mut()
+        let open = Open { row, stage: Stage::Made, sum: None };
+        self.open.entry((process_id, handle)).insert_entry(open).into_mut()
     }
 
     /// Writes the row of a transfer in the state that it is in.
     fn close(&mut self, process_id: i64, handle: u64) {
-        let Some(Open { mut row, stage }) = self.open.remove(&(process_id, handle)) else {
+        let Some(Open { mut row, stage, .. }) = self.open.remove(&(process_id, handle)) else {
             return;
         };
+        // Its post said everything else that it lacks; the size may have come after that.
+        if row.post_end_ns.is_some() && row.bytes.is_none() {
+            self.lack("nixl_transfers", "bytes could not be read", process_id, 1);
+        }
         match stage {
             Stage::Made => row.status = "not_posted".into(),
             Stage::InProgress => row.status = "pending".into(),
@@ -353,6 +367,7 @@ impl Assembler {
         row.posted_ns = Some(post.entry_ns);
         row.post_end_ns = Some(post.end_ns);
         describe(row, about);
+        open.sum = about.bytes.is_none().then(Sum::default);
         open.stage = match post.status {
             0 => {
                 row.done_poll_ns = Some(post.end_ns);
@@ -386,7 +401,6 @@ impl Assembler {
     /// Counts what a post's record lacks.
     fn check_post(&mut self, process_id: i64, status: i32, about: &About) {
         let fields = [
-            ("bytes", about.bytes.is_none()),
             ("descriptors", about.descriptors.is_none()),
             ("op", about.op.is_none()),
             ("local_memory", about.local_memory.is_none()),
@@ -404,11 +418,12 @@ impl Assembler {
     }
 
     fn descriptors(&mut self, process_id: i64, handle: u64, first: u32, local: &[Range], remote: Option<&[Range]>) {
-        let Some(open) = self.open.get(&(process_id, handle)) else {
+        let Some(open) = self.open.get_mut(&(process_id, handle)) else {
             // Their post was lost, and counted.
             self.lack("nixl_descriptors", "of a post that was lost", process_id, local.len() as u64);
             return;
         };
+        add_up(open, first, local);
         let transfer_id = open.row.transfer_id;
         for (i, range) in local.iter().enumerate() {
             self.rows.descriptors.push(NixlDescriptor {
@@ -477,6 +492,22 @@ struct Post {
 fn count_polls(row: &mut NixlTransfer, polls: Polls) {
     row.pending_polls = i64::try_from(polls.pending).unwrap_or(i64::MAX);
     row.last_pending_poll_ns = i64::try_from(polls.last_pending_ns).ok().filter(|ns| *ns > 0);
+}
+
+/// Adds descriptors to the size of a transfer whose handle does not tell it. It is known only if none is missing.
+fn add_up(open: &mut Open, first: u32, local: &[Range]) {
+    let Some(sum) = open.sum.take().filter(|sum| sum.descriptors == u64::from(first)) else {
+        return;
+    };
+    let sum = Sum {
+        descriptors: sum.descriptors + local.len() as u64,
+        bytes: local.iter().fold(sum.bytes, |bytes, range| bytes.saturating_add(range.bytes)),
+    };
+    if open.row.descriptors.and_then(|count| u64::try_from(count).ok()) == Some(sum.descriptors) {
+        open.row.bytes = i64::try_from(sum.bytes).ok();
+    } else {
+        open.sum = Some(sum);
+    }
 }
 
 /// Fields that could be read replace those that an earlier record gave.

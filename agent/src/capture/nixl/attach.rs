@@ -46,8 +46,8 @@ pub struct ProbeState {
 pub struct Examined {
     /// Build ID, if the file has one.
     pub build_id: Option<String>,
-    /// The release of NIXL, if the build is known.
-    pub nixl: Option<&'static str>,
+    /// The releases of NIXL that hold it, if the build is known.
+    pub nixl: Option<String>,
     known: Option<Known>,
     /// Its probes; none for an unknown build.
     pub probes: Vec<ProbeState>,
@@ -66,7 +66,7 @@ pub fn examine(data: &[u8]) -> Result<Examined, ElfError> {
         .flat_map(Known::probes)
         .map(|probe| ProbeState { probe, point: elf.entry(&probe.symbol) })
         .collect();
-    Ok(Examined { build_id, nixl: known.map(|known| known.build.nixl.as_str()), known, probes })
+    Ok(Examined { build_id, nixl: known.map(|known| known.build.nixl()), known, probes })
 }
 
 /// A call that was entered and has not returned.

@@ -27,6 +27,8 @@ pub enum ProbeKind {
     Regions,
     /// A handle is being made from prepared lists, arguments as spans.
     MakeSpan,
+    /// A handle is being made from prepared lists, arguments as vectors.
+    MakeVector,
     /// A handle is being made from plain lists.
     Create,
     /// A handle is being posted.
@@ -39,6 +41,8 @@ pub enum ProbeKind {
     NotifSent,
     /// A notification has arrived.
     NotifArrived,
+    /// The same, in a function that may pass it on to one that is probed as [`Self::NotifArrived`].
+    NotifPassed,
 }
 
 impl ProbeKind {
@@ -48,18 +52,20 @@ impl ProbeKind {
             Self::Agent => Kind::Agent,
             Self::Regions => Kind::Regions,
             Self::MakeSpan => Kind::MakeSpan,
+            Self::MakeVector => Kind::MakeVector,
             Self::Create => Kind::Create,
             Self::Post => Kind::Post,
             Self::Status => Kind::Status,
             Self::Release => Kind::Release,
             Self::NotifSent => Kind::NotifSent,
             Self::NotifArrived => Kind::NotifArrived,
+            Self::NotifPassed => Kind::NotifPassed,
         }
     }
 
     /// Whether the function's return is probed too.
     pub fn has_return(self) -> bool {
-        matches!(self, Self::Regions | Self::MakeSpan | Self::Create | Self::Post | Self::Status)
+        matches!(self, Self::Regions | Self::MakeSpan | Self::MakeVector | Self::Create | Self::Post | Self::Status)
     }
 
     /// As `builds.toml` and people call it.
@@ -68,27 +74,38 @@ impl ProbeKind {
             Self::Agent => "agent",
             Self::Regions => "regions",
             Self::MakeSpan => "make_span",
+            Self::MakeVector => "make_vector",
             Self::Create => "create",
             Self::Post => "post",
             Self::Status => "status",
             Self::Release => "release",
             Self::NotifSent => "notif_sent",
             Self::NotifArrived => "notif_arrived",
+            Self::NotifPassed => "notif_passed",
         }
     }
+}
+
+/// Whether a handle holds its descriptor lists or points to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Lists {
+    Inline,
+    Pointer,
 }
 
 /// [`Layout`] as it stands in the table.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LayoutEntry {
+    handle_lists: Lists,
     handle_local: u32,
     handle_remote: u32,
     handle_peer: u32,
     handle_notif: u32,
     handle_has_notif: u32,
     handle_op: u32,
-    handle_bytes: u32,
+    handle_bytes: Option<u32>,
     list_memory: u32,
     list_begin: u32,
     meta_bytes: u32,
@@ -113,9 +130,16 @@ pub struct Build {
     /// Build ID, hexadecimal.
     #[serde(rename = "build_id")]
     pub id: String,
-    /// Release of NIXL.
-    pub nixl: String,
+    /// Releases of NIXL that hold it, oldest first.
+    pub releases: Vec<String>,
     abi: String,
+}
+
+impl Build {
+    /// Its releases, for messages.
+    pub fn nixl(&self) -> String {
+        self.releases.join(" or ")
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,10 +175,11 @@ pub fn find(build_id: &str) -> Option<Known> {
     Some(Known { build, layout: u32::try_from(layout).ok()? })
 }
 
-/// Releases of NIXL that are known, for messages.
+/// Releases of NIXL that are known, oldest first, for messages.
 pub fn known_releases() -> String {
-    let mut releases: Vec<&str> = TABLE.build.iter().map(|build| build.nixl.as_str()).collect();
-    releases.sort_unstable();
+    let number = |release: &str| release.split('.').map(|part| part.parse().unwrap_or(u32::MAX)).collect::<Vec<_>>();
+    let mut releases: Vec<&str> = TABLE.build.iter().flat_map(|build| &build.releases).map(String::as_str).collect();
+    releases.sort_unstable_by_key(|release| number(release));
     releases.dedup();
     releases.join(", ")
 }
@@ -167,13 +192,14 @@ pub fn layouts() -> Vec<Layout> {
         .map(|abi| {
             let l = abi.layout;
             Layout {
+                handle_pointers: u32::from(l.handle_lists == Lists::Pointer),
                 handle_local: l.handle_local,
                 handle_remote: l.handle_remote,
                 handle_peer: l.handle_peer,
                 handle_notif: l.handle_notif,
                 handle_has_notif: l.handle_has_notif,
                 handle_op: l.handle_op,
-                handle_bytes: l.handle_bytes,
+                handle_bytes: l.handle_bytes.unwrap_or(0),
                 list_memory: l.list_memory,
                 list_begin: l.list_begin,
                 meta_bytes: l.meta_bytes,
@@ -206,8 +232,12 @@ mod tests {
             assert_eq!(build.id.len(), 40, "{}", build.id);
             let known = find(&build.id).expect("its ABI is in the table");
             assert_eq!(known.build.library, build.library, "Build ID {} is there twice", build.id);
-            assert!(known.probes().count() > 0, "{} {} has no probes", build.library, build.nixl);
+            assert!(known.probes().count() > 0, "{} {} has no probes", build.library, build.nixl());
+            assert!(!build.releases.is_empty(), "{} has no release", build.id);
             assert!(is_candidate(&build.library));
+        }
+        for abi in &TABLE.abi {
+            assert_ne!(abi.layout.handle_bytes, Some(0), "{}: 0 says that there is none", abi.name);
         }
         for layout in layouts() {
             for element in [layout.meta_bytes, layout.basic_bytes, layout.blob_bytes] {
@@ -223,7 +253,28 @@ mod tests {
     fn an_unknown_build_is_not_found() {
         assert!(find("0000000000000000000000000000000000000000").is_none());
         assert!(find("").is_none());
-        assert_eq!(known_releases(), "1.5.1");
+    }
+
+    #[test]
+    fn releases_are_listed_oldest_first() {
+        let releases = known_releases();
+        assert!(releases.starts_with("0.10.0, 0.10.1, 1.0.0, ") && releases.ends_with(", 1.5.0, 1.5.1"), "{releases}");
+    }
+
+    /// `./x builds` writes both.
+    #[test]
+    fn the_page_lists_the_builds_of_the_table() {
+        let page = include_str!("../../../../docs/builds.md");
+        for build in &TABLE.build {
+            for release in &build.releases {
+                let mut rows = page.lines().filter(|line| line.starts_with(&format!("| {release} |")));
+                assert!(rows.any(|row| row.contains(&format!("`{}`", build.id))), "{release}: {}", build.id);
+            }
+        }
+        let in_page = page.split('`').filter(|word| word.len() == 40 && word.bytes().all(|b| b.is_ascii_hexdigit()));
+        for id in in_page {
+            assert!(find(id).is_some(), "{id} is in docs/builds.md and not in the table; run `./x builds`");
+        }
     }
 
     #[test]

@@ -195,7 +195,7 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeErr
                 status: f.i32(offset_of!(wire::RegionsEnd, status)),
             }
         }
-        Kind::MakeSpan | Kind::Create => {
+        Kind::MakeSpan | Kind::MakeVector | Kind::Create => {
             let f = Fields::of::<wire::Made>(bytes)?;
             Event::Made {
                 entry_ns: f.time(offset_of!(wire::Made, entry_ns)),
@@ -232,7 +232,7 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeErr
                 polls: f.polls(offset_of!(wire::Released, polls)),
             }
         }
-        kind @ (Kind::NotifSent | Kind::NotifArrived) => {
+        kind @ (Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed) => {
             let f = Fields::of::<wire::Notif>(bytes)?;
             let (peer, message) = (f.text(offset_of!(wire::Notif, peer)), f.text(offset_of!(wire::Notif, message)));
             if kind == Kind::NotifSent {
@@ -361,7 +361,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(kind in 0u32..14, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
+        fn no_bytes_make_it_panic(kind in 0u32..16, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
             let mut bytes = body;
             if bytes.len() >= 24 {
                 put(&mut bytes, 16, &kind.to_ne_bytes());

@@ -244,6 +244,42 @@ fn what_could_not_be_read_or_was_over_a_limit_is_counted() {
     );
 }
 
+/// A post whose handle does not tell its size.
+fn unsized_post(entry_ns: i64, descriptors: u64) -> Event {
+    let about = About { bytes: None, descriptors: Some(descriptors), ..about(None) };
+    Event::Posted { entry_ns, agent_ptr: 7, handle: H, earlier: Polls::default(), status: 0, about }
+}
+
+fn descriptors(first: u32, sizes: &[u64]) -> Event {
+    let local = sizes.iter().map(|bytes| Range { addr: 1, bytes: *bytes, device: 0 }).collect();
+    Event::Descriptors { handle: H, first, local, remote: Some(Vec::new()) }
+}
+
+#[test]
+fn a_size_that_the_handle_does_not_tell_is_the_sum_of_all_descriptors() {
+    let events = vec![
+        (20, unsized_post(10, 3)),
+        (21, descriptors(0, &[100, 20])),
+        (22, descriptors(2, &[3])),
+        (40, unsized_post(30, 1)),
+        (41, descriptors(0, &[7])),
+    ];
+    let (rows, lacks) = run(events);
+    assert_eq!(rows.bytes, [Some(123), Some(7)]);
+    assert_eq!(lacks, []);
+}
+
+#[test]
+fn a_sum_that_lacks_a_descriptor_is_no_size() {
+    for lossy in [vec![descriptors(2, &[3])], vec![descriptors(0, &[100, 20])], vec![]] {
+        let mut events = vec![(20, unsized_post(10, 3))];
+        events.extend(lossy.into_iter().map(|event| (21, event)));
+        let (rows, lacks) = run(events);
+        assert_eq!(rows.bytes, [None]);
+        assert!(lacks.iter().any(|(lack, count)| lack.reason == "bytes could not be read" && *count == 1), "{lacks:?}");
+    }
+}
+
 #[test]
 fn processes_do_not_mix() {
     let mut assembler = Assembler::default();
