@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod even;
+mod full;
 mod import;
 mod live;
 mod output;

@@ -25,6 +25,16 @@ fn report_on_a_cut_recording() {
 }
 
 #[test]
+fn report_on_all_that_can_be_recorded_of_vllm() {
+    insta::assert_snapshot!(text("report", "v1/vllm-full", &[]));
+}
+
+#[test]
+fn check_on_all_that_can_be_recorded_of_vllm() {
+    insta::assert_snapshot!(text("check", "v1/vllm-full", &[]));
+}
+
+#[test]
 fn report_on_a_live_recording_of_vllm() {
     insta::assert_snapshot!(text("report", "v1/vllm-live", &[]));
 }

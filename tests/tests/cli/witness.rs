@@ -45,8 +45,14 @@ fn process_of(report: &Value, stage: i64) -> i64 {
 
 #[test]
 fn chunks_are_the_steps_that_the_engines_ran() {
-    let report = of("v1/even", &[]);
-    let seen = witness("even");
+    for recording in ["even", "vllm-full"] {
+        chunks_are_steps(recording);
+    }
+}
+
+fn chunks_are_steps(recording: &str) {
+    let report = of(&format!("v1/{recording}"), &[]);
+    let seen = witness(recording);
     let mut steps: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
     for step in seen.iter().filter(|s| s.what == "step") {
         steps.entry((number(&step.rest[1]), step.process)).or_default().push(step.start);
@@ -66,7 +72,7 @@ fn chunks_are_the_steps_that_the_engines_ran() {
 
 #[test]
 fn posts_are_the_posts_and_copies_end_before_completion_was_polled() {
-    for (recording, requests) in [("even", 6), ("uneven", 7)] {
+    for (recording, requests) in [("even", 6), ("uneven", 7), ("vllm-full", 6)] {
         let report = of(&format!("v1/{recording}"), &[]);
         let seen = witness(recording);
         for stage in 0..2 {

@@ -8,7 +8,7 @@ use crate::setup::{self, Setup};
 use crate::shell::{Result, run, succeeds};
 
 /// The bundled recording; its provenance lies beside it.
-const BUNDLED: &str = "tests/fixtures/v1/even";
+const BUNDLED: &str = "tests/fixtures/v1/vllm-full";
 
 pub(crate) fn demo() -> Result<()> {
     let setup = setup::ready();
@@ -22,7 +22,7 @@ pub(crate) fn demo() -> Result<()> {
             Ok(())
         }
     };
-    title("2. An H200 recording: vLLM, prefill PP=2, six requests, KV pushed by NIXL");
+    title("2. Recorded by kvpath on H200s: vLLM, prefill PP=2, six requests, KV pushed by NIXL");
     report(&project::root().join(BUNDLED))?;
     live
 }
