@@ -343,6 +343,9 @@ impl Recorder {
             self.segments.dropped,
             self.segments.root(),
         );
+        if let Some(gpu) = &self.gpu {
+            summary::warn_of_silence(&gpu.silent);
+        }
         Ok(())
     }
 }
