@@ -4,6 +4,7 @@
 
 mod capture;
 mod cli;
+mod devices;
 mod discover;
 mod doctor;
 mod elf;

@@ -21,6 +21,7 @@ use crate::capture::nixl::assemble::{Assembler, Lack};
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
 use crate::cli;
+use crate::devices;
 use crate::discover::{Discovery, Notice};
 use crate::error::AgentError;
 use crate::ffi::{self, Clock, now_ns};
@@ -138,6 +139,9 @@ impl Recorder {
         self.facts.say("nixl", "setting.descriptor_limit", DESCRIPTOR_LIMIT.to_string());
         self.facts.say("nixl", "setting.segment_ns", SEGMENT_NS.to_string());
         self.facts.say("nixl", "builds.known", builds::known_releases());
+        let (gpus, told) = devices::all();
+        self.facts.say("capture", "gpus", told);
+        self.segments.table("capture", &gpus, 0)?;
         for path in &options.libraries {
             self.libraries.named(path, &mut self.programs, &mut self.facts)?;
         }
@@ -339,6 +343,9 @@ impl Recorder {
             self.segments.dropped,
             self.segments.root(),
         );
+        if let Some(gpu) = &self.gpu {
+            summary::warn_of_silence(&gpu.silent);
+        }
         Ok(())
     }
 }

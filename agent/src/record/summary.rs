@@ -1,5 +1,6 @@
 //! The last words of a recording, on stderr.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::capture::nixl::assemble::Totals;
@@ -23,6 +24,23 @@ fn text(processes: usize, gpu_rows: u64, totals: Totals, dropped: u64, root: &Pa
     )
 }
 
+/// Says which processes recorded, and sent nothing of the GPU.
+pub fn warn_of_silence(silent: &BTreeSet<i32>) {
+    if let Some(text) = silence(silent) {
+        eprintln!("{text}");
+    }
+}
+
+fn silence(silent: &BTreeSet<i32>) -> Option<String> {
+    let pids = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    (!silent.is_empty()).then(|| {
+        format!(
+            "kvpath-agent: no GPU record came from pid {pids}, though CUPTI was on and the process made calls or NVTX \
+             ranges: it did not use its GPU, or CUPTI is at fault (table `capture_info`, key `process.PID.silence`)"
+        )
+    })
+}
+
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 fn bytes(count: u64) -> String {
     let mut value = count as f64;
@@ -38,6 +56,13 @@ fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silent_processes_are_named() {
+        assert_eq!(silence(&BTreeSet::new()), None);
+        let said = silence(&BTreeSet::from([12, 7])).unwrap();
+        assert!(said.contains("from pid 7, 12, though CUPTI was on"), "{said}");
+    }
 
     #[test]
     fn the_summary_names_losses_and_the_folder() {

@@ -5,7 +5,8 @@ use crate::cell::Name;
 crate::define_table! {
     /// A GPU of a recorded host.
     Raw gpus: Gpu, Gpus, sorted by [device_id] {
-        /// CUDA ordinal as the traced processes see it.
+        /// CUDA ordinal as the traced processes see it; from the agent, the position by PCI bus id, which
+        /// `CUDA_VISIBLE_DEVICES` can make another.
         device_id: i32 => Delta,
         /// Product name.
         name: Option<String> => Plain,

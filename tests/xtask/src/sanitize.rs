@@ -30,8 +30,10 @@ pub(crate) fn miri() -> Result<()> {
 pub(crate) fn asan(setup: &Setup) -> Result<()> {
     let cargo = |verb: &str| {
         let mut cargo = setup.cargo();
-        // `-Zsanitizer` is not stable, but its runtime comes with the pinned toolchain.
-        cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", "-Zsanitizer=address -Cforce-frame-pointers=yes");
+        // `-Zsanitizer` is not stable, but its runtime comes with the pinned toolchain. It lies in the program, which
+        // must export it to the libraries that it loads.
+        let flags = "-Zsanitizer=address -Cforce-frame-pointers=yes -Clink-arg=-Wl,--export-dynamic";
+        cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", flags);
         cargo.args([verb, "--profile", "ci", "--locked", "--target", TARGET]);
         cargo.args(["--package", "kvpath-ring", "--package", "kvpath-inject", "--package", "kvpath-mocks"]);
         cargo

@@ -12,4 +12,5 @@ pub mod environment;
 pub mod interned;
 pub mod names;
 pub mod rows;
+pub mod silence;
 pub mod source;

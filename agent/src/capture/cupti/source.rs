@@ -1,6 +1,6 @@
 //! The rings of the traced processes: found, drained, and removed when their process has gone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use kvpath_schema::wire::ring::{Kind, Level, Loss, State, header};
 use super::decode::{Aside, Decoder};
 use super::interned::Names;
 use super::rows::Rows;
+use super::silence::{News, Silence};
 use crate::capture::nixl::assemble::Lack;
 use crate::processes::ProcessTable;
 use crate::segments::{Facts, Segments};
@@ -65,6 +66,7 @@ struct Tap {
     counted: HashMap<(Loss, Kind), u64>,
     damages: u64,
     state: Option<State>,
+    silence: Silence,
 }
 
 /// All rings of a recording.
@@ -80,6 +82,8 @@ pub struct Source {
     looked_ns: i64,
     /// Rows in all.
     pub total: u64,
+    /// Pids of processes that recorded, and of whose GPU work nothing came.
+    pub silent: BTreeSet<i32>,
 }
 
 impl Source {
@@ -96,6 +100,7 @@ impl Source {
             drained_ns: 0,
             looked_ns: 0,
             total: 0,
+            silent: BTreeSet::new(),
         }
     }
 
@@ -125,6 +130,7 @@ impl Source {
             let drained = tap.drain(now_ns, &mut self.rows, processes);
             if look || ended {
                 tap.count(&mut self.lacks, facts);
+                tap.listen(now_ns, &mut self.silent, facts);
             }
             match drained {
                 Ok(()) if !ended => true,
@@ -185,6 +191,7 @@ impl Source {
             counted,
             damages: 0,
             state: None,
+            silence: Silence::default(),
         });
     }
 
@@ -225,9 +232,10 @@ fn lack(table: &'static str, reason: &str, process_id: i64) -> Lack {
 
 impl Tap {
     fn drain(&mut self, now_ns: i64, rows: &mut Rows, processes: &mut ProcessTable) -> std::io::Result<()> {
-        let Self { reader, decoder, names, pid, .. } = self;
+        let Self { reader, decoder, names, pid, silence, .. } = self;
         let mut asides = Vec::new();
         let drained = reader.drain_with_names(u64::try_from(now_ns).unwrap_or(0), |record, there| {
+            silence.saw(record.kind);
             let mut name = |id| names.get(id, || there.get(id).ok().flatten());
             asides.extend(decoder.take(&record, &mut name, rows));
         })?;
@@ -269,6 +277,25 @@ impl Tap {
             if state == State::Aside {
                 lacks.push((lack("unknown", state.text(), self.process_id), 1));
             }
+        }
+    }
+
+    /// Whether it records and nothing of the GPU comes, as of the last look.
+    fn listen(&mut self, now_ns: i64, silent: &mut BTreeSet<i32>, facts: &mut Facts) {
+        let is_recording = self.reader.state() == State::Running && self.reader.level() != Level::Off;
+        let key = format!("process.{}.silence", self.pid);
+        match self.silence.look(now_ns, is_recording) {
+            Some(News::Silent(others)) => {
+                silent.insert(self.pid);
+                let seen =
+                    format!("it records, {others} API calls and NVTX events came, and not one GPU record in 10 s");
+                facts.say("cupti", key, seen);
+            }
+            Some(News::Heard) => {
+                silent.remove(&self.pid);
+                facts.say("cupti", key, "GPU records came late: none in the first 10 s");
+            }
+            None => {}
         }
     }
 
@@ -388,6 +415,25 @@ mod tests {
         let mut earlier = Source::new(Folders::One(rings.path().to_owned()), None, 40);
         earlier.open(file::list(rings.path()).remove(0), &mut processes, &mut facts);
         assert_eq!(earlier.taps.len(), 1, "it ran during this one");
+    }
+
+    #[test]
+    fn a_process_that_records_and_sends_nothing_of_its_gpu_is_said() {
+        let rings = tempfile::tempdir().unwrap();
+        let producer = ring(rings.path(), 50);
+        producer.set_state(State::Running, 1, 0);
+        producer.set_level(Level::Kernel);
+        producer.push(1, 5, &Push { time_ns: 5, ..Push::default() }, Some(b"forward"));
+        let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+        let mut source = Source::new(Folders::One(rings.path().to_owned()), None, 0);
+        for second in [1, 10, 11] {
+            assert!(source.silent.is_empty());
+            source.step(second * 1_000_000_000, &mut processes, &mut facts);
+        }
+        assert_eq!(source.silent.len(), 1);
+        kernels(&producer, 1);
+        source.step(12_000_000_000, &mut processes, &mut facts);
+        assert!(source.silent.is_empty());
     }
 
     #[test]
