@@ -122,6 +122,8 @@ pub struct Reader<M> {
     shape: Shape,
     header: Vec<u64>,
     tails: Vec<u64>,
+    /// The lanes' headers, as of the last look.
+    lanes: Vec<u64>,
     chunk: Vec<u64>,
 }
 
@@ -157,17 +159,16 @@ impl<M: Medium> Reader<M> {
         if !fits || words[header::CLOCK] != wire::CLOCK_MONOTONIC {
             return Err(ReadError::Inconsistent);
         }
-        let mut reader = Self { medium, shape, header: words, tails: Vec::new(), chunk: vec![0; CHUNK_WORDS] };
-        for at in 0..shape.lanes {
-            reader.tails.push(reader.lane(at)?[lane::TAIL]);
-        }
+        let lanes = vec![0; shape.lanes * LANE_WORDS];
+        let mut reader = Self { medium, shape, header: words, tails: Vec::new(), lanes, chunk: vec![0; CHUNK_WORDS] };
+        reader.look_at_lanes()?;
+        reader.tails = reader.lanes.chunks_exact(LANE_WORDS).map(|words| words[lane::TAIL]).collect();
         Ok(reader)
     }
 
-    fn lane(&self, at: usize) -> io::Result<[u64; LANE_WORDS]> {
-        let mut words = [0; LANE_WORDS];
-        self.medium.read(self.shape.lane_header(at), &mut words)?;
-        Ok(words)
+    /// Reads the headers of all lanes: one call for a ring in which nothing happens, which is most of them.
+    fn look_at_lanes(&mut self) -> io::Result<()> {
+        self.medium.read(self.shape.lane_header(0), &mut self.lanes)
     }
 
     /// Gives every whole record to `take`, lane by lane, and frees their room.
@@ -189,8 +190,9 @@ impl<M: Medium> Reader<M> {
     ) -> io::Result<Drained> {
         let mut drained = Drained::default();
         self.medium.write(control::READER_NS, now_ns)?;
+        self.look_at_lanes()?;
         for at in 0..self.shape.lanes {
-            let head = self.lane(at)?[lane::HEAD];
+            let head = self.lanes[at * LANE_WORDS + lane::HEAD];
             if head == self.tails[at] {
                 continue;
             }
