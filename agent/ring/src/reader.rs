@@ -162,7 +162,7 @@ impl<M: Medium> Reader<M> {
         let lanes = vec![0; shape.lanes * LANE_WORDS];
         let mut reader = Self { medium, shape, header: words, tails: Vec::new(), lanes, chunk: vec![0; CHUNK_WORDS] };
         reader.look_at_lanes()?;
-        reader.tails = reader.lanes.chunks_exact(LANE_WORDS).map(|words| words[lane::TAIL]).collect();
+        reader.tails = reader.lanes.as_chunks::<LANE_WORDS>().0.iter().map(|words| words[lane::TAIL]).collect();
         Ok(reader)
     }
 
