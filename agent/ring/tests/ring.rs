@@ -266,8 +266,8 @@ fn a_reader_beside_a_producer_sees_whole_records_in_order_and_names_before_their
 }
 
 proptest! {
-    // Miri takes a second a case, and has no folder to keep failures in.
-    #![proptest_config(if cfg!(miri) { ProptestConfig { cases: 4, failure_persistence: None, ..<_>::default() } } else { <_>::default() })]
+    // Miri is slow, and has no folder to keep failures in.
+    #![proptest_config(if cfg!(miri) { ProptestConfig { cases: 1, failure_persistence: None, ..<_>::default() } } else { <_>::default() })]
 
     /// Whatever lies in a lane, reading it ends and stays inside of it.
     #[test]
