@@ -32,15 +32,16 @@ impl Driver {
         }
     }
 
-    /// Whether a device has its primary context, the one of the CUDA runtime. Waits while one is in the making.
+    /// Whether a device has its primary context, the one of the CUDA runtime; `None` while `cuInit` has not returned. Waits
+    /// while a context is in the making.
     #[must_use]
-    pub fn has_context(&self) -> bool {
+    pub fn has_context(&self) -> Option<bool> {
         let mut count = 0;
         // SAFETY: writes one int.
         if unsafe { (self.get_count)(&raw mut count) } != 0 {
-            return false;
+            return None;
         }
-        (0..count).any(|ordinal| {
+        let has = (0..count).any(|ordinal| {
             let (mut device, mut flags, mut active) = (0, 0, 0);
             // SAFETY: write one int each, and flags.
             unsafe {
@@ -48,6 +49,7 @@ impl Driver {
                     && (self.get_state)(device, &raw mut flags, &raw mut active) == 0
                     && active != 0
             }
-        })
+        });
+        Some(has)
     }
 }

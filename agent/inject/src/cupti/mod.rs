@@ -7,10 +7,12 @@
 //! CUPTI is opened within `cuInit` and not touched before there is a context and a level other than off. Any call that
 //! initialises it changes the driver for good: a context that is made after it runs CUDA graphs of 1 us kernels 17 % slower
 //! even if nothing is recorded, one that was there before 1 % (tests/gpu/kinds.sh, H200). What is launched in the first
-//! 15 ms of the first context is not recorded for that. There is no way back but `cuptiFinalize`, which broke the program
-//! in one of two tries while kernels were launched, so that is never called.
+//! 20 ms of the first context is not recorded for that. Where the driver tells of no context, it is attached to all the same
+//! after a minute; [`attach`] says which levels cannot wait at all. There is no way back but `cuptiFinalize`, which broke the
+//! program in one of two tries while kernels were launched, so that is never called.
 //!
-//! We are no subscriber: CUPTI has one, and torch's profiler or Nsight want to be it. Where another client takes the
+//! We are no subscriber: CUPTI has one, and torch's profiler or Nsight want to be it. (A client that subscribes in the very
+//! microseconds in which we try whether there is one is refused; one that never subscribes cannot be seen.) Where another client takes the
 //! buffers over, ours fall silent; then, and only then, a short try to subscribe tells whether that is so, and we stand
 //! aside: no call of CUPTI any more, except that a graph trace, which would hide kernels from the other, is turned off.
 
@@ -42,6 +44,8 @@ use level::Calls;
 const FLUSH_NS: u64 = 50_000_000;
 /// How long the end of the process waits for the last records at most, steps of 200 us.
 const EXIT_STEPS: u32 = 100;
+/// How long it waits at most where CUPTI is just being attached to, for its own exit handlers would run into that.
+const ATTACH_STEPS: u32 = 10_000;
 
 /// What a session has of CUPTI.
 pub struct Gpu {
@@ -51,6 +55,8 @@ pub struct Gpu {
     wake: Semaphore,
     /// Whether CUPTI was attached to within `cuInit`.
     attached_early: AtomicBool,
+    /// Whether our thread is just attaching: the process must not end meanwhile.
+    attaching: AtomicBool,
     /// When CUPTI last asked for a buffer or gave one back, ns.
     stirred_ns: AtomicU64,
     ending: AtomicBool,
@@ -65,6 +71,7 @@ impl Default for Gpu {
             buffers: OnceLock::new(),
             wake: Semaphore::new(),
             attached_early: AtomicBool::new(false),
+            attaching: AtomicBool::new(false),
             stirred_ns: AtomicU64::new(0),
             ending: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -104,19 +111,21 @@ fn try_start(session: &'static Session) -> Result<(State, u32), (State, u32)> {
         session.ring.set_level(Level::Off);
         return Ok((State::Waiting, 0));
     }
+    let error = attach::attach(session, cupti, Calls::Chosen, None, session.level)?;
     gpu.attached_early.store(true, Ordering::Release);
-    attach::attach(session, cupti, Calls::Chosen, session.level)?;
-    Ok((State::Running, 0))
+    Ok((State::Running, error))
 }
 
-/// At the end of the process: what is complete now still gets into the ring, but the program waits 20 ms at most.
+/// At the end of the process: what is complete now still gets into the ring, but the program waits 20 ms at most, or until
+/// CUPTI is attached to.
 extern "C" fn end() {
     let _ = std::panic::catch_unwind(|| {
         let Some(session) = Session::current() else { return };
-        session.gpu.ending.store(true, Ordering::Release);
+        session.gpu.ending.store(true, Ordering::SeqCst);
         session.gpu.wake.raise();
-        for _ in 0..EXIT_STEPS {
-            if session.gpu.ended.load(Ordering::Acquire) {
+        for step in 0..ATTACH_STEPS {
+            let is_late = step >= EXIT_STEPS && !session.gpu.attaching.load(Ordering::SeqCst);
+            if is_late || session.gpu.ended.load(Ordering::Acquire) {
                 return;
             }
             sleep_us(200);

@@ -65,7 +65,8 @@ struct Tap {
     process_id: i64,
     counted: HashMap<(Loss, Kind), u64>,
     damages: u64,
-    state: Option<State>,
+    /// What was last said of it.
+    state: Option<(State, Option<Level>)>,
     silence: Silence,
 }
 
@@ -163,9 +164,11 @@ impl Source {
             }
         };
         // What was lost before this recording is not its loss, and a process that ended before is not of it.
-        let is_older = i64::try_from(reader.word(header::CREATED_NS)).is_ok_and(|created| created < self.since_ns);
-        if is_older && matches!(file::is_alive(&reader), Ok(false)) {
-            self.refused.insert(path);
+        let is_before = |ns: u64| i64::try_from(ns).is_ok_and(|ns| ns < self.since_ns);
+        let is_older = is_before(reader.word(header::CREATED_NS));
+        let last_ns = reader.word(header::HEARTBEAT_NS);
+        if is_older && last_ns > 0 && is_before(last_ns) && matches!(file::is_alive(&reader), Ok(false)) {
+            let _ = fs::remove_file(&path);
             return;
         }
         let told = i32::try_from(reader.word(header::PID)).unwrap_or(0);
@@ -272,8 +275,8 @@ impl Tap {
                 lacks.push((lack("unknown", reason, self.process_id), count));
             }
         }
-        let state = self.reader.state();
-        if self.state.replace(state) != Some(state) {
+        let (state, refused) = (self.reader.state(), self.reader.refused());
+        if self.state.replace((state, refused)) != Some((state, refused)) {
             self.say(state, facts);
             if state == State::Aside {
                 lacks.push((lack("unknown", state.text(), self.process_id), 1));
@@ -304,7 +307,12 @@ impl Tap {
         let key = |what: &str| format!("process.{}.{what}", self.pid);
         facts.say("cupti", key("state"), state.text());
         facts.say("cupti", key("state_since_ns"), self.reader.word(header::STATE_NS).to_string());
-        facts.say("cupti", key("level"), self.reader.level().text());
+        let level = self.reader.level().text();
+        let level = match self.reader.refused() {
+            Some(refused) => format!("{level}; {} was asked for and is refused", refused.text()),
+            None => level.to_owned(),
+        };
+        facts.say("cupti", key("level"), level);
         facts.say("cupti", key("cupti_api_version"), self.reader.word(header::CUPTI_VERSION).to_string());
         facts.say("cupti", key("cupti_error"), self.reader.word(header::CUPTI_ERROR).to_string());
         facts.say("cupti", key("calls_refused"), self.reader.word(header::CALLS_REFUSED).to_string());
@@ -408,14 +416,17 @@ mod tests {
     #[test]
     fn a_process_that_ended_before_the_recording_is_not_of_it() {
         let rings = tempfile::tempdir().unwrap();
-        drop(ring(rings.path(), 50));
+        let producer = ring(rings.path(), 50);
+        producer.beat(4_000);
+        drop(producer);
         let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+        let mut during = Source::new(Folders::One(rings.path().to_owned()), None, 3_000);
+        during.open(file::list(rings.path()).remove(0), &mut processes, &mut facts);
+        assert_eq!(during.taps.len(), 1, "it ran during this one");
+        drop(during);
         let mut source = Source::new(Folders::One(rings.path().to_owned()), None, 5_000);
-        source.step(1_000_000_000, &mut processes, &mut facts);
-        assert!(source.taps.is_empty());
-        let mut earlier = Source::new(Folders::One(rings.path().to_owned()), None, 40);
-        earlier.open(file::list(rings.path()).remove(0), &mut processes, &mut facts);
-        assert_eq!(earlier.taps.len(), 1, "it ran during this one");
+        source.open(file::list(rings.path()).remove(0), &mut processes, &mut facts);
+        assert!(source.taps.is_empty() && file::list(rings.path()).is_empty(), "it is not of this one, and goes");
     }
 
     #[test]

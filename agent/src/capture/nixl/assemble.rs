@@ -331,8 +331,12 @@ impl Assembler {
         let Some(Open { mut row, stage, .. }) = self.open.remove(&(process_id, handle)) else {
             return;
         };
-        // Its post said everything else that it lacks; the size may have come after that.
-        if row.post_end_ns.is_some() && row.bytes.is_none() {
+        // Its post said everything else that it lacks; the size may have come after that. What failed at once has none to be
+        // read, and that of a long list is lost with its descriptors.
+        let is_whole =
+            row.descriptors.is_none_or(|count| u64::try_from(count).is_ok_and(|count| count <= DESCRIPTOR_LIMIT));
+        let has_descriptors = matches!(stage, Stage::InProgress) || &*row.status == "done";
+        if row.post_end_ns.is_some() && row.bytes.is_none() && is_whole && has_descriptors {
             self.lack("nixl_transfers", "bytes could not be read", process_id, 1);
         }
         match stage {

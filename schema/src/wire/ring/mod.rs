@@ -31,7 +31,7 @@ pub mod records;
 /// First word of the file: "KVPRING" and the byte order.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"KVPRING\x01");
 /// Version of this layout. A reader takes no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Words of the header: two pages of 4 KiB.
 pub const HEADER_WORDS: usize = 1024;
 /// Words of a lane header: two cache lines, so that producer and reader do not write to the same one.
