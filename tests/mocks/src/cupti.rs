@@ -20,6 +20,8 @@ use crate::script::{self, Item, NAMES};
 
 /// A kind that no CUPTI has.
 const UNKNOWN_KIND: u32 = 9999;
+/// `CUPTI_ERROR_INVALID_KIND`.
+const INVALID_KIND: Status = 21;
 /// `cudaLaunchKernel`.
 const LAUNCH_KERNEL: u32 = 211;
 /// `cudaGetDevice`, which nobody wants.
@@ -55,7 +57,10 @@ struct Mock {
     initialised_early: Option<bool>,
 }
 
-static MOCK: LazyLock<Mutex<Mock>> = LazyLock::new(Mutex::default);
+static MOCK: LazyLock<Mutex<Mock>> = LazyLock::new(|| {
+    let subscriber = if std::env::var_os("MOCK_OTHER").is_some() { Subscriber::Other } else { Subscriber::Nobody };
+    Mutex::new(Mock { subscriber, ..Mock::default() })
+});
 static NAME_TEXTS: LazyLock<Vec<CString>> =
     LazyLock::new(|| NAMES.iter().map(|name| CString::new(*name).expect("no zero inside")).collect());
 
@@ -395,12 +400,14 @@ pub extern "C" fn mock_initialised() -> u32 {
     mock().initialised_early.map_or(0, |early| 1 + u32::from(early))
 }
 
-/// The other client has gone, and has left nothing on.
+/// The other client has gone; with `all` it has left nothing on.
 #[unsafe(no_mangle)]
-pub extern "C" fn mock_other_leaves() {
+pub extern "C" fn mock_other_leaves(all: bool) {
     let mut mock = mock();
     mock.subscriber = Subscriber::Nobody;
-    mock.kinds.clear();
+    if all {
+        mock.kinds.clear();
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -469,6 +476,9 @@ pub extern "C" fn cuptiActivityRegisterTimestampCallback(timestamp: Timestamp) -
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuptiActivityEnable(kind: u32) -> Status {
+    if std::env::var("MOCK_REFUSE").is_ok_and(|refused| refused == kind.to_string()) {
+        return INVALID_KIND;
+    }
     mock().kinds.insert(kind);
     SUCCESS
 }

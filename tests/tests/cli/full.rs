@@ -36,7 +36,7 @@ fn requests_carry_vllms_ids_and_stages_their_layers() {
 }
 
 #[test]
-fn kernels_have_launches_on_named_threads() {
+fn kernels_have_launches_as_far_as_the_runtime_made_them() {
     let query = "SELECT count(*) FILTER (WHERE a.correlation_id IS NOT NULL) * 100 / count(*) FROM kernels k \
                  LEFT JOIN (SELECT DISTINCT process_id, correlation_id FROM api_calls) a \
                  ON a.process_id = k.process_id AND a.correlation_id = k.correlation_id";

@@ -30,7 +30,7 @@ pub struct Cuda {
     context: extern "C" fn(),
     initialised: extern "C" fn() -> u32,
     other: extern "C" fn(),
-    other_leaves: extern "C" fn(),
+    other_leaves: extern "C" fn(bool),
     is_on: extern "C" fn(u32) -> bool,
     enable: extern "C" fn(u32) -> c_uint,
 }
@@ -55,7 +55,7 @@ impl Cuda {
                 context: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_context")),
                 initialised: transmute::<*mut c_void, extern "C" fn() -> u32>(symbol(mock, c"mock_initialised")),
                 other: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_other_client")),
-                other_leaves: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_other_leaves")),
+                other_leaves: transmute::<*mut c_void, extern "C" fn(bool)>(symbol(mock, c"mock_other_leaves")),
                 enable: transmute::<*mut c_void, extern "C" fn(u32) -> c_uint>(symbol(mock, c"cuptiActivityEnable")),
                 is_on: transmute::<*mut c_void, extern "C" fn(u32) -> bool>(symbol(mock, c"mock_is_on")),
             }
@@ -91,9 +91,9 @@ impl Cuda {
         }
     }
 
-    /// The other client leaves.
-    pub fn other_client_leaves(&self) {
-        (self.other_leaves)();
+    /// The other client leaves; with `all` it turns everything off.
+    pub fn other_client_leaves(&self, all: bool) {
+        (self.other_leaves)(all);
     }
 
     /// Another client comes.

@@ -15,7 +15,7 @@
 //! | `threads:N` | N threads one after another, a round of NVTX each |
 //! | `together:N` | N threads at once, a thousand ranges each |
 //! | `fork:N` | a forked process does N rounds of NVTX and leaves by `_exit` |
-//! | `other` `other-leaves` | another CUPTI client comes; leaves |
+//! | `other` `other-leaves` `other-forgets` | another CUPTI client comes; leaves; leaves without turning anything off |
 //! | `force:KIND` | turns that kind of CUPTI on, as no client should |
 //! | `off:KIND` | prints whether that kind of CUPTI is off |
 //! | `sleep:MS` `say:TEXT` `wait` | sleeps; prints; waits for a line |
@@ -55,7 +55,8 @@ fn main() {
             "context" => gpu().make_context(),
             "cupti" => say(gpu().initialised()),
             "other" => gpu().other_client(),
-            "other-leaves" => gpu().other_client_leaves(),
+            "other-leaves" => gpu().other_client_leaves(true),
+            "other-forgets" => gpu().other_client_leaves(false),
             "force" => gpu().force(u32::try_from(number()).unwrap_or(0)),
             "off" => say(if gpu().is_on(u32::try_from(number()).unwrap_or(0)) { "on" } else { "off" }),
             "nvtx" => nvtx::rounds(&nvtx, number()),
