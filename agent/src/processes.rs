@@ -56,6 +56,7 @@ impl ProcessTable {
     }
 
     /// The id of a process that is known already.
+    #[must_use]
     pub fn known(&self, pid: i32) -> Option<i64> {
         self.living.get(&pid).map(|known| known.process_id)
     }
@@ -100,11 +101,13 @@ impl ProcessTable {
     }
 
     /// Pids of the processes that live as far as is known.
+    #[must_use]
     pub fn pids(&self) -> Vec<i32> {
         self.living.keys().copied().collect()
     }
 
     /// Whether the process with that pid is still the one that is known.
+    #[must_use]
     pub fn is_alive(&self, pid: i32) -> bool {
         let Some(known) = self.living.get(&pid) else {
             return false;
@@ -126,6 +129,7 @@ impl ProcessTable {
     }
 
     /// How many processes were seen.
+    #[must_use]
     pub fn count(&self) -> usize {
         self.living.len() + self.ended.len()
     }

@@ -55,11 +55,13 @@ pub struct Segments {
 
 impl Segments {
     /// Writes through `writer`.
+    #[must_use]
     pub fn new(writer: RunWriter) -> Self {
         Self { writer, processes: None, threads: None, facts: None, dropped: 0 }
     }
 
     /// The folder of the run.
+    #[must_use]
     pub fn root(&self) -> &Path {
         self.writer.root()
     }

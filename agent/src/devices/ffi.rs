@@ -10,7 +10,7 @@ use super::Driver;
 /// `NVML_SUCCESS`.
 const SUCCESS: c_int = 0;
 /// `NVML_DEVICE_NAME_V2_BUFFER_SIZE` and `NVML_DEVICE_UUID_V2_BUFFER_SIZE`.
-const TEXT_BYTES: usize = 96;
+const TEXT_BYTES: c_uint = 96;
 
 /// `nvmlMemory_t`, bytes.
 #[repr(C)]
@@ -92,9 +92,9 @@ impl Nvml {
 
     fn text(&self, index: u32, ask: Text) -> Option<String> {
         let device = self.device(index)?;
-        let mut bytes = [0u8; TEXT_BYTES];
+        let mut bytes = [0u8; TEXT_BYTES as usize];
         // SAFETY: a handle that NVML gave; writes at most as many bytes as it is told, into ours.
-        let said = unsafe { ask(device, bytes.as_mut_ptr().cast(), TEXT_BYTES as c_uint) };
+        let said = unsafe { ask(device, bytes.as_mut_ptr().cast(), TEXT_BYTES) };
         let text = CStr::from_bytes_until_nul(&bytes).ok().filter(|_| said == SUCCESS)?;
         Some(text.to_string_lossy().into_owned())
     }

@@ -26,7 +26,7 @@ pub(crate) fn miri() -> Result<()> {
     run(miri.args(["run", NIGHTLY, "cargo", "miri", "test", "--locked", "--package", "kvpath-ring", "--test", "ring"]))
 }
 
-/// The tests of the injected library, its mocks and the ring with AddressSanitizer in all of them.
+/// The tests of the injected library, its mocks and the ring with `AddressSanitizer` in all of them.
 pub(crate) fn asan(setup: &Setup) -> Result<()> {
     let cargo = |verb: &str| {
         let mut cargo = setup.cargo();

@@ -88,6 +88,7 @@ pub struct Source {
 
 impl Source {
     /// Drains the rings in `folders`; `ask_for` is the level to ask each process for.
+    #[must_use]
     pub fn new(folders: Folders, ask_for: Option<Level>, since_ns: i64) -> Self {
         Self {
             folders,
