@@ -222,7 +222,8 @@ impl Medium for Unordered {
     }
 }
 
-/// Under Miri, which lets a thread see old values wherever the orderings permit them, this is what checks the orderings.
+/// Under Miri, which lets a thread load old values wherever the orderings permit them, this fails without the reader's fence
+/// behind the head. What Miri does not do is delay a load past a later store: the fence before the tail is beyond it.
 #[test]
 fn a_reader_beside_a_producer_sees_whole_records_in_order_and_names_before_their_ids() {
     let records = if cfg!(miri) { 300 } else { 300_000 };
