@@ -11,7 +11,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{
     bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user,
-    generated::bpf_probe_read_user as read_user_bytes,
+    generated::{bpf_loop, bpf_probe_read_user as read_user_bytes},
 };
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
@@ -402,43 +402,80 @@ fn posted(header: Header, entry: &Entry, status: i32, layout: &Layout) -> Done {
     }
 }
 
+/// The lists of a post that are being sent.
+#[repr(C)]
+struct Sending {
+    header: Header,
+    handle: u64,
+    local: u64,
+    /// 0 if there is none of the same length.
+    remote: u64,
+    count: u64,
+    element: u64,
+    /// Descriptors a record.
+    per: u64,
+}
+
 #[inline(always)]
 fn descriptors(header: Header, handle: u64, local: &List, remote: Option<&List>, layout: &Layout) -> Done {
     let element = u64::from(layout.meta_bytes);
     let per = (DESCRIPTOR_BYTES as u64).checked_div(element)?;
     let remote = remote.filter(|list| list.count == local.count).map_or(0, |list| list.begin);
-    for record in 0..u64::from(DESCRIPTOR_RECORDS) {
-        let first = record * per;
-        if first >= local.count {
-            break;
-        }
-        let left = local.count - first;
-        let count = if left < per { left } else { per };
-        let Some(mut slot) = RING.reserve::<Descriptors>(0) else {
-            lost(Loss::RingFull, Kind::Descriptors, count);
-            continue;
-        };
-        let record = slot.as_mut_ptr();
-        let (bytes, room) = (count * element, DESCRIPTOR_BYTES as u64);
-        // SAFETY: the reservation is ours until it is submitted or discarded.
-        let whole = unsafe {
-            (*record).header = Header { kind: Kind::Descriptors as u32, ..header };
-            (*record).handle = handle;
-            (*record).first = first as u32;
-            (*record).count = count as u32;
-            (*record).pad = 0;
-            let to_remote = (&raw mut (*record).remote).cast();
-            (*record).remote_read = u32::from(remote != 0 && copy(to_remote, bytes, room, remote + first * element));
-            copy((&raw mut (*record).local).cast(), bytes, room, local.begin + first * element)
-        };
-        if whole {
-            slot.submit(QUIET);
-        } else {
-            slot.discard(QUIET);
-            lost(Loss::Unreadable, Kind::Descriptors, count);
-        }
+    let mut sending = Sending {
+        header: Header { kind: Kind::Descriptors as u32, ..header },
+        handle,
+        local: local.begin,
+        remote,
+        count: local.count,
+        element,
+        per,
+    };
+    // A helper's loop, for the verifier would walk through each turn of a plain one.
+    // SAFETY: the callback has the signature that the helper wants, and `sending` outlives the call.
+    unsafe {
+        bpf_loop(DESCRIPTOR_RECORDS, send_some as *mut _, (&raw mut sending).cast(), 0);
     }
     Some(())
+}
+
+/// Sends the descriptors of one record; 1 ends the loop.
+///
+/// # Safety
+/// `sending` is a [`Sending`].
+#[inline(never)]
+unsafe extern "C" fn send_some(index: u64, sending: *mut Sending) -> i64 {
+    // SAFETY: by contract.
+    let sending = unsafe { &*sending };
+    let first = index * sending.per;
+    if first >= sending.count {
+        return 1;
+    }
+    let left = sending.count - first;
+    let count = if left < sending.per { left } else { sending.per };
+    let Some(mut slot) = RING.reserve::<Descriptors>(0) else {
+        lost(Loss::RingFull, Kind::Descriptors, count);
+        return 0;
+    };
+    let record = slot.as_mut_ptr();
+    let (bytes, room, at) = (count * sending.element, DESCRIPTOR_BYTES as u64, first * sending.element);
+    // SAFETY: the reservation is ours until it is submitted or discarded.
+    let whole = unsafe {
+        (*record).header = sending.header;
+        (*record).handle = sending.handle;
+        (*record).first = first as u32;
+        (*record).count = count as u32;
+        (*record).pad = 0;
+        let to_remote = (&raw mut (*record).remote).cast();
+        (*record).remote_read = u32::from(sending.remote != 0 && copy(to_remote, bytes, room, sending.remote + at));
+        copy((&raw mut (*record).local).cast(), bytes, room, sending.local + at)
+    };
+    if whole {
+        slot.submit(QUIET);
+    } else {
+        slot.discard(QUIET);
+        lost(Loss::Unreadable, Kind::Descriptors, count);
+    }
+    0
 }
 
 #[inline(always)]

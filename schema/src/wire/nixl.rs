@@ -13,11 +13,12 @@ pub const DESCRIPTOR_BYTES: usize = 2048;
 /// Most [`Regions`] records of one call: 18 regions a record of 56-byte elements.
 pub const REGION_RECORDS: u32 = 64;
 /// Most [`Descriptors`] records of one post.
-pub const DESCRIPTOR_RECORDS: u32 = 64;
-/// Most descriptors of one post that are recorded, with elements of 32 bytes; the rest is counted.
-pub const DESCRIPTOR_LIMIT: u64 = 4096;
-/// Size of the ring buffer, bytes.
-pub const RING_BYTES: u32 = 8 << 20;
+pub const DESCRIPTOR_RECORDS: u32 = 1024;
+/// Most descriptors of one post that are recorded, with elements of 32 bytes; the rest is counted. NIXL merges neighbours
+/// before it posts, so only scattered lists are long, and those take far longer to post than to copy.
+pub const DESCRIPTOR_LIMIT: u64 = 65_536;
+/// Size of the ring buffer, bytes: the lists of several posts at once.
+pub const RING_BYTES: u32 = 16 << 20;
 /// Most layouts (builds of NIXL) in one recording.
 pub const LAYOUTS: u32 = 64;
 

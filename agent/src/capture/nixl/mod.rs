@@ -5,7 +5,7 @@
 //! Costs: about 0.7 us an entry, 1.1 us a return in a virtual machine, plus what a record copies; one record a call,
 //! none for a poll that is still pending, one for each 64 descriptors of a post.
 //! Loses when full: whole records, counted by table; the traced process never waits.
-//! Builds before 1.4 do not tell the size of a transfer: it is the sum of its descriptors, unknown beyond 4096 of them.
+//! Builds before 1.4 do not tell the size of a transfer: it is the sum of its descriptors, unknown beyond 65,536 of them.
 //! Limits: an exception that leaves a function with a return probe ends the process (`std::terminate`), because unwinding
 //! does not get past the kernel's return trampoline. One that is caught within the function does no harm.
 
