@@ -14,7 +14,7 @@ use aya_ebpf::helpers::{
     generated::{bpf_loop, bpf_probe_read_user as read_user_bytes},
 };
 use aya_ebpf::macros::{map, uprobe, uretprobe};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
     Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, Handle, Header, Kind, LAYOUTS,
@@ -39,6 +39,10 @@ static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 static LAYOUT_OF: Array<Layout> = Array::with_max_entries(LAYOUTS, 0);
 #[map(name = "NIXL_ENTRIES")]
 static ENTRIES: HashMap<EntryKey, Entry> = HashMap::with_max_entries(16_384, 0);
+/// Thread to the object whose `appendNotif` it has entered, where that may call the one of its base class. What is never
+/// called leaves its entry here, hence the least recently used go.
+#[map(name = "NIXL_PASSED")]
+static PASSED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 #[map(name = "NIXL_POLLS")]
 static POLLS: HashMap<PollKey, Polls> = HashMap::with_max_entries(65_536, 0);
 #[map(name = "NIXL_LOSSES")]
@@ -97,7 +101,9 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
         }
         Kind::Release => release(header, ctx.arg(1)?),
         Kind::NotifPassed => {
-            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: 0, asked: 0 });
+            if PASSED.insert(&header.pid_tgid, &this, 0).is_err() {
+                lost(Loss::EntriesFull, Kind::NotifPassed, 1);
+            }
             notif(header, ctx.arg(1)?, ctx.arg(2)?)
         }
         Kind::NotifArrived if was_passed(header, this) => None,
@@ -167,10 +173,9 @@ fn remember(header: Header, entry: Entry) {
 /// that entry left here may be old: it need not have called this one. But then this object never comes here by itself.
 #[inline(always)]
 fn was_passed(header: Header, this: u64) -> bool {
-    let key = EntryKey { pid_tgid: header.pid_tgid, kind: Kind::NotifPassed as u64 };
     // SAFETY: the entry is this thread's own; it is read before it is removed.
-    let passed = unsafe { ENTRIES.get(&key) }.is_some_and(|entry| entry.agent_ptr == this);
-    passed && ENTRIES.remove(&key).is_ok()
+    let passed = unsafe { PASSED.get(&header.pid_tgid) }.is_some_and(|object| *object == this);
+    passed && PASSED.remove(&header.pid_tgid).is_ok()
 }
 
 #[inline(always)]

@@ -228,20 +228,28 @@ fn regions_are_numbered_in_order_and_a_failed_call_registers_none() {
     assert_eq!((rows.agent[0].as_deref(), &*rows.memory[0]), (Some("prefill-0"), "VRAM"));
 }
 
-#[test]
-fn what_could_not_be_read_or_was_over_a_limit_is_counted() {
+/// A post of a handle of which neither peer nor size could be read.
+fn unreadable(descriptors: u64, status: i32) -> (NixlTransfers, Vec<(String, u64)>) {
     let mut unread = about(None);
-    (unread.peer.text, unread.bytes, unread.descriptors) = (None, None, Some(4099));
+    (unread.peer.text, unread.bytes, unread.descriptors) = (None, None, Some(descriptors));
     let event =
-        Event::Posted { entry_ns: 20, agent_ptr: 7, handle: H, earlier: Polls::default(), status: 1, about: unread };
+        Event::Posted { entry_ns: 20, agent_ptr: 7, handle: H, earlier: Polls::default(), status, about: unread };
     let (rows, mut lacks) = run(vec![(30, event)]);
-    assert_eq!((rows.peer[0].clone(), rows.bytes[0], rows.descriptors[0]), (None, None, Some(4099)));
     lacks.sort_by(|a, b| a.0.reason.cmp(&b.0.reason));
-    let reasons: Vec<_> = lacks.iter().map(|(lack, count)| (lack.reason.as_str(), *count)).collect();
-    assert_eq!(
-        reasons,
-        [("bytes could not be read", 1), ("over the limit of 4096 a post", 3), ("peer could not be read", 1)]
-    );
+    (rows, lacks.into_iter().map(|(lack, count)| (lack.reason, count)).collect())
+}
+
+#[test]
+fn what_could_not_be_read_or_was_over_a_limit_is_counted_once() {
+    let lack = |reason: &str, count: u64| (reason.to_owned(), count);
+    let (rows, lacks) = unreadable(2, 1);
+    assert_eq!((rows.peer[0].clone(), rows.bytes[0], rows.descriptors[0]), (None, None, Some(2)));
+    assert_eq!(lacks, [lack("bytes could not be read", 1), lack("peer could not be read", 1)]);
+    let (_, lacks) = unreadable(DESCRIPTOR_LIMIT + 3, 1);
+    let over = format!("over the limit of {DESCRIPTOR_LIMIT} a post");
+    assert_eq!(lacks, [lack(&over, 3), lack("peer could not be read", 1)], "the size is lost with the list");
+    let (_, lacks) = unreadable(2, -1);
+    assert_eq!(lacks, [lack("peer could not be read", 1)], "what failed at once has no size to be read");
 }
 
 /// A post whose handle does not tell its size.
