@@ -18,6 +18,8 @@ pub struct Cli {
 pub enum Command {
     /// Run prefill stages and a decode process, and verify every byte that was handed over.
     Run(Run),
+    /// Measure what each NIXL call costs, between two agents of one process.
+    Calls(Calls),
     /// One process of a run; `run` starts it.
     #[command(hide = true)]
     Worker(Worker),
@@ -89,6 +91,20 @@ pub struct Run {
     /// File to write the truth to.
     #[arg(long, value_name = "FILE")]
     pub truth: PathBuf,
+}
+
+/// Options of `calls`.
+#[derive(Debug, Args)]
+pub struct Calls {
+    /// Folder that the NIXL wheel was installed into.
+    #[arg(long, value_name = "DIR")]
+    pub nixl: PathBuf,
+    /// Numbers of descriptors.
+    #[arg(long, value_delimiter = ',', default_value = "1,512,4096,32768", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+    pub descriptors: Vec<i32>,
+    /// Transfers of each number.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rounds: u32,
 }
 
 /// Part of a process in a run.

@@ -50,7 +50,10 @@ pub fn run(run: &Run) -> anyhow::Result<()> {
 }
 
 /// The folder with NIXL's libraries.
-fn libraries(nixl: &Path) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// There is no wheel.
+pub fn libraries(nixl: &Path) -> anyhow::Result<PathBuf> {
     let found = LIBRARY_FOLDERS.iter().map(|name| nixl.join(name)).find(|path| path.join("libnixl_capi.so").exists());
     let Some(found) = found else {
         bail!(
@@ -64,19 +67,17 @@ fn libraries(nixl: &Path) -> anyhow::Result<PathBuf> {
 }
 
 fn spawn(run: &Run, libraries: &Path, dir: &Path, role: &str, rank: u32, title: &str) -> anyhow::Result<Child> {
-    let program = std::env::current_exe().context("own program")?;
-    Command::new(program)
-        .arg0(title)
-        .args(["worker", "--role", role, "--rank", &rank.to_string(), "--dir"])
-        .arg(dir)
-        .args(run.knobs.to_args())
-        .env("LD_LIBRARY_PATH", libraries)
-        .env("NIXL_PLUGIN_DIR", libraries.join("plugins"))
-        .env("UCX_TLS", &run.tls)
-        // The wheel's copy of libnl, which UCX's ib module loads, crashes in its exit handler.
-        .env("UCX_MODULES", "^ib")
-        .spawn()
-        .with_context(|| format!("starting {title}"))
+    let mut worker = Command::new(std::env::current_exe().context("own program")?);
+    worker.arg0(title).args(["worker", "--role", role, "--rank", &rank.to_string(), "--dir"]).arg(dir);
+    environment(&mut worker, libraries, &run.tls);
+    worker.args(run.knobs.to_args()).spawn().with_context(|| format!("starting {title}"))
+}
+
+/// What a process needs to find NIXL, and UCX its transports.
+pub fn environment(command: &mut Command, libraries: &Path, tls: &str) {
+    command.env("LD_LIBRARY_PATH", libraries).env("NIXL_PLUGIN_DIR", libraries.join("plugins")).env("UCX_TLS", tls);
+    // The wheel's copy of libnl, which UCX's ib module loads, crashes in its exit handler.
+    command.env("UCX_MODULES", "^ib");
 }
 
 /// Waits for all; when one fails, the others are ended too.

@@ -98,7 +98,7 @@ mod tests {
         let words = format!("x run --nixl n --truth t {words}");
         match crate::cli::Cli::parse_from(words.split_whitespace()).command {
             crate::cli::Command::Run(run) => run.knobs,
-            crate::cli::Command::Worker(_) => panic!("not run"),
+            crate::cli::Command::Worker(_) | crate::cli::Command::Calls(_) => panic!("not run"),
         }
     }
 

@@ -4,6 +4,7 @@
 //! The model is arithmetic on the CPU and the KV cache lies in DRAM; transfers, notifications and processes are real.
 //! The truth file is described in [`truth`].
 
+mod calls;
 mod cli;
 mod compute;
 mod coordinator;
@@ -22,6 +23,7 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let outcome = match cli::Cli::parse().command {
         cli::Command::Run(run) => coordinator::run(&run),
+        cli::Command::Calls(calls) => calls::run(&calls),
         cli::Command::Worker(worker) => match worker.role {
             cli::Role::Stage => stage::run(&worker),
             cli::Role::Decode => decode::run(&worker),

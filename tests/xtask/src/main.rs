@@ -2,6 +2,7 @@
 
 mod builds;
 mod demo;
+mod overhead;
 mod project;
 mod sanitize;
 mod setup;
@@ -20,6 +21,7 @@ const HELP: &str = "\
   lint    format and clippy
   docs    write the generated pages anew: docs/tables.md, queries/README.md
   bench   the benchmarks (docs/benchmarks.md); words after it go to cargo: --bench drain
+  overhead  what recording costs each NIXL call, off and on in turn (docs/benchmarks.md); root
   miri    the ring's tests under Miri; installs a nightly toolchain
   asan    the tests of ring, injected library and mocks with AddressSanitizer
   dist    build the binaries for use: optimised, in the target folder under dist/
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "lint" => test::lint(&setup::ready()),
         "docs" => test::docs(&setup::ready()),
         "bench" => test::bench(&setup::ready(), &std::env::args().skip(2).collect::<Vec<_>>()),
+        "overhead" => overhead::overhead(&setup::ready()),
         "miri" => sanitize::miri(),
         "asan" => sanitize::asan(&setup::ready()),
         "dist" => setup::ready().dist(),

@@ -10,6 +10,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("{} failed ({status})", name(command))) }
 }
 
+/// Runs a command and gives what it prints on standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let out = command.stderr(Stdio::inherit()).output().map_err(|error| format!("{}: {error}", name(command)))?;
+    if !out.status.success() {
+        return Err(format!("{} failed ({})", name(command), out.status));
+    }
+    String::from_utf8(out.stdout).map_err(|error| format!("{}: {error}", name(command)))
+}
+
 /// Whether a command can be run and succeeds; its output is not shown.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
