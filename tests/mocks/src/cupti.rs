@@ -523,6 +523,10 @@ pub unsafe extern "C" fn cuptiActivityGetNumDroppedRecords(_: *mut c_void, _: u3
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuptiSubscribe(subscriber: *mut *mut c_void, _: Callback, _: *mut c_void) -> Status {
+    // The first call of all: the real one starts CUPTI, which takes its time.
+    if let Some(ms) = std::env::var("MOCK_SLOW_MS").ok().and_then(|text| text.parse().ok()) {
+        std::thread::sleep(std::time::Duration::from_millis(ms));
+    }
     let mut mock = mock();
     mock.initialise();
     if mock.subscriber != Subscriber::Nobody {

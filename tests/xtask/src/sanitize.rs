@@ -33,6 +33,8 @@ pub(crate) fn asan(setup: &Setup) -> Result<()> {
         // `-Zsanitizer` is not stable, but its runtime comes with the pinned toolchain. It lies in the program, which
         // must export it to the libraries that it loads.
         let flags = "-Zsanitizer=address -Cforce-frame-pointers=yes -Clink-arg=-Wl,--export-dynamic";
+        // In a folder of its own: build scripts that look at RUSTC_BOOTSTRAP would have everything built anew afterwards.
+        cargo.env("CARGO_TARGET_DIR", project::target().join("asan"));
         cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", flags);
         cargo.args([verb, "--profile", "ci", "--locked", "--target", TARGET]);
         cargo.args(["--package", "kvpath-ring", "--package", "kvpath-inject", "--package", "kvpath-mocks"]);

@@ -1,6 +1,7 @@
 //! When CUPTI is touched at all, and levels that would hurt the program.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
 
 use kvpath_schema::wire::ring::{Level, State, header};
 
@@ -47,6 +48,17 @@ fn off_leaves_cupti_alone_until_it_is_asked_for() {
     assert!(running.child.wait().unwrap().success());
     let read = host.read();
     assert!(read.kernels.len() > 600 && read.calls.len() == 100);
+}
+
+#[test]
+fn a_process_that_ends_while_cupti_starts_waits_for_that() {
+    let host = Host::new().with_driver().with("MOCK_SLOW_MS", "400");
+    let mut running = host.spawn(&["cuda", "context", "sleep:100", "say:end", "exit"]);
+    assert_eq!(running.line(), "end");
+    let began = Instant::now();
+    assert!(running.child.wait().unwrap().success());
+    assert!(began.elapsed() > Duration::from_millis(200), "{:?}", began.elapsed());
+    assert_eq!(host.read().reader.state(), State::Running);
 }
 
 /// What the real CUPTI does to programs, which the mock does too: proof that the tests below can fail.
