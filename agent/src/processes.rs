@@ -169,9 +169,18 @@ fn start_ns(pid: i32) -> Option<i64> {
 
 /// State and start time (`CLOCK_MONOTONIC`) of a process.
 fn stat(pid: i32) -> Option<(char, i64)> {
-    let (state, ticks) = parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    let (state, ticks) = read_stat(pid)?;
     let since_boot = ticks.checked_mul(1_000_000_000 / ticks_per_second())?;
     Some((state, since_boot - (now_ns(Clock::Boot) - now_ns(Clock::Monotonic))))
+}
+
+/// When a process started, clock ticks since boot.
+pub fn start_ticks(pid: i32) -> Option<u64> {
+    u64::try_from(read_stat(pid)?.1).ok()
+}
+
+fn read_stat(pid: i32) -> Option<(char, i64)> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// State and start time in ticks. The command, in parentheses, may hold anything, parentheses too.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use kvpath_schema::table::Columns as _;
 
 use crate::recorded::Recorded;
-use crate::setup::{ready, signal, skipped, text, wait_for, walk};
+use crate::setup::{ready, signal, skipped, text, wait_for_segment};
 use crate::truth::Truth;
 
 /// A user that owns nothing.
@@ -32,10 +32,7 @@ fn a_user_with_four_capabilities_records_processes_of_root() {
         skipped(name, "no setpriv");
         return;
     };
-    // The first segment says that the probes are ready.
-    wait_for("a first segment", || {
-        walk(&folder.join("run")).iter().any(|path| path.extension().is_some_and(|ext| ext == "parquet"))
-    });
+    wait_for_segment(&folder.join("run"));
     let output = live.workload(&live.nixl, &["--requests", "2", "--start-delay-ms", "500"]).output().expect("runs");
     assert!(output.status.success(), "{}", text(&output));
     signal(agent.id(), "INT");

@@ -130,9 +130,7 @@ impl Live {
     pub fn start_agent(&self, args: &[&str]) -> Child {
         let mut agent = self.agent(&["record", "--out"]);
         let child = agent.arg(self.path("run")).args(args).stderr(Stdio::piped()).spawn().expect("the agent starts");
-        wait_for("the agent writes its first segment", || {
-            walk(&self.path("run")).iter().any(|path| path.extension().is_some_and(|ext| ext == "parquet"))
-        });
+        wait_for_segment(&self.path("run"));
         child
     }
 
@@ -182,6 +180,13 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(since.elapsed() < Duration::from_secs(30), "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until the agent has written its first segment: from then on it records.
+pub fn wait_for_segment(run: &Path) {
+    wait_for("the agent writes its first segment", || {
+        walk(run).iter().any(|path| path.extension().is_some_and(|ext| ext == "parquet"))
+    });
 }
 
 /// Sends a signal.

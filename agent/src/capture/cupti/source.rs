@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kvpath_ring::file::{self, OpenError};
 use kvpath_ring::{ReadError, Reader};
@@ -14,7 +14,7 @@ use super::interned::Names;
 use super::rows::Rows;
 use super::silence::{News, Silence};
 use crate::capture::nixl::assemble::Lack;
-use crate::processes::ProcessTable;
+use crate::processes::{ProcessTable, start_ticks};
 use crate::segments::{Facts, Segments};
 
 /// How often rings are looked for and drained, ns.
@@ -321,7 +321,7 @@ impl Tap {
 
 /// The pid on this host of a process that says it is `told` and started at `ticks`: in a container it has another.
 pub fn host_pid(told: i32, ticks: u64) -> Option<i32> {
-    if start_ticks(&format!("/proc/{told}/stat")) == Some(ticks) {
+    if start_ticks(told) == Some(ticks) {
         return Some(told);
     }
     let pids =
@@ -330,17 +330,14 @@ pub fn host_pid(told: i32, ticks: u64) -> Option<i32> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let inner =
             status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last()?.parse().ok());
-        inner == Some(told) && start_ticks(&format!("/proc/{pid}/stat")) == Some(ticks)
+        inner == Some(told) && start_ticks(*pid) == Some(ticks)
     })
-}
-
-fn start_ticks(path: &str) -> Option<u64> {
-    let stat = fs::read_to_string(Path::new(path)).ok()?;
-    stat[stat.rfind(')')? + 1..].split_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use kvpath_ring::{About, Map, Producer};
     use kvpath_schema::segment::{RunWriter, read_into};
@@ -462,7 +459,7 @@ mod tests {
     #[test]
     fn this_process_is_found_by_pid_and_start() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let ticks = start_ticks("/proc/self/stat").unwrap();
+        let ticks = start_ticks(own).unwrap();
         assert_eq!(host_pid(own, ticks), Some(own));
         assert_eq!(host_pid(own, ticks + 12_345_678), None);
     }
