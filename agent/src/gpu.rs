@@ -26,7 +26,7 @@ pub fn env(options: &Env) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// How long a process has to follow, and how often it is looked at. Its thread goes round every 50 ms.
+/// How long a process has to follow, and how often it is looked at. Its thread goes round every 25 ms.
 const FOLLOW: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 

@@ -60,6 +60,11 @@ arm() {
     launch | deep) ours "$1" "$all" 0 "$eager" "$work/small" "$n" ;;
     torch) python3 "$here/torch_profiler.py" "$n" none ;;
     torch-profiler) python3 "$here/torch_profiler.py" "$n" profiler ;;
+    # What that costs the same program when ours records it.
+    torch-kernel | torch-launch)
+      rm -f "$rings"/*.ring
+      CUDA_INJECTION64_PATH=$bin/libkvpath_inject.so KVPATH_LEVEL=${1#torch-} KVPATH_RING_DIR=$rings KVPATH_RING_MIB=256 \
+        python3 "$here/torch_profiler.py" "$n" none || say_wrong "torch fails beside ours" ;;
     # The same library under torch's profiler: neither may fail.
     torch-both)
       CUDA_INJECTION64_PATH=$bin/libkvpath_inject.so KVPATH_RING_DIR=$rings python3 "$here/torch_profiler.py" "$n" profiler \
@@ -68,25 +73,27 @@ arm() {
   esac
 }
 arms="nothing floor off graph ${later:+graph-later} kernel launch deep"
-[ "$torch" = 1 ] && arms="$arms torch torch-profiler torch-both" || echo "capture: no torch with a GPU, its arms are left out"
+[ "$torch" = 1 ] && arms="$arms torch torch-profiler torch-kernel torch-launch torch-both" || echo "capture: no torch with a GPU, its arms are left out"
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1
 echo "libcupti: $library; $rounds rounds of $n kernels"
 for round in $(seq "$rounds"); do
-  for name in $arms; do
+  # In another order each time, for what ran before may still be felt.
+  for name in $(shuf -e $arms); do
     # Not in a subshell: `wrong` must be kept.
     arm "$name" >"$work/line"
     grep -q '^eager [0-9]* graph [0-9]*\( copy [0-9]* steady [0-9]*\)\?$' "$work/line" || say_wrong "$name: $(cat "$work/line")"
     echo "$name $(tail -1 "$work/line")" >>"$work/all"
   done
 done
-echo "| arm | eager, ns a kernel | graph, ns a kernel | graph against nothing | against the floor | ns a copy | steady graphs against nothing |"
-echo "|---|---|---|---|---|---|---|"
+echo "| arm | eager, ns a kernel | graph, ns a kernel | least to most | graph against nothing | against the floor | ns a copy | steady graphs against nothing |"
+echo "|---|---|---|---|---|---|---|---|"
 median() { awk -v arm="$1" -v at="$2" '$1 == arm { print $at }' "$work/all" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+spread() { awk -v arm="$1" '$1 == arm { print $5 }' "$work/all" | sort -n | awk 'NR == 1 { least = $1 } END { print least " to " $1 }'; }
 base=$(median nothing 5) floor=$(median floor 5)
 for name in $arms; do
   case $name in torch*) own=$(median torch 5) ;; *) own=$base ;; esac
-  awk -v n="$name" -v e="$(median "$name" 3)" -v g="$(median "$name" 5)" -v b="$own" -v f="$floor" -v c="$(median "$name" 7)" -v s="$(median "$name" 9)" -v t="$(median nothing 9)" \
+  awk -v n="$name" -v e="$(median "$name" 3)" -v g="$(median "$name" 5)" -v b="$own" -v f="$floor" -v c="$(median "$name" 7)" -v s="$(median "$name" 9)" -v t="$(median nothing 9)" -v r="$(spread "$name")" \
     'BEGIN { long = n ~ /^(nothing|off|graph)/ ? sprintf("%+.1f %%", 100 * (s / t - 1)) : ""
-             printf "| %s | %d | %d | %+.1f %% | %+.1f %% | %s | %s |\n", n, e, g, 100 * (g / b - 1), 100 * (g / f - 1), c, long }'
+             printf "| %s | %d | %d | %s | %+.1f %% | %+.1f %% | %s | %s |\n", n, e, g, r, 100 * (g / b - 1), 100 * (g / f - 1), c, long }'
 done
 exit "$wrong"

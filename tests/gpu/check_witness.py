@@ -3,7 +3,7 @@
 usage: check_witness.py RUN WITNESS_DIR      exit code 0 if everything agrees, 1 if not
 
 The witness wraps Python's calls, so a recorded time must lie inside the witnessed one; the difference of the two durations is what
-Python and the binding add. Columns of the witness: tests/fixtures/PROVENANCE.md.
+Python and the binding add. Calls before or after the recording do not count. Columns of the witness: tests/fixtures/PROVENANCE.md.
 """
 import ast
 import glob
@@ -21,14 +21,15 @@ def rows(run, table):
     return found
 
 
-def witness(folder):
-    """process -> calls in order: (what, start, end, rest)"""
+def witness(folder, began, ended):
+    """process -> calls between two times, in order: (what, start, end, rest)"""
     calls = {}
     for path in glob.glob(f"{folder}/witness-*.tsv"):
         process = int(re.search(r"witness-(\d+)", path)[1])
         for line in open(path, encoding="utf-8", errors="replace"):
             what, *rest = line.rstrip("\n").split("\t")
-            if what in ("make", "post", "state", "release", "register"):
+            known = what in ("make", "post", "state", "release", "register")
+            if known and began <= int(rest[0]) and int(rest[1]) <= ended:
                 calls.setdefault(process, []).append((what, int(rest[0]), int(rest[1]), rest[2:]))
     return calls
 
@@ -36,7 +37,8 @@ def witness(folder):
 def main(run, folder):
     transfers, problems = rows(run, "nixl_transfers"), []
     post_diff, post_share, checked = [], [], 0
-    calls = witness(folder)
+    said = {row["key"]: row["value"] for row in rows(run, "capture_info") if row["source"] == "capture"}
+    calls = witness(folder, int(said["started_ns"]), int(said["ended_ns"]))
     for process, seen in sorted(calls.items()):
         own = sorted((t for t in transfers if t["process_id"] == process), key=lambda t: t["posted_ns"] or 0)
         of = lambda what: [call for call in seen if call[0] == what]

@@ -34,7 +34,7 @@ use child::Child;
 use libraries::Libraries;
 
 /// How long the ring buffer may fill before it is looked at. It holds much more than any program makes in that time.
-const DRAIN_EVERY: Duration = Duration::from_millis(10);
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
 /// The same while no traced process is known; a new one wakes the loop by its perf record.
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 /// How often losses and living processes are looked at.
