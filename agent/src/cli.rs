@@ -45,6 +45,10 @@ pub struct Record {
     /// this program, else off; a running process keeps its level].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub gpu: Option<Level>,
+    /// The most that probes may cost the programs that they are on, % of a core in all: where they are hit so often that it is
+    /// more, the least valuable are taken off for a while (polls, then notifications, then all), which the run says.
+    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5")]
+    pub max_overhead: f64,
     /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -83,6 +87,12 @@ fn target(text: &str) -> Result<Target, String> {
         "all" => Ok(Target::All),
         _ => text.parse().map(Target::Pid).map_err(|_| format!("`{text}` is neither a pid nor `all`")),
     }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is no share of a core, as 5 or 0.5 (%)");
+    let percent: f64 = text.parse().map_err(|_| wrong())?;
+    if percent > 0.0 && percent.is_finite() { Ok(percent) } else { Err(wrong()) }
 }
 
 fn level(text: &str) -> Result<Level, String> {

@@ -16,8 +16,9 @@ pub enum ElfError {
     NotCode(u64),
 }
 
-/// How the CPU is kept away from the instruction under a probe; it decides the cost of a hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the CPU is kept away from the instruction under a probe; it decides the cost of a hit. The dearest
+/// is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum First {
     /// Five-byte nop: replaced by a call on kernels that can.
     Nop5,
@@ -46,14 +47,6 @@ impl First {
             Self::Nop => "nop",
             Self::Push => "push",
             Self::Stepped => "other",
-        }
-    }
-
-    /// Expected cost class of a hit.
-    pub fn cost(self) -> &'static str {
-        match self {
-            Self::Nop5 | Self::Nop | Self::Push => "low (emulated, below 1 us)",
-            Self::Stepped => "high (single-stepped, up to 10 us in a virtual machine)",
         }
     }
 }

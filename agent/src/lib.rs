@@ -2,6 +2,7 @@
 //!
 //! A library only so that `bench/` can drain rings as `record` does; the program is [`main`].
 
+mod budget;
 mod capture;
 mod cli;
 mod devices;
@@ -12,6 +13,7 @@ mod error;
 mod ffi;
 mod gpu;
 mod host;
+mod own;
 mod privileges;
 mod processes;
 mod record;

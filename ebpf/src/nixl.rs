@@ -18,8 +18,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
     Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, Handle, Header, Kind, LAYOUTS,
-    LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions,
-    RegionsEnd, Released, Status, TEXT_MAX, Text, loss_slot, unread,
+    HIT_SLOTS, LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions,
+    RegionsEnd, Released, Status, TEXT_MAX, Text, hit_slot, loss_slot, unread,
 };
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
@@ -47,6 +47,8 @@ static PASSED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 static POLLS: HashMap<PollKey, Polls> = HashMap::with_max_entries(65_536, 0);
 #[map(name = "NIXL_LOSSES")]
 static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_SLOTS, 0);
+#[map(name = "NIXL_HITS")]
+static HITS: PerCpuArray<[u64; HIT_SLOTS as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 #[uprobe(multi)]
 pub fn nixl_entry(ctx: ProbeContext) -> u32 {
@@ -71,7 +73,9 @@ type Done = Option<()>;
 fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
     let header = header(cookie);
     let this: u64 = ctx.arg(0)?;
-    match Kind::from_u32(cookie.kind)? {
+    let kind = Kind::from_u32(cookie.kind)?;
+    hit(kind, false);
+    match kind {
         Kind::Agent => agent(header, this, ctx.arg(1)?),
         Kind::Regions => {
             remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: 0, asked: 0 });
@@ -99,7 +103,7 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
             remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: ctx.arg(1)?, asked: 0 });
             Some(())
         }
-        Kind::Release => release(header, ctx.arg(1)?),
+        Kind::Release => release(header, ctx.arg(1)?, LAYOUT_OF.get(cookie.layout)?),
         Kind::NotifPassed => {
             if PASSED.insert(&header.pid_tgid, &this, 0).is_err() {
                 lost(Loss::EntriesFull, Kind::NotifPassed, 1);
@@ -116,6 +120,7 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
 fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Done {
     let header = header(cookie);
     let kind = Kind::from_u32(cookie.kind)?;
+    hit(kind, true);
     let key = EntryKey { pid_tgid: header.pid_tgid, kind: u64::from(cookie.kind) };
     // SAFETY: the entry is this thread's own; it is copied before it is removed.
     let entry = *unsafe { ENTRIES.get(&key) }?;
@@ -144,12 +149,25 @@ fn header(cookie: Cookie) -> Header {
 }
 
 #[inline(always)]
-fn lost(loss: Loss, kind: Kind, count: u64) {
-    if let Some(slot) = LOSSES.get_ptr_mut(loss_slot(loss, kind)) {
+fn hit(kind: Kind, is_return: bool) {
+    // The compiler knows that this is in range; the verifier has to be shown.
+    let slot = core::hint::black_box(hit_slot(kind, is_return) as usize) % HIT_SLOTS as usize;
+    // SAFETY: within the live map value.
+    add(HITS.get_ptr_mut(0).map(|hits| unsafe { hits.cast::<u64>().add(slot) }), 1);
+}
+
+#[inline(always)]
+fn add(slot: Option<*mut u64>, count: u64) {
+    if let Some(slot) = slot {
         // SAFETY: a live map value, aligned; atomic because the program can be preempted on its CPU. (`AtomicU64` has no
         // `fetch_add` for this target.)
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, count) };
     }
+}
+
+#[inline(always)]
+fn lost(loss: Loss, kind: Kind, count: u64) {
+    add(LOSSES.get_ptr_mut(loss_slot(loss, kind)), count);
 }
 
 /// Counts that a pointer could not be followed.
@@ -512,7 +530,7 @@ fn polled(header: Header, entry: &Entry, status: i32) -> Done {
 }
 
 #[inline(always)]
-fn release(header: Header, handle: u64) -> Done {
+fn release(header: Header, handle: u64, layout: &Layout) -> Done {
     let key = PollKey { tgid: header.pid_tgid >> 32, handle };
     // SAFETY: copied before it is removed.
     let polls = unsafe { POLLS.get(&key) }.copied().unwrap_or_default();
@@ -521,7 +539,9 @@ fn release(header: Header, handle: u64) -> Done {
         lost(Loss::RingFull, Kind::Release, 1);
         return None;
     };
-    slot.write(Released { header, handle, polls });
+    let status: Option<i32> = read(handle + u64::from(layout.handle_status));
+    let status_read = u32::from(status.is_some());
+    slot.write(Released { header, handle, polls, status: status.unwrap_or(0), status_read });
     slot.submit(QUIET);
     Some(())
 }

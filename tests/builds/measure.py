@@ -71,7 +71,7 @@ class Handle:
 
     def __init__(self, layout: dict[str, int]):
         self.layout = layout
-        names = ("local", "remote", "peer", "notif", "has_notif", "op", "bytes")
+        names = ("local", "remote", "peer", "notif", "has_notif", "op", "status", "bytes")
         self.places = {name: Places(name) for name in names}
 
     def see(self, request: int, op: int, local: list, remote: list, peer: str, notif: bytes | None) -> None:
@@ -91,6 +91,10 @@ class Handle:
         for name, places in seen.items():
             self.places[name].seen(places)
 
+    def see_status(self, request: int, status: int) -> None:
+        """What the post or a poll has just said."""
+        self.places["status"].seen(aligned(memory.object_behind(request)[1], "<i", status))
+
     def lists(self, address: int, words: range, ranges: list) -> list[tuple[int, bool, int]]:
         """Offset, whether it holds a pointer to the list (else the list itself), size of its elements."""
         found = []
@@ -107,7 +111,7 @@ class Handle:
         (local, pointer, element), (remote, *same) = self.places["local"].only(), self.places["remote"].only()
         if same != [pointer, element]:
             raise Ambiguous("the two lists are not alike")
-        found = {f"handle_{name}": self.places[name].only() for name in ("peer", "notif", "has_notif", "op")}
+        found = {f"handle_{name}": self.places[name].only() for name in ("peer", "notif", "has_notif", "op", "status")}
         found |= {"handle_local": local, "handle_remote": remote, "handle_lists": "pointer" if pointer else "inline"}
         # Some builds fill it in only when telemetry is on; then the agent adds up the descriptors.
         if self.places["bytes"].left:
@@ -142,7 +146,7 @@ def transfers(capi: Capi, handle: Handle, telemetry: bool) -> None:
                 expected = (op, local, remote, peer.name, notif)
                 handle.see(request.value, *expected)
                 source = contents(remote if op == READ else local)
-                finish(agent, request, lambda: handle.see(request.value, *expected))
+                finish(agent, request, lambda: handle.see(request.value, *expected), handle.see_status)
                 if not source == contents(local) == contents(remote):
                     raise RuntimeError(f"operation {op} has not moved its bytes")
                 capi.call("release_xfer_req", agent.handle, request)
@@ -172,16 +176,18 @@ def fill(own: ctypes.Array, far: ctypes.Array, pick: random.Random) -> None:
         ctypes.memmove(buffer, pick.randbytes(REGION), REGION)
 
 
-def finish(agent: Agent, request: ctypes.c_void_p, look) -> None:
+def finish(agent: Agent, request: ctypes.c_void_p, look, see_status) -> None:
     """Posts, looks at the handle as it is then, and waits for the end."""
     status = agent.capi.call("post_xfer_req", agent.handle, request, None, allowed=(0, 1))
     look()
+    see_status(request.value, status)
     since = time.monotonic()
     while status == 1:
         if time.monotonic() - since > 30:
             raise RuntimeError("a transfer does not end")
         time.sleep(0.0002)
         status = agent.capi.call("get_xfer_status", agent.handle, request, allowed=(0, 1))
+        see_status(request.value, status)
 
 
 def contents(ranges: list) -> list[bytes]:

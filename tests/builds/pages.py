@@ -8,6 +8,7 @@ FIELDS = [
     "handle_notif",
     "handle_has_notif",
     "handle_op",
+    "handle_status",
     "handle_bytes",
     "list_memory",
     "list_begin",

@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
 use serde::Serialize;
 
-use crate::capture::nixl::attach::{Programs, examine};
+use crate::budget::{self, Costs};
+use crate::capture::nixl::attach::{ProbeState, Programs, examine};
 use crate::capture::nixl::builds;
 use crate::cli;
 use crate::discover::library::Library;
@@ -39,7 +40,8 @@ struct ProbeLine {
     /// Offset in the file; `None` if it cannot be probed.
     offset: Option<u64>,
     first_instruction: Option<&'static str>,
-    cost: Option<&'static str>,
+    /// Expected cost of a hit, its return included, ns.
+    cost_ns: Option<f64>,
     error: Option<String>,
 }
 
@@ -72,14 +74,14 @@ struct Findings {
 /// # Errors
 /// The findings cannot be printed.
 pub fn run(options: &cli::Doctor) -> anyhow::Result<ExitCode> {
-    let checks = checks();
+    let (checks, costs) = checks();
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
         kernel: host::kernel(),
         can_record: checks.iter().all(|check| check.ok || !check.required),
         known_nixl: builds::known_releases(),
         checks,
-        libraries: libraries(options),
+        libraries: libraries(options, costs),
     };
     if options.json {
         report::json(&findings).context("printing JSON")?;
@@ -89,7 +91,7 @@ pub fn run(options: &cli::Doctor) -> anyhow::Result<ExitCode> {
     Ok(if findings.can_record { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-fn checks() -> Vec<Check> {
+fn checks() -> (Vec<Check>, Option<Costs>) {
     let own = Privileges::own();
     let (missing, missing_for_others) = (own.missing(), own.missing_for_others());
     let listed = |missing: &[&str]| {
@@ -100,11 +102,13 @@ fn checks() -> Vec<Check> {
     let confined = programs
         .as_mut()
         .map_or_else(|_| seccomp::Verdict::Unknown("needs the BPF programs".to_owned()), seccomp::attempt);
+    let costs = programs.as_mut().map_err(|error| error.to_string());
+    let costs = costs.and_then(|programs| budget::measure(programs).map_err(|error| error.to_string()));
     let leaves_any = !confined.is_spared() && seccomp::confines_any();
     let discovery = Discovery::start();
     let sees_all_pids = host::sees_all_pids();
     let btf = Path::new("/sys/kernel/btf/vmlinux").exists();
-    vec![
+    let checks = vec![
         Check {
             name: "capabilities",
             ok: missing.is_empty(),
@@ -175,18 +179,36 @@ fn checks() -> Vec<Check> {
             found: if btf { "there" } else { "not there; no probe of this version needs it" }.to_owned(),
             cure: None,
         },
-    ]
+        cost_check(&costs),
+    ];
+    (checks, costs.ok())
 }
 
-fn libraries(options: &cli::Doctor) -> Vec<LibraryLine> {
+fn cost_check(costs: &Result<Costs, String>) -> Check {
+    Check {
+        name: "cost of a hit",
+        ok: costs.is_ok(),
+        required: false,
+        found: match costs {
+            Ok(Costs { emulated, stepped, returning }) => format!(
+                "{emulated:.0} ns where the first instruction is emulated, {stepped:.0} where it is \
+                 single-stepped; {returning:.0} more with the return"
+            ),
+            Err(error) => format!("cannot be measured: {error}"),
+        },
+        cure: None,
+    }
+}
+
+fn libraries(options: &cli::Doctor, costs: Option<Costs>) -> Vec<LibraryLine> {
     let mut seen: Vec<Library> = Vec::new();
     let mut lines = Vec::new();
     for path in &options.libraries {
-        take(Library::open(path), path.display().to_string(), None, &mut seen, &mut lines);
+        take(Library::open(path), path.display().to_string(), None, costs, &mut seen, &mut lines);
     }
     for notice in Discovery::scan_all(builds::is_candidate) {
         if let Notice::Mapped { pid, mapping } = notice {
-            take(Library::of_mapping(pid, &mapping), mapping.path, Some(pid), &mut seen, &mut lines);
+            take(Library::of_mapping(pid, &mapping), mapping.path, Some(pid), costs, &mut seen, &mut lines);
         }
     }
     lines
@@ -196,6 +218,7 @@ fn take(
     library: std::io::Result<Library>,
     path: String,
     pid: Option<i32>,
+    costs: Option<Costs>,
     seen: &mut Vec<Library>,
     lines: &mut Vec<LibraryLine>,
 ) {
@@ -207,7 +230,7 @@ fn take(
             match data.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
                 Ok(examined) => {
                     line.nixl = examined.nixl;
-                    line.probes = examined.probes.iter().map(probe_line).collect();
+                    line.probes = examined.probes.iter().map(|state| probe_line(state, costs)).collect();
                     line.build_id = examined.build_id;
                 }
                 Err(error) => line.error = Some(error),
@@ -219,14 +242,17 @@ fn take(
     lines.push(line);
 }
 
-fn probe_line(state: &crate::capture::nixl::attach::ProbeState) -> ProbeLine {
+fn probe_line(state: &ProbeState, costs: Option<Costs>) -> ProbeLine {
     let point = state.point.as_ref().ok();
     ProbeLine {
         kind: state.probe.kind.name(),
         symbol: &state.probe.symbol,
         offset: point.map(|point| point.offset),
         first_instruction: point.map(|point| point.first.name()),
-        cost: point.map(|point| point.first.cost()),
+        cost_ns: point.zip(costs).map(|(point, costs)| {
+            let returns = if state.probe.kind.has_return() { costs.returning } else { 0.0 };
+            costs.entry_ns(point.first) + returns
+        }),
         error: state.point.as_ref().err().map(ToString::to_string),
     }
 }

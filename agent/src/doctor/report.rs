@@ -65,7 +65,7 @@ fn library_lines(library: &LibraryLine, known: &str) -> String {
             (None, Some(offset)) => format!(
                 "{offset:#08x}  {:<6}{}",
                 probe.first_instruction.unwrap_or_default(),
-                probe.cost.unwrap_or_default()
+                probe.cost_ns.map(|ns| format!("{:>6.2} us a hit", ns / 1e3)).unwrap_or_default()
             ),
             (error, _) => format!("off: {}", error.as_deref().unwrap_or("no such symbol")),
         };
@@ -113,7 +113,7 @@ mod tests {
                         symbol: "f",
                         offset: Some(0x64790),
                         first_instruction: Some("push"),
-                        cost: Some("low"),
+                        cost_ns: Some(1234.0),
                         error: None,
                     }],
                 },
@@ -124,7 +124,7 @@ mod tests {
             "capabilities        MISSING   lacks CAP_BPF",
             "get it: run as root",
             "/a/libnixl.so (pid 7)\n    Build ID ab: unknown build: probes off (known: NIXL 1.5.1)",
-            "/b/libnixl.so (--library)\n    Build ID cd: NIXL 1.5.1\n    post           0x064790  push  low",
+            "/b/libnixl.so (--library)\n    Build ID cd: NIXL 1.5.1\n    post           0x064790  push    1.23 us a hit",
             "nothing can be recorded here",
         ] {
             assert!(page.contains(part), "{part:?} is not in:\n{page}");

@@ -1,19 +1,29 @@
 //! The NIXL libraries of a recording: each file is looked at and attached to once, whoever maps it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use kvpath_schema::wire::nixl::Kind;
+
+use crate::budget::Group;
 use crate::capture::nixl::attach::{Attached, Examined, Programs, examine};
 use crate::capture::nixl::builds;
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
+use crate::elf::First;
 use crate::error::AgentError;
 use crate::seccomp;
 use crate::segments::Facts;
 
 struct Seen {
     library: Library,
-    /// `None`: left alone.
-    attached: Option<Attached>,
+    /// What is on it; `None`: left alone.
+    probed: Option<Probed>,
+}
+
+struct Probed {
+    examined: Examined,
+    attached: Attached,
 }
 
 /// All libraries that were seen. They stay open, so that their inodes cannot be given to other files.
@@ -21,12 +31,49 @@ pub struct Libraries {
     seen: Vec<Seen>,
     /// Libraries that processes confined by seccomp map are left alone.
     spares_confined: bool,
+    /// Groups that are off.
+    shed: BTreeSet<Group>,
+    /// The dearest first instruction under the probes of each kind.
+    firsts: BTreeMap<Kind, First>,
 }
 
 impl Libraries {
     /// None yet.
     pub fn new(spares_confined: bool) -> Self {
-        Self { seen: Vec::new(), spares_confined }
+        Self { seen: Vec::new(), spares_confined, shed: BTreeSet::new(), firsts: BTreeMap::new() }
+    }
+
+    /// The dearest first instruction under probes of that kind.
+    pub fn first_of(&self, kind: Kind) -> First {
+        self.firsts.get(&kind).copied().unwrap_or(First::Push)
+    }
+
+    /// Takes a group of probes off all of them, and leaves it off those to come.
+    pub fn shed(&mut self, group: Group, programs: &mut Programs, facts: &mut Facts) {
+        self.shed.insert(group);
+        for (library, probed) in self.probed() {
+            if let Err(error) = programs.detach_group(&mut probed.attached, group) {
+                facts.say(
+                    "nixl",
+                    format!("library {}", library.path),
+                    format!("{} cannot be taken off: {error}", group.name()),
+                );
+            }
+        }
+    }
+
+    /// Puts it on again.
+    pub fn restore(&mut self, group: Group, programs: &mut Programs, facts: &mut Facts) {
+        self.shed.remove(&group);
+        for (library, Probed { examined, attached }) in self.probed() {
+            if let Err(error) = programs.attach_group(attached, library, examined, group) {
+                facts.say("nixl", format!("library {}", library.path), format!("{} stay off: {error}", group.name()));
+            }
+        }
+    }
+
+    fn probed(&mut self) -> impl Iterator<Item = (&Library, &mut Probed)> {
+        self.seen.iter_mut().filter_map(|seen| Some((&seen.library, seen.probed.as_mut()?)))
     }
 
     /// Takes all probes off if one of these processes is confined and that would kill it.
@@ -47,7 +94,7 @@ impl Libraries {
         let data = library.read().map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
         let examined = examine(&data).map_err(|error| AgentError::NotALibrary { path: path.to_owned(), error })?;
         if !self.seen.iter().any(|seen| seen.library.is_same_below(&library)) {
-            self.probe(library, &examined, programs, facts);
+            self.probe(library, examined, programs, facts);
         }
         Ok(())
     }
@@ -84,20 +131,20 @@ impl Libraries {
 
     fn found(&mut self, library: Library, programs: &mut Programs, facts: &mut Facts) -> bool {
         if let Some(seen) = self.seen.iter().find(|seen| seen.library.is_same_below(&library)) {
-            return seen.attached.is_some();
+            return seen.probed.is_some();
         }
         let examined = library.read().map_err(|error| error.to_string());
         match examined.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
-            Ok(examined) => self.probe(library, &examined, programs, facts),
+            Ok(examined) => self.probe(library, examined, programs, facts),
             Err(error) => {
                 facts.say("nixl", format!("library {}", library.path), format!("probes off: {error}"));
-                self.seen.push(Seen { library, attached: None });
+                self.seen.push(Seen { library, probed: None });
                 false
             }
         }
     }
 
-    fn probe(&mut self, library: Library, examined: &Examined, programs: &mut Programs, facts: &mut Facts) -> bool {
+    fn probe(&mut self, library: Library, examined: Examined, programs: &mut Programs, facts: &mut Facts) -> bool {
         let key = format!("library {}", library.path);
         let id = examined.build_id.as_deref().unwrap_or("none");
         let Some(nixl) = &examined.nixl else {
@@ -105,18 +152,19 @@ impl Libraries {
             let text = format!("probes off: Build ID {id} is unknown; known releases of NIXL: {known}");
             eprintln!("kvpath-agent: {}: {text}", library.path);
             facts.say("nixl", key, text);
-            self.seen.push(Seen { library, attached: None });
+            self.seen.push(Seen { library, probed: None });
             return false;
         };
         if self.spares_confined && seccomp::confines_any() {
             eprintln!("kvpath-agent: {}: {}", library.path, seccomp::PROBES_OFF);
             facts.say("nixl", key, seccomp::PROBES_OFF);
-            self.seen.push(Seen { library, attached: None });
+            self.seen.push(Seen { library, probed: None });
             return false;
         }
-        let attached = programs.attach(&library, examined);
+        let attached = programs.attach(&library, &examined, &self.shed);
         match &attached {
-            Ok(Attached { points, .. }) => {
+            Ok(attached) => {
+                let points = attached.points();
                 facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, {points} points attached"));
             }
             Err(error) => {
@@ -130,12 +178,16 @@ impl Libraries {
                 (Ok(_), Err(error)) => format!("off: {error}"),
                 (Err(error), _) => format!("off: {error}"),
             };
+            if let (Ok(point), Ok(_)) = (&state.point, &attached) {
+                let first = self.firsts.entry(state.probe.kind.wire()).or_insert(point.first);
+                *first = (*first).max(point.first);
+            }
             let short = state.probe.symbol.split_at(state.probe.symbol.len().min(40)).0;
             facts.say("nixl", format!("probe {} {short} {}", state.probe.kind.name(), library.path), text);
         }
-        let attached = attached.ok();
-        let is_probed = attached.is_some();
-        self.seen.push(Seen { library, attached });
+        let probed = attached.ok().map(|attached| Probed { examined, attached });
+        let is_probed = probed.is_some();
+        self.seen.push(Seen { library, probed });
         is_probed
     }
 }
@@ -143,10 +195,10 @@ impl Libraries {
 impl Seen {
     /// Takes its probes off for the sake of a confined process.
     fn leave(&mut self, programs: &mut Programs, facts: &mut Facts) {
-        let Some(attached) = self.attached.take() else {
+        let Some(probed) = self.probed.take() else {
             return;
         };
-        let text = match programs.detach(attached) {
+        let text = match programs.detach(probed.attached) {
             Ok(()) => seccomp::PROBES_OFF.to_owned(),
             Err(error) => format!("probes cannot be taken off: {error}"),
         };

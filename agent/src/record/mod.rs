@@ -3,6 +3,7 @@
 mod child;
 mod folder;
 mod gpu;
+mod keeper;
 mod libraries;
 mod summary;
 
@@ -31,6 +32,7 @@ use crate::processes::ProcessTable;
 use crate::seccomp;
 use crate::segments::{Facts, Segments};
 use child::Child;
+use keeper::Keeper;
 use libraries::Libraries;
 
 /// How long the ring buffer may fill before it is looked at. It holds much more than any program makes in that time.
@@ -73,7 +75,8 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
     let gpu = gpu::Plan::of(options)?;
     let source = gpu.source(now_ns(Clock::Monotonic));
-    let mut recorder = Recorder::new(programs, Segments::new(writer), &confined, source);
+    let keeper = Keeper::new(&mut programs, options.max_overhead, now_ns(Clock::Monotonic))?;
+    let mut recorder = Recorder::new(programs, keeper, Segments::new(writer), &confined, source);
     recorder.begin(options)?;
     // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
     recorder.write()?;
@@ -87,6 +90,7 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
 
 struct Recorder {
     programs: Programs,
+    keeper: Keeper,
     discovery: Discovery,
     libraries: Libraries,
     processes: ProcessTable,
@@ -103,12 +107,19 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(programs: Programs, segments: Segments, confined: &seccomp::Verdict, gpu: Option<Source>) -> Self {
+    fn new(
+        programs: Programs,
+        keeper: Keeper,
+        segments: Segments,
+        confined: &seccomp::Verdict,
+        gpu: Option<Source>,
+    ) -> Self {
         let now = now_ns(Clock::Monotonic);
         let mut facts = Facts::default();
         facts.say("capture", "return_probes_and_seccomp", confined.to_string());
         Self {
             programs,
+            keeper,
             discovery: Discovery::start(),
             libraries: Libraries::new(!confined.is_spared()),
             processes: ProcessTable::default(),
@@ -134,6 +145,7 @@ impl Recorder {
         self.facts.say("capture", "wall_at_zero_ns", (now_ns(Clock::Wall) - now_ns(Clock::Monotonic)).to_string());
         self.facts.say("capture", "started_ns", now_ns(Clock::Monotonic).to_string());
         self.facts.say("capture", "discovery", self.discovery.method());
+        self.keeper.introduce(&mut self.facts);
         self.facts.say("nixl", "setting.ring_bytes", RING_BYTES.to_string());
         self.facts.say("nixl", "setting.text_limit_bytes", TEXT_MAX.to_string());
         self.facts.say("nixl", "setting.descriptor_limit", DESCRIPTOR_LIMIT.to_string());
@@ -199,6 +211,8 @@ impl Recorder {
             self.take(notice);
         }
         self.drain();
+        let Self { keeper, programs, libraries, assembler, facts, .. } = self;
+        keeper.step(now, programs, libraries, assembler, facts)?;
         let full = self.gpu.as_mut().is_some_and(|gpu| gpu.step(now, &mut self.processes, &mut self.facts));
         if now - self.checked_ns >= CHECK_EVERY_NS {
             self.checked_ns = now;
@@ -334,6 +348,9 @@ impl Recorder {
             gpu.finish(now, &mut self.processes, &mut self.facts);
         }
         self.count_losses()?;
+        let Self { keeper, programs, libraries, assembler, facts, .. } = self;
+        keeper.step(now, programs, libraries, assembler, facts)?;
+        keeper.finish(now, facts);
         self.facts.say("capture", "ended_ns", now_ns(Clock::Monotonic).to_string());
         self.write()?;
         let gpu = self.gpu.as_ref().map_or(0, |gpu| gpu.total);

@@ -14,6 +14,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::builds;
 use crate::discover::{Discovery, Notice};
+use crate::own;
 
 /// What a library is left alone for.
 pub const PROBES_OFF: &str = "probes off: return probes would kill processes confined by seccomp on this kernel";
@@ -56,7 +57,7 @@ pub fn attempt(programs: &mut Programs) -> Verdict {
         Err(error) => return Verdict::Unknown(format!("no child to try it on: {error}")),
     };
     let pid = child.pid();
-    let attached = programs.attach_to_own(offset, pid);
+    let attached = programs.attach_to_own(&[offset], &[offset], Some(pid));
     let ended = child.finish(attached.is_ok());
     let was_seen = i32::try_from(pid).is_ok_and(|pid| {
         programs.take_in_flight(Some(pid));
@@ -85,15 +86,7 @@ fn verdict(ended: io::Result<(Option<i32>, Option<i32>)>, was_seen: bool) -> Ver
 
 /// Where in our file the function to probe lies.
 fn offset_of_probed() -> Option<u64> {
-    let address = ffi::probed as extern "C" fn(u64, u64) -> u32 as usize as u64;
-    let text = fs::read_to_string("/proc/self/maps").ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (start, end) = fields.next()?.split_once('-')?;
-        let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        let (start, end, in_file) = (number(start)?, number(end)?, number(fields.nth(1)?)?);
-        (start..end).contains(&address).then_some(address - start + in_file)
-    })
+    own::offset_of(ffi::probed as extern "C" fn(u64, u64) -> u32 as usize as u64)
 }
 
 /// Whether a process is confined by a filter.

@@ -72,7 +72,9 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
         let peer = transfers.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
         let is_read = &*transfers.op[row] == "READ";
         let owner = if is_read { peer.unwrap_or(transfers.process_id[row]) } else { transfers.process_id[row] };
-        let done_by = transfers.done_poll_ns[row];
+        // Where polls were not recorded, the release is the first that shows the end.
+        let released = transfers.released_ns[row].filter(|_| &*transfers.status[row] == "done");
+        let done_by = transfers.done_poll_ns[row].or(released);
         posts.entry(owner).or_default().push(Post {
             at: posted,
             made: transfers.made_ns[row],

@@ -94,7 +94,7 @@ impl Raw {
             post_end_ns: Some(posted + MS),
             last_pending_poll_ns: Some(posted + 9 * MS),
             done_poll_ns: Some(posted + 10 * MS),
-            pending_polls: 3,
+            pending_polls: Some(3),
             released_ns: Some(posted + 11 * MS),
             status: "done".into(),
             bytes: Some(bytes),

@@ -211,7 +211,7 @@ fn segments(run: &mut RunWriter) {
             post_end_ns: Some(160),
             last_pending_poll_ns: done.then_some(200),
             done_poll_ns: done.then_some(230),
-            pending_polls: i64::from(done),
+            pending_polls: Some(i64::from(done)),
             released_ns: done.then_some(240),
             status: if done { "done" } else { "pending" }.into(),
             bytes: Some(4 * MIB),

@@ -77,10 +77,11 @@ crate::define_table! {
         /// Entry of the last getXferStatus that still said in progress, ns: the transfer ended after it was called.
         last_pending_poll_ns: Option<i64> => Delta,
         /// Return of the getXferStatus (or post) that first said done, ns: the transfer had ended by then. Completion lies
-        /// in (`last_pending_poll_ns` or `posted_ns`, `done_poll_ns`], never at a point.
+        /// in (`last_pending_poll_ns` or `posted_ns`, `done_poll_ns`], never at a point. Null with status `done` if that
+        /// call was not recorded (polls came so often that they would have cost too much): ended by `released_ns`.
         done_poll_ns: Option<i64> => Delta,
-        /// Polls that still said in progress.
-        pending_polls: i64 => Dict,
+        /// Polls that still said in progress; null if not all of them were recorded.
+        pending_polls: Option<i64> => Dict,
         /// Entry of releaseXferReq, ns.
         released_ns: Option<i64> => Delta,
         /// `done`, `pending` (not seen to end), `not_posted`, or NIXL's error name.

@@ -108,6 +108,15 @@ pub const fn loss_slot(loss: Loss, kind: Kind) -> u32 {
     (loss as u32) * 16 + kind as u32
 }
 
+/// Slots in the one value of the per-CPU map `HITS`.
+pub const HIT_SLOTS: u32 = 32;
+
+/// Where hits are counted: each trap, before anything else is done about it.
+#[must_use]
+pub const fn hit_slot(kind: Kind, is_return: bool) -> u32 {
+    kind as u32 + if is_return { 16 } else { 0 }
+}
+
 /// What an attach cookie says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cookie {
@@ -150,6 +159,8 @@ pub struct Layout {
     pub handle_has_notif: u32,
     /// In the handle: operation (i32).
     pub handle_op: u32,
+    /// In the handle: what the last post or poll said (i32).
+    pub handle_status: u32,
     /// In the handle: payload (u64); 0 if the build does not always fill it in.
     pub handle_bytes: u32,
     /// In a descriptor list: memory type (i32).
@@ -166,7 +177,7 @@ pub struct Layout {
 
 impl Layout {
     /// Words in the map.
-    pub const WORDS: usize = 13;
+    pub const WORDS: usize = 14;
 
     /// For the map.
     #[must_use]
@@ -179,6 +190,7 @@ impl Layout {
             self.handle_notif,
             self.handle_has_notif,
             self.handle_op,
+            self.handle_status,
             self.handle_bytes,
             self.list_memory,
             self.list_begin,
@@ -429,6 +441,10 @@ pub struct Released {
     pub handle: u64,
     /// Polls of a transfer that was not seen to end.
     pub polls: Polls,
+    /// What the last post or poll said, as the handle keeps it: 0 done, 1 in progress, negative an error.
+    pub status: i32,
+    /// Whether `status` could be read.
+    pub status_read: u32,
 }
 
 /// A notification is being sent, or has arrived.
@@ -454,7 +470,7 @@ const _: () = {
     assert!(size_of::<RegionsEnd>() == 48);
     assert!(size_of::<Descriptors>() == 48 + 2 * DESCRIPTOR_BYTES);
     assert!(size_of::<Status>() == 56);
-    assert!(size_of::<Released>() == 48);
+    assert!(size_of::<Released>() == 56);
     assert!(size_of::<Notif>() == 24 + 2 * size_of::<Text>());
 };
 
@@ -471,6 +487,17 @@ mod tests {
         }
         assert_eq!(Kind::from_u32(0), None);
         assert_eq!(Kind::from_u32(99), None);
+    }
+
+    #[test]
+    fn every_hit_has_a_slot_of_its_own() {
+        let mut seen = [false; HIT_SLOTS as usize];
+        for kind in Kind::ALL {
+            for is_return in [false, true] {
+                let slot = hit_slot(kind, is_return) as usize;
+                assert!(!core::mem::replace(&mut seen[slot], true), "{kind:?} {is_return}");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is recorded is what happened.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use kvpath_schema::table::Columns as _;
@@ -42,13 +43,17 @@ pub fn check(live: &Live, nixl: &Path, args: &[&str], merged: i64) {
 /// Compares one transfer; gives how far its times are off.
 fn transfer(truth: &Truth, recorded: &Recorded, post: &Action, merged: i64) -> Vec<i64> {
     let rows = recorded.transfer_rows();
-    let same = |row: &&NixlTransfer| row.process_id == post.pid && row.notif.as_deref() == Some(&post.detail);
+    let same = |row: &&NixlTransfer| {
+        (row.process_id, row.notif.as_deref(), row.peer.as_deref())
+            == (post.pid, Some(post.detail.as_str()), Some(post.peer.as_str()))
+    };
     let row = rows.iter().find(same).unwrap_or_else(|| panic!("no transfer for {post:?}"));
-    let of = |what: &str| truth.of(what, post.pid, &post.request);
+    let of = |what: &str| truth.beside(what, post);
     let make = of("make").expect("make");
     let external = post.request.rsplit_once('-').expect("an id with a suffix").0;
 
-    assert_eq!((&*row.op, row.peer.as_deref()), ("WRITE", Some(post.peer.as_str())), "{row:?}");
+    // The workload hands over one way alone; only decode pulls.
+    assert_eq!(&*row.op, if post.agent.starts_with("decode") { "READ" } else { "WRITE" }, "{row:?}");
     assert_eq!((row.agent.as_deref(), row.tid), (Some(post.agent.as_str()), post.tid));
     assert_eq!((row.bytes, row.made_descriptors, row.descriptors), (post.bytes, post.descriptors, Some(merged)));
     assert_eq!(row.request.as_deref(), Some(external));
@@ -64,11 +69,11 @@ fn transfer(truth: &Truth, recorded: &Recorded, post: &Action, merged: i64) -> V
     assert!(post.holds(posted) && post.holds(post_end), "{post:?} {row:?}");
     assert!(release.holds(released), "{release:?} {row:?}");
     match (of("poll_done"), of("poll_pending_last")) {
-        (None, _) => assert_eq!((done, row.last_pending_poll_ns, row.pending_polls), (post_end, None, 0)),
+        (None, _) => assert_eq!((done, row.last_pending_poll_ns, row.pending_polls), (post_end, None, Some(0))),
         (Some(poll), pending) => {
             assert!(poll.holds(done), "{poll:?} {row:?}");
             let count = pending.map_or(0, |pending| pending.detail.parse().expect("count"));
-            assert_eq!(row.pending_polls, count);
+            assert_eq!(row.pending_polls, Some(count));
             assert_eq!(row.last_pending_poll_ns.is_some(), pending.is_some());
             if let (Some(last), Some(pending)) = (row.last_pending_poll_ns, pending) {
                 assert!(pending.holds(last) && last < done, "{pending:?} {row:?}");
@@ -125,13 +130,19 @@ fn regions(truth: &Truth, recorded: &Recorded, off: &mut Vec<i64>) {
     }
 }
 
-fn notifs(truth: &Truth, recorded: &Recorded) {
-    let rows: Vec<_> = (0..recorded.notifs.len()).map(|i| recorded.notifs.row(i)).collect();
-    let count =
-        |direction: &str, via: &str| rows.iter().filter(|r| &*r.direction == direction && &*r.via == via).count();
+fn notifs_counted(truth: &Truth, recorded: &Recorded) {
+    let table = &recorded.notifs;
+    let count = |direction: &str, via: &str| {
+        table.direction.iter().zip(&table.via).filter(|(d, v)| &***d == direction && &***v == via).count()
+    };
     assert_eq!(count("sent", "genNotif"), truth.all("notif_sent").count());
     assert_eq!(count("sent", "transfer"), truth.all("post").count());
     assert_eq!(count("arrived", "unknown"), truth.all("notif_taken").count());
+}
+
+fn notifs(truth: &Truth, recorded: &Recorded) {
+    notifs_counted(truth, recorded);
+    let rows: Vec<_> = (0..recorded.notifs.len()).map(|i| recorded.notifs.row(i)).collect();
     for sent in truth.all("notif_sent") {
         let found = rows.iter().any(|row| {
             row.process_id == sent.pid
@@ -208,4 +219,36 @@ fn descriptors_over_the_limit_are_counted() {
     let (kept, dropped) = (recorded.descriptors.len(), recorded.drops.count.iter().sum::<i64>());
     assert_eq!((kept, asked - dropped), (2 * 65_536, 2 * 65_536));
     assert!(recorded.drops.table_name.iter().all(|table| table.as_deref() == Some("nixl_descriptors")));
+}
+
+#[test]
+fn pulled_blocks_are_recorded_as_reads() {
+    let Some(live) = ready("pulled_blocks_are_recorded_as_reads") else { return };
+    check(&live, &live.nixl, &["--op", "read", "--scatter", "--blocks", "16"], 64);
+}
+
+#[test]
+fn shared_memory_is_recorded_too() {
+    let Some(live) = ready("shared_memory_is_recorded_too") else { return };
+    check(&live, &live.nixl, &["--tls", "sm,tcp"], 4);
+}
+
+#[test]
+fn of_ten_thousand_transfers_none_is_lost() {
+    let Some(live) = ready("of_ten_thousand_transfers_none_is_lost") else { return };
+    let small = "--requests 5000 --chunks 1 --layers 1 --blocks 1 --block-kib 1";
+    live.record(&live.nixl, &small.split(' ').collect::<Vec<_>>());
+    let (truth, recorded) = (Truth::read(&live.path("truth.tsv")), Recorded::read(&live.path("run")));
+    recorded.assert_nothing_lost();
+    recorded.assert_keys();
+    let posted: BTreeSet<_> = truth.all("post").map(|post| (post.pid, post.detail.clone())).collect();
+    assert_eq!(posted.len(), 10_000);
+    let rows = recorded.transfer_rows();
+    assert!(rows.iter().all(|row| &*row.status == "done" && row.bytes == Some(1024)), "{rows:?}");
+    let seen: BTreeSet<_> = rows.iter().map(|row| (row.process_id, row.notif.clone().expect("a notif"))).collect();
+    assert_eq!((rows.len(), seen), (10_000, posted));
+    for arrival in ["notif_taken", "notif_sent"] {
+        assert_eq!(truth.all(arrival).count(), if arrival == "notif_sent" { 10_000 } else { 20_000 });
+    }
+    notifs_counted(&truth, &recorded);
 }

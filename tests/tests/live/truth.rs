@@ -42,9 +42,10 @@ impl Truth {
         self.0.iter().filter(move |action| action.what == what)
     }
 
-    /// The action of a kind of one process for one request.
-    pub fn of(&self, what: &str, pid: i64, request: &str) -> Option<&Action> {
-        self.0.iter().find(|action| action.what == what && action.pid == pid && action.request == request)
+    /// The action of a kind that belongs to another of the same process, request and peer.
+    pub fn beside(&self, what: &str, other: &Action) -> Option<&Action> {
+        let key = |action: &Action| (action.pid, action.request.clone(), action.peer.clone());
+        self.0.iter().find(|action| action.what == what && key(action) == key(other))
     }
 }
 

@@ -67,6 +67,36 @@ pub fn run(calls: &Calls) -> anyhow::Result<()> {
             println!("{name} {count} {}", costs[costs.len() / 2]);
         }
     }
+    if calls.storm > 0 { storm(&from, &to, &peer, calls.storm) } else { Ok(()) }
+}
+
+/// Polls a finished handle without pause, and prints how long one took: `storm 1 NS`.
+#[expect(clippy::cast_precision_loss, reason = "of times and counts far below 2^53")]
+fn storm(from: &Side, to: &Side, peer: &str, seconds: u64) -> anyhow::Result<()> {
+    let mut options = OptArgs::new()?;
+    options.add_backend(&from.backend)?;
+    let handle = from.agent.create_xfer_req(
+        XferOp::Write,
+        &list(&from.region, 1)?,
+        &list(&to.region, 1)?,
+        peer,
+        Some(&options),
+    )?;
+    let mut pending = from.agent.post_xfer_req(&handle, None)?;
+    while pending {
+        pending = matches!(from.agent.get_xfer_status(&handle)?, XferStatus::InProgress);
+    }
+    let (start, mut polls) = (now_ns(), 0);
+    let end = start + i64::try_from(seconds)? * 1_000_000_000;
+    let mut now = start;
+    while now < end {
+        for _ in 0..POLLS {
+            from.agent.get_xfer_status(&handle)?;
+        }
+        polls += POLLS;
+        now = now_ns();
+    }
+    println!("storm 1 {:.1}", (now - start) as f64 / polls as f64);
     Ok(())
 }
 

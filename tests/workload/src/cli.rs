@@ -37,8 +37,10 @@ pub enum Make {
 /// Which side moves the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Op {
-    /// Prefill pushes.
+    /// Prefill pushes, once decode has said where to.
     Write,
+    /// Decode pulls, once prefill has said that it is ready.
+    Read,
 }
 
 /// The knobs, which every process of a run needs.
@@ -102,6 +104,9 @@ pub struct Calls {
     /// Numbers of descriptors.
     #[arg(long, value_delimiter = ',', default_value = "1,512,4096,32768", value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
     pub descriptors: Vec<i32>,
+    /// After that, poll a finished handle without pause for so long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub storm: u64,
     /// Transfers of each number.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rounds: u32,

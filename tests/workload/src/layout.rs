@@ -44,6 +44,42 @@ pub fn slots_of(knobs: &Knobs, request: u32, side: Side) -> Vec<u32> {
     all[mine].to_vec()
 }
 
+/// What a request hands over between two sides, as both of them list it: positions in lists of every block of every layer,
+/// and addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Positions in the list of this side.
+    pub here: Vec<i32>,
+    /// Positions in the list of the other side.
+    pub there: Vec<i32>,
+    /// Address of each block on this side and on the other.
+    pub pairs: Vec<(usize, usize)>,
+}
+
+/// Lists a request's blocks; `bases` are the addresses of the layers' regions on this side and on the other.
+pub fn listed(knobs: &Knobs, request: u32, side: Side, bases: (&[usize], &[usize])) -> Listed {
+    let other = if side == Side::Prefill { Side::Decode } else { Side::Prefill };
+    let (here, there) = (slots_of(knobs, request, side), slots_of(knobs, request, other));
+    let (bytes, slots) = (block_bytes(knobs), slots(knobs));
+    let positions = |slots_of: &[u32]| -> Vec<i32> {
+        (0..knobs.layers)
+            .flat_map(|layer| slots_of.iter().map(move |slot| layer * slots + slot))
+            .filter_map(|position| i32::try_from(position).ok())
+            .collect()
+    };
+    let pairs = bases.0.iter().zip(bases.1).flat_map(|(from, to)| {
+        here.iter().zip(&there).map(move |(a, b)| (from + *a as usize * bytes, to + *b as usize * bytes))
+    });
+    Listed { here: positions(&here), there: positions(&there), pairs: pairs.collect() }
+}
+
+/// The addresses of every block of every layer, layer by layer: as vLLM does, they are prepared once, and a request picks by
+/// position.
+pub fn every(knobs: &Knobs, bases: &[usize]) -> Vec<usize> {
+    let (bytes, slots) = (block_bytes(knobs), slots(knobs) as usize);
+    bases.iter().flat_map(|base| (0..slots).map(move |slot| base + slot * bytes)).collect()
+}
+
 /// One KV block, by what it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
@@ -121,6 +157,19 @@ mod tests {
         let both: Vec<_> = both.collect();
         let neighbours = both.windows(2).filter(|w| w[1].0 == w[0].0 + 1 && w[1].1 == w[0].1 + 1).count();
         assert_eq!(neighbours, 0);
+    }
+
+    #[test]
+    fn both_sides_list_the_same_blocks() {
+        let knobs = knobs("--requests 3 --blocks 8 --layers 2 --scatter");
+        let (prefill, decode) = ([1 << 20, 2 << 20], [3 << 20, 4 << 20]);
+        let pushed = listed(&knobs, 1, Side::Prefill, (&prefill, &decode));
+        let pulled = listed(&knobs, 1, Side::Decode, (&decode, &prefill));
+        assert_eq!((&pushed.here, &pushed.there), (&pulled.there, &pulled.here));
+        assert_eq!(pushed.pairs, pulled.pairs.iter().map(|(a, b)| (*b, *a)).collect::<Vec<_>>());
+        let all = every(&knobs, &prefill);
+        let addresses: Vec<usize> = pushed.here.iter().map(|at| all[usize::try_from(*at).unwrap()]).collect();
+        assert_eq!(addresses, pushed.pairs.iter().map(|pair| pair.0).collect::<Vec<_>>());
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Hello {
     pub rank: u32,
     /// NIXL metadata of its agent.
     pub metadata: Vec<u8>,
+    /// Where the regions of its layers lie.
+    pub layers: Vec<usize>,
 }
 
 /// The answer.

@@ -9,8 +9,9 @@ use nixl_sys::{
     XferOp, XferRequest, XferStatus,
 };
 
-use crate::cli::Make;
+use crate::cli::{Make, Op};
 use crate::ffi::{Region, now_ns};
+use crate::layout::Listed;
 use crate::truth::{About, Span, Truth, timed};
 
 /// NIXL's defaults, but a progress thread that rests between its rounds: without, three processes keep three CPUs busy,
@@ -36,17 +37,17 @@ pub struct Prepared<'a> {
     pub local: &'a XferDlistHandle,
     /// Remote list.
     pub remote: &'a XferDlistHandle,
-    /// Entries of the local list.
-    pub local_indices: Vec<i32>,
-    /// Entries of the remote list.
-    pub remote_indices: Vec<i32>,
+    /// Entries of both.
+    pub listed: &'a Listed,
 }
 
 /// A hand-over.
-pub struct Push<'a> {
+pub struct HandOver<'a> {
+    /// Which way.
+    pub op: Op,
     /// How the handle is made.
     pub make: Make,
-    /// To whom.
+    /// With whom.
     pub peer: &'a str,
     /// Request.
     pub request: &'a str,
@@ -167,12 +168,16 @@ impl Node {
         Ok(())
     }
 
-    /// Writes blocks to a peer, with a notification, and waits until NIXL says that they are there.
+    /// Moves blocks to or from a peer, with a notification, and waits until NIXL says that they are there.
     ///
     /// # Errors
     /// NIXL refuses, or the transfer fails.
-    pub fn write(&self, push: &Push<'_>, truth: &mut Truth) -> anyhow::Result<()> {
-        let Push { make, peer, request, notif, blocks, prepared } = push;
+    pub fn hand_over(&self, what: &HandOver<'_>, truth: &mut Truth) -> anyhow::Result<()> {
+        let HandOver { op, make, peer, request, notif, blocks, prepared } = what;
+        let op = || match op {
+            Op::Write => XferOp::Write,
+            Op::Read => XferOp::Read,
+        };
         let mut options = OptArgs::new()?;
         options.add_backend(&self.backend)?;
         options.set_notification_message(notif.as_bytes())?;
@@ -187,18 +192,18 @@ impl Node {
         let (span, handle) = match make {
             Make::Prepped => timed(|| {
                 self.agent.make_xfer_req(
-                    XferOp::Write,
+                    op(),
                     prepared.local,
-                    &prepared.local_indices,
+                    &prepared.listed.here,
                     prepared.remote,
-                    &prepared.remote_indices,
+                    &prepared.listed.there,
                     Some(&options),
                 )
             }),
             Make::Create => {
                 let local = list_of(blocks.pairs.iter().map(|pair| pair.0), blocks.bytes)?;
                 let remote = list_of(blocks.pairs.iter().map(|pair| pair.1), blocks.bytes)?;
-                timed(|| self.agent.create_xfer_req(XferOp::Write, &local, &remote, peer, Some(&options)))
+                timed(|| self.agent.create_xfer_req(op(), &local, &remote, peer, Some(&options)))
             }
         };
         truth.say("make", span, &about)?;

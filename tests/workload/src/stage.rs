@@ -1,16 +1,17 @@
-//! A prefill stage: computes its layers on each chunk, keeps the KV blocks, and pushes them to decode.
+//! A prefill stage: computes its layers on each chunk, keeps the KV blocks, and pushes them to decode or
+//! lets decode pull them.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::cli::Worker;
+use crate::cli::{Op, Worker};
 use crate::compute;
 use crate::ffi::Region;
 use crate::layout::{self, Block, Side};
 use crate::link::{Hello, Link, Welcome};
-use crate::nixl::{Blocks, Node, Prepared, Push};
+use crate::nixl::{Blocks, HandOver, Node, Prepared};
 use crate::truth::{About, Truth, timed};
 
 /// Where a stage waits for the activations of the one before it.
@@ -44,27 +45,22 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
     }
 
     let mut decode = Link::connect(&worker.dir.join("decode.sock"))?;
-    decode.send(&serde_json::to_vec(&Hello { rank, metadata: node.metadata()? })?)?;
+    let bases: Vec<usize> = regions.iter().map(Region::address).collect();
+    decode.send(&serde_json::to_vec(&Hello { rank, metadata: node.metadata()?, layers: bases.clone() })?)?;
     let welcome: Welcome = serde_json::from_slice(&decode.receive()?)?;
     let peer = node.add_peer(&welcome.metadata)?;
     let mut previous = listener.as_ref().map(Link::accept).transpose()?;
     let mut next = if rank + 1 < knobs.stages { Some(Link::connect(&socket(&worker.dir, rank + 1))?) } else { None };
 
-    // As vLLM does: every block of every layer is prepared once, layer by layer, and a request picks by index.
-    let every = |bases: &[usize]| -> Vec<usize> {
-        bases.iter().flat_map(|base| (0..slots as usize).map(move |slot| base + slot * bytes)).collect()
-    };
-    let bases: Vec<usize> = regions.iter().map(Region::address).collect();
-    let local = node.prepare(None, &every(&bases), bytes)?;
-    let remote = node.prepare(Some(&peer), &every(&welcome.layers), bytes)?;
+    let local = node.prepare(None, &layout::every(knobs, &bases), bytes)?;
+    let remote = node.prepare(Some(&peer), &layout::every(knobs, &welcome.layers), bytes)?;
 
     for request in 0..knobs.requests {
         let id = layout::request_id(request);
-        if rank == 0 {
+        if rank == 0 && knobs.op == Op::Write {
             node.await_notifs(&format!("PUSH_REG:{id}"), 1, &mut truth)?;
         }
         let here = layout::slots_of(knobs, request, Side::Prefill);
-        let there = layout::slots_of(knobs, request, Side::Decode);
         for chunk in 0..knobs.chunks {
             let mut activations = match &mut previous {
                 Some(previous) => compute::from_bytes(&previous.receive()?),
@@ -84,27 +80,20 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
                 next.send(&compute::to_bytes(&activations))?;
             }
         }
+        let notif = format!("{id}:1");
+        if knobs.op == Op::Read {
+            node.notify(&peer, &id, &format!("READY:{id}"), &mut truth)?;
+            node.await_notifs(&notif, 1, &mut truth)?;
+            continue;
+        }
         if rank > 0 {
             node.await_notifs(&format!("PUSH_REG:{id}"), 1, &mut truth)?;
         }
-        let indices = |slots_of: &[u32]| -> Vec<i32> {
-            (0..knobs.layers)
-                .flat_map(|layer| slots_of.iter().map(move |slot| layer * slots + slot))
-                .filter_map(|index| i32::try_from(index).ok())
-                .collect()
-        };
-        let pairs: Vec<(usize, usize)> = bases
-            .iter()
-            .zip(&welcome.layers)
-            .flat_map(|(from, to)| {
-                here.iter().zip(&there).map(move |(a, b)| (from + *a as usize * bytes, to + *b as usize * bytes))
-            })
-            .collect();
-        let prepared =
-            Prepared { local: &local, remote: &remote, local_indices: indices(&here), remote_indices: indices(&there) };
-        let notif = format!("{id}:1");
-        let blocks = Blocks { pairs: &pairs, bytes };
-        node.write(&Push { make: knobs.make, peer: &peer, request: &id, notif: &notif, blocks, prepared }, &mut truth)?;
+        let listed = layout::listed(knobs, request, Side::Prefill, (&bases, &welcome.layers));
+        let prepared = Prepared { local: &local, remote: &remote, listed: &listed };
+        let blocks = Blocks { pairs: &listed.pairs, bytes };
+        let (op, make, peer, request, notif) = (knobs.op, knobs.make, &*peer, &*id, &*notif);
+        node.hand_over(&HandOver { op, make, peer, request, notif, blocks, prepared }, &mut truth)?;
     }
     // Decode says when all has arrived and is verified; leaving earlier would cut the connection under its feet.
     decode.receive()?;

@@ -41,7 +41,7 @@ pub(crate) fn overhead(setup: &Setup) -> Result<()> {
 
 fn workload() -> Command {
     let mut calls = Command::new(project::binary("kvpath-workload"));
-    calls.args(["calls", "--nixl"]).arg(project::nixl());
+    calls.args(["calls", "--storm", "10", "--nixl"]).arg(project::nixl());
     calls
 }
 

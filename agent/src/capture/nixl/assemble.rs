@@ -16,6 +16,8 @@ use super::{names, request};
 
 /// `NIXL_ERR_REPOST_ACTIVE`: the post did nothing.
 const REPOST_ACTIVE: i32 = -7;
+/// `NIXL_IN_PROG`.
+const IN_PROGRESS: i32 = 1;
 /// How long a transfer that has ended waits for its release before its row is written without one.
 pub const RELEASE_WAIT_NS: i64 = 10_000_000_000;
 
@@ -89,6 +91,8 @@ pub struct Assembler {
     epochs: HashMap<(i64, u64), i64>,
     agents: HashMap<(i64, u64), Name>,
     next_region: HashMap<i64, i32>,
+    /// Whether polls are not recorded now.
+    misses_polls: bool,
     /// Lists of `registerMem` calls that have not returned, by (process, thread, entry).
     registering: HashMap<(i64, i32, i64), Vec<NixlRegion>>,
 }
@@ -120,10 +124,18 @@ impl Assembler {
                 self.descriptors(process_id, handle, first, &local, remote.as_deref());
             }
             Event::Status { handle, polls, status } => self.polled(process_id, handle, time_ns, polls, status),
-            Event::Released { handle, polls } => {
+            Event::Released { handle, polls, status } => {
                 self.polls_left(process_id, handle, polls);
                 if let Some(open) = self.open.get_mut(&(process_id, handle)) {
                     open.row.released_ns = Some(time_ns);
+                    // The poll that saw the end was not recorded; the handle still knows what it said.
+                    if open.stage == Stage::InProgress
+                        && let Some(status) = status.filter(|status| *status != IN_PROGRESS)
+                    {
+                        open.row.status = if status == 0 { "done".into() } else { names::error(status) };
+                        open.row.pending_polls = None;
+                        open.stage = Stage::Ended { at_ns: time_ns };
+                    }
                     self.close(process_id, handle);
                 }
             }
@@ -157,6 +169,14 @@ impl Assembler {
             && open.stage == Stage::InProgress
         {
             count_polls(&mut open.row, polls);
+        }
+    }
+
+    /// Polls are recorded from now on, or no more. What is open then has polls that were not recorded.
+    pub fn record_polls(&mut self, are_recorded: bool) {
+        self.misses_polls = !are_recorded;
+        for open in self.open.values_mut().filter(|open| open.stage == Stage::InProgress) {
+            open.row.pending_polls = None;
         }
     }
 
@@ -309,7 +329,7 @@ impl Assembler {
             post_end_ns: None,
             last_pending_poll_ns: None,
             done_poll_ns: None,
-            pending_polls: 0,
+            pending_polls: None,
             released_ns: None,
             status: "pending".into(),
             bytes: None,
@@ -322,6 +342,7 @@ impl Assembler {
         };
         *uses += 1;
         self.next_transfer += 1;
+        let row = NixlTransfer { pending_polls: (!self.misses_polls).then_some(0), ..row };
         let open = Open { row, stage: Stage::Made, sum: None };
         self.open.entry((process_id, handle)).insert_entry(open).into_mut()
     }
@@ -494,7 +515,8 @@ struct Post {
 }
 
 fn count_polls(row: &mut NixlTransfer, polls: Polls) {
-    row.pending_polls = i64::try_from(polls.pending).unwrap_or(i64::MAX);
+    // Stays unknown where some are missing; that it had not ended by the last one holds all the same.
+    row.pending_polls = row.pending_polls.map(|_| i64::try_from(polls.pending).unwrap_or(i64::MAX));
     row.last_pending_poll_ns = i64::try_from(polls.last_pending_ns).ok().filter(|ns| *ns > 0);
 }
 

@@ -1,5 +1,6 @@
 //! The BPF programs of NIXL, loaded, and attached to the libraries that are found.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -7,9 +8,10 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::{Ebpf, EbpfLoader};
-use kvpath_schema::wire::nixl::{Cookie, Kind, Layout, Loss, Polls, loss_slot};
+use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, hit_slot, loss_slot};
 
 use super::builds::{self, Known, Probe};
+use crate::budget::Group;
 use crate::discover::library::Library;
 use crate::elf::{Elf, ElfError, Point};
 
@@ -89,10 +91,21 @@ pub struct InFlight {
 /// The probes of one library; [`Programs::detach`] takes them off again.
 #[derive(Debug, Default)]
 pub struct Attached {
-    /// How many points there are.
-    pub points: usize,
+    links: BTreeMap<Group, Links>,
+}
+
+#[derive(Debug, Default)]
+struct Links {
+    points: usize,
     returns: Option<UProbeLinkId>,
     entries: Option<UProbeLinkId>,
+}
+
+impl Attached {
+    /// How many points there are.
+    pub fn points(&self) -> usize {
+        self.links.values().map(|links| links.points).sum()
+    }
 }
 
 /// The programs in the kernel; dropping this detaches them.
@@ -103,6 +116,8 @@ pub struct Programs {
     polls: HashMap<MapData, [u64; 2], [u64; 2]>,
     losses: PerCpuArray<MapData, u64>,
     seen_losses: Vec<u64>,
+    hits: PerCpuArray<MapData, [u64; HIT_SLOTS as usize]>,
+    seen_hits: [u64; HIT_SLOTS as usize],
 }
 
 impl Programs {
@@ -125,49 +140,79 @@ impl Programs {
             entries: HashMap::try_from(take("NIXL_ENTRIES")?)?,
             polls: HashMap::try_from(take("NIXL_POLLS")?)?,
             losses: PerCpuArray::try_from(take("NIXL_LOSSES")?)?,
+            hits: PerCpuArray::try_from(take("NIXL_HITS")?)?,
+            seen_hits: [0; HIT_SLOTS as usize],
             ebpf,
             seen_losses: vec![0; Kind::ALL.len() * Loss::ALL.len()],
         })
     }
 
-    /// Attaches the probes of an examined library, for every process that maps it now or later.
+    /// Attaches the probes of an examined library, but for some groups, for every process that maps it now or later.
     ///
     /// # Errors
     /// The kernel refuses; then none of this library's are attached.
-    pub fn attach(&mut self, library: &Library, examined: &Examined) -> Result<Attached, AttachError> {
+    pub fn attach(
+        &mut self,
+        library: &Library,
+        examined: &Examined,
+        without: &BTreeSet<Group>,
+    ) -> Result<Attached, AttachError> {
+        let mut attached = Attached::default();
+        for group in Group::ALL.into_iter().filter(|group| !without.contains(group)) {
+            if let Err(error) = self.attach_group(&mut attached, library, examined, group) {
+                self.detach(attached)?;
+                return Err(error);
+            }
+        }
+        Ok(attached)
+    }
+
+    /// Attaches the probes of one group.
+    ///
+    /// # Errors
+    /// The kernel refuses; then none of this group's are attached.
+    pub fn attach_group(
+        &mut self,
+        attached: &mut Attached,
+        library: &Library,
+        examined: &Examined,
+        group: Group,
+    ) -> Result<(), AttachError> {
         let Some(known) = examined.known else {
-            return Ok(Attached::default());
+            return Ok(());
         };
         let points = |returns: bool| {
             examined
                 .probes
                 .iter()
-                .filter(move |state| !returns || state.probe.kind.has_return())
+                .filter(move |state| state.probe.kind.group() == group && (!returns || state.probe.kind.has_return()))
                 .filter_map(move |state| {
                     let cookie = Cookie { kind: state.probe.kind.wire() as u32, layout: known.layout };
-                    let offset = state.point.as_ref().ok()?.offset;
-                    Some(UProbeAttachPoint {
-                        location: UProbeAttachLocation::AbsoluteOffset(offset),
-                        cookie: Some(cookie.to_u64()),
-                    })
+                    Some(point(state.point.as_ref().ok()?.offset, cookie))
                 })
                 .collect::<Vec<_>>()
         };
-        self.attach_points(points(true), points(false), &library.attach_path(), UProbeScope::AllProcesses)
+        let links =
+            self.attach_points(points(true), points(false), &library.attach_path(), UProbeScope::AllProcesses)?;
+        attached.links.insert(group, links);
+        Ok(())
     }
 
-    /// Attaches to a function of this program as if it were `getXferStatus`, for one process alone.
+    /// Attaches to functions of this program as if they were `getXferStatus`, for one process alone (`None`: this one).
     ///
     /// # Errors
     /// The kernel refuses; then nothing is attached.
-    pub fn attach_to_own(&mut self, offset: u64, pid: u32) -> Result<Attached, AttachError> {
-        let scope = NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+    pub fn attach_to_own(
+        &mut self,
+        entries: &[u64],
+        returns: &[u64],
+        pid: Option<u32>,
+    ) -> Result<Attached, AttachError> {
+        let scope = pid.and_then(NonZeroU32::new).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
         let cookie = Cookie { kind: Kind::Status as u32, layout: 0 };
-        let points = || {
-            let location = UProbeAttachLocation::AbsoluteOffset(offset);
-            vec![UProbeAttachPoint { location, cookie: Some(cookie.to_u64()) }]
-        };
-        self.attach_points(points(), points(), Path::new("/proc/self/exe"), scope)
+        let points = |offsets: &[u64]| offsets.iter().map(|offset| point(*offset, cookie)).collect();
+        let links = self.attach_points(points(returns), points(entries), Path::new("/proc/self/exe"), scope)?;
+        Ok(Attached { links: BTreeMap::from([(Group::Polls, links)]) })
     }
 
     fn attach_points(
@@ -176,22 +221,22 @@ impl Programs {
         entries: Vec<UProbeAttachPoint<'_>>,
         file: &Path,
         scope: UProbeScope,
-    ) -> Result<Attached, AttachError> {
-        let mut attached = Attached { points: returns.len() + entries.len(), ..Attached::default() };
+    ) -> Result<Links, AttachError> {
+        let mut links = Links { points: returns.len() + entries.len(), ..Links::default() };
         // Returns first: an entry without its return would leave entries behind.
         if !returns.is_empty() {
-            attached.returns = Some(program(&mut self.ebpf, "nixl_return")?.attach(returns, file, scope)?);
+            links.returns = Some(program(&mut self.ebpf, "nixl_return")?.attach(returns, file, scope)?);
         }
         if !entries.is_empty() {
             match program(&mut self.ebpf, "nixl_entry")?.attach(entries, file, scope) {
-                Ok(link) => attached.entries = Some(link),
+                Ok(link) => links.entries = Some(link),
                 Err(error) => {
-                    self.detach(attached)?;
+                    self.detach_links(links)?;
                     return Err(error.into());
                 }
             }
         }
-        Ok(attached)
+        Ok(links)
     }
 
     /// Takes probes off.
@@ -199,12 +244,44 @@ impl Programs {
     /// # Errors
     /// The kernel refuses.
     pub fn detach(&mut self, attached: Attached) -> Result<(), AttachError> {
-        for (name, link) in [("nixl_entry", attached.entries), ("nixl_return", attached.returns)] {
+        attached.links.into_values().try_for_each(|links| self.detach_links(links))
+    }
+
+    /// Takes the probes of one group off.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach_group(&mut self, attached: &mut Attached, group: Group) -> Result<(), AttachError> {
+        attached.links.remove(&group).map_or(Ok(()), |links| self.detach_links(links))
+    }
+
+    fn detach_links(&mut self, links: Links) -> Result<(), AttachError> {
+        for (name, link) in [("nixl_entry", links.entries), ("nixl_return", links.returns)] {
             if let Some(link) = link {
                 program(&mut self.ebpf, name)?.detach(link)?;
             }
         }
         Ok(())
+    }
+
+    /// Hits since the last call: of what, whether of its return, and how many.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn hits(&mut self) -> Result<Vec<(Kind, bool, u64)>, AttachError> {
+        let mut now = [0; HIT_SLOTS as usize];
+        for cpu in self.hits.get(&0, 0)?.iter() {
+            now.iter_mut().zip(cpu).for_each(|(all, hits)| *all += hits);
+        }
+        let seen = std::mem::replace(&mut self.seen_hits, now);
+        let pairs = Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
+        Ok(pairs
+            .map(|(kind, is_return)| (kind, is_return, hit_slot(kind, is_return) as usize))
+            .filter_map(|(kind, is_return, slot)| {
+                let count = now[slot] - seen[slot];
+                (count > 0).then_some((kind, is_return, count))
+            })
+            .collect())
     }
 
     /// Takes all records that are in the ring.
@@ -272,6 +349,11 @@ impl Programs {
         }
         polls
     }
+}
+
+fn point(offset: u64, cookie: Cookie) -> UProbeAttachPoint<'static> {
+    let location = UProbeAttachLocation::AbsoluteOffset(offset);
+    UProbeAttachPoint { location, cookie: Some(cookie.to_u64()) }
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use kvpath_schema::wire::nixl::{Kind, Layout};
 use serde::Deserialize;
 
+use crate::budget::Group;
+
 /// A function to probe.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +65,21 @@ impl ProbeKind {
         }
     }
 
+    /// With which others it is taken off where probes cost too much.
+    pub fn group(self) -> Group {
+        match self {
+            Self::Status => Group::Polls,
+            Self::NotifSent | Self::NotifArrived | Self::NotifPassed => Group::Notifs,
+            Self::Agent
+            | Self::Regions
+            | Self::MakeSpan
+            | Self::MakeVector
+            | Self::Create
+            | Self::Post
+            | Self::Release => Group::Transfers,
+        }
+    }
+
     /// Whether the function's return is probed too.
     pub fn has_return(self) -> bool {
         matches!(self, Self::Regions | Self::MakeSpan | Self::MakeVector | Self::Create | Self::Post | Self::Status)
@@ -105,6 +122,7 @@ struct LayoutEntry {
     handle_notif: u32,
     handle_has_notif: u32,
     handle_op: u32,
+    handle_status: u32,
     handle_bytes: Option<u32>,
     list_memory: u32,
     list_begin: u32,
@@ -199,6 +217,7 @@ pub fn layouts() -> Vec<Layout> {
                 handle_notif: l.handle_notif,
                 handle_has_notif: l.handle_has_notif,
                 handle_op: l.handle_op,
+                handle_status: l.handle_status,
                 handle_bytes: l.handle_bytes.unwrap_or(0),
                 list_memory: l.list_memory,
                 list_begin: l.list_begin,

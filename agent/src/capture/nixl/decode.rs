@@ -84,7 +84,7 @@ pub enum Event {
     Posted { entry_ns: i64, agent_ptr: u64, handle: u64, earlier: Polls, status: i32, about: About },
     Descriptors { handle: u64, first: u32, local: Vec<Range>, remote: Option<Vec<Range>> },
     Status { handle: u64, polls: Polls, status: i32 },
-    Released { handle: u64, polls: Polls },
+    Released { handle: u64, polls: Polls, status: Option<i32> },
     NotifSent { peer: Txt, message: Txt },
     NotifArrived { peer: Txt, message: Txt },
 }
@@ -230,6 +230,8 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeErr
             Event::Released {
                 handle: f.u64(offset_of!(wire::Released, handle)),
                 polls: f.polls(offset_of!(wire::Released, polls)),
+                status: (f.u32(offset_of!(wire::Released, status_read)) == 1)
+                    .then(|| f.i32(offset_of!(wire::Released, status))),
             }
         }
         kind @ (Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed) => {

@@ -40,7 +40,7 @@ fn status(status: i32) -> Event {
 }
 
 fn released() -> Event {
-    Event::Released { handle: H, polls: Polls::default() }
+    Event::Released { handle: H, polls: Polls::default(), status: None }
 }
 
 /// Feeds events, each with the time of its record, and gives all transfers.
@@ -60,7 +60,7 @@ fn a_whole_life_is_one_row() {
     let row = rows.row(0);
     assert_eq!((row.made_ns, row.make_dur_ns, row.made_descriptors), (Some(10), Some(2), Some(64)));
     assert_eq!((row.posted_ns, row.post_end_ns), (Some(20), Some(30)));
-    assert_eq!((row.last_pending_poll_ns, row.done_poll_ns, row.pending_polls), (Some(45), Some(50), 3));
+    assert_eq!((row.last_pending_poll_ns, row.done_poll_ns, row.pending_polls), (Some(45), Some(50), Some(3)));
     assert_eq!((row.released_ns, &*row.status, &*row.op, row.epoch), (Some(60), "done", "WRITE", 0));
     assert_eq!((row.bytes, row.descriptors, row.peer.as_deref()), (Some(4096), Some(2), Some("decode-0")));
     assert_eq!((row.notif.as_deref(), row.request.as_deref()), (Some("cmpl-1-0a0b0c0d:1"), Some("cmpl-1")));
@@ -112,8 +112,8 @@ fn a_repeated_post_is_a_row_of_its_own() {
 fn a_post_over_one_that_was_not_seen_to_end_keeps_its_polls() {
     let earlier = Polls { pending: 9, last_pending_ns: 55 };
     let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), (70, posted_after(60, 1, earlier))]);
-    assert_eq!((&*rows.status[0], rows.pending_polls[0], rows.last_pending_poll_ns[0]), ("pending", 9, Some(55)));
-    assert_eq!((rows.posted_ns[1], rows.pending_polls[1]), (Some(60), 0));
+    assert_eq!((&*rows.status[0], rows.pending_polls[0], rows.last_pending_poll_ns[0]), ("pending", Some(9), Some(55)));
+    assert_eq!((rows.posted_ns[1], rows.pending_polls[1]), (Some(60), Some(0)));
 }
 
 #[test]
@@ -129,15 +129,53 @@ fn errors_keep_nixls_name() {
     let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), (50, status(-10)), (60, released())]);
     assert_eq!(
         (&*rows.status[0], rows.done_poll_ns[0], rows.pending_polls[0]),
-        ("NIXL_ERR_REMOTE_DISCONNECT", None, 3)
+        ("NIXL_ERR_REMOTE_DISCONNECT", None, Some(3))
     );
 }
 
 #[test]
 fn a_release_before_the_end_stays_pending() {
     let polls = Polls { pending: 4, last_pending_ns: 44 };
-    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), (60, Event::Released { handle: H, polls })]);
-    assert_eq!((&*rows.status[0], rows.pending_polls[0], rows.released_ns[0]), ("pending", 4, Some(60)));
+    let (rows, _) =
+        run(vec![(12, made(10)), (30, posted(20, 1)), (60, Event::Released { handle: H, polls, status: Some(1) })]);
+    assert_eq!((&*rows.status[0], rows.pending_polls[0], rows.released_ns[0]), ("pending", Some(4), Some(60)));
+}
+
+#[test]
+fn a_release_tells_an_end_that_no_recorded_poll_saw() {
+    let ended = |status| (60, Event::Released { handle: H, polls: Polls::default(), status: Some(status) });
+    let (rows, lacks) = run(vec![(12, made(10)), (30, posted(20, 1)), ended(0)]);
+    assert_eq!((&*rows.status[0], rows.done_poll_ns[0], rows.pending_polls[0]), ("done", None, None));
+    assert_eq!(lacks, []);
+    let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), ended(-3)]);
+    assert_eq!((&*rows.status[0], rows.done_poll_ns[0]), ("NIXL_ERR_BACKEND", None));
+}
+
+#[test]
+fn polls_are_unknown_where_some_were_not_recorded() {
+    let mut assembler = Assembler::default();
+    let polls = Polls { pending: 4, last_pending_ns: 44 };
+    let transfer = |at: i64| [(at + 2, made(at)), (at + 20, posted(at + 10, 1))];
+    let ends = |at: i64| (at, Event::Status { handle: H, polls, status: 0 });
+    let push = |assembler: &mut Assembler, events: &[(i64, Event)]| {
+        for (at, event) in events {
+            assembler.push(P, 42, *at, event.clone());
+        }
+    };
+    push(&mut assembler, &transfer(10));
+    assembler.record_polls(false);
+    assembler.record_polls(true);
+    push(&mut assembler, &[ends(50), (60, released())]);
+    assembler.record_polls(false);
+    push(&mut assembler, &transfer(100));
+    push(&mut assembler, &[(160, released())]);
+    assembler.record_polls(true);
+    push(&mut assembler, &transfer(200));
+    push(&mut assembler, &[ends(250), (260, released())]);
+    let rows = assembler.take_rows().transfers;
+    assert_eq!(rows.pending_polls, [None, None, Some(4)]);
+    // What was seen holds all the same.
+    assert_eq!(rows.last_pending_poll_ns, [Some(44), None, Some(44)]);
 }
 
 #[test]

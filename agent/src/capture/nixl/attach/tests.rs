@@ -28,10 +28,10 @@ fn with_probe_on(folder: &Path, symbol: &str, args: &[&str]) -> Result<ExitStatu
     let data = std::fs::read(&file).unwrap();
     let offset = Elf::parse(&data).unwrap().entry(symbol).unwrap().offset;
     let mut programs = Programs::load()?;
-    let point = UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie: Some(0) };
-    let attached = programs.attach_points(vec![point], Vec::new(), &file, UProbeScope::AllProcesses)?;
+    let point = point(offset, Cookie::from_u64(0));
+    let links = programs.attach_points(vec![point], Vec::new(), &file, UProbeScope::AllProcesses)?;
     let status = Command::new(folder.join("p")).args(args).status().unwrap();
-    programs.detach(attached)?;
+    programs.detach_links(links)?;
     Ok(status)
 }
 

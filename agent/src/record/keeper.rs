@@ -1,0 +1,108 @@
+//! Keeps the probes within their budget: adds up what their hits cost, and takes groups of them off and on.
+
+use std::collections::BTreeMap;
+
+use kvpath_schema::wire::nixl::Kind;
+
+use crate::budget::{self, Budget, Change, Costs, Group};
+use crate::capture::nixl::assemble::Assembler;
+use crate::capture::nixl::attach::{AttachError, Programs};
+use crate::record::libraries::Libraries;
+use crate::segments::Facts;
+
+/// See the module.
+pub struct Keeper {
+    budget: Budget,
+    percent: f64,
+    costs: Costs,
+    hits: BTreeMap<(Kind, bool), u64>,
+    spent_ns: f64,
+    began_ns: i64,
+}
+
+impl Keeper {
+    /// Measures what hits cost here. At most `percent` of a core is for them.
+    ///
+    /// # Errors
+    /// The kernel refuses to probe this program.
+    pub fn new(programs: &mut Programs, percent: f64, now_ns: i64) -> Result<Self, AttachError> {
+        let costs = budget::measure(programs)?;
+        let budget = Budget::new(percent / 100.0, now_ns);
+        Ok(Self { budget, percent, costs, hits: BTreeMap::new(), spent_ns: 0.0, began_ns: now_ns })
+    }
+
+    /// States what is known from the start.
+    pub fn introduce(&self, facts: &mut Facts) {
+        let Costs { emulated, stepped, returning } = self.costs;
+        facts.say("nixl", "setting.max_overhead", format!("{} % of a core", self.percent));
+        let text = format!("{emulated:.0} emulated, {stepped:.0} single-stepped, {returning:.0} more with its return");
+        facts.say("nixl", "measured.hit_ns", text);
+    }
+
+    /// Takes the hits since the last time, and does what they ask for.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn step(
+        &mut self,
+        now_ns: i64,
+        programs: &mut Programs,
+        libraries: &mut Libraries,
+        assembler: &mut Assembler,
+        facts: &mut Facts,
+    ) -> Result<(), AttachError> {
+        let mut spent_ns = 0.0;
+        for (kind, is_return, count) in programs.hits()? {
+            *self.hits.entry((kind, is_return)).or_default() += count;
+            spent_ns += self.cost_ns(libraries, kind, is_return, count);
+        }
+        self.spent_ns += spent_ns;
+        match self.budget.step(now_ns, spent_ns) {
+            None => {}
+            Some(Change::Shed { group, share, pause_ns }) => {
+                libraries.shed(group, programs, facts);
+                let (share, name) = (100.0 * share, group.name());
+                let text = format!(
+                    "off at {now_ns} ns for {} s: probes cost {share:.1} % of a core, over {} %",
+                    pause_ns / 1_000_000_000,
+                    self.percent
+                );
+                eprintln!("kvpath-agent: {name} {text}");
+                self.tell(assembler, facts, group, false, text);
+            }
+            Some(Change::Restore(group)) => {
+                libraries.restore(group, programs, facts);
+                self.tell(assembler, facts, group, true, format!("on again at {now_ns} ns"));
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, assembler: &mut Assembler, facts: &mut Facts, group: Group, is_on: bool, text: String) {
+        if group == Group::Polls {
+            assembler.record_polls(is_on);
+        }
+        facts.say("nixl", format!("budget {} {}", group.name(), text.split(" ns").next().unwrap_or_default()), text);
+        self.sum_up(facts);
+    }
+
+    /// States what the probes have cost so far.
+    pub fn finish(&self, now_ns: i64, facts: &mut Facts) {
+        self.sum_up(facts);
+        facts.say("nixl", "hits.over_ns", (now_ns - self.began_ns).to_string());
+    }
+
+    fn sum_up(&self, facts: &mut Facts) {
+        for ((kind, is_return), count) in &self.hits {
+            let what = if *is_return { "return" } else { "entry" };
+            facts.say("nixl", format!("hits.{kind:?}.{what}"), count.to_string());
+        }
+        facts.say("nixl", "hits.cost_ns", format!("{:.0}", self.spent_ns));
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "hits of a few ms")]
+    fn cost_ns(&self, libraries: &Libraries, kind: Kind, is_return: bool, count: u64) -> f64 {
+        let each = if is_return { self.costs.returning } else { self.costs.entry_ns(libraries.first_of(kind)) };
+        each * count as f64
+    }
+}
