@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use kvpath_schema::wire::ring::Level;
 
 /// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
@@ -45,6 +45,9 @@ pub struct Record {
     /// this program, else off; a running process keeps its level].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub gpu: Option<Level>,
+    /// Record more: ucx (every send of UCX, its end, the transport it took; two traps for each of a transfer's pieces).
+    #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
+    pub sources: Vec<More>,
     /// The most that probes may cost the programs that they are on, % of a core in all: where they are hit so often that it is
     /// more, the least valuable are taken off for a while (polls, then notifications, then all), which the run says.
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5")]
@@ -52,6 +55,13 @@ pub struct Record {
     /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// What is recorded only where it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum More {
+    /// UCX.
+    Ucx,
 }
 
 /// Options of `env`.

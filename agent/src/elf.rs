@@ -1,5 +1,7 @@
 //! What we need of an ELF file: its Build ID, and where in the file a function starts.
 
+use std::collections::HashSet;
+
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, SegmentFlags, elf};
 
 /// Why a file cannot be probed.
@@ -103,6 +105,21 @@ impl<'a> Elf<'a> {
             .or_else(|| self.file.symbols().find(defined))
             .ok_or(ElfError::NoSymbol)?
             .address();
+        self.point(address)
+    }
+
+    /// The functions that are exported with names that start so, each with where to probe it; those of one address are one.
+    pub fn exports(&self, prefix: &str) -> Vec<(String, Point)> {
+        let mut seen = HashSet::new();
+        let functions = self.file.dynamic_symbols().filter(|symbol| symbol.is_definition());
+        functions
+            .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())))
+            .filter(|(name, address)| name.starts_with(prefix) && seen.insert(*address))
+            .filter_map(|(name, address)| Some((name, self.point(address).ok()?)))
+            .collect()
+    }
+
+    fn point(&self, address: u64) -> Result<Point, ElfError> {
         let offset = self.code_offset(address).ok_or(ElfError::NotCode(address))?;
         let code = usize::try_from(offset).ok().and_then(|at| self.data.get(at..)).unwrap_or(&[]);
         // After endbr64 the arguments are where they were; if a push or nop follows, its emulation saves the single step

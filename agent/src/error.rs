@@ -36,6 +36,15 @@ pub enum AgentError {
          run with hostPID (Kubernetes) or --pid=host (Docker)"
     )]
     PidNamespace,
+    /// Return probes kill confined processes here.
+    #[error(
+        "--with {asked}: return probes end processes confined by seccomp on this kernel, and may not be put on libraries \
+         that any of them may map: leave it out"
+    )]
+    Confined {
+        /// The source.
+        asked: &'static str,
+    },
     /// The kernel cannot attach many probes by one link.
     #[error("this kernel has no uprobe_multi links; recording needs Linux 6.6 or newer")]
     Kernel,

@@ -1,18 +1,9 @@
-//! BPF programs of kvpath, one module a source.
+//! BPF programs for NIXL.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "an atomic add on a map value")]
 
+mod count;
+mod end;
 mod nixl;
-
-/// Never reached: the programs have no path that panics, and the verifier would refuse one.
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
-
-/// Programs that use helpers for GPL programs must say a compatible licence.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "license")]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -5,8 +5,6 @@
 //! would be shared with whatever task runs next.
 #![expect(unsafe_code, reason = "BPF helpers, and the kernel's pointers to maps and registers")]
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
-
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{
@@ -21,6 +19,8 @@ use kvpath_schema::wire::nixl::{
     HIT_SLOTS, LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions,
     RegionsEnd, Released, Status, TEXT_MAX, Text, hit_slot, loss_slot, unread,
 };
+
+use crate::count::{add, count};
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
 compile_error!("where arguments lie on the stack, and NIXL's layouts, are known for x86-64 alone");
@@ -150,19 +150,7 @@ fn header(cookie: Cookie) -> Header {
 
 #[inline(always)]
 fn hit(kind: Kind, is_return: bool) {
-    // The compiler knows that this is in range; the verifier has to be shown.
-    let slot = core::hint::black_box(hit_slot(kind, is_return) as usize) % HIT_SLOTS as usize;
-    // SAFETY: within the live map value.
-    add(HITS.get_ptr_mut(0).map(|hits| unsafe { hits.cast::<u64>().add(slot) }), 1);
-}
-
-#[inline(always)]
-fn add(slot: Option<*mut u64>, count: u64) {
-    if let Some(slot) = slot {
-        // SAFETY: a live map value, aligned; atomic because the program can be preempted on its CPU. (`AtomicU64` has no
-        // `fetch_add` for this target.)
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, count) };
-    }
+    count(HITS.get_ptr_mut(0), hit_slot(kind, is_return));
 }
 
 #[inline(always)]

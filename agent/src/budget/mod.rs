@@ -16,6 +16,8 @@ const LONGEST_PAUSE_NS: i64 = 600_000_000_000;
 /// Probes that are taken off together, the least valuable first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
+    /// Everything of UCX.
+    Ucx,
     /// getXferStatus: when a transfer was seen to end. Its release still tells that it has.
     Polls,
     /// Notifications that are sent by themselves, and that arrive.
@@ -26,11 +28,12 @@ pub enum Group {
 
 impl Group {
     /// All, in the order in which they are given up.
-    pub const ALL: [Self; 3] = [Self::Polls, Self::Notifs, Self::Transfers];
+    pub const ALL: [Self; 4] = [Self::Ucx, Self::Polls, Self::Notifs, Self::Transfers];
 
     /// Name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Ucx => "UCX ops",
             Self::Polls => "polls",
             Self::Notifs => "notifs",
             Self::Transfers => "transfers",
@@ -54,8 +57,9 @@ pub enum Change {
     Restore(Group),
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Off {
+    group: Group,
     /// Of now.
     until_ns: i64,
     times: u32,
@@ -68,13 +72,14 @@ pub struct Budget {
     share: f64,
     saved_ns: f64,
     last_ns: i64,
-    groups: [Off; Group::ALL.len()],
+    groups: Vec<Off>,
 }
 
 impl Budget {
-    /// At most that share of a core.
-    pub fn new(share: f64, now_ns: i64) -> Self {
-        Self { share, saved_ns: share * SAVES_NS, last_ns: now_ns, groups: Default::default() }
+    /// At most that share of a core, for probes of these groups.
+    pub fn new(share: f64, now_ns: i64, groups: impl IntoIterator<Item = Group>) -> Self {
+        let off = |group| Off { group, until_ns: 0, times: 0, now: false };
+        Self { share, saved_ns: share * SAVES_NS, last_ns: now_ns, groups: groups.into_iter().map(off).collect() }
     }
 
     /// Takes what probes have cost since the last step, ns.
@@ -85,19 +90,15 @@ impl Budget {
         self.saved_ns = (self.saved_ns + self.share * passed).min(self.share * SAVES_NS) - spent_ns;
         if self.saved_ns < 0.0 {
             self.saved_ns = self.share * SAVES_NS;
-            let (group, off) = self.pairs().find(|(_, off)| !off.now)?;
+            let off = self.groups.iter_mut().find(|off| !off.now)?;
             let pause_ns = (FIRST_PAUSE_NS << off.times.min(10)).min(LONGEST_PAUSE_NS);
-            *off = Off { until_ns: now_ns + pause_ns, times: off.times + 1, now: true };
-            return Some(Change::Shed { group, share: spent_ns / passed, pause_ns });
+            *off = Off { until_ns: now_ns + pause_ns, times: off.times + 1, now: true, ..*off };
+            return Some(Change::Shed { group: off.group, share: spent_ns / passed, pause_ns });
         }
         // The most valuable that may come back comes first.
-        let (group, off) = self.pairs().rev().find(|(_, off)| off.now && off.until_ns <= now_ns)?;
+        let off = self.groups.iter_mut().rev().find(|off| off.now && off.until_ns <= now_ns)?;
         off.now = false;
-        Some(Change::Restore(group))
-    }
-
-    fn pairs(&mut self) -> impl DoubleEndedIterator<Item = (Group, &mut Off)> {
-        Group::ALL.into_iter().zip(&mut self.groups)
+        Some(Change::Restore(off.group))
     }
 }
 
@@ -107,11 +108,13 @@ mod tests {
 
     const STEP_NS: i64 = 20_000_000;
     const SECOND_NS: i64 = 1_000_000_000;
+    /// What is there where nothing else is asked for.
+    const NIXL: [Group; 3] = [Group::Polls, Group::Notifs, Group::Transfers];
 
     /// Probes that cost `share` of a core while all of these groups are on; what changed, and when.
     fn play(budget: f64, seconds: i64, share: impl Fn(i64, &[Group]) -> f64) -> Vec<(i64, Change)> {
-        let mut budget = Budget::new(budget, 0);
-        let (mut on, mut changes) = (Group::ALL.to_vec(), Vec::new());
+        let mut budget = Budget::new(budget, 0, NIXL);
+        let (mut on, mut changes) = (NIXL.to_vec(), Vec::new());
         for now in (1..=seconds * SECOND_NS / STEP_NS).map(|step| step * STEP_NS) {
             let Some(change) = budget.step(now, 0.02e9 * share(now, &on)) else { continue };
             match change {
@@ -158,6 +161,6 @@ mod tests {
                 Change::Restore(group) => panic!("{group:?}"),
             })
             .collect();
-        assert_eq!(groups, Group::ALL);
+        assert_eq!(groups, NIXL);
     }
 }

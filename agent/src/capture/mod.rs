@@ -2,3 +2,4 @@
 
 pub mod cupti;
 pub mod nixl;
+pub mod ucx;

@@ -7,6 +7,7 @@ use kvpath_schema::wire::nixl::Kind;
 use crate::budget::{self, Budget, Change, Costs, Group};
 use crate::capture::nixl::assemble::Assembler;
 use crate::capture::nixl::attach::{AttachError, Programs};
+use crate::capture::ucx::source::Source;
 use crate::record::libraries::Libraries;
 use crate::segments::Facts;
 
@@ -25,9 +26,10 @@ impl Keeper {
     ///
     /// # Errors
     /// The kernel refuses to probe this program.
-    pub fn new(programs: &mut Programs, percent: f64, now_ns: i64) -> Result<Self, AttachError> {
+    pub fn new(programs: &mut Programs, percent: f64, has_ucx: bool, now_ns: i64) -> Result<Self, AttachError> {
         let costs = budget::measure(programs)?;
-        let budget = Budget::new(percent / 100.0, now_ns);
+        let groups = Group::ALL.into_iter().filter(|group| has_ucx || *group != Group::Ucx);
+        let budget = Budget::new(percent / 100.0, now_ns, groups);
         Ok(Self { budget, percent, costs, hits: BTreeMap::new(), spent_ns: 0.0, began_ns: now_ns })
     }
 
@@ -48,10 +50,12 @@ impl Keeper {
         now_ns: i64,
         programs: &mut Programs,
         libraries: &mut Libraries,
+        ucx: Option<&mut Source>,
         assembler: &mut Assembler,
         facts: &mut Facts,
     ) -> Result<(), AttachError> {
-        let mut spent_ns = 0.0;
+        let mut ucx = ucx;
+        let mut spent_ns = ucx.as_mut().map_or(Ok(0.0), |ucx| ucx.spent_ns(self.costs))?;
         for (kind, is_return, count) in programs.hits()? {
             *self.hits.entry((kind, is_return)).or_default() += count;
             spent_ns += self.cost_ns(libraries, kind, is_return, count);
@@ -60,7 +64,10 @@ impl Keeper {
         match self.budget.step(now_ns, spent_ns) {
             None => {}
             Some(Change::Shed { group, share, pause_ns }) => {
-                libraries.shed(group, programs, facts);
+                match (group, ucx) {
+                    (Group::Ucx, Some(ucx)) => ucx.shed(facts),
+                    _ => libraries.shed(group, programs, facts),
+                }
                 let (share, name) = (100.0 * share, group.name());
                 let text = format!(
                     "off at {now_ns} ns for {} s: probes cost {share:.1} % of a core, over {} %",
@@ -71,7 +78,10 @@ impl Keeper {
                 self.tell(assembler, facts, group, false, text);
             }
             Some(Change::Restore(group)) => {
-                libraries.restore(group, programs, facts);
+                match (group, ucx) {
+                    (Group::Ucx, Some(ucx)) => ucx.restore(facts),
+                    _ => libraries.restore(group, programs, facts),
+                }
                 self.tell(assembler, facts, group, true, format!("on again at {now_ns} ns"));
             }
         }

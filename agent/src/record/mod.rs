@@ -21,7 +21,8 @@ use crate::capture::cupti::source::Source;
 use crate::capture::nixl::assemble::{Assembler, Lack};
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
-use crate::cli;
+use crate::capture::ucx;
+use crate::cli::{self, More};
 use crate::devices;
 use crate::discover::{Discovery, Notice};
 use crate::error::AgentError;
@@ -75,8 +76,19 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
     let gpu = gpu::Plan::of(options)?;
     let source = gpu.source(now_ns(Clock::Monotonic));
-    let keeper = Keeper::new(&mut programs, options.max_overhead, now_ns(Clock::Monotonic))?;
+    let now = now_ns(Clock::Monotonic);
+    let ucx = if options.sources.contains(&More::Ucx) {
+        // Its libraries have return probes too, and no list of who maps them is kept.
+        if !confined.is_spared() {
+            return Err(AgentError::Confined { asked: "ucx" });
+        }
+        Some(ucx::source::Source::start(now)?)
+    } else {
+        None
+    };
+    let keeper = Keeper::new(&mut programs, options.max_overhead, ucx.is_some(), now)?;
     let mut recorder = Recorder::new(programs, keeper, Segments::new(writer), &confined, source);
+    recorder.ucx = ucx;
     recorder.begin(options)?;
     // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
     recorder.write()?;
@@ -96,6 +108,7 @@ struct Recorder {
     processes: ProcessTable,
     assembler: Assembler,
     gpu: Option<Source>,
+    ucx: Option<ucx::source::Source>,
     segments: Segments,
     facts: Facts,
     layouts: Vec<Layout>,
@@ -125,6 +138,7 @@ impl Recorder {
             processes: ProcessTable::default(),
             assembler: Assembler::default(),
             gpu,
+            ucx: None,
             segments,
             facts,
             layouts: builds::layouts(),
@@ -155,7 +169,7 @@ impl Recorder {
             self.libraries.named(path, &mut self.programs, &mut self.facts)?;
         }
         // After the perf rings are open, so that nothing falls between.
-        for notice in Discovery::scan_all(builds::is_candidate) {
+        for notice in Discovery::scan_all(is_candidate) {
             self.take(notice);
         }
         // The driver may take its time.
@@ -207,12 +221,11 @@ impl Recorder {
     /// One round: what was mapped, what was called, who has ended, and what can be written.
     fn step(&mut self) -> Result<(), AgentError> {
         let now = now_ns(Clock::Monotonic);
-        for notice in self.discovery.notices(now, builds::is_candidate) {
+        for notice in self.discovery.notices(now, is_candidate) {
             self.take(notice);
         }
         self.drain();
-        let Self { keeper, programs, libraries, assembler, facts, .. } = self;
-        keeper.step(now, programs, libraries, assembler, facts)?;
+        self.mind_budget(now)?;
         let full = self.gpu.as_mut().is_some_and(|gpu| gpu.step(now, &mut self.processes, &mut self.facts));
         if now - self.checked_ns >= CHECK_EVERY_NS {
             self.checked_ns = now;
@@ -241,6 +254,11 @@ impl Recorder {
 
     fn take(&mut self, notice: Notice) {
         match notice {
+            Notice::Mapped { pid, mapping } if ucx::functions::is_candidate(mapping.file_name()) => {
+                if let Some(ucx) = &mut self.ucx {
+                    ucx.mapped(pid, &mapping, &mut self.facts);
+                }
+            }
             Notice::Mapped { pid, mapping } => {
                 if self.libraries.mapped(pid, &mapping, &mut self.programs, &mut self.facts) {
                     self.processes.id_of(pid);
@@ -260,7 +278,7 @@ impl Recorder {
                 }
             }
             Notice::Lost => {
-                for notice in Discovery::scan_all(builds::is_candidate) {
+                for notice in Discovery::scan_all(is_candidate) {
                     self.take(notice);
                 }
             }
@@ -280,6 +298,14 @@ impl Recorder {
                 lacks.push((lack, 1));
             }
         });
+        if let Some(ucx) = &mut self.ucx {
+            ucx.drain(&mut self.processes);
+        }
+    }
+
+    fn mind_budget(&mut self, now: i64) -> Result<(), AgentError> {
+        let Self { keeper, programs, libraries, ucx, assembler, facts, .. } = self;
+        Ok(keeper.step(now, programs, libraries, ucx.as_mut(), assembler, facts)?)
     }
 
     fn count_losses(&mut self) -> Result<(), AgentError> {
@@ -297,6 +323,9 @@ impl Recorder {
         };
         self.leftovers(Some(pid));
         self.assembler.process_ended(process_id);
+        if let Some(ucx) = &mut self.ucx {
+            ucx.process_ended(pid, process_id, end_ns, &mut self.processes);
+        }
         self.processes.end(pid, end_ns);
     }
 
@@ -316,8 +345,16 @@ impl Recorder {
     }
 
     fn write(&mut self) -> Result<(), AgentError> {
+        self.write_all(false)
+    }
+
+    fn write_all(&mut self, is_last: bool) -> Result<(), AgentError> {
         let now = now_ns(Clock::Monotonic);
         self.written_ns = now;
+        // First, for it may make processes known.
+        if let Some(ucx) = &mut self.ucx {
+            ucx.write(now, is_last, &mut self.processes, &mut self.segments)?;
+        }
         self.lacks.extend(self.assembler.take_lacks());
         let rows = self.assembler.take_rows();
         let lacks = std::mem::take(&mut self.lacks);
@@ -330,7 +367,7 @@ impl Recorder {
 
     fn finish(&mut self) -> Result<(), AgentError> {
         let now = now_ns(Clock::Monotonic);
-        for notice in self.discovery.notices(now, builds::is_candidate) {
+        for notice in self.discovery.notices(now, is_candidate) {
             self.take(notice);
         }
         self.drain();
@@ -348,11 +385,10 @@ impl Recorder {
             gpu.finish(now, &mut self.processes, &mut self.facts);
         }
         self.count_losses()?;
-        let Self { keeper, programs, libraries, assembler, facts, .. } = self;
-        keeper.step(now, programs, libraries, assembler, facts)?;
-        keeper.finish(now, facts);
+        self.mind_budget(now)?;
+        self.keeper.finish(now, &mut self.facts);
         self.facts.say("capture", "ended_ns", now_ns(Clock::Monotonic).to_string());
-        self.write()?;
+        self.write_all(true)?;
         let gpu = self.gpu.as_ref().map_or(0, |gpu| gpu.total);
         summary::print(
             self.processes.count(),
@@ -366,6 +402,11 @@ impl Recorder {
         }
         Ok(())
     }
+}
+
+/// Whether a file of that name may be a library that is probed.
+fn is_candidate(file_name: &str) -> bool {
+    builds::is_candidate(file_name) || ucx::functions::is_candidate(file_name)
 }
 
 /// The table that a record of that kind would have gone to.

@@ -7,6 +7,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Chunk, Handoff, Layer, Request, Stage};
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
+use kvpath_schema::tables::ucx::{UcxOp, UcxOps, UcxTransportCall, UcxTransportCalls};
 
 use super::derived::Derived;
 use super::format::{Encoder, Format};
@@ -224,6 +225,41 @@ fn segments(run: &mut RunWriter) {
         });
     }
     run.write("nixl", &transfers, 0).unwrap();
+    ucx(run);
+}
+
+/// Of transfer 1 (and 2, whose post covers the same time): two puts, one that ended late, and a flush that was not seen to
+/// end; another thread's put, which belongs to none.
+fn ucx(run: &mut RunWriter) {
+    let mut ops = UcxOps::default();
+    for (op, tid, ended_by_ns, transport) in [
+        ("put", 1, Some(158), Some("tcp")),
+        ("put", 1, Some(220), Some("tcp")),
+        ("flush", 1, None, None),
+        ("put", 2, Some(158), Some("tcp")),
+    ] {
+        ops.push(UcxOp {
+            start_ns: 152,
+            dur_ns: 3,
+            process_id: 1,
+            tid,
+            op: op.into(),
+            bytes: Some(if op == "put" { 2 * MIB } else { 0 }),
+            ep: 1,
+            remote_addr: None,
+            status: "ended".into(),
+            ended_by_ns,
+            transport: transport.map(Into::into),
+            function: transport.map(|_| "put_zcopy".into()),
+        });
+    }
+    run.write("ucx", &ops, 0).unwrap();
+    let mut all = UcxTransportCalls::default();
+    for (start_ns, function, calls) in [(0, "put_zcopy", 4), (100, "put_zcopy", 3), (0, "am_bcopy", 2)] {
+        let (transport, function) = ("tcp".into(), function.into());
+        all.push(UcxTransportCall { start_ns, dur_ns: 100, process_id: 1, transport, function, calls });
+    }
+    run.write("ucx", &all, 0).unwrap();
 }
 
 fn ask(query: &str, params: &[(&str, &str)]) -> Vec<String> {
@@ -306,6 +342,14 @@ fn the_life_of_a_transfer_is_divided_and_its_end_stays_an_interval() {
     assert_eq!(rows[0], "2,r0,p,d,WRITE,4194304,64,4,20,30,10,0,,,0,pending");
     assert_eq!(rows[1], "1,r0,p,d,WRITE,4194304,64,4,20,30,10,50,80,10,1,done");
     assert_eq!(ask("nixl.merging", &[]), ["p,d,WRITE,2,128,8,16.0,1048576.0"]);
+}
+
+#[test]
+fn ops_of_ucx_belong_to_the_post_of_their_thread() {
+    let rows = ask("ucx.by_transfer", &[]);
+    assert_eq!(rows[0], "1,r0,put,tcp,put_zcopy,2,4194304,4194304,6,10,70,0");
+    assert_eq!(rows[1], "1,r0,flush,,,1,0,4194304,3,10,,1");
+    assert_eq!(ask("ucx.transports", &[]), ["1,tcp,put_zcopy,7,3,6291456", "1,tcp,am_bcopy,2,0,0"]);
 }
 
 #[test]

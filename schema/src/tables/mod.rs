@@ -6,6 +6,7 @@ pub mod gpu;
 pub mod nixl;
 pub mod nvtx;
 pub mod process;
+pub mod ucx;
 
 use crate::table::{Columns, TableDef};
 
@@ -28,6 +29,8 @@ pub const RAW: &[&TableDef] = &[
     nixl::NixlTransfers::DEF,
     nixl::NixlDescriptors::DEF,
     nixl::NixlNotifs::DEF,
+    ucx::UcxOps::DEF,
+    ucx::UcxTransportCalls::DEF,
     capture::Drops::DEF,
     capture::CaptureInfos::DEF,
 ];

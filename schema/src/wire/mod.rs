@@ -4,3 +4,4 @@
 pub mod calls;
 pub mod nixl;
 pub mod ring;
+pub mod ucx;

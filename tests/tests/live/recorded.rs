@@ -7,6 +7,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfos, Drops};
 use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfer, NixlTransfers};
 use kvpath_schema::tables::process::{Processes, Threads};
+use kvpath_schema::tables::ucx::{UcxOps, UcxTransportCalls};
 
 use crate::setup::walk;
 
@@ -20,6 +21,8 @@ pub struct Recorded {
     pub transfers: NixlTransfers,
     pub descriptors: NixlDescriptors,
     pub notifs: NixlNotifs,
+    pub ucx_ops: UcxOps,
+    pub ucx_calls: UcxTransportCalls,
     pub drops: Drops,
     pub facts: CaptureInfos,
 }
@@ -31,7 +34,7 @@ impl Recorded {
         for path in walk(run) {
             // What the injected library takes is of no concern here: NIXL for CUDA 13 marks its calls with NVTX since 1.4,
             // and a recording of the whole machine holds whatever else runs.
-            let is_ours = ["source=nixl", "source=process", "source=capture"]
+            let is_ours = ["source=nixl", "source=ucx", "source=process", "source=capture"]
                 .iter()
                 .any(|of| path.parent().is_some_and(|folder| folder.ends_with(of)));
             if !is_ours || path.extension().is_none_or(|ext| ext != "parquet") {
@@ -47,6 +50,8 @@ impl Recorded {
                 "nixl_transfers" => add(&path, &mut all.transfers),
                 "nixl_descriptors" => add(&path, &mut all.descriptors),
                 "nixl_notifs" => add(&path, &mut all.notifs),
+                "ucx_ops" => add(&path, &mut all.ucx_ops),
+                "ucx_transport_calls" => add(&path, &mut all.ucx_calls),
                 "drops" => add(&path, &mut all.drops),
                 "capture_info" => add(&path, &mut all.facts),
                 other => panic!("a table `{other}`"),

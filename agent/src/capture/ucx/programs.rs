@@ -1,0 +1,176 @@
+//! The BPF programs of UCX, loaded, and attached to libraries.
+
+use std::collections::HashMap as Map;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::EbpfLoader;
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::UProbe;
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use kvpath_schema::wire::ucx::{COUNT_SLOTS, Call, FUNCTIONS, cookie};
+
+use super::functions::Function;
+use crate::capture::nixl::attach::AttachError;
+
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-ucx"));
+
+/// The programs in the kernel; dropping this detaches them.
+pub struct Programs {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    calls: HashMap<MapData, [u32; 2], u64>,
+    counts: PerCpuArray<MapData, [u64; COUNT_SLOTS as usize]>,
+    seen_counts: [u64; COUNT_SLOTS as usize],
+    seen_calls: Map<[u32; 2], u64>,
+    /// Transport and function, by number less one.
+    transports: Vec<(String, String)>,
+}
+
+/// The probes of a library.
+#[derive(Debug)]
+pub struct Links {
+    returns: Option<UProbeLinkId>,
+    entries: Option<UProbeLinkId>,
+}
+
+impl Programs {
+    /// Loads them. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn load() -> Result<Self, AttachError> {
+        let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
+        for name in ["ucx_entry", "ucx_return"] {
+            program(&mut ebpf, name)?.load()?;
+        }
+        let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
+        Ok(Self {
+            ring: RingBuf::try_from(take("UCX_RING")?)?,
+            calls: HashMap::try_from(take("UCX_CALLS")?)?,
+            counts: PerCpuArray::try_from(take("UCX_COUNTS")?)?,
+            ebpf,
+            seen_counts: [0; COUNT_SLOTS as usize],
+            seen_calls: Map::new(),
+            transports: Vec::new(),
+        })
+    }
+
+    /// Attaches to functions of a file, for every process that maps it now or later.
+    ///
+    /// # Errors
+    /// The kernel refuses; then nothing is attached.
+    pub fn attach(&mut self, file: &Path, functions: &[Function]) -> Result<Links, AttachError> {
+        let points: Vec<(Call, u32, u64)> = functions
+            .iter()
+            .filter_map(|function| {
+                let number = function.transport.as_ref().map_or(Some(0), |transport| self.number_of(transport))?;
+                Some((function.call, number, function.point.offset))
+            })
+            .collect();
+        let points = |returns: bool| -> Vec<UProbeAttachPoint<'_>> {
+            let wanted = points.iter().filter(|(call, ..)| !returns || call.has_return());
+            wanted
+                .map(|(call, number, offset)| UProbeAttachPoint {
+                    location: UProbeAttachLocation::AbsoluteOffset(*offset),
+                    cookie: Some(cookie(*call, *number)),
+                })
+                .collect()
+        };
+        let mut links = Links { returns: None, entries: None };
+        // Returns first: an entry without its return would leave entries behind.
+        for (name, points) in [("ucx_return", points(true)), ("ucx_entry", points(false))] {
+            if points.is_empty() {
+                continue;
+            }
+            match program(&mut self.ebpf, name)?.attach(points, file, UProbeScope::AllProcesses) {
+                Ok(link) if name == "ucx_return" => links.returns = Some(link),
+                Ok(link) => links.entries = Some(link),
+                Err(error) => {
+                    self.detach(links)?;
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// Takes probes off.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn detach(&mut self, links: Links) -> Result<(), AttachError> {
+        for (name, link) in [("ucx_entry", links.entries), ("ucx_return", links.returns)] {
+            if let Some(link) = link {
+                program(&mut self.ebpf, name)?.detach(link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of a transport's function, from 1; `None` if there are too many.
+    fn number_of(&mut self, transport: &(String, String)) -> Option<u32> {
+        let at = self.transports.iter().position(|known| known == transport);
+        let at = at.or_else(|| {
+            (self.transports.len() < FUNCTIONS as usize).then(|| {
+                self.transports.push(transport.clone());
+                self.transports.len() - 1
+            })
+        })?;
+        u32::try_from(at + 1).ok()
+    }
+
+    /// Transport and function of a number.
+    pub fn transport(&self, number: u32) -> Option<&(String, String)> {
+        self.transports.get(usize::try_from(number).ok()?.checked_sub(1)?)
+    }
+
+    /// Takes all records that are in the ring.
+    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+        while let Some(record) = self.ring.next() {
+            take(&record);
+        }
+    }
+
+    /// Counters of the kernel half since the last call, by slot.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counts(&mut self) -> Result<[u64; COUNT_SLOTS as usize], AttachError> {
+        let mut now = [0; COUNT_SLOTS as usize];
+        for cpu in self.counts.get(&0, 0)?.iter() {
+            now.iter_mut().zip(cpu).for_each(|(all, count)| *all += count);
+        }
+        let mut since = now;
+        since.iter_mut().zip(self.seen_counts).for_each(|(now, before)| *now -= before);
+        self.seen_counts = now;
+        Ok(since)
+    }
+
+    /// Calls of transports' functions since the last time: pid, number and calls.
+    pub fn calls(&mut self) -> Vec<(i32, u32, u64)> {
+        let mut found = Vec::new();
+        for ([tgid, function], calls) in self.calls.iter().filter_map(Result::ok) {
+            let seen = self.seen_calls.insert([tgid, function], calls).unwrap_or(0);
+            if calls > seen {
+                found.push((i32::try_from(tgid).unwrap_or(-1), function, calls - seen));
+            }
+        }
+        found
+    }
+
+    /// Forgets what is counted of a process that has ended.
+    pub fn forget(&mut self, pid: i32) {
+        let own = |key: &[u32; 2]| i32::try_from(key[0]) == Ok(pid);
+        let keys: Vec<[u32; 2]> = self.seen_calls.keys().filter(|key| own(key)).copied().collect();
+        for key in keys {
+            self.seen_calls.remove(&key);
+            // It is there unless the kernel half never got to it.
+            let _ = self.calls.remove(&key);
+        }
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {
+    ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)
+}
