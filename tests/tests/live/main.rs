@@ -17,3 +17,4 @@ mod releases;
 mod setup;
 mod transfers;
 mod truth;
+mod vm;
