@@ -1,3 +1,4 @@
+#!/bin/sh
 # Runs in the guest: makes an RDMA device in software, records a NIXL transfer over it, and leaves what is to be checked in
 # /host, where the host sees it.
 set -eu
@@ -10,12 +11,15 @@ ip link add dummy0 mtu 4200 type dummy
 ip addr add 10.0.0.1/24 dev dummy0
 ip link set dummy0 up
 rdma link add rxe0 type rxe netdev dummy0
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-  grep -q ffff:0a00:0001 /sys/class/infiniband/rxe0/ports/1/gids/1 && break
-  sleep 1
+gids=/sys/class/infiniband/rxe0/ports/1/gids
+waits=0
+until grep -qs ffff:0a00:0001 $gids/*; do
+  waits=$((waits + 1))
+  [ $waits -lt 50 ] || { echo "rxe0 has no GID of the address of dummy0"; exit 1; }
+  sleep 0.2
 done
-verbs=$(echo /nixl/nixl_cu12.libs/libibverbs-*)
-ln -s "$verbs" /usr/lib/x86_64-linux-gnu/libibverbs.so.1
+# The driver's libibverbs is to be the copy that NIXL's wheel brings: see image.sh.
+ln -s /nixl/nixl_cu12.libs/libibverbs-* /usr/lib/x86_64-linux-gnu/libibverbs.so.1
 
 doctor=0
 /kvpath/kvpath-agent doctor >/host/doctor || doctor=$?
@@ -23,9 +27,10 @@ say doctor $doctor
 say sent_before "$(sent)"
 libraries=/nixl/.nixl_cu12.mesonpy.libs
 record=0
-/kvpath/kvpath-agent record --gpu off --out /tmp/run --library $libraries/libnixl.so \
-  --library $libraries/plugins/libplugin_UCX.so -- \
-  /kvpath/kvpath-workload run --tls rc --stages 1 --scatter --nixl /nixl --truth /host/truth.tsv >/host/recorded 2>&1 || record=$?
+/kvpath/kvpath-agent record --gpu off --out /tmp/run \
+  --library $libraries/libnixl.so --library $libraries/plugins/libplugin_UCX.so -- \
+  /kvpath/kvpath-workload run --tls rc --stages 1 --scatter --nixl /nixl --truth /host/truth.tsv \
+  >/host/recorded 2>&1 || record=$?
 say record $record
 say sent_after "$(sent)"
 cp -r /tmp/run /host/run

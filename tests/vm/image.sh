@@ -38,6 +38,7 @@ for mirror in $own http://deb.debian.org/debian; do
   apt-get update -qq && break
 done
 kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p')
+[ -n "$kernel" ] || { echo "image.sh: no mirror gave Debian $release's list of packages" >&2; exit 1; }
 (cd debs && apt-get download -qq "$kernel" $packages)
 
 dpkg-deb -x debs/linux-image-*.deb kernel
