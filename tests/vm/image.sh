@@ -64,8 +64,6 @@ done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | while read -r p
 done >modules/order
 # The libibverbs of NIXL's wheel looks for drivers where it was built. Debian's driver registers with the libibverbs that
 # it is linked to, which must be the same copy.
-ln -s x86_64-linux-gnu/libibverbs usr/lib/libibverbs
-rm -rf usr/lib64/libibverbs
 ln -s ../lib/x86_64-linux-gnu/libibverbs usr/lib64/libibverbs
 cp "$here/init" init
 find . | cpio --quiet --create --format=newc --owner=0:0 | gzip -1 >../initrd
