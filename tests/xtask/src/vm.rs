@@ -18,6 +18,9 @@ const LIMIT_S: &str = "180";
 /// Payload of the largest packet: what fits the MTU that tests/vm/guest.sh gives the network device.
 const PACKET_BYTES: u64 = 4096;
 
+/// What is run in the guest, one after the other.
+const OPS: [&str; 2] = ["write", "read"];
+
 /// A check's outcome, right or wrong.
 type Outcome = std::result::Result<String, String>;
 
@@ -33,12 +36,12 @@ pub(crate) fn vm(setup: &Setup) -> Result<()> {
     guest(&folder, &share)?;
     let facts = Facts::read(&share)?;
     println!("guest: Linux {}", facts.text("kernel")?);
-    let checks = [
-        ("the guest can record", doctor(&facts, &share)?),
-        ("the workload is recorded", recorded(&facts, &share)?),
-        ("the bytes went through the RDMA device", packets(&facts, &share)?),
-        ("the recording is what happened", comparison(setup, &share)?),
-    ];
+    let mut checks = vec![("doctor".to_owned(), doctor(&facts, &share)?)];
+    for op in OPS {
+        checks.push((format!("{op}: recorded"), recorded(&facts, &share, op)?));
+        checks.push((format!("{op}: through the RDMA device"), packets(&facts, &share, op)?));
+    }
+    checks.push(("comparison with the workload's own account".to_owned(), comparison(setup, &share)?));
     for (what, outcome) in &checks {
         match outcome {
             Ok(how) => println!("ok     {what}: {how}"),
@@ -135,15 +138,17 @@ fn doctor(facts: &Facts, share: &Path) -> Result<Outcome> {
     Ok(if facts.number("doctor")? == 0 { Ok(last_line(&page)) } else { Err(format!("the doctor says\n{page}")) })
 }
 
-fn recorded(facts: &Facts, share: &Path) -> Result<Outcome> {
-    let said = read(&share.join("recorded"))?;
-    Ok(if facts.number("record")? == 0 { Ok(last_line(&said)) } else { Err(format!("the agent says\n{said}")) })
+fn recorded(facts: &Facts, share: &Path, op: &str) -> Result<Outcome> {
+    let said = read(&share.join(op).join("said"))?;
+    let ended = facts.number(&format!("{op}.record"))?;
+    Ok(if ended == 0 { Ok(last_line(&said)) } else { Err(format!("the agent says\n{said}")) })
 }
 
 /// Whether the device sent as many packets as the bytes need; none would have passed it by TCP or shared memory.
-fn packets(facts: &Facts, share: &Path) -> Result<Outcome> {
-    let sent = facts.number("sent_after")?.saturating_sub(facts.number("sent_before")?);
-    let bytes = posted_bytes(&read(&share.join("truth.tsv"))?)?;
+fn packets(facts: &Facts, share: &Path, op: &str) -> Result<Outcome> {
+    let sent = |when: &str| facts.number(&format!("{op}.sent_{when}"));
+    let sent = sent("after")?.saturating_sub(sent("before")?);
+    let bytes = posted_bytes(&read(&share.join(op).join("truth.tsv"))?)?;
     let least = bytes.div_ceil(PACKET_BYTES);
     let found = format!("{sent} packets for {bytes} bytes, which need {least} at least");
     Ok(if bytes > 0 && sent >= least { Ok(found) } else { Err(found) })
