@@ -111,7 +111,7 @@ impl<'a> Elf<'a> {
     /// The functions that are exported with names that start so, each with where to probe it; those of one address are one.
     pub fn exports(&self, prefix: &str) -> Vec<(String, Point)> {
         let mut seen = HashSet::new();
-        let functions = self.file.dynamic_symbols().filter(|symbol| symbol.is_definition());
+        let functions = self.file.dynamic_symbols().filter(object::ObjectSymbol::is_definition);
         functions
             .filter_map(|symbol| Some((symbol.name().ok()?.to_owned(), symbol.address())))
             .filter(|(name, address)| name.starts_with(prefix) && seen.insert(*address))

@@ -18,3 +18,4 @@ mod setup;
 mod transfers;
 mod truth;
 mod ucx;
+mod vm;

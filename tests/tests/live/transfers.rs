@@ -19,25 +19,29 @@ const NEAR_NS: i64 = 50_000;
 pub fn check(live: &Live, nixl: &Path, args: &[&str], merged: i64) {
     let output = live.record(nixl, args);
     let truth = Truth::read(&live.path("truth.tsv"));
-    let recorded = Recorded::read(&live.path("run"));
+    let mut off = compare(&truth, &Recorded::read(&live.path("run")), &text(&output), merged);
+    off.sort_unstable();
+    assert!(off[off.len() / 2] <= NEAR_NS, "half of the times are {} ns or more off", off[off.len() / 2]);
+}
+
+/// Compares a run and what the agent said of it with the truth; gives how far its times are off.
+pub fn compare(truth: &Truth, recorded: &Recorded, summary: &str, merged: i64) -> Vec<i64> {
     recorded.assert_nothing_lost();
     recorded.assert_keys();
     let posts = truth.all("post").count();
     assert!(posts > 0);
-    assert_eq!(recorded.transfers.len(), posts, "{}", text(&output));
+    assert_eq!(recorded.transfers.len(), posts, "{summary}");
     let mut off = Vec::new();
     for post in truth.all("post") {
-        off.extend(transfer(&truth, &recorded, post, merged));
+        off.extend(transfer(truth, recorded, post, merged));
     }
-    agents(&truth, &recorded);
-    regions(&truth, &recorded, &mut off);
-    notifs(&truth, &recorded);
-    processes(&truth, &recorded);
-    off.sort_unstable();
-    assert!(off[off.len() / 2] <= NEAR_NS, "half of the times are {} ns or more off", off[off.len() / 2]);
-    let summary = text(&output);
+    agents(truth, recorded);
+    regions(truth, recorded, &mut off);
+    notifs(truth, recorded);
+    processes(truth, recorded);
     assert!(summary.contains(&format!("{posts} transfers ({posts} done")), "{summary}");
     assert!(summary.contains("nothing lost"), "{summary}");
+    off
 }
 
 /// Compares one transfer; gives how far its times are off.

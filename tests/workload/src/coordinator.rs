@@ -76,8 +76,10 @@ fn spawn(run: &Run, libraries: &Path, dir: &Path, role: &str, rank: u32, title: 
 /// What a process needs to find NIXL, and UCX its transports.
 pub fn environment(command: &mut Command, libraries: &Path, tls: &str) {
     command.env("LD_LIBRARY_PATH", libraries).env("NIXL_PLUGIN_DIR", libraries.join("plugins")).env("UCX_TLS", tls);
-    // The wheel's copy of libnl, which UCX's ib module loads, crashes in its exit handler.
-    command.env("UCX_MODULES", "^ib");
+    // The wheel's copy of libnl, which UCX's ib module loads, crashes in its exit handler where there is a libefa.
+    if !tls.split(',').any(|transport| transport.starts_with("rc")) {
+        command.env("UCX_MODULES", "^ib");
+    }
 }
 
 /// Waits for all; when one fails, the others are ended too.

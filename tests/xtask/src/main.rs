@@ -8,6 +8,7 @@ mod sanitize;
 mod setup;
 mod shell;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ const HELP: &str = "\
   docs    write the generated pages anew: docs/tables.md, queries/README.md
   bench   the benchmarks (docs/benchmarks.md); words after it go to cargo: --bench drain
   overhead  what recording costs each NIXL call, off and on in turn (docs/benchmarks.md); root
+  vm      NIXL over RDMA verbs (UCX rc), recorded in a virtual machine with rdma_rxe; needs neither KVM nor a network card
   miri    the ring's tests under Miri; installs a nightly toolchain
   asan    the tests of ring, injected library and mocks with AddressSanitizer
   dist    build the binaries for use: optimised, in the target folder under dist/
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "docs" => test::docs(&setup::ready()),
         "bench" => test::bench(&setup::ready(), &std::env::args().skip(2).collect::<Vec<_>>()),
         "overhead" => overhead::overhead(&setup::ready()),
+        "vm" => vm::vm(&setup::ready()),
         "miri" => sanitize::miri(),
         "asan" => sanitize::asan(&setup::ready()),
         "dist" => setup::ready().dist(),

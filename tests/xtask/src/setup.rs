@@ -148,6 +148,22 @@ fn install(wanted: &[&str]) -> Result<()> {
         .map_err(|why| format!("{why}; {by_hand}"))
 }
 
+/// What makes and runs the guest of `./x vm`. Debian's keys, because the guest is a Debian on other systems too.
+pub(crate) fn virtual_machine() -> Result<()> {
+    if !has("dpkg-deb") {
+        return Err("the guest is made of Debian packages, by Debian's or Ubuntu's tools: no dpkg-deb here".to_owned());
+    }
+    let keys = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").is_file();
+    let programs =
+        [("qemu-system-x86_64", "qemu-system-x86"), ("modprobe", "kmod"), ("cpio", "cpio"), ("xz", "xz-utils")];
+    let mut wanted: Vec<&str> =
+        programs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    if !keys {
+        wanted.push("debian-archive-keyring");
+    }
+    install(&wanted)
+}
+
 /// The newest libclang on this machine.
 fn libclang() -> Option<PathBuf> {
     let mut folders = vec![PathBuf::from("/usr/lib/x86_64-linux-gnu"), PathBuf::from("/usr/lib64")];
