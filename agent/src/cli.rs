@@ -45,7 +45,8 @@ pub struct Record {
     /// this program, else off; a running process keeps its level].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub gpu: Option<Level>,
-    /// Record more: ucx (every send of UCX, its end, the transport it took; two traps for each of a transfer's pieces).
+    /// Record more: ucx (every send of UCX, its end, the transport it took; two traps for each of a transfer's pieces), sched
+    /// (when threads that post, poll or launch are off the CPU; each switch on the machine pays two look-ups).
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
     pub sources: Vec<More>,
     /// The most that probes may cost the programs that they are on, % of a core in all: where they are hit so often that it is
@@ -62,6 +63,8 @@ pub struct Record {
 pub enum More {
     /// UCX.
     Ucx,
+    /// The scheduler.
+    Sched,
 }
 
 /// Options of `env`.

@@ -106,6 +106,11 @@ impl ProcessTable {
         self.living.keys().copied().collect()
     }
 
+    /// The threads of living processes that made a recorded call: pid, process id and thread.
+    pub fn living_threads(&self) -> impl Iterator<Item = (i32, i64, i32)> + '_ {
+        self.living.iter().flat_map(|(pid, known)| known.threads.keys().map(|tid| (*pid, known.process_id, *tid)))
+    }
+
     /// Whether the process with that pid is still the one that is known.
     #[must_use]
     pub fn is_alive(&self, pid: i32) -> bool {

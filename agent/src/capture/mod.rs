@@ -2,4 +2,5 @@
 
 pub mod cupti;
 pub mod nixl;
+pub mod sched;
 pub mod ucx;

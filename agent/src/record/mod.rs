@@ -21,7 +21,7 @@ use crate::capture::cupti::source::Source;
 use crate::capture::nixl::assemble::{Assembler, Lack};
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
-use crate::capture::ucx;
+use crate::capture::{sched, ucx};
 use crate::cli::{self, More};
 use crate::devices;
 use crate::discover::{Discovery, Notice};
@@ -89,6 +89,9 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let keeper = Keeper::new(&mut programs, options.max_overhead, ucx.is_some(), now)?;
     let mut recorder = Recorder::new(programs, keeper, Segments::new(writer), &confined, source);
     recorder.ucx = ucx;
+    if options.sources.contains(&More::Sched) {
+        recorder.sched = Some(sched::source::Source::start(now, &mut recorder.facts)?);
+    }
     recorder.begin(options)?;
     // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
     recorder.write()?;
@@ -109,6 +112,7 @@ struct Recorder {
     assembler: Assembler,
     gpu: Option<Source>,
     ucx: Option<ucx::source::Source>,
+    sched: Option<sched::source::Source>,
     segments: Segments,
     facts: Facts,
     layouts: Vec<Layout>,
@@ -139,6 +143,7 @@ impl Recorder {
             assembler: Assembler::default(),
             gpu,
             ucx: None,
+            sched: None,
             segments,
             facts,
             layouts: builds::layouts(),
@@ -301,6 +306,9 @@ impl Recorder {
         if let Some(ucx) = &mut self.ucx {
             ucx.drain(&mut self.processes);
         }
+        if let Some(sched) = &mut self.sched {
+            sched.step(&self.processes);
+        }
     }
 
     fn mind_budget(&mut self, now: i64) -> Result<(), AgentError> {
@@ -325,6 +333,9 @@ impl Recorder {
         self.assembler.process_ended(process_id);
         if let Some(ucx) = &mut self.ucx {
             ucx.process_ended(pid, process_id, end_ns, &mut self.processes);
+        }
+        if let Some(sched) = &mut self.sched {
+            sched.process_ended(process_id, end_ns);
         }
         self.processes.end(pid, end_ns);
     }
@@ -354,6 +365,9 @@ impl Recorder {
         // First, for it may make processes known.
         if let Some(ucx) = &mut self.ucx {
             ucx.write(now, is_last, &mut self.processes, &mut self.segments)?;
+        }
+        if let Some(sched) = &mut self.sched {
+            sched.write(now, &mut self.segments)?;
         }
         self.lacks.extend(self.assembler.take_lacks());
         let rows = self.assembler.take_rows();

@@ -7,6 +7,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Chunk, Handoff, Layer, Request, Stage};
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
+use kvpath_schema::tables::sched::{OffCpu, OffCpus};
 use kvpath_schema::tables::ucx::{UcxOp, UcxOps, UcxTransportCall, UcxTransportCalls};
 
 use super::derived::Derived;
@@ -226,6 +227,28 @@ fn segments(run: &mut RunWriter) {
     }
     run.write("nixl", &transfers, 0).unwrap();
     ucx(run);
+    sched(run);
+}
+
+/// A thread that waited for a CPU in two long intervals and in short ones.
+fn sched(run: &mut RunWriter) {
+    let mut rows = OffCpus::default();
+    for (state, off_ns, run_queue_ns, intervals) in
+        [("sleeping", 300, 40, 1), ("preempted", 250, 250, 1), ("short", 90, 60, 7)]
+    {
+        let (start_ns, process_id, tid) = (0, 1, 9);
+        rows.push(OffCpu {
+            start_ns,
+            dur_ns: 300,
+            process_id,
+            tid,
+            state: state.into(),
+            off_ns,
+            run_queue_ns,
+            intervals,
+        });
+    }
+    run.write("sched", &rows, 0).unwrap();
 }
 
 /// Of transfer 1 (and 2, whose post covers the same time): two puts, one that ended late, and a flush that was not seen to
@@ -350,6 +373,11 @@ fn ops_of_ucx_belong_to_the_post_of_their_thread() {
     assert_eq!(rows[0], "1,r0,put,tcp,put_zcopy,2,4194304,4194304,6,10,70,0");
     assert_eq!(rows[1], "1,r0,flush,,,1,0,4194304,3,10,,1");
     assert_eq!(ask("ucx.transports", &[]), ["1,tcp,put_zcopy,7,3,6291456", "1,tcp,am_bcopy,2,0,0"]);
+}
+
+#[test]
+fn waits_for_a_cpu_are_summed_by_thread() {
+    assert_eq!(ask("timeline.off_cpu", &[]), ["1,9,,640,350,250,250,9"]);
 }
 
 #[test]

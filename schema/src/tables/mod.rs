@@ -6,6 +6,7 @@ pub mod gpu;
 pub mod nixl;
 pub mod nvtx;
 pub mod process;
+pub mod sched;
 pub mod ucx;
 
 use crate::table::{Columns, TableDef};
@@ -31,6 +32,7 @@ pub const RAW: &[&TableDef] = &[
     nixl::NixlNotifs::DEF,
     ucx::UcxOps::DEF,
     ucx::UcxTransportCalls::DEF,
+    sched::OffCpus::DEF,
     capture::Drops::DEF,
     capture::CaptureInfos::DEF,
 ];

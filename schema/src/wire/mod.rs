@@ -4,4 +4,5 @@
 pub mod calls;
 pub mod nixl;
 pub mod ring;
+pub mod sched;
 pub mod ucx;

@@ -14,6 +14,7 @@ mod kills;
 mod recorded;
 mod refusals;
 mod releases;
+mod sched;
 mod setup;
 mod transfers;
 mod truth;

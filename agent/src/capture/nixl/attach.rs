@@ -32,6 +32,19 @@ pub enum AttachError {
     /// The embedded object lacks a program or map.
     #[error("the embedded BPF object has no `{0}`")]
     Missing(&'static str),
+    /// The kernel does not describe its tracepoints.
+    #[error(
+        "the kernel's tracepoints cannot be looked at (CAP_DAC_READ_SEARCH, and tracefs mounted at /sys/kernel/tracing)"
+    )]
+    NoTracefs,
+    /// A tracepoint of this kernel is another than the programs read.
+    #[error("this kernel's tracepoint {tracepoint} has `{field}` elsewhere, or not at all")]
+    Tracepoint {
+        /// Its name.
+        tracepoint: &'static str,
+        /// The field.
+        field: &'static str,
+    },
 }
 
 /// What became of one probe.

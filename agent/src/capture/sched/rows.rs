@@ -1,0 +1,70 @@
+//! Records and sums to rows. Pure.
+
+use std::mem::{offset_of, size_of};
+
+use kvpath_schema::cell::Name;
+use kvpath_schema::wire::sched::{Interval, Thread};
+
+use super::programs::Words;
+
+/// Reads a record; `None` if it is none.
+pub fn interval(bytes: &[u8]) -> Option<Interval> {
+    if bytes.len() < size_of::<Interval>() {
+        return None;
+    }
+    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    Some(Interval {
+        time_ns: u64_at(offset_of!(Interval, time_ns))?,
+        off_ns: u64_at(offset_of!(Interval, off_ns))?,
+        queue_ns: u64_at(offset_of!(Interval, queue_ns))?,
+        tid: u32_at(offset_of!(Interval, tid))?,
+        state: u32_at(offset_of!(Interval, state))?,
+    })
+}
+
+/// What a thread's words say; `None` if there are too few.
+pub fn thread(words: Words) -> Thread {
+    let [off_ns, ready_ns, state, short, short_ns, short_queue_ns] = words;
+    Thread { off_ns, ready_ns, state, short, short_ns, short_queue_ns }
+}
+
+/// Name of a state that a thread goes off the CPU in: bits of `TASK_*` in include/linux/sched.h, as the tracepoint
+/// `sched_switch` prints them.
+pub fn state(number: u32) -> Name {
+    match number & 0xff {
+        0 => "preempted",
+        bits if bits & 2 != 0 => "uninterruptible",
+        bits if bits & 1 != 0 => "sleeping",
+        0x80 => "sleeping",
+        _ => "stopped",
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_kernels_meaning() {
+        for (number, name) in [
+            (0, "preempted"),
+            (0x100, "preempted"),
+            (1, "sleeping"),
+            (2, "uninterruptible"),
+            (0x80, "sleeping"),
+            (4, "stopped"),
+        ] {
+            assert_eq!(&*state(number), name, "{number:#x}");
+        }
+    }
+
+    #[test]
+    fn a_short_record_is_none() {
+        assert_eq!(interval(&[0; 31]), None);
+        let mut bytes = [0; 32];
+        bytes[24] = 7;
+        assert_eq!(interval(&bytes).map(|interval| interval.tid), Some(7));
+    }
+}
