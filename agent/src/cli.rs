@@ -38,15 +38,16 @@ pub struct Record {
     /// Stop after this time: 500ms, 10s, 5m or 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Attach to this NIXL library before any process maps it; others are found when they are mapped.
+    /// Attach to this library of NIXL (or of what --with asks for) before any process maps it; others are found when they are
+    /// mapped.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
     /// How much to record of the GPU: off, graph, kernel, launch or deep [default: kernel if the injected library lies beside
     /// this program, else off; a running process keeps its level].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub gpu: Option<Level>,
-    /// Record more: ucx (every send of UCX, its end, the transport it took; two traps for each of a transfer's pieces), sched
-    /// (when threads that post, poll or launch are off the CPU; each switch on the machine pays two look-ups).
+    /// Record more: ucx (every send of UCX, its end, the transport it took; two traps for each of a transfer's pieces), rdma
+    /// (registration of memory and queue pairs), sched (when threads that post, poll or launch are off the CPU; each switch on the machine pays two look-ups).
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
     pub sources: Vec<More>,
     /// The most that probes may cost the programs that they are on, % of a core in all: where they are hit so often that it is
@@ -63,6 +64,8 @@ pub struct Record {
 pub enum More {
     /// UCX.
     Ucx,
+    /// RDMA verbs.
+    Rdma,
     /// The scheduler.
     Sched,
 }

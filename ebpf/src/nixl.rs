@@ -15,9 +15,9 @@ use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
-    Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, Handle, Header, Kind, LAYOUTS,
-    HIT_SLOTS, LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions,
-    RegionsEnd, Released, Status, TEXT_MAX, Text, hit_slot, loss_slot, unread,
+    Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS, Handle, Header, Kind,
+    LAYOUTS, LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES,
+    Regions, RegionsEnd, Released, Status, TEXT_MAX, Text, hit_slot, loss_slot, unread,
 };
 
 use crate::count::{add, count};

@@ -24,7 +24,11 @@ static LOST: PerCpuArray<[u64; 1]> = PerCpuArray::with_max_entries(1, 0);
 pub fn sched_switch(ctx: TracePointContext) -> u32 {
     // SAFETY: reads within the tracepoint's record; the agent has compared the offsets with the kernel's description.
     let fields = unsafe {
-        (ctx.read_at::<i32>(SWITCH_PREV_PID), ctx.read_at::<i64>(SWITCH_PREV_STATE), ctx.read_at::<i32>(SWITCH_NEXT_PID))
+        (
+            ctx.read_at::<i32>(SWITCH_PREV_PID),
+            ctx.read_at::<i64>(SWITCH_PREV_STATE),
+            ctx.read_at::<i32>(SWITCH_NEXT_PID),
+        )
     };
     let (Ok(prev), Ok(state), Ok(next)) = fields else { return 0 };
     if let Some(thread) = THREAD_OF.get_ptr_mut(&(prev as u32)) {

@@ -27,12 +27,16 @@ say doctor $doctor
 # Probes are dear on an emulated processor; none is to be taken off for that.
 budget=1000
 libraries=/nixl/.nixl_cu12.mesonpy.libs
+# Named, so that not even the first call is missed.
+set -- --library $libraries/libnixl.so --library $libraries/plugins/libplugin_UCX.so
+for library in /nixl/nixl_cu12.libs/libucp-* /nixl/nixl_cu12.libs/libibverbs-* /nixl/nixl_cu12.libs/ucx/libuct_ib.so.0.0.0; do
+  set -- "$@" --library "$library"
+done
 for op in write read; do
   mkdir /host/$op
   record=0
   say $op.sent_before "$(sent)"
-  /kvpath/kvpath-agent record --gpu off --max-overhead $budget --out /tmp/$op \
-    --library $libraries/libnixl.so --library $libraries/plugins/libplugin_UCX.so -- \
+  /kvpath/kvpath-agent record --gpu off --with ucx,rdma --max-overhead $budget --out /tmp/$op "$@" -- \
     /kvpath/kvpath-workload run --op $op --tls rc --stages 1 --scatter --nixl /nixl --truth /host/$op/truth.tsv \
     >/host/$op/said 2>&1 || record=$?
   say $op.sent_after "$(sent)"

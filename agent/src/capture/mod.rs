@@ -2,5 +2,7 @@
 
 pub mod cupti;
 pub mod nixl;
+pub mod pairs;
+pub mod rdma;
 pub mod sched;
 pub mod ucx;

@@ -7,6 +7,7 @@ mod keeper;
 mod libraries;
 mod summary;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +22,10 @@ use crate::capture::cupti::source::Source;
 use crate::capture::nixl::assemble::{Assembler, Lack};
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
-use crate::capture::{sched, ucx};
+use crate::capture::{rdma, sched, ucx};
 use crate::cli::{self, More};
 use crate::devices;
+use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
 use crate::error::AgentError;
 use crate::ffi::{self, Clock, now_ns};
@@ -77,21 +79,19 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let gpu = gpu::Plan::of(options)?;
     let source = gpu.source(now_ns(Clock::Monotonic));
     let now = now_ns(Clock::Monotonic);
-    let ucx = if options.sources.contains(&More::Ucx) {
-        // Its libraries have return probes too, and no list of who maps them is kept.
-        if !confined.is_spared() {
-            return Err(AgentError::Confined { asked: "ucx" });
-        }
-        Some(ucx::source::Source::start(now)?)
-    } else {
-        None
-    };
+    // Their libraries have return probes too, and no list of who maps them is kept.
+    let asks = |more| options.sources.contains(&more);
+    if let Some((_, asked)) = [(More::Ucx, "ucx"), (More::Rdma, "rdma")].into_iter().find(|(more, _)| asks(*more))
+        && !confined.is_spared()
+    {
+        return Err(AgentError::Confined { asked });
+    }
+    let ucx = asks(More::Ucx).then(|| ucx::source::Source::start(now)).transpose()?;
     let keeper = Keeper::new(&mut programs, options.max_overhead, ucx.is_some(), now)?;
     let mut recorder = Recorder::new(programs, keeper, Segments::new(writer), &confined, source);
     recorder.ucx = ucx;
-    if options.sources.contains(&More::Sched) {
-        recorder.sched = Some(sched::source::Source::start(now, &mut recorder.facts)?);
-    }
+    recorder.rdma = asks(More::Rdma).then(rdma::source::Source::start).transpose()?;
+    recorder.sched = asks(More::Sched).then(|| sched::source::Source::start(now, &mut recorder.facts)).transpose()?;
     recorder.begin(options)?;
     // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
     recorder.write()?;
@@ -112,6 +112,7 @@ struct Recorder {
     assembler: Assembler,
     gpu: Option<Source>,
     ucx: Option<ucx::source::Source>,
+    rdma: Option<rdma::source::Source>,
     sched: Option<sched::source::Source>,
     segments: Segments,
     facts: Facts,
@@ -143,6 +144,7 @@ impl Recorder {
             assembler: Assembler::default(),
             gpu,
             ucx: None,
+            rdma: None,
             sched: None,
             segments,
             facts,
@@ -171,7 +173,7 @@ impl Recorder {
         self.facts.say("nixl", "setting.segment_ns", SEGMENT_NS.to_string());
         self.facts.say("nixl", "builds.known", builds::known_releases());
         for path in &options.libraries {
-            self.libraries.named(path, &mut self.programs, &mut self.facts)?;
+            self.named(path)?;
         }
         // After the perf rings are open, so that nothing falls between.
         for notice in Discovery::scan_all(is_candidate) {
@@ -257,11 +259,28 @@ impl Recorder {
         Ok(())
     }
 
+    /// A library that the command line names.
+    fn named(&mut self, path: &Path) -> Result<(), AgentError> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let open = || Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error });
+        match (&mut self.ucx, &mut self.rdma) {
+            (Some(ucx), _) if ucx::functions::is_candidate(name) => ucx.found(open()?, name, &mut self.facts),
+            (_, Some(rdma)) if rdma::is_candidate(name) => rdma.found(open()?, &mut self.facts),
+            _ => self.libraries.named(path, &mut self.programs, &mut self.facts)?,
+        }
+        Ok(())
+    }
+
     fn take(&mut self, notice: Notice) {
         match notice {
             Notice::Mapped { pid, mapping } if ucx::functions::is_candidate(mapping.file_name()) => {
                 if let Some(ucx) = &mut self.ucx {
                     ucx.mapped(pid, &mapping, &mut self.facts);
+                }
+            }
+            Notice::Mapped { pid, mapping } if rdma::is_candidate(mapping.file_name()) => {
+                if let Some(rdma) = &mut self.rdma {
+                    rdma.mapped(pid, &mapping, &mut self.facts);
                 }
             }
             Notice::Mapped { pid, mapping } => {
@@ -305,6 +324,9 @@ impl Recorder {
         });
         if let Some(ucx) = &mut self.ucx {
             ucx.drain(&mut self.processes);
+        }
+        if let Some(rdma) = &mut self.rdma {
+            rdma.drain(&mut self.processes);
         }
         if let Some(sched) = &mut self.sched {
             sched.step(&self.processes);
@@ -366,6 +388,9 @@ impl Recorder {
         if let Some(ucx) = &mut self.ucx {
             ucx.write(now, is_last, &mut self.processes, &mut self.segments)?;
         }
+        if let Some(rdma) = &mut self.rdma {
+            rdma.write(now, &mut self.segments)?;
+        }
         if let Some(sched) = &mut self.sched {
             sched.write(now, &mut self.segments)?;
         }
@@ -420,7 +445,7 @@ impl Recorder {
 
 /// Whether a file of that name may be a library that is probed.
 fn is_candidate(file_name: &str) -> bool {
-    builds::is_candidate(file_name) || ucx::functions::is_candidate(file_name)
+    builds::is_candidate(file_name) || ucx::functions::is_candidate(file_name) || rdma::is_candidate(file_name)
 }
 
 /// The table that a record of that kind would have gone to.

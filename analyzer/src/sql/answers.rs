@@ -7,6 +7,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Chunk, Handoff, Layer, Request, Stage};
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
+use kvpath_schema::tables::rdma::{RdmaOp, RdmaOps};
 use kvpath_schema::tables::sched::{OffCpu, OffCpus};
 use kvpath_schema::tables::ucx::{UcxOp, UcxOps, UcxTransportCall, UcxTransportCalls};
 
@@ -227,7 +228,30 @@ fn segments(run: &mut RunWriter) {
     }
     run.write("nixl", &transfers, 0).unwrap();
     ucx(run);
+    rdma(run);
     sched(run);
+}
+
+/// A registration, one that was refused, and a state of a queue pair.
+fn rdma(run: &mut RunWriter) {
+    let mut rows = RdmaOps::default();
+    for (op, dur_ns, bytes, status) in
+        [("reg_mr", 50, Some(4096), "ok"), ("reg_mr", 7, Some(9), "error"), ("modify_qp", 5, None, "ok")]
+    {
+        rows.push(RdmaOp {
+            start_ns: 0,
+            dur_ns,
+            process_id: 1,
+            tid: 1,
+            op: op.into(),
+            bytes,
+            addr: None,
+            qp_state: (op == "modify_qp").then(|| "RTS".into()),
+            object: None,
+            status: status.into(),
+        });
+    }
+    run.write("rdma", &rows, 0).unwrap();
 }
 
 /// A thread that waited for a CPU in two long intervals and in short ones.
@@ -373,6 +397,11 @@ fn ops_of_ucx_belong_to_the_post_of_their_thread() {
     assert_eq!(rows[0], "1,r0,put,tcp,put_zcopy,2,4194304,4194304,6,10,70,0");
     assert_eq!(rows[1], "1,r0,flush,,,1,0,4194304,3,10,,1");
     assert_eq!(ask("ucx.transports", &[]), ["1,tcp,put_zcopy,7,3,6291456", "1,tcp,am_bcopy,2,0,0"]);
+}
+
+#[test]
+fn what_setting_up_rdma_cost_is_summed_by_call() {
+    assert_eq!(ask("rdma.setup", &[]), ["1,reg_mr,,2,1,4096,57,50", "1,modify_qp,RTS,1,0,,5,5"]);
 }
 
 #[test]

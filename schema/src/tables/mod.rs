@@ -6,6 +6,7 @@ pub mod gpu;
 pub mod nixl;
 pub mod nvtx;
 pub mod process;
+pub mod rdma;
 pub mod sched;
 pub mod ucx;
 
@@ -32,6 +33,7 @@ pub const RAW: &[&TableDef] = &[
     nixl::NixlNotifs::DEF,
     ucx::UcxOps::DEF,
     ucx::UcxTransportCalls::DEF,
+    rdma::RdmaOps::DEF,
     sched::OffCpus::DEF,
     capture::Drops::DEF,
     capture::CaptureInfos::DEF,

@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod nixl;
+pub mod rdma;
 pub mod ring;
 pub mod sched;
 pub mod ucx;

@@ -7,6 +7,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfos, Drops};
 use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfer, NixlTransfers};
 use kvpath_schema::tables::process::{Processes, Threads};
+use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::tables::sched::OffCpus;
 use kvpath_schema::tables::ucx::{UcxOps, UcxTransportCalls};
 
@@ -24,6 +25,7 @@ pub struct Recorded {
     pub notifs: NixlNotifs,
     pub ucx_ops: UcxOps,
     pub ucx_calls: UcxTransportCalls,
+    pub rdma_ops: RdmaOps,
     pub sched: OffCpus,
     pub drops: Drops,
     pub facts: CaptureInfos,
@@ -36,9 +38,10 @@ impl Recorded {
         for path in walk(run) {
             // What the injected library takes is of no concern here: NIXL for CUDA 13 marks its calls with NVTX since 1.4,
             // and a recording of the whole machine holds whatever else runs.
-            let is_ours = ["source=nixl", "source=ucx", "source=sched", "source=process", "source=capture"]
-                .iter()
-                .any(|of| path.parent().is_some_and(|folder| folder.ends_with(of)));
+            let is_ours =
+                ["source=nixl", "source=ucx", "source=rdma", "source=sched", "source=process", "source=capture"]
+                    .iter()
+                    .any(|of| path.parent().is_some_and(|folder| folder.ends_with(of)));
             if !is_ours || path.extension().is_none_or(|ext| ext != "parquet") {
                 continue;
             }
@@ -54,6 +57,7 @@ impl Recorded {
                 "nixl_notifs" => add(&path, &mut all.notifs),
                 "ucx_ops" => add(&path, &mut all.ucx_ops),
                 "ucx_transport_calls" => add(&path, &mut all.ucx_calls),
+                "rdma_ops" => add(&path, &mut all.rdma_ops),
                 "sched" => add(&path, &mut all.sched),
                 "drops" => add(&path, &mut all.drops),
                 "capture_info" => add(&path, &mut all.facts),

@@ -6,8 +6,8 @@ use kvpath_schema::tables::ucx::UcxOp;
 use crate::recorded::Recorded;
 use crate::setup::{Live, libraries, ready, text};
 
-/// Records a workload with scattered blocks over these transports, and gives the run with the ops of its posts.
-fn record(live: &Live, tls: &str, more: &[&str]) -> (Recorded, Vec<UcxOp>) {
+/// Records a workload with scattered blocks over these transports, and gives the run.
+fn record(live: &Live, tls: &str, more: &[&str]) -> Recorded {
     let workload = live.workload(&live.nixl, &[&["--scatter", "--tls", tls], more].concat());
     let mut agent = live.agent(&["record", "--gpu", "off", "--with", "ucx", "--out"]);
     agent.arg(live.path("run"));
@@ -18,14 +18,14 @@ fn record(live: &Live, tls: &str, more: &[&str]) -> (Recorded, Vec<UcxOp>) {
     assert!(output.status.success(), "{}", text(&output));
     let recorded = Recorded::read(&live.path("run"));
     recorded.assert_nothing_lost();
-    let ops = (0..recorded.ucx_ops.len()).map(|i| recorded.ucx_ops.row(i)).collect();
-    (recorded, ops)
+    recorded
 }
 
 /// Every descriptor of a transfer is an op of its size to its address, in the post of its thread.
-fn check(recorded: &Recorded, ops: &[UcxOp], verb: &str, transport: &str) {
+pub fn check(recorded: &Recorded, verb: &str, transport: &str) {
+    let ops: Vec<UcxOp> = (0..recorded.ucx_ops.len()).map(|i| recorded.ucx_ops.row(i)).collect();
     let rows = recorded.transfer_rows();
-    assert_eq!(rows.len(), 6);
+    assert!(!rows.is_empty());
     for row in &rows {
         let (posted, end) = (row.posted_ns.expect("posted"), row.post_end_ns.expect("post_end"));
         let own = |op: &&UcxOp| {
@@ -62,20 +62,20 @@ fn check(recorded: &Recorded, ops: &[UcxOp], verb: &str, transport: &str) {
 #[test]
 fn descriptors_are_puts_over_tcp() {
     let Some(live) = ready("descriptors_are_puts_over_tcp") else { return };
-    let (recorded, ops) = record(&live, "tcp", &[]);
-    check(&recorded, &ops, "put", "tcp");
+    let recorded = record(&live, "tcp", &[]);
+    check(&recorded, "put", "tcp");
 }
 
 #[test]
 fn descriptors_are_puts_over_shared_memory() {
     let Some(live) = ready("descriptors_are_puts_over_shared_memory") else { return };
-    let (recorded, ops) = record(&live, "sm,tcp", &[]);
-    check(&recorded, &ops, "put", "scopy");
+    let recorded = record(&live, "sm,tcp", &[]);
+    check(&recorded, "put", "scopy");
 }
 
 #[test]
 fn pulled_descriptors_are_gets() {
     let Some(live) = ready("pulled_descriptors_are_gets") else { return };
-    let (recorded, ops) = record(&live, "sm,tcp", &["--op", "read"]);
-    check(&recorded, &ops, "get", "scopy");
+    let recorded = record(&live, "sm,tcp", &["--op", "read"]);
+    check(&recorded, "get", "scopy");
 }

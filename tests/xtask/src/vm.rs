@@ -2,7 +2,7 @@
 //! then what was recorded is checked here. tests/vm holds what makes the guest and what runs in it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::project;
@@ -28,12 +28,22 @@ pub(crate) fn vm(setup: &Setup) -> Result<()> {
     if let Some(why) = setup.no_build.as_ref().or(setup.no_nixl.as_ref()) {
         return Err(format!("there is nothing to run in a virtual machine: {why}"));
     }
-    setup::virtual_machine()?;
     setup.build()?;
+    check(setup, &ready()?).map(|_| ())
+}
+
+/// Installs what a virtual machine needs and makes its guest; gives the folder.
+pub(crate) fn ready() -> Result<PathBuf> {
+    setup::virtual_machine()?;
     let folder = project::target().join("vm");
     image(&folder)?;
+    Ok(folder)
+}
+
+/// Runs the guest, and prints what is right and what is wrong. Gives how many checks there were.
+pub(crate) fn check(setup: &Setup, folder: &Path) -> Result<u64> {
     let share = folder.join("share");
-    guest(&folder, &share)?;
+    guest(folder, &share)?;
     let facts = Facts::read(&share)?;
     println!("guest: Linux {}", facts.text("kernel")?);
     let mut checks = vec![("doctor".to_owned(), doctor(&facts, &share)?)];
@@ -49,7 +59,10 @@ pub(crate) fn vm(setup: &Setup) -> Result<()> {
         }
     }
     let wrong = checks.iter().filter(|(_, outcome)| outcome.is_err()).count();
-    if wrong == 0 { Ok(()) } else { Err(format!("{wrong} of {} checks failed; see {}", checks.len(), share.display())) }
+    if wrong > 0 {
+        return Err(format!("{wrong} of {} checks failed; see {}", checks.len(), share.display()));
+    }
+    Ok(checks.len() as u64)
 }
 
 /// Kernel and initramfs; made once for each version of what makes them.

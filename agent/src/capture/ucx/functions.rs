@@ -63,8 +63,7 @@ pub fn find(file_name: &str, data: &[u8]) -> Result<Vec<Function>, String> {
 fn transport(symbol: &str) -> Option<(String, String)> {
     let (transport, function) = symbol.strip_prefix("uct_")?.split_once("_ep_")?;
     let (verb, how) = function.split_once('_')?;
-    let moves =
-        matches!(verb, "put" | "get" | "am") && ["short", "bcopy", "zcopy"].iter().any(|way| how.starts_with(way));
+    let moves = matches!(verb, "put" | "get" | "am") && matches!(how, "short" | "short_iov" | "bcopy" | "zcopy");
     // Base classes pass on what a transport does not implement.
     (moves && transport != "base").then(|| (transport.to_owned(), function.to_owned()))
 }
@@ -94,9 +93,13 @@ mod tests {
         let found = |symbol| transport(symbol).map(|(transport, function)| format!("{transport} {function}"));
         assert_eq!(found("uct_cuda_ipc_ep_put_zcopy").as_deref(), Some("cuda_ipc put_zcopy"));
         assert_eq!(found("uct_rc_mlx5_base_ep_am_short_iov").as_deref(), Some("rc_mlx5_base am_short_iov"));
-        for none in
-            ["uct_base_ep_am_short_iov", "uct_tcp_ep_get_address", "uct_cuda_ipc_ep_get_device_ep", "uct_iface_open"]
-        {
+        for none in [
+            "uct_base_ep_am_short_iov",
+            "uct_tcp_ep_get_address",
+            "uct_cuda_ipc_ep_get_device_ep",
+            "uct_rc_ep_get_bcopy_handler",
+            "uct_iface_open",
+        ] {
             assert_eq!(found(none), None, "{none}");
         }
     }

@@ -6,14 +6,15 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::EbpfLoader;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
-use kvpath_schema::wire::ucx::{COUNT_SLOTS, Call, FUNCTIONS, cookie};
+use kvpath_schema::wire::ucx::{COUNT_SLOTS, FUNCTIONS, cookie};
 
 use super::functions::Function;
 use crate::capture::nixl::attach::AttachError;
+use crate::capture::pairs::{Links, Pair, Spot};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-ucx"));
+
+const PAIR: Pair = Pair { entry: "ucx_entry", returns: "ucx_return" };
 
 /// The programs in the kernel; dropping this detaches them.
 pub struct Programs {
@@ -27,13 +28,6 @@ pub struct Programs {
     transports: Vec<(String, String)>,
 }
 
-/// The probes of a library.
-#[derive(Debug)]
-pub struct Links {
-    returns: Option<UProbeLinkId>,
-    entries: Option<UProbeLinkId>,
-}
-
 impl Programs {
     /// Loads them. Nothing is attached yet.
     ///
@@ -41,9 +35,7 @@ impl Programs {
     /// The kernel refuses.
     pub fn load() -> Result<Self, AttachError> {
         let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
-        for name in ["ucx_entry", "ucx_return"] {
-            program(&mut ebpf, name)?.load()?;
-        }
+        PAIR.load(&mut ebpf)?;
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         Ok(Self {
             ring: RingBuf::try_from(take("UCX_RING")?)?,
@@ -61,38 +53,14 @@ impl Programs {
     /// # Errors
     /// The kernel refuses; then nothing is attached.
     pub fn attach(&mut self, file: &Path, functions: &[Function]) -> Result<Links, AttachError> {
-        let points: Vec<(Call, u32, u64)> = functions
+        let spots: Vec<Spot> = functions
             .iter()
-            .filter_map(|function| {
-                let number = function.transport.as_ref().map_or(Some(0), |transport| self.number_of(transport))?;
-                Some((function.call, number, function.point.offset))
+            .filter_map(|Function { call, transport, point }| {
+                let number = transport.as_ref().map_or(Some(0), |transport| self.number_of(transport))?;
+                Some(Spot { offset: point.offset, cookie: cookie(*call, number), has_return: call.has_return() })
             })
             .collect();
-        let points = |returns: bool| -> Vec<UProbeAttachPoint<'_>> {
-            let wanted = points.iter().filter(|(call, ..)| !returns || call.has_return());
-            wanted
-                .map(|(call, number, offset)| UProbeAttachPoint {
-                    location: UProbeAttachLocation::AbsoluteOffset(*offset),
-                    cookie: Some(cookie(*call, *number)),
-                })
-                .collect()
-        };
-        let mut links = Links { returns: None, entries: None };
-        // Returns first: an entry without its return would leave entries behind.
-        for (name, points) in [("ucx_return", points(true)), ("ucx_entry", points(false))] {
-            if points.is_empty() {
-                continue;
-            }
-            match program(&mut self.ebpf, name)?.attach(points, file, UProbeScope::AllProcesses) {
-                Ok(link) if name == "ucx_return" => links.returns = Some(link),
-                Ok(link) => links.entries = Some(link),
-                Err(error) => {
-                    self.detach(links)?;
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(links)
+        PAIR.attach(&mut self.ebpf, file, &spots)
     }
 
     /// Takes probes off.
@@ -100,12 +68,7 @@ impl Programs {
     /// # Errors
     /// The kernel refuses.
     pub fn detach(&mut self, links: Links) -> Result<(), AttachError> {
-        for (name, link) in [("ucx_entry", links.entries), ("ucx_return", links.returns)] {
-            if let Some(link) = link {
-                program(&mut self.ebpf, name)?.detach(link)?;
-            }
-        }
-        Ok(())
+        PAIR.detach(&mut self.ebpf, links)
     }
 
     /// The number of a transport's function, from 1; `None` if there are too many.
@@ -169,8 +132,4 @@ impl Programs {
             let _ = self.calls.remove(&key);
         }
     }
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {
-    ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)
 }

@@ -9,10 +9,11 @@ use kvpath_schema::wire::ucx::{Call, LOST_CALLS, LOST_ENDS, LOST_ENTRIES, LOST_O
 
 use super::functions::{self, Function};
 use super::ops::{Ops, Record, record};
-use super::programs::{Links, Programs};
+use super::programs::Programs;
 use crate::budget::Costs;
 use crate::capture::nixl::assemble::Lack;
 use crate::capture::nixl::attach::AttachError;
+use crate::capture::pairs::Links;
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::elf::First;
@@ -66,16 +67,26 @@ impl Source {
 
     /// A process maps a file whose name may be a library's of UCX.
     pub fn mapped(&mut self, pid: i32, mapping: &Mapping, facts: &mut Facts) {
-        let key = format!("library {}", mapping.path);
-        let library = match Library::of_mapping(pid, mapping) {
-            Ok(library) => library,
-            Err(error) => return facts.say("ucx", key, format!("cannot be opened by pid {pid}: {error}")),
-        };
+        match Library::of_mapping(pid, mapping) {
+            Ok(library) => self.found(library, mapping.file_name(), facts),
+            Err(error) => {
+                facts.say(
+                    "ucx",
+                    format!("library {}", mapping.path),
+                    format!("cannot be opened by pid {pid}: {error}"),
+                );
+            }
+        }
+    }
+
+    /// A library with that file name: it is attached to, once.
+    pub fn found(&mut self, library: Library, file_name: &str, facts: &mut Facts) {
+        let key = format!("library {}", library.path);
         if self.seen.iter().any(|seen| seen.library.is_same_below(&library)) {
             return;
         }
         let data = library.read().map_err(|error| error.to_string());
-        let functions = data.and_then(|data| functions::find(mapping.file_name(), &data)).unwrap_or_else(|error| {
+        let functions = data.and_then(|data| functions::find(file_name, &data)).unwrap_or_else(|error| {
             facts.say("ucx", key.as_str(), format!("probes off: {error}"));
             Vec::new()
         });
