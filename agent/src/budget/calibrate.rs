@@ -43,8 +43,8 @@ type Probed = extern "C" fn(u64, u64) -> u32;
 pub fn measure(programs: &mut Programs) -> Result<Costs, AttachError> {
     let [push, awaited, mov]: [Probed; 3] = [ffi::pushes, ffi::pushes_and_is_awaited, ffi::moves];
     let offset = |function: Probed| own::offset_of(function as usize as u64).ok_or(AttachError::Missing("own code"));
-    let (entries, returns) = ([offset(push)?, offset(awaited)?, offset(mov)?], [offset(awaited)?]);
-    let attached = programs.attach_to_own(&entries, &returns, None)?;
+    let functions = [(offset(push)?, false), (offset(awaited)?, true), (offset(mov)?, false)];
+    let attached = programs.attach_to_own(&functions, None)?;
     let [entry, both, stepped] = [push, awaited, mov].map(time);
     programs.detach(attached)?;
     let pid = i32::try_from(std::process::id()).ok();

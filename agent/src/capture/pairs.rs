@@ -31,6 +31,8 @@ pub struct Pair {
 /// What is attached to a file.
 #[derive(Debug, Default)]
 pub struct Links {
+    /// How many points there are.
+    pub points: usize,
     returns: Option<UProbeLinkId>,
     entries: Option<UProbeLinkId>,
 }
@@ -44,11 +46,17 @@ impl Pair {
         [self.entry, self.returns].into_iter().try_for_each(|name| Ok(program(ebpf, name)?.load()?))
     }
 
-    /// Attaches to functions of a file, for every process that maps it now or later.
+    /// Attaches to functions of a file, in the processes of `scope`: if all, in every one that maps it now or later.
     ///
     /// # Errors
     /// The kernel refuses; then nothing is attached.
-    pub fn attach(self, ebpf: &mut Ebpf, file: &Path, spots: &[Spot]) -> Result<Links, AttachError> {
+    pub fn attach(
+        self,
+        ebpf: &mut Ebpf,
+        file: &Path,
+        spots: &[Spot],
+        scope: UProbeScope,
+    ) -> Result<Links, AttachError> {
         let points = |returns: bool| -> Vec<UProbeAttachPoint<'_>> {
             let wanted = spots.iter().filter(|spot| !returns || spot.has_return);
             wanted
@@ -59,13 +67,13 @@ impl Pair {
                 .collect()
         };
         let (returns, entries) = (points(true), points(false));
-        let mut links = Links::default();
+        let mut links = Links { points: returns.len() + entries.len(), ..Links::default() };
         // Returns first: an entry without its return would leave entries behind.
         if !returns.is_empty() {
-            links.returns = Some(program(ebpf, self.returns)?.attach(returns, file, UProbeScope::AllProcesses)?);
+            links.returns = Some(program(ebpf, self.returns)?.attach(returns, file, scope)?);
         }
         if !entries.is_empty() {
-            match program(ebpf, self.entry)?.attach(entries, file, UProbeScope::AllProcesses) {
+            match program(ebpf, self.entry)?.attach(entries, file, scope) {
                 Ok(link) => links.entries = Some(link),
                 Err(error) => {
                     self.detach(ebpf, links)?;

@@ -57,7 +57,7 @@ pub fn attempt(programs: &mut Programs) -> Verdict {
         Err(error) => return Verdict::Unknown(format!("no child to try it on: {error}")),
     };
     let pid = child.pid();
-    let attached = programs.attach_to_own(&[offset], &[offset], Some(pid));
+    let attached = programs.attach_to_own(&[(offset, true)], Some(pid));
     let ended = child.finish(attached.is_ok());
     let was_seen = i32::try_from(pid).is_ok_and(|pid| {
         programs.take_in_flight(Some(pid));

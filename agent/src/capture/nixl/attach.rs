@@ -5,17 +5,19 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, hit_slot, loss_slot};
 
 use super::builds::{self, Known, Probe};
 use crate::budget::Group;
+use crate::capture::pairs::{Links, Pair, Spot};
 use crate::discover::library::Library;
 use crate::elf::{Elf, ElfError, Point};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf"));
+
+const PAIR: Pair = Pair { entry: "nixl_entry", returns: "nixl_return" };
 
 /// Why the programs are not in the kernel.
 #[derive(Debug, thiserror::Error)]
@@ -107,13 +109,6 @@ pub struct Attached {
     links: BTreeMap<Group, Links>,
 }
 
-#[derive(Debug, Default)]
-struct Links {
-    points: usize,
-    returns: Option<UProbeLinkId>,
-    entries: Option<UProbeLinkId>,
-}
-
 impl Attached {
     /// How many points there are.
     pub fn points(&self) -> usize {
@@ -140,9 +135,7 @@ impl Programs {
     /// The kernel refuses.
     pub fn load() -> Result<Self, AttachError> {
         let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
-        for name in ["nixl_entry", "nixl_return"] {
-            program(&mut ebpf, name)?.load()?;
-        }
+        PAIR.load(&mut ebpf)?;
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         let mut layouts: Array<_, [u32; Layout::WORDS]> = Array::try_from(take("NIXL_LAYOUTS")?)?;
         for (index, layout) in (0..).zip(builds::layouts()) {
@@ -194,62 +187,33 @@ impl Programs {
         let Some(known) = examined.known else {
             return Ok(());
         };
-        let points = |returns: bool| {
-            examined
-                .probes
-                .iter()
-                .filter(move |state| state.probe.kind.group() == group && (!returns || state.probe.kind.has_return()))
-                .filter_map(move |state| {
-                    let cookie = Cookie { kind: state.probe.kind.wire() as u32, layout: known.layout };
-                    Some(point(state.point.as_ref().ok()?.offset, cookie))
-                })
-                .collect::<Vec<_>>()
-        };
-        let links =
-            self.attach_points(points(true), points(false), &library.attach_path(), UProbeScope::AllProcesses)?;
+        let spots: Vec<Spot> = examined
+            .probes
+            .iter()
+            .filter(|state| state.probe.kind.group() == group)
+            .filter_map(|state| {
+                let (kind, point) = (state.probe.kind, state.point.as_ref().ok()?);
+                let cookie = Cookie { kind: kind.wire() as u32, layout: known.layout }.to_u64();
+                Some(Spot { offset: point.offset, cookie, has_return: kind.has_return() })
+            })
+            .collect();
+        let links = PAIR.attach(&mut self.ebpf, &library.attach_path(), &spots, UProbeScope::AllProcesses)?;
         attached.links.insert(group, links);
         Ok(())
     }
 
-    /// Attaches to functions of this program as if they were `getXferStatus`, for one process alone (`None`: this one).
+    /// Attaches to functions of this program as if they were `getXferStatus`, for one process alone (`None`: this one). Each is
+    /// an offset, and whether its return is attached to as well.
     ///
     /// # Errors
     /// The kernel refuses; then nothing is attached.
-    pub fn attach_to_own(
-        &mut self,
-        entries: &[u64],
-        returns: &[u64],
-        pid: Option<u32>,
-    ) -> Result<Attached, AttachError> {
+    pub fn attach_to_own(&mut self, functions: &[(u64, bool)], pid: Option<u32>) -> Result<Attached, AttachError> {
         let scope = pid.and_then(NonZeroU32::new).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-        let cookie = Cookie { kind: Kind::Status as u32, layout: 0 };
-        let points = |offsets: &[u64]| offsets.iter().map(|offset| point(*offset, cookie)).collect();
-        let links = self.attach_points(points(returns), points(entries), Path::new("/proc/self/exe"), scope)?;
+        let cookie = Cookie { kind: Kind::Status as u32, layout: 0 }.to_u64();
+        let spot = |&(offset, has_return): &(u64, bool)| Spot { offset, cookie, has_return };
+        let spots: Vec<Spot> = functions.iter().map(spot).collect();
+        let links = PAIR.attach(&mut self.ebpf, Path::new("/proc/self/exe"), &spots, scope)?;
         Ok(Attached { links: BTreeMap::from([(Group::Polls, links)]) })
-    }
-
-    fn attach_points(
-        &mut self,
-        returns: Vec<UProbeAttachPoint<'_>>,
-        entries: Vec<UProbeAttachPoint<'_>>,
-        file: &Path,
-        scope: UProbeScope,
-    ) -> Result<Links, AttachError> {
-        let mut links = Links { points: returns.len() + entries.len(), ..Links::default() };
-        // Returns first: an entry without its return would leave entries behind.
-        if !returns.is_empty() {
-            links.returns = Some(program(&mut self.ebpf, "nixl_return")?.attach(returns, file, scope)?);
-        }
-        if !entries.is_empty() {
-            match program(&mut self.ebpf, "nixl_entry")?.attach(entries, file, scope) {
-                Ok(link) => links.entries = Some(link),
-                Err(error) => {
-                    self.detach_links(links)?;
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(links)
     }
 
     /// Takes probes off.
@@ -257,7 +221,7 @@ impl Programs {
     /// # Errors
     /// The kernel refuses.
     pub fn detach(&mut self, attached: Attached) -> Result<(), AttachError> {
-        attached.links.into_values().try_for_each(|links| self.detach_links(links))
+        attached.links.into_values().try_for_each(|links| PAIR.detach(&mut self.ebpf, links))
     }
 
     /// Takes the probes of one group off.
@@ -265,16 +229,7 @@ impl Programs {
     /// # Errors
     /// The kernel refuses.
     pub fn detach_group(&mut self, attached: &mut Attached, group: Group) -> Result<(), AttachError> {
-        attached.links.remove(&group).map_or(Ok(()), |links| self.detach_links(links))
-    }
-
-    fn detach_links(&mut self, links: Links) -> Result<(), AttachError> {
-        for (name, link) in [("nixl_entry", links.entries), ("nixl_return", links.returns)] {
-            if let Some(link) = link {
-                program(&mut self.ebpf, name)?.detach(link)?;
-            }
-        }
-        Ok(())
+        attached.links.remove(&group).map_or(Ok(()), |links| PAIR.detach(&mut self.ebpf, links))
     }
 
     /// Hits since the last call: of what, whether of its return, and how many.
@@ -362,15 +317,6 @@ impl Programs {
         }
         polls
     }
-}
-
-fn point(offset: u64, cookie: Cookie) -> UProbeAttachPoint<'static> {
-    let location = UProbeAttachLocation::AbsoluteOffset(offset);
-    UProbeAttachPoint { location, cookie: Some(cookie.to_u64()) }
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, AttachError> {
-    ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! RDMA in a recording: its libraries, what is drained, and what is written.
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
@@ -80,7 +81,7 @@ impl Source {
         }
         let found = library.read().map_err(|error| error.to_string()).and_then(|data| functions::find(&data));
         let attached = found.and_then(|spots| {
-            let links = PAIR.attach(&mut self.ebpf, &library.attach_path(), &spots);
+            let links = PAIR.attach(&mut self.ebpf, &library.attach_path(), &spots, UProbeScope::AllProcesses);
             links.map(|links| (spots.len(), links)).map_err(|error| error.to_string())
         });
         let (said, links) = match attached {

@@ -6,6 +6,7 @@ use std::path::Path;
 use aya::Ebpf;
 use aya::EbpfLoader;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::uprobe::UProbeScope;
 use kvpath_schema::wire::ucx::{COUNT_SLOTS, FUNCTIONS, cookie};
 
 use super::functions::Function;
@@ -60,7 +61,7 @@ impl Programs {
                 Some(Spot { offset: point.offset, cookie: cookie(*call, number), has_return: call.has_return() })
             })
             .collect();
-        PAIR.attach(&mut self.ebpf, file, &spots)
+        PAIR.attach(&mut self.ebpf, file, &spots, UProbeScope::AllProcesses)
     }
 
     /// Takes probes off.

@@ -28,10 +28,10 @@ fn with_probe_on(folder: &Path, symbol: &str, args: &[&str]) -> Result<ExitStatu
     let data = std::fs::read(&file).unwrap();
     let offset = Elf::parse(&data).unwrap().entry(symbol).unwrap().offset;
     let mut programs = Programs::load()?;
-    let point = point(offset, Cookie::from_u64(0));
-    let links = programs.attach_points(vec![point], Vec::new(), &file, UProbeScope::AllProcesses)?;
+    let spot = Spot { offset, cookie: 0, has_return: true };
+    let links = PAIR.attach(&mut programs.ebpf, &file, &[spot], UProbeScope::AllProcesses)?;
     let status = Command::new(folder.join("p")).args(args).status().unwrap();
-    programs.detach_links(links)?;
+    PAIR.detach(&mut programs.ebpf, links)?;
     Ok(status)
 }
 
