@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::budget::{self, Costs};
 use crate::capture::nixl::attach::{ProbeState, Programs, examine};
 use crate::capture::nixl::builds;
+use crate::capture::sched;
 use crate::cli;
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
@@ -179,9 +180,25 @@ fn checks() -> (Vec<Check>, Option<Costs>) {
             found: if btf { "there" } else { "not there; no probe of this version needs it" }.to_owned(),
             cure: None,
         },
+        scheduler_check(),
         cost_check(&costs),
     ];
     (checks, costs.ok())
+}
+
+fn scheduler_check() -> Check {
+    let known = sched::programs::are_known();
+    Check {
+        name: "scheduler",
+        ok: known.is_ok(),
+        required: false,
+        found: known
+            .as_ref()
+            .map_or_else(ToString::to_string, |()| "its tracepoints are known (--with sched)".to_owned()),
+        cure: known
+            .is_err()
+            .then(|| "needed for --with sched alone: mount tracefs, and CAP_DAC_READ_SEARCH".to_owned()),
+    }
 }
 
 fn cost_check(costs: &Result<Costs, String>) -> Check {

@@ -6,6 +6,6 @@
 //! Limits: a thread is watched from the first look after its first recorded call on (20 ms), and an interval that was
 //! begun before that is not told.
 
-mod programs;
+pub mod programs;
 mod rows;
 pub mod source;

@@ -39,12 +39,7 @@ impl Programs {
     /// # Errors
     /// The kernel refuses, or its tracepoints are not those that the programs read.
     pub fn start() -> Result<Self, AttachError> {
-        for (tracepoint, field, offset, size) in FIELDS {
-            let described = describe(tracepoint).ok_or(AttachError::NoTracefs)?;
-            if !has_field(&described, field, offset, size) {
-                return Err(AttachError::Tracepoint { tracepoint, field });
-            }
-        }
+        are_known()?;
         let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
         for name in ["sched_switch", "sched_wakeup"] {
             let program: &mut TracePoint =
@@ -98,6 +93,20 @@ impl Programs {
         let now: u64 = self.lost.get(&0, 0)?.iter().sum();
         Ok(now - std::mem::replace(&mut self.seen_lost, now))
     }
+}
+
+/// Whether this kernel's tracepoints are those that the programs read.
+///
+/// # Errors
+/// They are not, or cannot be looked at.
+pub fn are_known() -> Result<(), AttachError> {
+    for (tracepoint, field, offset, size) in FIELDS {
+        let described = describe(tracepoint).ok_or(AttachError::NoTracefs)?;
+        if !has_field(&described, field, offset, size) {
+            return Err(AttachError::Tracepoint { tracepoint, field });
+        }
+    }
+    Ok(())
 }
 
 fn describe(tracepoint: &str) -> Option<String> {
