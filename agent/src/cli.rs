@@ -46,8 +46,9 @@ pub struct Record {
     /// this program, else off; a running process keeps its level].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub gpu: Option<Level>,
-    /// Record more: ucx (every send of UCX, its end, the transport it took; two traps for each of a transfer's pieces), rdma
-    /// (registration of memory and queue pairs), sched (when threads that post, poll or launch are off the CPU; each switch on the machine pays two look-ups).
+    /// Record more, each at a price: ucx (every send, its end and its transport; two traps for each of a transfer's pieces),
+    /// rdma (registration of memory, queue pairs), sockets (bytes by connection; a look-up for each send and receive on the
+    /// machine), sched (when threads that post, poll or launch are off the CPU; two look-ups for each switch on the machine).
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
     pub sources: Vec<More>,
     /// The most that probes may cost the programs that they are on, % of a core in all: where they are hit so often that it is
@@ -66,6 +67,8 @@ pub enum More {
     Ucx,
     /// RDMA verbs.
     Rdma,
+    /// Sockets.
+    Sockets,
     /// The scheduler.
     Sched,
 }

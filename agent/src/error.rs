@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kvpath_schema::segment::SegmentError;
 
-use crate::capture::nixl::attach::AttachError;
+use crate::capture::error::AttachError;
 use crate::elf::ElfError;
 
 /// See the module.

@@ -2,6 +2,7 @@
 //!
 //! A library only so that `bench/` can drain rings as `record` does; the program is [`main`].
 
+mod btf;
 mod budget;
 mod capture;
 mod cli;

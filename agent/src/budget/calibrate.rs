@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use super::ffi;
-use crate::capture::nixl::attach::{AttachError, Programs};
+use crate::capture::error::AttachError;
+use crate::capture::nixl::attach::Programs;
 use crate::elf::First;
 use crate::own;
 

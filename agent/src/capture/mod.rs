@@ -1,8 +1,11 @@
 //! Sources: a directory each, which goes from probes to rows of its tables.
 
 pub mod cupti;
+pub mod error;
 pub mod nixl;
 pub mod pairs;
 pub mod rdma;
 pub mod sched;
+pub mod sockets;
+pub mod tracepoints;
 pub mod ucx;

@@ -6,7 +6,7 @@ use aya::Ebpf;
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 
-use crate::capture::nixl::attach::AttachError;
+use crate::capture::error::AttachError;
 
 /// A function to attach to.
 #[derive(Debug, Clone, Copy)]

@@ -10,9 +10,10 @@ use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
 use serde::Serialize;
 
 use crate::budget::{self, Costs};
+use crate::capture::error::AttachError;
 use crate::capture::nixl::attach::{ProbeState, Programs, examine};
 use crate::capture::nixl::builds;
-use crate::capture::sched;
+use crate::capture::{sched, sockets};
 use crate::cli;
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
@@ -180,25 +181,20 @@ fn checks() -> (Vec<Check>, Option<Costs>) {
             found: if btf { "there" } else { "not there; no probe of this version needs it" }.to_owned(),
             cure: None,
         },
-        scheduler_check(),
+        source_check("sockets", "--with sockets", &sockets::programs::offsets()),
+        source_check("scheduler", "--with sched", &sched::programs::are_known()),
         cost_check(&costs),
     ];
     (checks, costs.ok())
 }
 
-fn scheduler_check() -> Check {
-    let known = sched::programs::are_known();
-    Check {
-        name: "scheduler",
-        ok: known.is_ok(),
-        required: false,
-        found: known
-            .as_ref()
-            .map_or_else(ToString::to_string, |()| "its tracepoints are known (--with sched)".to_owned()),
-        cure: known
-            .is_err()
-            .then(|| "needed for --with sched alone: mount tracefs, and CAP_DAC_READ_SEARCH".to_owned()),
-    }
+/// Sources that are recorded only where they are asked for, and that need more than probes.
+fn source_check<T>(name: &'static str, option: &str, known: &Result<T, AttachError>) -> Check {
+    let found = match known {
+        Ok(_) => format!("this kernel's are known ({option})"),
+        Err(error) => format!("{option} is off: {error}"),
+    };
+    Check { name, ok: known.is_ok(), required: false, found, cure: None }
 }
 
 fn cost_check(costs: &Result<Costs, String>) -> Check {

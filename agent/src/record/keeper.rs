@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use kvpath_schema::wire::nixl::Kind;
 
 use crate::budget::{self, Budget, Change, Costs, Group};
+use crate::capture::error::AttachError;
 use crate::capture::nixl::assemble::Assembler;
-use crate::capture::nixl::attach::{AttachError, Programs};
+use crate::capture::nixl::attach::Programs;
 use crate::capture::ucx::source::Source;
 use crate::record::libraries::Libraries;
 use crate::segments::Facts;

@@ -22,7 +22,7 @@ use crate::capture::cupti::source::Source;
 use crate::capture::nixl::assemble::{Assembler, Lack};
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
-use crate::capture::{rdma, sched, ucx};
+use crate::capture::{rdma, sched, sockets, ucx};
 use crate::cli::{self, More};
 use crate::devices;
 use crate::discover::library::Library;
@@ -91,6 +91,7 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     let mut recorder = Recorder::new(programs, keeper, Segments::new(writer), &confined, source);
     recorder.ucx = ucx;
     recorder.rdma = asks(More::Rdma).then(rdma::source::Source::start).transpose()?;
+    recorder.sockets = asks(More::Sockets).then(|| sockets::source::Source::start(now)).transpose()?;
     recorder.sched = asks(More::Sched).then(|| sched::source::Source::start(now, &mut recorder.facts)).transpose()?;
     recorder.begin(options)?;
     // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
@@ -113,6 +114,7 @@ struct Recorder {
     gpu: Option<Source>,
     ucx: Option<ucx::source::Source>,
     rdma: Option<rdma::source::Source>,
+    sockets: Option<sockets::source::Source>,
     sched: Option<sched::source::Source>,
     segments: Segments,
     facts: Facts,
@@ -145,6 +147,7 @@ impl Recorder {
             gpu,
             ucx: None,
             rdma: None,
+            sockets: None,
             sched: None,
             segments,
             facts,
@@ -328,6 +331,9 @@ impl Recorder {
         if let Some(rdma) = &mut self.rdma {
             rdma.drain(&mut self.processes);
         }
+        if let Some(sockets) = &mut self.sockets {
+            sockets.step(&self.processes);
+        }
         if let Some(sched) = &mut self.sched {
             sched.step(&self.processes);
         }
@@ -355,6 +361,9 @@ impl Recorder {
         self.assembler.process_ended(process_id);
         if let Some(ucx) = &mut self.ucx {
             ucx.process_ended(pid, process_id, end_ns, &mut self.processes);
+        }
+        if let Some(sockets) = &mut self.sockets {
+            sockets.process_ended(pid, end_ns);
         }
         if let Some(sched) = &mut self.sched {
             sched.process_ended(process_id, end_ns);
@@ -390,6 +399,9 @@ impl Recorder {
         }
         if let Some(rdma) = &mut self.rdma {
             rdma.write(now, &mut self.segments)?;
+        }
+        if let Some(sockets) = &mut self.sockets {
+            sockets.write(now, &mut self.segments)?;
         }
         if let Some(sched) = &mut self.sched {
             sched.write(now, &mut self.segments)?;

@@ -9,6 +9,7 @@ use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Mem
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
 use kvpath_schema::tables::rdma::{RdmaOp, RdmaOps};
 use kvpath_schema::tables::sched::{OffCpu, OffCpus};
+use kvpath_schema::tables::sockets::{Socket, Sockets};
 use kvpath_schema::tables::ucx::{UcxOp, UcxOps, UcxTransportCall, UcxTransportCalls};
 
 use super::derived::Derived;
@@ -229,6 +230,7 @@ fn segments(run: &mut RunWriter) {
     run.write("nixl", &transfers, 0).unwrap();
     ucx(run);
     rdma(run);
+    sockets(run);
     sched(run);
 }
 
@@ -252,6 +254,31 @@ fn rdma(run: &mut RunWriter) {
         });
     }
     run.write("rdma", &rows, 0).unwrap();
+}
+
+/// A connection in two spans.
+fn sockets(run: &mut RunWriter) {
+    let mut rows = Sockets::default();
+    for (start_ns, sent_bytes) in [(0, 100), (200, 50)] {
+        rows.push(Socket {
+            start_ns,
+            dur_ns: 200,
+            process_id: 1,
+            family: "inet".into(),
+            protocol: "tcp".into(),
+            local: Some("10.0.0.1:1".into()),
+            remote: Some("10.0.0.2:2".into()),
+            socket: 7,
+            sent_bytes,
+            sent_calls: 2,
+            received_bytes: 3,
+            received_calls: 1,
+            errors: 0,
+            first_ns: 20,
+            last_ns: start_ns + 90,
+        });
+    }
+    run.write("sockets", &rows, 0).unwrap();
 }
 
 /// A thread that waited for a CPU in two long intervals and in short ones.
@@ -402,6 +429,11 @@ fn ops_of_ucx_belong_to_the_post_of_their_thread() {
 #[test]
 fn what_setting_up_rdma_cost_is_summed_by_call() {
     assert_eq!(ask("rdma.setup", &[]), ["1,reg_mr,,2,1,4096,57,50", "1,modify_qp,RTS,1,0,,5,5"]);
+}
+
+#[test]
+fn a_connection_is_summed_over_its_spans() {
+    assert_eq!(ask("sockets.connections", &[]), ["1,inet,tcp,10.0.0.1:1,10.0.0.2:2,150,4,6,2,0,270"]);
 }
 
 #[test]

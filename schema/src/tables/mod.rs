@@ -8,6 +8,7 @@ pub mod nvtx;
 pub mod process;
 pub mod rdma;
 pub mod sched;
+pub mod sockets;
 pub mod ucx;
 
 use crate::table::{Columns, TableDef};
@@ -34,6 +35,7 @@ pub const RAW: &[&TableDef] = &[
     ucx::UcxOps::DEF,
     ucx::UcxTransportCalls::DEF,
     rdma::RdmaOps::DEF,
+    sockets::Sockets::DEF,
     sched::OffCpus::DEF,
     capture::Drops::DEF,
     capture::CaptureInfos::DEF,

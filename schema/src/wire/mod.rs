@@ -6,4 +6,5 @@ pub mod nixl;
 pub mod rdma;
 pub mod ring;
 pub mod sched;
+pub mod sockets;
 pub mod ucx;

@@ -16,6 +16,7 @@ mod refusals;
 mod releases;
 mod sched;
 mod setup;
+mod sockets;
 mod transfers;
 mod truth;
 mod ucx;

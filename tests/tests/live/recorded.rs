@@ -9,6 +9,7 @@ use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlR
 use kvpath_schema::tables::process::{Processes, Threads};
 use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::tables::sched::OffCpus;
+use kvpath_schema::tables::sockets::Sockets;
 use kvpath_schema::tables::ucx::{UcxOps, UcxTransportCalls};
 
 use crate::setup::walk;
@@ -26,6 +27,7 @@ pub struct Recorded {
     pub ucx_ops: UcxOps,
     pub ucx_calls: UcxTransportCalls,
     pub rdma_ops: RdmaOps,
+    pub sockets: Sockets,
     pub sched: OffCpus,
     pub drops: Drops,
     pub facts: CaptureInfos,
@@ -38,10 +40,17 @@ impl Recorded {
         for path in walk(run) {
             // What the injected library takes is of no concern here: NIXL for CUDA 13 marks its calls with NVTX since 1.4,
             // and a recording of the whole machine holds whatever else runs.
-            let is_ours =
-                ["source=nixl", "source=ucx", "source=rdma", "source=sched", "source=process", "source=capture"]
-                    .iter()
-                    .any(|of| path.parent().is_some_and(|folder| folder.ends_with(of)));
+            let is_ours = [
+                "source=nixl",
+                "source=ucx",
+                "source=rdma",
+                "source=sockets",
+                "source=sched",
+                "source=process",
+                "source=capture",
+            ]
+            .iter()
+            .any(|of| path.parent().is_some_and(|folder| folder.ends_with(of)));
             if !is_ours || path.extension().is_none_or(|ext| ext != "parquet") {
                 continue;
             }
@@ -58,6 +67,7 @@ impl Recorded {
                 "ucx_ops" => add(&path, &mut all.ucx_ops),
                 "ucx_transport_calls" => add(&path, &mut all.ucx_calls),
                 "rdma_ops" => add(&path, &mut all.rdma_ops),
+                "sockets" => add(&path, &mut all.sockets),
                 "sched" => add(&path, &mut all.sched),
                 "drops" => add(&path, &mut all.drops),
                 "capture_info" => add(&path, &mut all.facts),

@@ -11,6 +11,7 @@ use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, hi
 
 use super::builds::{self, Known, Probe};
 use crate::budget::Group;
+use crate::capture::error::AttachError;
 use crate::capture::pairs::{Links, Pair, Spot};
 use crate::discover::library::Library;
 use crate::elf::{Elf, ElfError, Point};
@@ -18,36 +19,6 @@ use crate::elf::{Elf, ElfError, Point};
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf"));
 
 const PAIR: Pair = Pair { entry: "nixl_entry", returns: "nixl_return" };
-
-/// Why the programs are not in the kernel.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// The kernel refused the object or a map.
-    #[error("the kernel refused the BPF programs: {0}")]
-    Load(#[from] aya::EbpfError),
-    /// The kernel refused a program, or to attach it.
-    #[error("the kernel refused a BPF program: {0}")]
-    Program(#[from] aya::programs::ProgramError),
-    /// A map cannot be used.
-    #[error("a BPF map cannot be used: {0}")]
-    Map(#[from] aya::maps::MapError),
-    /// The embedded object lacks a program or map.
-    #[error("the embedded BPF object has no `{0}`")]
-    Missing(&'static str),
-    /// The kernel does not describe its tracepoints.
-    #[error(
-        "the kernel's tracepoints cannot be looked at (CAP_DAC_READ_SEARCH, and tracefs mounted at /sys/kernel/tracing)"
-    )]
-    NoTracefs,
-    /// A tracepoint of this kernel is another than the programs read.
-    #[error("this kernel's tracepoint {tracepoint} has `{field}` elsewhere, or not at all")]
-    Tracepoint {
-        /// Its name.
-        tracepoint: &'static str,
-        /// The field.
-        field: &'static str,
-    },
-}
 
 /// What became of one probe.
 #[derive(Debug, Clone)]

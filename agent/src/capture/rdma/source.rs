@@ -9,8 +9,8 @@ use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::wire::rdma::LOST_SLOTS;
 
 use super::{functions, rows};
+use crate::capture::error::AttachError;
 use crate::capture::nixl::assemble::Lack;
-use crate::capture::nixl::attach::AttachError;
 use crate::capture::pairs::{Links, Pair};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;

@@ -1,25 +1,14 @@
 //! The BPF programs of the scheduler.
 
-use std::fs;
-
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::TracePoint;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::sched::{SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, Thread, WAKEUP_PID};
 
-use crate::capture::nixl::attach::AttachError;
+use crate::capture::error::AttachError;
+use crate::capture::tracepoints::{self, Field};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-sched"));
-/// Where the kernel describes its tracepoints.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-/// What the programs read: tracepoint, declaration of the field, offset and size.
-const FIELDS: [(&str, &str, usize, usize); 4] = [
-    ("sched_switch", "pid_t prev_pid", SWITCH_PREV_PID, 4),
-    ("sched_switch", "long prev_state", SWITCH_PREV_STATE, 8),
-    ("sched_switch", "pid_t next_pid", SWITCH_NEXT_PID, 4),
-    ("sched_wakeup", "pid_t pid", WAKEUP_PID, 4),
-];
-
 /// A thread's words in the map: see [`Thread`].
 pub type Words = [u64; Thread::WORDS];
 
@@ -100,34 +89,11 @@ impl Programs {
 /// # Errors
 /// They are not, or cannot be looked at.
 pub fn are_known() -> Result<(), AttachError> {
-    for (tracepoint, field, offset, size) in FIELDS {
-        let described = describe(tracepoint).ok_or(AttachError::NoTracefs)?;
-        if !has_field(&described, field, offset, size) {
-            return Err(AttachError::Tracepoint { tracepoint, field });
-        }
-    }
-    Ok(())
-}
-
-fn describe(tracepoint: &str) -> Option<String> {
-    TRACEFS.iter().find_map(|root| fs::read_to_string(format!("{root}/events/sched/{tracepoint}/format")).ok())
-}
-
-/// Whether a tracepoint's description has that field there.
-fn has_field(described: &str, field: &str, offset: usize, size: usize) -> bool {
-    let wanted = format!("field:{field};\toffset:{offset};\tsize:{size};");
-    described.lines().any(|line| line.trim().starts_with(&wanted))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::has_field;
-
-    #[test]
-    fn a_field_that_moved_is_seen() {
-        let text = "\tfield:char prev_comm[16];\toffset:8;\tsize:16;\tsigned:0;\n\tfield:pid_t prev_pid;\toffset:24;\tsize:4;\tsigned:1;\n";
-        assert!(has_field(text, "pid_t prev_pid", 24, 4));
-        assert!(!has_field(text, "pid_t prev_pid", 28, 4));
-        assert!(!has_field(text, "pid_t next_pid", 24, 4));
-    }
+    let field = |name, declaration, offset, size| Field { tracepoint: ("sched", name), declaration, offset, size };
+    tracepoints::are_known(&[
+        field("sched_switch", "pid_t prev_pid", SWITCH_PREV_PID, 4),
+        field("sched_switch", "long prev_state", SWITCH_PREV_STATE, 8),
+        field("sched_switch", "pid_t next_pid", SWITCH_NEXT_PID, 4),
+        field("sched_wakeup", "pid_t pid", WAKEUP_PID, 4),
+    ])
 }

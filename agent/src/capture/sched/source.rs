@@ -10,8 +10,8 @@ use kvpath_schema::wire::sched::{LONG_NS, Thread};
 
 use super::programs::{Programs, Words};
 use super::rows::{interval, state, thread};
+use crate::capture::error::AttachError;
 use crate::capture::nixl::assemble::Lack;
-use crate::capture::nixl::attach::AttachError;
 use crate::processes::ProcessTable;
 use crate::segments::{Facts, Segments};
 

@@ -10,7 +10,7 @@ use aya::programs::uprobe::UProbeScope;
 use kvpath_schema::wire::ucx::{COUNT_SLOTS, FUNCTIONS, cookie};
 
 use super::functions::Function;
-use crate::capture::nixl::attach::AttachError;
+use crate::capture::error::AttachError;
 use crate::capture::pairs::{Links, Pair, Spot};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-ucx"));
