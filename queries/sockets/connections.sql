@@ -28,5 +28,5 @@ SELECT
   max(last_ns) - min(first_ns) AS open_ns
 FROM sockets
 GROUP BY process_id, family, protocol, local, remote, socket
-ORDER BY sum(sent_bytes + received_bytes) DESC, process_id, local, remote, socket
+ORDER BY sent_bytes + received_bytes DESC, process_id, local, remote, socket
 LIMIT $rows;
