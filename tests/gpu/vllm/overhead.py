@@ -7,7 +7,8 @@ usage: overhead.py AGENT OUT [--requests N] [--tokens N] [--witness DIR]
 
 The servers start with the injected library loaded and off. Then blocks of requests of one length, in this order:
   never        nothing was ever recorded
-  B E A A E B  twice: B records everything (eBPF, and the GPU at level launch), E what eBPF sees, A nothing
+  B E X A A X E B  twice: B records NIXL by eBPF and the GPU at level launch, E NIXL alone, X NIXL and all that --with names,
+               A nothing
   kernel       eBPF, and the GPU at level kernel
 A's own halves, compared with each other, say what a difference of nothing looks like. Then the servers start anew, recorded
 from the first moment on: six requests of several lengths with all there is, and the bytes of peer copies held against those of
@@ -37,9 +38,9 @@ MIXED = [1000, 32000, 32000, 65000, 32000, 32000]
 class Agent:
     """A recording; without a level, processes keep theirs."""
 
-    def __init__(self, agent, out, level):
+    def __init__(self, agent, out, level, *more):
         self.log = open(f"{out}.log", "w")
-        command = [agent, "record", "--out", str(out)] + (["--gpu", level] if level else [])
+        command = [agent, "record", "--out", str(out), *more] + (["--gpu", level] if level else [])
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         self.start, self.ticks = time.monotonic(), 0
         time.sleep(2)
@@ -63,7 +64,7 @@ class Agent:
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(60)
         self.log.close()
-        return cost, code, pathlib.Path(self.log.name).read_text().strip().splitlines()[-1:]
+        return cost, code, pathlib.Path(self.log.name).read_text().strip().splitlines()[-3:]
 
 
 def level(agent, which):
@@ -108,17 +109,19 @@ def measure(agent, out, count, tokens, check):
     for seed in range(4):
         pair.request(f"warm-{seed}", tokens, seed)
     block("never", count)
-    costs = {"B": [], "E": []}
-    for turn, arm in enumerate("BEAAEB" * 2):
+    costs = {"B": [], "E": [], "X": []}
+    for turn, arm in enumerate("BEXAAXEB" * 2):
         if arm == "A":
-            block("A1" if turn % 6 == 2 else "A2", count // 2)
+            block("A1" if turn % 8 == 3 else "A2", count // 2)
             continue
-        recording = Agent(agent, out / f"block-{turn}", {"B": "launch", "E": None}[arm])
+        more = ["--with", "ucx,sockets,sched"] if arm == "X" else []
+        recording = Agent(agent, out / f"block-{turn}", "launch" if arm == "B" else None, *more)
         recording.mark()
         block(arm, count // 2)
-        cost, code, _ = recording.stop()
+        cost, code, said = recording.stop()
         costs[arm].append(cost)
-        check.line(f"recording {turn}: agent's exit code {code}", code == 0) if code else None
+        if arm == "X" or code != 0:
+            check.line(f"recording {turn}: exit code {code}, {' '.join(said)}", code == 0)
         level(agent, "off")
     recording = Agent(agent, out / "block-kernel", "kernel")
     block("kernel", count)
@@ -129,13 +132,13 @@ def measure(agent, out, count, tokens, check):
     print(f"\n## TTFT of {tokens} tokens, one request at a time\n\n| arm | requests | p50, ms | mean, ms | p50 against off |")
     print("|---|---|---|---|---|")
     arms = [("never recorded", ttft["never"]), ("off, first halves", ttft["A1"]), ("off, second halves", ttft["A2"])]
-    arms += [("off", off), ("eBPF", ttft["E"]), ("eBPF + CUPTI launch", ttft["B"]), ("eBPF + CUPTI kernel", ttft["kernel"])]
+    arms += [("off", off), ("eBPF", ttft["E"]), ("eBPF --with ucx,sockets,sched", ttft["X"]), ("eBPF + CUPTI launch", ttft["B"]), ("eBPF + CUPTI kernel", ttft["kernel"])]
     for name, values in arms:
         p50 = statistics.median(values)
         mean = statistics.mean(values)
         print(f"| {name} | {len(values)} | {1e3 * p50:.1f} | {1e3 * mean:.1f} | {100 * (p50 / base - 1):+.2f} % |")
     noise = abs(statistics.median(ttft["A1"]) / statistics.median(ttft["A2"]) - 1)
-    for arm in "BE":
+    for arm in "BEX":
         cost = abs(statistics.median(ttft[arm]) / base - 1)
         check.line(f"{arm}: difference {100 * cost:.2f} %, A/A {100 * noise:.2f} %", cost < max(0.01, noise))
         rss, core = (max(cost[i] for cost in costs[arm]) for i in (0, 1))
