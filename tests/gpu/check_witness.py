@@ -66,7 +66,10 @@ def main(run, folder):
                 "notif": t["notif"] == ast.literal_eval(make[3][4]).decode(),
                 "request": t["request"] == re.sub(r"-[0-9a-f]{8}$", "", t["notif"].rsplit(":", 1)[0]),
                 "status": t["status"] == "done",
-                "done by the witnessed poll": t["done_poll_ns"] is not None
+                # Polls that came too often for the budget were not recorded, which the row says.
+                "done by the witnessed poll": t["done_poll_ns"] is None
+                and t["pending_polls"] is None
+                or t["done_poll_ns"] is not None
                 and (t["done_poll_ns"] <= end(done[i]) if post[3][2] != "DONE" else inside(t["done_poll_ns"], post)),
                 "released inside its call": inside(t["released_ns"], releases[i]) if i < len(releases) else True,
                 "bytes": bool(t["bytes"]) and t["bytes"] > 0,
@@ -85,8 +88,11 @@ def main(run, folder):
         print(f"witness: post lasts {statistics.median(post_diff) / 1e3:.0f} us longer seen from Python (median; "
               f"largest {max(post_diff) / 1e3:.0f} us, at most {100 * max(post_share):.1f} %)")
     print(f"drops: {sum(d['count'] for d in drops)} records in {len(drops)} rows")
-    for line in problems[:20]:
-        print("  *", line)
+    unpolled = sum(1 for t in transfers if t["status"] == "done" and t["done_poll_ns"] is None)
+    if unpolled:
+        print(f"polls of {unpolled} transfers were not recorded")
+    for line in problems[:3]:
+        print("  *", line[:300])
     return 1 if problems or not checked else 0
 
 

@@ -82,6 +82,11 @@ impl Budget {
         Self { share, saved_ns: share * SAVES_NS, last_ns: now_ns, groups: groups.into_iter().map(off).collect() }
     }
 
+    /// Goes on from now: what was spent since the last step does not count.
+    pub fn resume(&mut self, now_ns: i64) {
+        self.last_ns = now_ns;
+    }
+
     /// Takes what probes have cost since the last step, ns.
     #[expect(clippy::cast_precision_loss, reason = "times between steps are far below 2^53 ns")]
     pub fn step(&mut self, now_ns: i64, spent_ns: f64) -> Option<Change> {

@@ -9,6 +9,7 @@ use crate::capture::error::AttachError;
 use crate::capture::nixl::assemble::Assembler;
 use crate::capture::nixl::attach::Programs;
 use crate::capture::ucx::source::Source;
+use crate::ffi::{Clock, now_ns};
 use crate::record::libraries::Libraries;
 use crate::segments::Facts;
 
@@ -48,7 +49,7 @@ impl Keeper {
     /// The kernel refuses.
     pub fn step(
         &mut self,
-        now_ns: i64,
+        now: i64,
         programs: &mut Programs,
         libraries: &mut Libraries,
         ucx: Option<&mut Source>,
@@ -56,22 +57,20 @@ impl Keeper {
         facts: &mut Facts,
     ) -> Result<(), AttachError> {
         let mut ucx = ucx;
-        let mut spent_ns = ucx.as_mut().map_or(Ok(0.0), |ucx| ucx.spent_ns(self.costs))?;
-        for (kind, is_return, count) in programs.hits()? {
-            *self.hits.entry((kind, is_return)).or_default() += count;
-            spent_ns += self.cost_ns(libraries, kind, is_return, count);
-        }
-        self.spent_ns += spent_ns;
-        match self.budget.step(now_ns, spent_ns) {
+        let spent_ns = self.take_spent(programs, libraries, ucx.as_deref_mut())?;
+        match self.budget.step(now, spent_ns) {
             None => {}
             Some(Change::Shed { group, share, pause_ns }) => {
-                match (group, ucx) {
+                match (group, ucx.as_deref_mut()) {
                     (Group::Ucx, Some(ucx)) => ucx.shed(facts),
                     _ => libraries.shed(group, programs, facts),
                 }
+                // Taking them off may last most of a second, in which they are still hit: no reason to shed the next group.
+                self.take_spent(programs, libraries, ucx)?;
+                self.budget.resume(now_ns(Clock::Monotonic));
                 let (share, name) = (100.0 * share, group.name());
                 let text = format!(
-                    "off at {now_ns} ns for {} s: probes cost {share:.1} % of a core, over {} %",
+                    "off at {now} ns for {} s: probes cost {share:.1} % of a core, over {} %",
                     pause_ns / 1_000_000_000,
                     self.percent
                 );
@@ -83,10 +82,26 @@ impl Keeper {
                     (Group::Ucx, Some(ucx)) => ucx.restore(facts),
                     _ => libraries.restore(group, programs, facts),
                 }
-                self.tell(assembler, facts, group, true, format!("on again at {now_ns} ns"));
+                self.tell(assembler, facts, group, true, format!("on again at {now} ns"));
             }
         }
         Ok(())
+    }
+
+    /// What all hits since the last time have cost, ns.
+    fn take_spent(
+        &mut self,
+        programs: &mut Programs,
+        libraries: &Libraries,
+        ucx: Option<&mut Source>,
+    ) -> Result<f64, AttachError> {
+        let mut spent_ns = ucx.map_or(Ok(0.0), |ucx| ucx.spent_ns(self.costs))?;
+        for (kind, is_return, count) in programs.hits()? {
+            *self.hits.entry((kind, is_return)).or_default() += count;
+            spent_ns += self.cost_ns(libraries, kind, is_return, count);
+        }
+        self.spent_ns += spent_ns;
+        Ok(spent_ns)
     }
 
     fn tell(&self, assembler: &mut Assembler, facts: &mut Facts, group: Group, is_on: bool, text: String) {

@@ -35,6 +35,21 @@ import pair
 MIXED = [1000, 32000, 32000, 65000, 32000, 32000]
 
 
+class Tee:
+    """Standard output, and a file."""
+
+    def __init__(self, path):
+        self.out, self.file = sys.stdout, open(path, "w")
+
+    def write(self, text):
+        self.file.write(text)
+        return self.out.write(text)
+
+    def flush(self):
+        self.file.flush()
+        self.out.flush()
+
+
 class Agent:
     """A recording; without a level, processes keep theirs."""
 
@@ -238,6 +253,8 @@ def main():
         print("skipped: three GPUs are needed")
         return 77
     options.out.mkdir(parents=True, exist_ok=True)
+    # Whoever started this may see only the end of what it prints.
+    sys.stdout = Tee(options.out / "report.txt")
     printed = subprocess.run([options.agent, "env", "--gpu", "off"], capture_output=True, text=True, check=True).stdout
     environment = dict(re.findall(r"^export (\w+)='(.*)'$", printed, re.M))
     if options.witness:

@@ -16,11 +16,9 @@ mod nixl;
 mod stage;
 mod truth;
 
-use std::process::ExitCode;
-
 use clap::Parser as _;
 
-fn main() -> ExitCode {
+fn main() {
     let outcome = match cli::Cli::parse().command {
         cli::Command::Run(run) => coordinator::run(&run),
         cli::Command::Calls(calls) => calls::run(&calls),
@@ -29,11 +27,13 @@ fn main() -> ExitCode {
             cli::Role::Decode => decode::run(&worker),
         },
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match outcome {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("kvpath-workload: {error:#}");
-            ExitCode::from(2)
+            2
         }
-    }
+    };
+    // Each line is out already: nothing is written but whole lines.
+    ffi::end(code)
 }

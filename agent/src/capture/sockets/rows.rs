@@ -47,7 +47,8 @@ pub fn row(key: FlowKey, process_id: i64, span: (i64, i64), before: &Flow, now: 
     let ([remote_port, local_port], family) = (ports(key.ports), now.family & 0xffff);
     Some(Socket {
         start_ns: span.0,
-        dur_ns: span.1 - span.0,
+        // Something may have come between the end of the span and this look.
+        dur_ns: span.1.max(signed(now.last_ns)) - span.0,
         process_id,
         family: name(family, &[(1, "unix"), (2, "inet"), (10, "inet6"), (16, "netlink")]),
         protocol: name(now.family >> 32, &[(6, "tcp"), (17, "udp"), (262, "mptcp")]),
