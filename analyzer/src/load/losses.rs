@@ -20,7 +20,7 @@ pub struct Losses {
 }
 
 /// Words by which the recorder says that something was not recorded.
-const OFF: [&str; 3] = ["probes off", "cannot be opened", "off:"];
+const OFF: [&str; 4] = ["probes off", "cannot be opened", "off:", "off at "];
 
 impl Losses {
     /// Reads them.
@@ -100,6 +100,11 @@ mod tests {
         assert!(notes(&info(&[])).is_empty(), "an import has neither");
         let said = notes(&info(&[("started_ns", "1"), ("library x", "unknown build: probes off (known: NIXL 1.5.1)")]));
         assert_eq!(said.len(), 2);
+        let shed = [
+            ("budget polls off at 7", "off at 7 ns for 10 s: probes cost 9 % of a core"),
+            ("budget polls on", "on again at 8 ns"),
+        ];
+        assert_eq!(notes(&info(&shed)).len(), 1);
         assert!(said[0].contains("no end") && said[1].starts_with("library x: unknown build"), "{said:?}");
     }
 
