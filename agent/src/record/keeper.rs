@@ -21,6 +21,8 @@ pub struct Keeper {
     hits: BTreeMap<(Kind, bool), u64>,
     spent_ns: f64,
     began_ns: i64,
+    /// How often a group was taken off.
+    pub sheds: u32,
 }
 
 impl Keeper {
@@ -32,7 +34,7 @@ impl Keeper {
         let costs = budget::measure(programs)?;
         let groups = Group::ALL.into_iter().filter(|group| has_ucx || *group != Group::Ucx);
         let budget = Budget::new(percent / 100.0, now_ns, groups);
-        Ok(Self { budget, percent, costs, hits: BTreeMap::new(), spent_ns: 0.0, began_ns: now_ns })
+        Ok(Self { budget, percent, costs, hits: BTreeMap::new(), spent_ns: 0.0, began_ns: now_ns, sheds: 0 })
     }
 
     /// States what is known from the start.
@@ -61,6 +63,7 @@ impl Keeper {
         match self.budget.step(now, spent_ns) {
             None => {}
             Some(Change::Shed { group, share, pause_ns }) => {
+                self.sheds += 1;
                 match (group, ucx.as_deref_mut()) {
                     (Group::Ucx, Some(ucx)) => ucx.shed(facts),
                     _ => libraries.shed(group, programs, facts),

@@ -445,7 +445,7 @@ impl Recorder {
             self.processes.count(),
             gpu,
             self.assembler.totals(),
-            self.segments.dropped,
+            summary::Lost { dropped: self.segments.dropped, sheds: self.keeper.sheds },
             self.segments.root(),
         );
         if let Some(gpu) = &self.gpu {
