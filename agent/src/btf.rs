@@ -93,7 +93,7 @@ impl<'a> Btf<'a> {
             }
             let inner = usize::try_from(u32_at(self.section, entry + 4)?).ok()?.checked_sub(1)?;
             let inner = name.is_empty().then(|| self.types.get(inner))??;
-            Some(offset + self.member(*inner, wanted, depth - 1)?)
+            offset.checked_add(self.member(*inner, wanted, depth - 1)?)
         })
     }
 
@@ -175,10 +175,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(at in 0usize..140, byte in any::<u8>(), more in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_make_it_panic(changes in proptest::collection::vec((0usize..140, any::<u8>()), 1..6), more in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut data = sample();
-            let at = at % data.len();
-            data[at] = byte;
+            for (at, byte) in changes {
+                let at = at % data.len();
+                data[at] = byte;
+            }
             for bytes in [&data, &more] {
                 if let Ok(btf) = Btf::parse(bytes) {
                     let _ = btf.offset_of("s", "c");

@@ -51,8 +51,9 @@ pub struct Record {
     /// machine), sched (when threads that post, poll or launch are off the CPU; two look-ups for each switch on the machine).
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
     pub sources: Vec<More>,
-    /// The most that probes may cost the programs that they are on, % of a core in all: where they are hit so often that it is
-    /// more, the least valuable are taken off for a while (polls, then notifications, then all), which the run says.
+    /// The most that uprobes on NIXL and UCX may cost the programs that they are on, % of a core in all: where they are hit so
+    /// often that it is more, the least valuable are taken off for a while (UCX, polls, notifications, all), which the run
+    /// says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5")]
     pub max_overhead: f64,
     /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.

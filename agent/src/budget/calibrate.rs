@@ -37,14 +37,15 @@ impl Costs {
 
 type Probed = extern "C" fn(u64, u64) -> u32;
 
-/// Measures; takes some 100 ms, nearly all of it attaching and detaching.
+/// Measures; takes some 100 ms, nearly all of it attaching and detaching. Where return probes may end confined processes
+/// (`spares_returns`), of which this may be one, none is tried, and a return is taken to cost as much as an entry.
 ///
 /// # Errors
 /// The kernel refuses, or this program does not find itself in memory.
-pub fn measure(programs: &mut Programs) -> Result<Costs, AttachError> {
+pub fn measure(programs: &mut Programs, spares_returns: bool) -> Result<Costs, AttachError> {
     let [push, awaited, mov]: [Probed; 3] = [ffi::pushes, ffi::pushes_and_is_awaited, ffi::moves];
     let offset = |function: Probed| own::offset_of(function as usize as u64).ok_or(AttachError::Missing("own code"));
-    let functions = [(offset(push)?, false), (offset(awaited)?, true), (offset(mov)?, false)];
+    let functions = [(offset(push)?, false), (offset(awaited)?, !spares_returns), (offset(mov)?, false)];
     let attached = programs.attach_to_own(&functions, None)?;
     let [entry, both, stepped] = [push, awaited, mov].map(time);
     programs.detach(attached)?;
@@ -52,7 +53,8 @@ pub fn measure(programs: &mut Programs) -> Result<Costs, AttachError> {
     programs.take_in_flight(pid);
     programs.take_polls(pid);
     programs.hits()?;
-    Ok(Costs { emulated: entry, stepped, returning: (both - entry).max(0.0) })
+    let returning = if spares_returns { entry } else { (both - entry).max(0.0) };
+    Ok(Costs { emulated: entry, stepped, returning })
 }
 
 /// ns a call.

@@ -105,7 +105,8 @@ fn checks() -> (Vec<Check>, Option<Costs>) {
         .as_mut()
         .map_or_else(|_| seccomp::Verdict::Unknown("needs the BPF programs".to_owned()), seccomp::attempt);
     let costs = programs.as_mut().map_err(|error| error.to_string());
-    let costs = costs.and_then(|programs| budget::measure(programs).map_err(|error| error.to_string()));
+    let costs =
+        costs.and_then(|programs| budget::measure(programs, !confined.is_spared()).map_err(|error| error.to_string()));
     let leaves_any = !confined.is_spared() && seccomp::confines_any();
     let discovery = Discovery::start();
     let sees_all_pids = host::sees_all_pids();
@@ -201,7 +202,7 @@ fn cost_check(costs: &Result<Costs, String>) -> Check {
     Check {
         name: "cost of a hit",
         ok: costs.is_ok(),
-        required: false,
+        required: true,
         found: match costs {
             Ok(Costs { emulated, stepped, returning }) => format!(
                 "{emulated:.0} ns where the first instruction is emulated, {stepped:.0} where it is \

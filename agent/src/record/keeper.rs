@@ -30,8 +30,14 @@ impl Keeper {
     ///
     /// # Errors
     /// The kernel refuses to probe this program.
-    pub fn new(programs: &mut Programs, percent: f64, has_ucx: bool, now_ns: i64) -> Result<Self, AttachError> {
-        let costs = budget::measure(programs)?;
+    pub fn new(
+        programs: &mut Programs,
+        percent: f64,
+        has_ucx: bool,
+        spares_returns: bool,
+        now_ns: i64,
+    ) -> Result<Self, AttachError> {
+        let costs = budget::measure(programs, spares_returns)?;
         let groups = Group::ALL.into_iter().filter(|group| has_ucx || *group != Group::Ucx);
         let budget = Budget::new(percent / 100.0, now_ns, groups);
         Ok(Self { budget, percent, costs, hits: BTreeMap::new(), spent_ns: 0.0, began_ns: now_ns, sheds: 0 })
@@ -81,11 +87,13 @@ impl Keeper {
                 self.tell(assembler, facts, group, false, text);
             }
             Some(Change::Restore(group)) => {
-                match (group, ucx) {
+                let are_on = match (group, ucx) {
                     (Group::Ucx, Some(ucx)) => ucx.restore(facts),
                     _ => libraries.restore(group, programs, facts),
-                }
-                self.tell(assembler, facts, group, true, format!("on again at {now} ns"));
+                };
+                // What did not go on is not recorded, and the library's fact says why.
+                let said = if are_on { format!("on again at {now} ns") } else { format!("not wholly on at {now} ns") };
+                self.tell(assembler, facts, group, are_on, said);
             }
         }
         Ok(())

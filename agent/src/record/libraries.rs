@@ -62,14 +62,17 @@ impl Libraries {
         }
     }
 
-    /// Puts it on again.
-    pub fn restore(&mut self, group: Group, programs: &mut Programs, facts: &mut Facts) {
+    /// Puts it on again; gives whether all are on.
+    pub fn restore(&mut self, group: Group, programs: &mut Programs, facts: &mut Facts) -> bool {
         self.shed.remove(&group);
+        let mut are_on = true;
         for (library, Probed { examined, attached }) in self.probed() {
             if let Err(error) = programs.attach_group(attached, library, examined, group) {
                 facts.say("nixl", format!("library {}", library.path), format!("{} stay off: {error}", group.name()));
+                are_on = false;
             }
         }
+        are_on
     }
 
     fn probed(&mut self) -> impl Iterator<Item = (&Library, &mut Probed)> {

@@ -87,7 +87,7 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
         return Err(AgentError::Confined { asked });
     }
     let ucx = asks(More::Ucx).then(|| ucx::source::Source::start(now)).transpose()?;
-    let keeper = Keeper::new(&mut programs, options.max_overhead, ucx.is_some(), now)?;
+    let keeper = Keeper::new(&mut programs, options.max_overhead, ucx.is_some(), !confined.is_spared(), now)?;
     let mut recorder = Recorder::new(programs, keeper, Segments::new(writer), &confined, source);
     recorder.ucx = ucx;
     recorder.rdma = asks(More::Rdma).then(rdma::source::Source::start).transpose()?;
@@ -295,6 +295,9 @@ impl Recorder {
                 if let Some(process_id) = self.processes.known(pid) {
                     self.drain();
                     self.assembler.image_replaced(process_id);
+                    if let Some(ucx) = &mut self.ucx {
+                        ucx.image_replaced(process_id);
+                    }
                     self.processes.refresh(pid);
                 }
             }
@@ -404,7 +407,7 @@ impl Recorder {
             sockets.write(now, &mut self.segments)?;
         }
         if let Some(sched) = &mut self.sched {
-            sched.write(now, &mut self.segments)?;
+            sched.write(now, is_last, &mut self.segments)?;
         }
         self.lacks.extend(self.assembler.take_lacks());
         let rows = self.assembler.take_rows();

@@ -3,7 +3,8 @@
 use crate::cell::Name;
 
 crate::define_table! {
-    /// A thread that makes recorded calls was off the CPU (`--with sched`): one interval of 200 us or more, or the sum of its
+    /// A thread that makes recorded calls was off the CPU (`--with sched`): one interval of 200 us or more (or one that had not
+    /// ended when the thread, its process or the recording did), or the sum of its
     /// shorter ones over a span. Waking late shows as `run_queue_ns`: ready to run, and no CPU.
     Raw sched: OffCpu, OffCpus, sorted by [start_ns] {
         /// When it went off, or start of the span, ns.
@@ -14,7 +15,8 @@ crate::define_table! {
         process_id: i64 => Dict,
         /// Thread.
         tid: i32 => Dict,
-        /// How it went off: `sleeping`, `uninterruptible` (I/O, page faults), `preempted`, `stopped`; `short` for a sum.
+        /// How it went off: `sleeping`, `uninterruptible` (I/O, page faults), `preempted`, `yielded` (gave the CPU up itself and was
+        /// ready to go on), `stopped`; `short` for a sum.
         state: Name => Dict,
         /// Off the CPU, ns: `dur_ns` of one interval, the sum of the short ones.
         off_ns: i64 => Split,

@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
-use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, hit_slot, loss_slot};
+use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, RING_BYTES, hit_slot, loss_slot};
 
 use super::builds::{self, Known, Probe};
 use crate::budget::Group;
@@ -86,6 +86,9 @@ impl Attached {
         self.links.values().map(|links| links.points).sum()
     }
 }
+
+/// Records that the ring can hold.
+const RECORDS: u32 = RING_BYTES / 48;
 
 /// The programs in the kernel; dropping this detaches them.
 pub struct Programs {
@@ -223,9 +226,11 @@ impl Programs {
             .collect())
     }
 
-    /// Takes all records that are in the ring.
+    /// Takes the records that are in the ring; no more than it can hold at once, or a producer that is faster would keep us
+    /// here, and from shedding what is too much.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
-        while let Some(record) = self.ring.next() {
+        for _ in 0..RECORDS {
+            let Some(record) = self.ring.next() else { break };
             take(&record);
         }
     }

@@ -29,11 +29,20 @@ pub fn thread(words: Words) -> Thread {
     Thread { off_ns, ready_ns, state, short, short_ns, short_queue_ns }
 }
 
+/// `TASK_REPORT_MAX`: the tracepoint sets it where the thread did not go off by itself (`R+`).
+const PREEMPTED: u32 = 0x100;
+
+/// Whether a thread went off for good: `EXIT_DEAD` or `EXIT_ZOMBIE`.
+pub fn is_over(state: u64) -> bool {
+    state & 0x30 != 0
+}
+
 /// Name of a state that a thread goes off the CPU in: bits of `TASK_*` in include/linux/sched.h, as the tracepoint
 /// `sched_switch` prints them.
 pub fn state(number: u32) -> Name {
     match number & 0xff {
-        0 => "preempted",
+        0 if number & PREEMPTED != 0 => "preempted",
+        0 => "yielded",
         bits if bits & 2 != 0 => "uninterruptible",
         bits if bits & 1 != 0 => "sleeping",
         0x80 => "sleeping",
@@ -49,7 +58,7 @@ mod tests {
     #[test]
     fn states_have_the_kernels_meaning() {
         for (number, name) in [
-            (0, "preempted"),
+            (0, "yielded"),
             (0x100, "preempted"),
             (1, "sleeping"),
             (2, "uninterruptible"),
@@ -58,6 +67,11 @@ mod tests {
         ] {
             assert_eq!(&*state(number), name, "{number:#x}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_not_off_for_a_while() {
+        assert!(is_over(0x10) && is_over(0x20) && !is_over(1) && !is_over(4) && !is_over(0x100));
     }
 
     #[test]

@@ -128,12 +128,17 @@ impl Programs {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn this_kernels_sockets_are_where_they_have_always_been() {
-        match super::offsets() {
+        match offsets() {
             // net/sock.h: the addresses come first, the ports behind the hash.
             Ok(found) => assert_eq!((found.remote, found.local, found.ports), (0, 4, 12), "{found:?}"),
-            Err(error) => eprintln!("SKIPPED this_kernels_sockets_are_where_they_have_always_been: {error}"),
+            Err(error @ (AttachError::NoTracefs(_) | AttachError::NoBtf)) => {
+                eprintln!("SKIPPED this_kernels_sockets_are_where_they_have_always_been: {error}");
+            }
+            Err(error) => panic!("{error}"),
         }
     }
 }

@@ -61,7 +61,7 @@ impl Source {
     pub fn process_ended(&mut self, pid: i32, now_ns: i64) {
         let Ok(pid) = u32::try_from(pid) else { return };
         self.programs.leave(pid);
-        self.look(now_ns, |flow_of, _| flow_of == pid);
+        self.look(now_ns, Some(pid), |_| true);
         self.watched.remove(&pid);
     }
 
@@ -71,7 +71,7 @@ impl Source {
     /// A segment cannot be written.
     pub fn write(&mut self, now_ns: i64, segments: &mut Segments) -> Result<(), SegmentError> {
         let now = u64::try_from(now_ns).unwrap_or(0);
-        self.look(now_ns, |_, flow| now.saturating_sub(flow.last_ns) > SILENT_NS);
+        self.look(now_ns, None, |flow| now.saturating_sub(flow.last_ns) > SILENT_NS);
         self.from_ns = now_ns;
         match self.programs.lost() {
             Ok(0) => {}
@@ -83,16 +83,19 @@ impl Source {
         segments.drops("sockets", now_ns, &std::mem::take(&mut self.lacks))
     }
 
-    /// Takes what went over each connection since the last look, and forgets those that are `over`.
-    fn look(&mut self, now_ns: i64, over: impl Fn(u32, &Flow) -> bool) {
+    /// Takes what went over each connection (of one process, or all) since the last look, and forgets those that are `over`.
+    fn look(&mut self, now_ns: i64, only: Option<u32>, over: impl Fn(&Flow) -> bool) {
         for (words, counters) in self.programs.flows() {
             let (parts, now) = (key(words), flow(counters));
+            if only.is_some_and(|pid| pid != parts.tgid) {
+                continue;
+            }
             let Some(process_id) = self.watched.get(&parts.tgid) else { continue };
             let before = self.seen.insert(words, now).unwrap_or_default();
             if let Some(row) = row(parts, *process_id, (self.from_ns, now_ns), &before, &now) {
                 self.rows.push(row);
             }
-            if over(parts.tgid, &now) {
+            if over(&now) {
                 self.programs.forget(words);
                 self.seen.remove(&words);
             }

@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::EbpfLoader;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::uprobe::UProbeScope;
-use kvpath_schema::wire::ucx::{COUNT_SLOTS, FUNCTIONS, cookie};
+use kvpath_schema::wire::ucx::{COUNT_SLOTS, FUNCTIONS, RING_BYTES, cookie};
 
 use super::functions::Function;
 use crate::capture::error::AttachError;
@@ -16,6 +16,9 @@ use crate::capture::pairs::{Links, Pair, Spot};
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-ucx"));
 
 const PAIR: Pair = Pair { entry: "ucx_entry", returns: "ucx_return" };
+
+/// Records that the ring can hold.
+const RECORDS: u32 = RING_BYTES / 32;
 
 /// The programs in the kernel; dropping this detaches them.
 pub struct Programs {
@@ -89,9 +92,11 @@ impl Programs {
         self.transports.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
-    /// Takes all records that are in the ring.
+    /// Takes the records that are in the ring; no more than it can hold at once, or a producer that is faster would keep us
+    /// here, and from shedding what is too much.
     pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
-        while let Some(record) = self.ring.next() {
+        for _ in 0..RECORDS {
+            let Some(record) = self.ring.next() else { break };
             take(&record);
         }
     }
@@ -111,10 +116,13 @@ impl Programs {
         Ok(since)
     }
 
-    /// Calls of transports' functions since the last time: pid, number and calls.
-    pub fn calls(&mut self) -> Vec<(i32, u32, u64)> {
+    /// Calls of transports' functions of one process, or all, since the last time: pid, number and calls.
+    pub fn calls(&mut self, only: Option<i32>) -> Vec<(i32, u32, u64)> {
         let mut found = Vec::new();
         for ([tgid, function], calls) in self.calls.iter().filter_map(Result::ok) {
+            if only.is_some_and(|pid| i32::try_from(tgid) != Ok(pid)) {
+                continue;
+            }
             let seen = self.seen_calls.insert([tgid, function], calls).unwrap_or(0);
             if calls > seen {
                 found.push((i32::try_from(tgid).unwrap_or(-1), function, calls - seen));

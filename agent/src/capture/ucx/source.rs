@@ -108,6 +108,8 @@ impl Source {
     /// Takes all probes off.
     pub fn shed(&mut self, facts: &mut Facts) {
         self.is_shed = true;
+        // Their ends will not be seen, and their requests' addresses are used again.
+        self.ops.end(None);
         for seen in &mut self.seen {
             if let Some(Err(error)) = seen.links.take().map(|links| self.programs.detach(links)) {
                 facts.say(
@@ -119,14 +121,17 @@ impl Source {
         }
     }
 
-    /// Puts them on again.
-    pub fn restore(&mut self, facts: &mut Facts) {
+    /// Puts them on again; gives whether all are on.
+    pub fn restore(&mut self, facts: &mut Facts) -> bool {
         self.is_shed = false;
+        let mut are_on = true;
         for seen in &mut self.seen {
             if let Err(error) = seen.attach(&mut self.programs) {
+                are_on = false;
                 facts.say("ucx", format!("library {}", seen.library.path), format!("probes stay off: {error}"));
             }
         }
+        are_on
     }
 
     /// Takes what the kernel half has written.
@@ -172,10 +177,15 @@ impl Source {
         Ok(Call::ALL.into_iter().map(spent).sum())
     }
 
+    /// A process runs another program now.
+    pub fn image_replaced(&mut self, process_id: i64) {
+        self.ops.end(Some(process_id));
+    }
+
     /// A process has ended.
     pub fn process_ended(&mut self, pid: i32, process_id: i64, now_ns: i64, processes: &mut ProcessTable) {
         self.drain(processes);
-        self.count_calls(now_ns, processes);
+        self.count_calls(now_ns, Some(pid), processes);
         self.ops.end(Some(process_id));
         self.programs.forget(pid);
     }
@@ -191,7 +201,7 @@ impl Source {
         processes: &mut ProcessTable,
         segments: &mut Segments,
     ) -> Result<(), SegmentError> {
-        self.count_calls(now_ns, processes);
+        self.count_calls(now_ns, None, processes);
         self.calls_from_ns = now_ns;
         if is_last {
             self.ops.end(None);
@@ -202,8 +212,8 @@ impl Source {
         segments.drops("ucx", now_ns, &std::mem::take(&mut self.lacks))
     }
 
-    fn count_calls(&mut self, now_ns: i64, processes: &mut ProcessTable) {
-        for (pid, number, calls) in self.programs.calls() {
+    fn count_calls(&mut self, now_ns: i64, only: Option<i32>, processes: &mut ProcessTable) {
+        for (pid, number, calls) in self.programs.calls(only) {
             if let Some((transport, function)) = self.programs.transport(number) {
                 self.calls.push(UcxTransportCall {
                     start_ns: self.calls_from_ns,
