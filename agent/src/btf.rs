@@ -1,6 +1,8 @@
 //! Where this kernel keeps a member of a structure, by its own description (BTF:
 //! <https://docs.kernel.org/bpf/btf.html>). Only what finding members needs is read. Pure.
 
+use crate::bytes::u32_at;
+
 /// Why a member was not found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
@@ -24,10 +26,6 @@ pub struct Btf<'a> {
     types: Vec<usize>,
     section: &'a [u8],
     strings: &'a [u8],
-}
-
-fn u32_at(data: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(data.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
 impl<'a> Btf<'a> {

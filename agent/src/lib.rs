@@ -4,6 +4,7 @@
 
 mod btf;
 mod budget;
+mod bytes;
 mod capture;
 mod cli;
 mod devices;

@@ -8,7 +8,7 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{
-    bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user,
+    bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
     generated::{bpf_loop, bpf_probe_read_user as read_user_bytes},
 };
 use aya_ebpf::macros::{map, uprobe, uretprobe};
@@ -21,6 +21,7 @@ use kvpath_schema::wire::nixl::{
 };
 
 use crate::count::{add, count};
+use crate::user::{read, stack_arg};
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
 compile_error!("where arguments lie on the stack, and NIXL's layouts, are known for x86-64 alone");
@@ -184,26 +185,12 @@ fn was_passed(header: Header, this: u64) -> bool {
     passed && PASSED.remove(&header.pid_tgid).is_ok()
 }
 
-#[inline(always)]
-fn read<T>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address and reports a fault.
-    unsafe { bpf_probe_read_user(address as *const T) }.ok()
-}
-
 /// Copies `len` bytes, at most `room`, from the process.
 #[inline(always)]
 fn copy(to: *mut u8, len: u64, room: u64, from: u64) -> bool {
     let len = if len < room { len } else { room };
     // SAFETY: callers pass `room` bytes that they own; the helper checks the source.
     len == 0 || unsafe { read_user_bytes(to.cast(), len as u32, from as *const _) } == 0
-}
-
-/// Argument `n` (from 0) of those on the stack, above the return address.
-#[inline(always)]
-fn stack_arg(ctx: &ProbeContext, n: u64) -> Option<u64> {
-    // SAFETY: the kernel's registers of the traced thread.
-    let sp = unsafe { (*ctx.regs).rsp };
-    read(sp + 8 + 8 * n)
 }
 
 struct List {

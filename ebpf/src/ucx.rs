@@ -7,7 +7,7 @@ use core::hint::black_box;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
@@ -17,6 +17,7 @@ use kvpath_schema::wire::ucx::{
 };
 
 use crate::count::{add, count};
+use crate::user::{read, stack_arg};
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
 compile_error!("where the arguments of ucp_am_send_nbx lie on the stack is known for x86-64 alone");
@@ -160,18 +161,4 @@ fn transport(pid_tgid: u64, function: u32) -> Option<()> {
         }
     }
     Some(())
-}
-
-#[inline(always)]
-fn read<T>(address: u64) -> Option<T> {
-    // SAFETY: the helper checks the address and reports a fault.
-    unsafe { bpf_probe_read_user(address as *const T) }.ok()
-}
-
-/// Argument `n` (from 0) of those on the stack, above the return address.
-#[inline(always)]
-fn stack_arg(ctx: &ProbeContext, n: u64) -> Option<u64> {
-    // SAFETY: the kernel's registers of the traced thread.
-    let sp = unsafe { (*ctx.regs).rsp };
-    read(sp + 8 + 8 * n)
 }

@@ -7,3 +7,4 @@
 mod count;
 mod end;
 mod ucx;
+mod user;

@@ -1,6 +1,9 @@
-//! The kernel's own description of its tracepoints, against which our programs' offsets are held.
+//! The kernel's tracepoints: its own description of them, against which our programs' offsets are held, and attaching.
 
 use std::fs;
+
+use aya::Ebpf;
+use aya::programs::TracePoint;
 
 use crate::capture::error::AttachError;
 
@@ -34,6 +37,20 @@ pub fn are_known(fields: &[Field]) -> Result<(), AttachError> {
         if !has_field(&described, field) {
             return Err(AttachError::Tracepoint { tracepoint: name, field: field.declaration });
         }
+    }
+    Ok(())
+}
+
+/// Loads the programs of those names and attaches each to the tracepoint of its name.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn attach(ebpf: &mut Ebpf, category: &str, names: &[&'static str]) -> Result<(), AttachError> {
+    for name in names {
+        let program: &mut TracePoint =
+            ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)?;
+        program.load()?;
+        program.attach(category, name)?;
     }
     Ok(())
 }

@@ -95,6 +95,14 @@ impl Library {
     }
 }
 
+/// Whether a file of that name is a library: `STEM` and then `ending`, or, where a wheel bundles it and puts a hash into its name,
+/// `STEM-HASH` and then `ending`.
+pub fn is_named(file_name: &str, stem: &str, ending: &str) -> bool {
+    file_name
+        .strip_prefix(stem)
+        .is_some_and(|rest| rest.starts_with(ending) || rest.starts_with('-') && rest.contains(ending))
+}
+
 /// A path of a process as we can open it.
 fn in_root(pid: i32, path: &Path) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap_or(path))

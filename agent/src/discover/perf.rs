@@ -1,6 +1,7 @@
 //! Perf records to notices. Pure.
 
 use super::Notice;
+use crate::bytes::{u16_at, u32_at, u64_at};
 
 const COMM: u32 = 3;
 const LOST: u32 = 2;
@@ -53,18 +54,6 @@ fn notice(kind: u32, misc: u16, body: &[u8]) -> Option<Notice> {
         }
         _ => None,
     }
-}
-
-fn u16_at(data: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(data.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(data: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(data: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(data.get(at..at + 8)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -324,7 +324,7 @@ impl Recorder {
                 assembler.push(process_id, at.tid, at.time_ns, event);
             }
             Err(error) => {
-                let lack = Lack { table: "nixl_transfers", reason: error.to_string(), process_id: None };
+                let lack = Lack::of("nixl_transfers", error.to_string());
                 lacks.push((lack, 1));
             }
         });
@@ -349,7 +349,7 @@ impl Recorder {
 
     fn count_losses(&mut self) -> Result<(), AgentError> {
         for (loss, kind, count) in self.programs.losses()? {
-            let lack = Lack { table: table_of(kind), reason: reason_of(loss).to_owned(), process_id: None };
+            let lack = Lack::of(table_of(kind), reason_of(loss));
             self.lacks.push((lack, count));
         }
         Ok(())

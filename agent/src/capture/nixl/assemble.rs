@@ -42,6 +42,13 @@ pub struct Lack {
     pub process_id: Option<i64>,
 }
 
+impl Lack {
+    /// Of a table, whichever process lost it.
+    pub fn of(table: &'static str, reason: impl Into<String>) -> Self {
+        Self { table, reason: reason.into(), process_id: None }
+    }
+}
+
 /// What a recording saw, for its summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {

@@ -6,6 +6,7 @@ use kvpath_schema::wire::nixl::{Kind, Layout};
 use serde::Deserialize;
 
 use crate::budget::Group;
+use crate::discover::library::is_named;
 
 /// A function to probe.
 #[derive(Debug, Clone, Deserialize)]
@@ -232,11 +233,7 @@ pub fn layouts() -> Vec<Layout> {
 /// Whether a file of that name may be a library of NIXL that has probes: wheels that bundle libraries put a hash into
 /// their names.
 pub fn is_candidate(file_name: &str) -> bool {
-    ["libnixl", "libplugin_UCX"].iter().any(|stem| {
-        file_name
-            .strip_prefix(stem)
-            .is_some_and(|rest| rest.starts_with(".so") || (rest.starts_with('-') && rest.contains(".so")))
-    })
+    ["libnixl", "libplugin_UCX"].iter().any(|stem| is_named(file_name, stem, ".so"))
 }
 
 #[cfg(test)]

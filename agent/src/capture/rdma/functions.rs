@@ -3,6 +3,7 @@
 use kvpath_schema::wire::rdma::Call;
 
 use crate::capture::pairs::Spot;
+use crate::discover::library::is_named;
 use crate::elf::Elf;
 
 const CALLS: [(&str, Call); 9] = [
@@ -17,13 +18,9 @@ const CALLS: [(&str, Call); 9] = [
     ("mlx5dv_devx_obj_create", Call::DevxCreate),
 ];
 
-/// Whether a file of that name may be a library that has probes: wheels that bundle libraries put a hash into their names.
+/// Whether a file of that name may be a library that has probes.
 pub fn is_candidate(file_name: &str) -> bool {
-    ["libibverbs", "libmlx5"].iter().any(|stem| {
-        file_name
-            .strip_prefix(stem)
-            .is_some_and(|rest| rest.starts_with(".so.1") || rest.starts_with('-') && rest.contains(".so.1"))
-    })
+    ["libibverbs", "libmlx5"].iter().any(|stem| is_named(file_name, stem, ".so.1"))
 }
 
 /// Where to attach: every version of a function's symbol is one.

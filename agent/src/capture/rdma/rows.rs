@@ -6,13 +6,15 @@ use kvpath_schema::cell::Name;
 use kvpath_schema::tables::rdma::RdmaOp;
 use kvpath_schema::wire::rdma::{ARGS, Call, Entry, Returned};
 
+use crate::bytes;
+
 /// Reads a record; `None` if it is none.
 pub fn returned(bytes: &[u8]) -> Option<Returned> {
     if bytes.len() < size_of::<Returned>() {
         return None;
     }
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let u64_at = |at| bytes::u64_at(bytes, at);
+    let u32_at = |at| bytes::u32_at(bytes, at);
     let entry = offset_of!(Returned, entry);
     let mut args = [0; ARGS];
     for (i, arg) in args.iter_mut().enumerate() {

@@ -104,7 +104,7 @@ impl Source {
             });
             match row {
                 Some(row) => self.rows.push(row),
-                None => self.lacks.push((lack("record that contradicts itself"), 1)),
+                None => self.lacks.push((Lack::of("rdma_ops", "record that contradicts itself"), 1)),
             }
         }
     }
@@ -120,18 +120,14 @@ impl Source {
                     let now: u64 = cpus.iter().map(|cpu| cpu[slot]).sum();
                     let since = now - std::mem::replace(&mut self.seen_lost[slot], now);
                     if since > 0 {
-                        self.lacks.push((lack(reason), since));
+                        self.lacks.push((Lack::of("rdma_ops", reason), since));
                     }
                 }
             }
-            Err(error) => self.lacks.push((lack(&format!("losses cannot be counted: {error}")), 1)),
+            Err(error) => self.lacks.push((Lack::of("rdma_ops", format!("losses cannot be counted: {error}")), 1)),
         }
         let lost = self.lacks.iter().map(|(_, count)| count).sum();
         segments.table("rdma", &std::mem::take(&mut self.rows), lost)?;
         segments.drops("rdma", now_ns, &std::mem::take(&mut self.lacks))
     }
-}
-
-fn lack(reason: &str) -> Lack {
-    Lack { table: "rdma_ops", reason: reason.to_owned(), process_id: None }
 }

@@ -1,7 +1,6 @@
 //! The BPF programs of the scheduler.
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::TracePoint;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::sched::{SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, Thread, WAKEUP_PID};
 
@@ -30,12 +29,7 @@ impl Programs {
     pub fn start() -> Result<Self, AttachError> {
         are_known()?;
         let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
-        for name in ["sched_switch", "sched_wakeup"] {
-            let program: &mut TracePoint =
-                ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)?;
-            program.load()?;
-            program.attach("sched", name)?;
-        }
+        tracepoints::attach(&mut ebpf, "sched", &["sched_switch", "sched_wakeup"])?;
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         Ok(Self {
             ring: RingBuf::try_from(take("SCHED_RING")?)?,

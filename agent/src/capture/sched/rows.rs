@@ -6,14 +6,15 @@ use kvpath_schema::cell::Name;
 use kvpath_schema::wire::sched::{Interval, Thread};
 
 use super::programs::Words;
+use crate::bytes;
 
 /// Reads a record; `None` if it is none.
 pub fn interval(bytes: &[u8]) -> Option<Interval> {
     if bytes.len() < size_of::<Interval>() {
         return None;
     }
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let u64_at = |at| bytes::u64_at(bytes, at);
+    let u32_at = |at| bytes::u32_at(bytes, at);
     Some(Interval {
         time_ns: u64_at(offset_of!(Interval, time_ns))?,
         off_ns: u64_at(offset_of!(Interval, off_ns))?,

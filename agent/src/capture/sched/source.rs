@@ -64,7 +64,7 @@ impl Source {
                 Ok(()) => _ = self.watched.insert(tid, Watched { pid, process_id, seen }),
                 Err(error) => {
                     self.left.insert((process_id, tid));
-                    self.lacks.push((lack(&format!("a thread cannot be watched: {error}")), 1));
+                    self.lacks.push((Lack::of("sched", format!("a thread cannot be watched: {error}")), 1));
                 }
             }
         }
@@ -75,7 +75,7 @@ impl Source {
         let Self { programs, watched, rows, lacks, .. } = self;
         programs.drain(|bytes| {
             let Some(interval) = interval(bytes) else {
-                return lacks.push((lack("record that contradicts itself"), 1));
+                return lacks.push((Lack::of("sched", "record that contradicts itself"), 1));
             };
             let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
             // Left since: its last records are still on their way.
@@ -129,8 +129,8 @@ impl Source {
         self.from_ns = now_ns;
         match self.programs.lost() {
             Ok(0) => {}
-            Ok(count) => self.lacks.push((lack("ring buffer full"), count)),
-            Err(error) => self.lacks.push((lack(&format!("losses cannot be counted: {error}")), 1)),
+            Ok(count) => self.lacks.push((Lack::of("sched", "ring buffer full"), count)),
+            Err(error) => self.lacks.push((Lack::of("sched", format!("losses cannot be counted: {error}")), 1)),
         }
         let lost = self.lacks.iter().map(|(_, count)| count).sum();
         segments.table("sched", &std::mem::take(&mut self.rows), lost)?;
@@ -192,8 +192,4 @@ impl Source {
             });
         }
     }
-}
-
-fn lack(reason: &str) -> Lack {
-    Lack { table: "sched", reason: reason.to_owned(), process_id: None }
 }

@@ -3,7 +3,6 @@
 use std::fs;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
-use aya::programs::TracePoint;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::sockets::{FAMILY, FLAGS, Flow, Offsets, PROTOCOL, RET, SK};
 
@@ -75,12 +74,7 @@ impl Programs {
         let map = ebpf.take_map("SOCKET_OFFSETS").ok_or(AttachError::Missing("SOCKET_OFFSETS"))?;
         let mut words: Array<_, [u32; Offsets::WORDS]> = Array::try_from(map)?;
         words.set(0, &[remote, local, ports, remote6, local6], 0)?;
-        for name in TRACEPOINTS {
-            let program: &mut TracePoint =
-                ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)?;
-            program.load()?;
-            program.attach("sock", name)?;
-        }
+        tracepoints::attach(&mut ebpf, "sock", &TRACEPOINTS)?;
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         Ok(Self {
             processes: HashMap::try_from(take("SOCKET_PROCESSES")?)?,

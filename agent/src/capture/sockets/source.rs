@@ -51,7 +51,9 @@ impl Source {
             if self.watched.get(&number) != Some(&process_id) {
                 match self.programs.watch(number) {
                     Ok(()) => _ = self.watched.insert(number, process_id),
-                    Err(error) => self.lacks.push((lack(&format!("a process cannot be watched: {error}")), 1)),
+                    Err(error) => {
+                        self.lacks.push((Lack::of("sockets", format!("a process cannot be watched: {error}")), 1));
+                    }
                 }
             }
         }
@@ -75,8 +77,8 @@ impl Source {
         self.from_ns = now_ns;
         match self.programs.lost() {
             Ok(0) => {}
-            Ok(count) => self.lacks.push((lack("too many connections"), count)),
-            Err(error) => self.lacks.push((lack(&format!("losses cannot be counted: {error}")), 1)),
+            Ok(count) => self.lacks.push((Lack::of("sockets", "too many connections"), count)),
+            Err(error) => self.lacks.push((Lack::of("sockets", format!("losses cannot be counted: {error}")), 1)),
         }
         let lost = self.lacks.iter().map(|(_, count)| count).sum();
         segments.table("sockets", &std::mem::take(&mut self.rows), lost)?;
@@ -101,8 +103,4 @@ impl Source {
             }
         }
     }
-}
-
-fn lack(reason: &str) -> Lack {
-    Lack { table: "sockets", reason: reason.to_owned(), process_id: None }
 }

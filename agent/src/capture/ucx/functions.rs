@@ -2,6 +2,7 @@
 
 use kvpath_schema::wire::ucx::Call;
 
+use crate::discover::library::is_named;
 use crate::elf::{Elf, ElfError, Point};
 
 /// The soname whose interface the probes read.
@@ -34,9 +35,7 @@ pub fn is_candidate(file_name: &str) -> bool {
 }
 
 fn is_ucp(file_name: &str) -> bool {
-    file_name
-        .strip_prefix("libucp")
-        .is_some_and(|rest| rest.starts_with(".so.0") || rest.starts_with('-') && rest.contains(".so.0"))
+    is_named(file_name, "libucp", ".so.0")
 }
 
 /// The functions to probe in a library.

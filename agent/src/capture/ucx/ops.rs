@@ -8,6 +8,8 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::ucx::{UcxOp, UcxOps};
 use kvpath_schema::wire::ucx::{Call, Entry, Freed, Header, Op};
 
+use crate::bytes;
+
 /// Pointers from here on are errors: `UCS_PTR_IS_ERR` of ucs/type/status.h, with `UCS_ERR_LAST` = -100.
 const FIRST_ERROR: u64 = (-100i64).cast_unsigned();
 
@@ -42,8 +44,8 @@ pub enum Record {
 
 /// Reads a record; `None` if it is none.
 pub fn record(bytes: &[u8]) -> Option<Record> {
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let u64_at = |at| bytes::u64_at(bytes, at);
+    let u32_at = |at| bytes::u32_at(bytes, at);
     let time = |at: usize| Some(i64::try_from(u64_at(at)?).unwrap_or(i64::MAX));
     let pid_tgid = u64_at(offset_of!(Header, pid_tgid))?;
     let half = |value: u64| i32::try_from(value & 0xffff_ffff).ok();

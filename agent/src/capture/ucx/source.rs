@@ -152,7 +152,7 @@ impl Source {
                         ops.freed(process_id, time_ns, request);
                     }
                 }
-                None => lacks.push((lack("ucx_ops", "record that contradicts itself"), 1)),
+                None => lacks.push((Lack::of("ucx_ops", "record that contradicts itself"), 1)),
             }
         }
     }
@@ -166,7 +166,7 @@ impl Source {
         let counts = self.programs.counts()?;
         for (slot, table, reason) in LOSSES {
             if counts[slot as usize] > 0 {
-                self.lacks.push((lack(table, reason), counts[slot as usize]));
+                self.lacks.push((Lack::of(table, reason), counts[slot as usize]));
             }
         }
         let spent = |call: Call| {
@@ -233,8 +233,4 @@ impl Seen {
         self.links = Some(programs.attach(&self.library.attach_path(), &self.functions)?);
         Ok(())
     }
-}
-
-fn lack(table: &'static str, reason: &str) -> Lack {
-    Lack { table, reason: reason.to_owned(), process_id: None }
 }
