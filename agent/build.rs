@@ -20,7 +20,9 @@ fn main() -> ExitCode {
         // Each line that the inner cargo prints would be a warning of this build.
         std::env::set_var("CARGO_TERM_QUIET", "true");
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ebpf");
+    // Asked for now, not when this script was compiled: a target folder may serve another checkout.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let root = Path::new(&here).join("../ebpf");
     // Cargo looks for the package from where it runs, and `ebpf/` is a workspace of its own.
     if let Err(error) = std::env::set_current_dir(&root) {
         println!("cargo::error={}: {error}", root.display());

@@ -36,6 +36,14 @@ enum Subscriber {
     Other,
 }
 
+/// A full buffer of the client with records that are not complete yet.
+struct Held {
+    buffer: usize,
+    size: usize,
+    used: usize,
+    done_ns: u64,
+}
+
 #[derive(Default)]
 struct Mock {
     requested: Option<BufferRequested>,
@@ -46,6 +54,12 @@ struct Mock {
     buffer: usize,
     size: usize,
     used: usize,
+    /// When the last record in that buffer is complete, ns by the client's clock.
+    done_ns: u64,
+    /// When the item that is being recorded is complete.
+    ends_ns: u64,
+    /// Buffers that are full, and not complete yet.
+    held: Vec<Held>,
     dropped: usize,
     index: u64,
     subscriber: Subscriber,
@@ -122,6 +136,7 @@ impl Mock {
     fn append<T>(&mut self, kind: u32, record: &T) {
         let bytes = bytes_of(kind);
         if self.buffer != 0 && self.used + bytes > self.size {
+            self.put_by();
             self.complete();
         }
         if self.buffer == 0 {
@@ -143,16 +158,29 @@ impl Mock {
             ptr::copy_nonoverlapping(ptr::from_ref(record).cast::<u8>(), at, size_of::<T>().min(bytes));
         }
         self.used += bytes;
+        self.done_ns = self.done_ns.max(self.ends_ns);
     }
 
+    /// The buffer in use is full.
+    fn put_by(&mut self) {
+        let (buffer, done_ns) = (std::mem::take(&mut self.buffer), std::mem::take(&mut self.done_ns));
+        self.held.push(Held { buffer, size: self.size, used: self.used, done_ns });
+    }
+
+    /// Gives the client the buffers whose records are all complete, as the real one does.
     fn complete(&mut self) {
-        if self.buffer == 0 {
-            return;
+        // SAFETY: the client's callback.
+        let now = self.timestamp.map_or(u64::MAX, |timestamp| unsafe { timestamp() });
+        if self.buffer != 0 && self.done_ns <= now {
+            self.put_by();
         }
-        let buffer = ptr::with_exposed_provenance_mut(std::mem::take(&mut self.buffer));
-        if let Some(completed) = self.completed {
-            // SAFETY: the client's callback, and its own buffer.
-            unsafe { completed(ptr::null_mut(), 0, buffer, self.size, self.used) };
+        let (complete, held) = std::mem::take(&mut self.held).into_iter().partition(|held| held.done_ns <= now);
+        self.held = held;
+        for Held { buffer, size, used, .. } in complete {
+            if let Some(completed) = self.completed {
+                // SAFETY: the client's callback, and its own buffer.
+                unsafe { completed(ptr::null_mut(), 0, ptr::with_exposed_provenance_mut(buffer), size, used) };
+            }
         }
     }
 
@@ -373,6 +401,23 @@ pub extern "C" fn mock_gpu(count: u64, real: bool) {
         };
         mock.emit(index, start, start + 1_000);
     }
+}
+
+/// Launches `count` kernels at once, which take `each_ns` each, one after another.
+#[unsafe(no_mangle)]
+pub extern "C" fn mock_ahead(count: u64, each_ns: u64) {
+    let mut mock = mock();
+    let Some(timestamp) = mock.timestamp else { return };
+    // SAFETY: the client's callback.
+    let now = unsafe { timestamp() };
+    for index in 0..count {
+        let (start, end) = (now + index * each_ns, now + (index + 1) * each_ns);
+        mock.ends_ns = end;
+        if mock.kinds.contains(&kind::CONCURRENT_KERNEL) {
+            mock.append(kind::CONCURRENT_KERNEL, &kernel(start, end, 1, 0));
+        }
+    }
+    mock.ends_ns = 0;
 }
 
 /// A graph is launched.

@@ -17,7 +17,6 @@ use kvpath_cupti_sys::{EVENT_SYNC_SINCE, MULTIPLE_SUBSCRIBERS, OLDEST, SUCCESS, 
 use kvpath_schema::wire::calls::{Call, Domain};
 use kvpath_schema::wire::ring::{Kind, Loss};
 
-use super::buffers::BUFFER_BYTES;
 use crate::ffi::now_ns;
 use crate::session::Session;
 
@@ -215,8 +214,7 @@ unsafe extern "C" fn requested(buffer: *mut *mut u8, size: *mut usize, most_reco
     .unwrap_or(None);
     // SAFETY: CUPTI's variables. Without a buffer it drops records, and counts them itself.
     unsafe {
-        *buffer = taken.unwrap_or(ptr::null_mut());
-        *size = if taken.is_some() { BUFFER_BYTES } else { 0 };
+        (*buffer, *size) = taken.unwrap_or((ptr::null_mut(), 0));
         // As many records as fit.
         *most_records = 0;
     }
@@ -226,11 +224,10 @@ unsafe extern "C" fn completed(_: *mut c_void, _: u32, buffer: *mut u8, _: usize
     let _ = catch_unwind(|| {
         let Some(session) = Session::current() else { return };
         session.gpu.stirred_ns.store(now_ns(), Ordering::Relaxed);
-        let ours = session.gpu.buffers.get().is_some_and(|buffers| buffers.give_back(buffer, bytes));
-        if ours {
-            session.gpu.wake.raise();
-        } else if bytes > 0 {
-            session.ring.lose(Loss::UnknownKind, Kind::Other, 1);
+        match session.gpu.buffers.get().and_then(|buffers| buffers.give_back(buffer, bytes)) {
+            Some(true) => session.gpu.wake.raise(),
+            None if bytes > 0 => session.ring.lose(Loss::UnknownKind, Kind::Other, 1),
+            Some(false) | None => {}
         }
     });
 }

@@ -27,6 +27,7 @@ pub struct Cuda {
     gpu: extern "C" fn(u64, bool),
     graph: extern "C" fn(),
     graph_made: extern "C" fn(),
+    ahead: extern "C" fn(u64, u64),
     context: extern "C" fn(),
     initialised: extern "C" fn() -> u32,
     other: extern "C" fn(),
@@ -50,6 +51,7 @@ impl Cuda {
         unsafe {
             Self {
                 gpu: transmute::<*mut c_void, extern "C" fn(u64, bool)>(symbol(mock, c"mock_gpu")),
+                ahead: transmute::<*mut c_void, extern "C" fn(u64, u64)>(symbol(mock, c"mock_ahead")),
                 graph: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_graph")),
                 graph_made: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_graph_made")),
                 context: transmute::<*mut c_void, extern "C" fn()>(symbol(mock, c"mock_context")),
@@ -65,6 +67,11 @@ impl Cuda {
     /// The next items.
     pub fn run(&self, count: u64, real: bool) {
         (self.gpu)(count, real);
+    }
+
+    /// Launches that many kernels at once, which take that long each, ns.
+    pub fn run_ahead(&self, count: u64, each_ns: u64) {
+        (self.ahead)(count, each_ns);
     }
 
     /// A graph launch.

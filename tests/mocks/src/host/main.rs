@@ -6,6 +6,7 @@
 //! | `gpu:N` | the next N items of the mock GPU's script |
 //! | `now:N` | the same with the time of now |
 //! | `busy:MS` | 100 items with the time of now each 100 us, for that long |
+//! | `ahead:N` | N kernels of 5 ms launched at once |
 //! | `graph` | a graph launch |
 //! | `make-graph` | a graph is instantiated |
 //! | `context` | the primary context is made |
@@ -50,6 +51,7 @@ fn main() {
                     std::thread::sleep(Duration::from_micros(100));
                 }
             }
+            "ahead" => gpu().run_ahead(number(), 5_000_000),
             "graph" => gpu().graph(),
             "make-graph" => gpu().make_graph(),
             "context" => gpu().make_context(),

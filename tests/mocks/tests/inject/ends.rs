@@ -15,10 +15,10 @@ fn last_ns(read: &Read) -> u64 {
     read.kernels.iter().map(|kernel| kernel.end_ns).max().unwrap_or(0)
 }
 
-/// Kills a busy process; how much of its end is missing, ns.
-fn lost_when_killed_by(signal: u32) -> u64 {
+/// Kills a process while it does `what`; how much of its end is missing, ns.
+fn lost_when_killed_by(signal: u32, what: &[&str]) -> u64 {
     let host = Host::new();
-    let mut running = host.spawn(&["cuda", "say:go", "open", "busy:10000"]);
+    let mut running = host.spawn(&[&["cuda", "sleep:200", "say:go", "open"], what].concat());
     assert_eq!(running.line(), "go");
     std::thread::sleep(Duration::from_millis(500));
     let pid = running.child.id().to_string();
@@ -34,10 +34,15 @@ fn lost_when_killed_by(signal: u32) -> u64 {
 
 #[test]
 fn a_killed_process_loses_little_and_its_ring_stays() {
-    for signal in [9, 15] {
-        let lost: Vec<u64> = (0..TRIES).map(|_| lost_when_killed_by(signal)).collect();
-        assert!(lost.iter().any(|lost| *lost < LOSS_NS + CLOCK_NS), "signal {signal}: {lost:?} ns are missing");
-        assert!(lost.iter().all(|lost| *lost < 10 * LOSS_NS), "signal {signal}: {lost:?} ns are missing");
+    // A busy GPU, and one that has kernels of 5 ms for 5 s before it.
+    let ahead: &[&str] = &["ahead:1000", "sleep:10000"];
+    for (signal, what) in [(9, ahead), (9, &["busy:10000"]), (15, &["busy:10000"])] {
+        let lost: Vec<u64> = (0..TRIES).map(|_| lost_when_killed_by(signal, what)).collect();
+        assert!(
+            lost.iter().any(|lost| *lost < LOSS_NS + CLOCK_NS),
+            "signal {signal}, {what:?}: {lost:?} ns are missing"
+        );
+        assert!(lost.iter().all(|lost| *lost < 10 * LOSS_NS), "signal {signal}, {what:?}: {lost:?} ns are missing");
     }
 }
 
