@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "a C library")]
 #![allow(missing_docs, clippy::missing_safety_doc, reason = "as in the headers of CUPTI")]
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -36,14 +36,6 @@ enum Subscriber {
     Other,
 }
 
-/// A full buffer of the client with records that are not complete yet.
-struct Held {
-    buffer: usize,
-    size: usize,
-    used: usize,
-    done_ns: u64,
-}
-
 #[derive(Default)]
 struct Mock {
     requested: Option<BufferRequested>,
@@ -54,13 +46,9 @@ struct Mock {
     buffer: usize,
     size: usize,
     used: usize,
-    /// When the last record in that buffer is complete, ns by the client's clock.
-    done_ns: u64,
-    /// When the item that is being recorded is complete.
-    ends_ns: u64,
-    /// Buffers that are full, and not complete yet.
-    held: Vec<Held>,
     dropped: usize,
+    /// Kernels that were launched and are not complete: start and end, ns by the client's clock.
+    ahead: VecDeque<(u64, u64)>,
     index: u64,
     subscriber: Subscriber,
     /// Whether `cuInit` has returned and the primary context is there.
@@ -136,7 +124,6 @@ impl Mock {
     fn append<T>(&mut self, kind: u32, record: &T) {
         let bytes = bytes_of(kind);
         if self.buffer != 0 && self.used + bytes > self.size {
-            self.put_by();
             self.complete();
         }
         if self.buffer == 0 {
@@ -158,28 +145,27 @@ impl Mock {
             ptr::copy_nonoverlapping(ptr::from_ref(record).cast::<u8>(), at, size_of::<T>().min(bytes));
         }
         self.used += bytes;
-        self.done_ns = self.done_ns.max(self.ends_ns);
     }
 
-    /// The buffer in use is full.
-    fn put_by(&mut self) {
-        let (buffer, done_ns) = (std::mem::take(&mut self.buffer), std::mem::take(&mut self.done_ns));
-        self.held.push(Held { buffer, size: self.size, used: self.used, done_ns });
-    }
-
-    /// Gives the client the buffers whose records are all complete, as the real one does.
     fn complete(&mut self) {
-        // SAFETY: the client's callback.
-        let now = self.timestamp.map_or(u64::MAX, |timestamp| unsafe { timestamp() });
-        if self.buffer != 0 && self.done_ns <= now {
-            self.put_by();
+        if self.buffer == 0 {
+            return;
         }
-        let (complete, held) = std::mem::take(&mut self.held).into_iter().partition(|held| held.done_ns <= now);
-        self.held = held;
-        for Held { buffer, size, used, .. } in complete {
-            if let Some(completed) = self.completed {
-                // SAFETY: the client's callback, and its own buffer.
-                unsafe { completed(ptr::null_mut(), 0, ptr::with_exposed_provenance_mut(buffer), size, used) };
+        let buffer = ptr::with_exposed_provenance_mut(std::mem::take(&mut self.buffer));
+        if let Some(completed) = self.completed {
+            // SAFETY: the client's callback, and its own buffer.
+            unsafe { completed(ptr::null_mut(), 0, buffer, self.size, self.used) };
+        }
+    }
+
+    /// Appends the kernels that are complete by now: as in the real one, a record comes into a buffer at its end.
+    fn end_kernels(&mut self) {
+        let Some(timestamp) = self.timestamp else { return };
+        // SAFETY: the client's callback.
+        let now = unsafe { timestamp() };
+        while let Some((start, end)) = self.ahead.pop_front_if(|(_, end)| *end <= now) {
+            if self.kinds.contains(&kind::CONCURRENT_KERNEL) {
+                self.append(kind::CONCURRENT_KERNEL, &kernel(start, end, 1, 0));
             }
         }
     }
@@ -410,14 +396,7 @@ pub extern "C" fn mock_ahead(count: u64, each_ns: u64) {
     let Some(timestamp) = mock.timestamp else { return };
     // SAFETY: the client's callback.
     let now = unsafe { timestamp() };
-    for index in 0..count {
-        let (start, end) = (now + index * each_ns, now + (index + 1) * each_ns);
-        mock.ends_ns = end;
-        if mock.kinds.contains(&kind::CONCURRENT_KERNEL) {
-            mock.append(kind::CONCURRENT_KERNEL, &kernel(start, end, 1, 0));
-        }
-    }
-    mock.ends_ns = 0;
+    mock.ahead.extend((0..count).map(|at| (now + at * each_ns, now + (at + 1) * each_ns)));
 }
 
 /// A graph is launched.
@@ -536,7 +515,9 @@ pub extern "C" fn cuptiActivityDisable(kind: u32) -> Status {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuptiActivityFlushAll(_: u32) -> Status {
-    mock().complete();
+    let mut mock = mock();
+    mock.end_kernels();
+    mock.complete();
     SUCCESS
 }
 

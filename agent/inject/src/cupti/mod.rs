@@ -39,9 +39,10 @@ use buffers::Buffers;
 use ffi::{Cupti, OpenError};
 use level::Calls;
 
-/// How often CUPTI is asked for what is complete, ns. A killed process loses what came since, and what CUPTI had not seen
-/// complete by then: 64, 72 and 101 ms in three kills of a vLLM worker when this was 50 ms. What a copy costs did not change
-/// between 20, 50 and 200 ms (tests/gpu/runs).
+/// How often CUPTI is asked for what is complete, ns: a killed process loses what came since (3 to 26 ms, H200). What a copy costs
+/// did not change between 20, 50 and 200 ms (tests/gpu/runs). CUPTI cannot answer while the driver loads a function that is
+/// launched for the first time: that waits until the GPU has done all that was launched before (352 ms in a vLLM worker), and a
+/// process killed meanwhile loses that time.
 const FLUSH_NS: u64 = 25_000_000;
 /// How long the end of the process waits for the last records at most, steps of 200 us.
 const EXIT_STEPS: u32 = 100;
