@@ -28,10 +28,40 @@ def witness(folder, began, ended):
         process = int(re.search(r"witness-(\d+)", path)[1])
         for line in open(path, encoding="utf-8", errors="replace"):
             what, *rest = line.rstrip("\n").split("\t")
-            known = what in ("make", "post", "state", "release", "register")
+            known = what in ("make", "initialize", "post", "state", "release", "register")
             if known and began <= int(rest[0]) and int(rest[1]) <= ended:
                 calls.setdefault(process, []).append((what, int(rest[0]), int(rest[1]), rest[2:]))
     return calls
+
+
+def next_of(calls, what, handle, after):
+    """The next such call with that handle (handles are reused at once)."""
+    return next((call for call in calls if call[0] in what and call[3][1] == handle and call[1] >= after), None)
+
+
+def request_of(notif):
+    """By the rules of the engines: SGLang's room, vLLM's id without count and suffix."""
+    room = re.match(r"(\d+)_(kv|aux|state|stg)", notif)
+    return room[1] if room else re.sub(r"-[0-9a-f]{8}$", "", notif.rsplit(":", 1)[0])
+
+
+def pairs_of(calls, transfers):
+    """Each post of a process with its make, its end, its release, and the recorded transfer of that text and time."""
+    calls = sorted(calls, key=lambda call: call[1])
+    for post in (call for call in calls if call[0] == "post"):
+        handle = post[3][1]
+        made = [call for call in calls if call[0] in ("make", "initialize") and call[3][1] == handle and call[2] <= post[1]]
+        if not made:
+            # Made before the recording.
+            continue
+        make = made[-1]
+        # Columns after the handle: make op, descriptors, text; initialize op, peer, text, descriptors.
+        op, count, text = (make[3][2], make[3][3], make[3][4]) if make[0] == "make" else (make[3][2], make[3][5], make[3][4])
+        notif = ast.literal_eval(text)
+        told = {"op": op, "descriptors": int(count), "notif": notif.decode() if notif is not None else None}
+        ends = [c for c in calls if c[0] == "state" and c[3][1] == handle and c[3][2] == "DONE" and c[1] >= post[1]]
+        inside = [t for t in transfers if t["posted_ns"] and post[1] <= t["posted_ns"] <= post[2] and t["notif"] == told["notif"]]
+        yield post, make, told, ends[0] if ends else None, next_of(calls, ("release",), handle, post[2]), inside
 
 
 def main(run, folder):
@@ -40,38 +70,31 @@ def main(run, folder):
     said = {row["key"]: row["value"] for row in rows(run, "capture_info") if row["source"] == "capture"}
     calls = witness(folder, int(said["started_ns"]), int(said["ended_ns"]))
     for process, seen in sorted(calls.items()):
-        own = sorted((t for t in transfers if t["process_id"] == process), key=lambda t: t["posted_ns"] or 0)
-        of = lambda what: [call for call in seen if call[0] == what]
-        makes, posts = of("make"), of("post")
-        done = [call for call in of("state") if call[3][2] == "DONE"]
-        releases = of("release")
+        own = [t for t in transfers if t["process_id"] == process]
         regions = [r for r in rows(run, "nixl_regions") if r["process_id"] == process]
-        wanted = sum(int(call[3][1]) for call in of("register"))
+        wanted = sum(int(call[3][1]) for call in seen if call[0] == "register")
         if len(regions) != wanted:
             problems.append(f"{process}: {len(regions)} regions recorded, {wanted} registered")
-        if not posts:
-            continue
-        if len(own) != len(posts):
-            problems.append(f"{process}: {len(own)} transfers recorded, {len(posts)} posted")
-            continue
-        for i, (t, post) in enumerate(zip(own, posts)):
-            make, name = makes[i], f"{process} transfer {i}"
-            end = lambda call: call[2]
+        for post, make, told, end, release, found in pairs_of(seen, own):
+            name = f"{process}: {told['notif']}"
+            if len(found) != 1:
+                problems.append(f"{name}: posted once, recorded {len(found)} times")
+                continue
+            t = found[0]
             inside = lambda at, call: at is not None and call[1] <= at <= call[2]
             expect = {
                 "made inside its call": inside(t["made_ns"], make),
                 "posted inside its call": inside(t["posted_ns"], post) and inside(t["post_end_ns"], post),
-                "op": t["op"] == make[3][2],
-                "descriptors asked": t["made_descriptors"] == int(make[3][3]),
-                "notif": t["notif"] == ast.literal_eval(make[3][4]).decode(),
-                "request": t["request"] == re.sub(r"-[0-9a-f]{8}$", "", t["notif"].rsplit(":", 1)[0]),
+                "op": t["op"] == told["op"],
+                "descriptors asked": t["made_descriptors"] == told["descriptors"],
+                "request": told["notif"] is None or t["request"] == request_of(told["notif"]),
                 "status": t["status"] == "done",
                 # Polls that came too often for the budget were not recorded, which the row says.
                 "done by the witnessed poll": t["done_poll_ns"] is None
                 and t["pending_polls"] is None
                 or t["done_poll_ns"] is not None
-                and (t["done_poll_ns"] <= end(done[i]) if post[3][2] != "DONE" else inside(t["done_poll_ns"], post)),
-                "released inside its call": inside(t["released_ns"], releases[i]) if i < len(releases) else True,
+                and (inside(t["done_poll_ns"], post) if post[3][2] == "DONE" else end is not None and t["done_poll_ns"] <= end[2]),
+                "released inside its call": inside(t["released_ns"], release) if release else True,
                 "bytes": bool(t["bytes"]) and t["bytes"] > 0,
             }
             problems += [f"{name}: {what}: {t}" for what, ok in expect.items() if not ok]

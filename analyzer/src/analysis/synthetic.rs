@@ -104,6 +104,8 @@ impl Raw {
             notif: Some(format!("{request}-0123abcd:1")),
             notif_bytes: Some(i64::try_from(request.len()).unwrap() + 11),
             request: Some(request.to_owned()),
+            chunk: None,
+            sender_rank: None,
         });
     }
 

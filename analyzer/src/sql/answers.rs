@@ -225,6 +225,8 @@ fn segments(run: &mut RunWriter) {
             notif: None,
             notif_bytes: None,
             request: Some("r0".to_owned()),
+            chunk: None,
+            sender_rank: None,
         });
     }
     run.write("nixl", &transfers, 0).unwrap();

@@ -101,6 +101,10 @@ crate::define_table! {
         /// Request id read from the notif by the rules of the serving engine; null where none matches, or where the text
         /// was cut before the id ends.
         request: Option<String> => Plain,
+        /// Chunk of the prompt that the notif names, from 0 (SGLang).
+        chunk: Option<i32> => Dict,
+        /// Rank that the notif names as sender, `pp_rank * tp_size + tp_rank` (SGLang).
+        sender_rank: Option<i32> => Dict,
     }
 }
 

@@ -22,93 +22,17 @@ import glob
 import json
 import os
 import pathlib
-import re
 import signal
 import statistics
-import subprocess
 import sys
 import threading
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import pair
+from recording import Agent, Check, Tee, environment, gpus, level, rows, witnessed
 
 MIXED = [1000, 32000, 32000, 65000, 32000, 32000]
-
-
-class Tee:
-    """Standard output, and a file."""
-
-    def __init__(self, path):
-        self.out, self.file = sys.stdout, open(path, "w")
-
-    def write(self, text):
-        self.file.write(text)
-        return self.out.write(text)
-
-    def flush(self):
-        self.file.flush()
-        self.out.flush()
-
-
-class Agent:
-    """A recording; without a level, processes keep theirs."""
-
-    def __init__(self, agent, out, level, *more):
-        self.log = open(f"{out}.log", "w")
-        command = [agent, "record", "--out", str(out), *more] + (["--gpu", level] if level else [])
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        self.start, self.ticks = time.monotonic(), 0
-        time.sleep(2)
-
-    def mark(self):
-        """The share of a core counts from now on."""
-        self.start, self.ticks = time.monotonic(), self._ticks()
-
-    def _ticks(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def cost(self):
-        """Peak RSS, MB, and share of a core, %."""
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        rss = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
-        return rss, 100 * (self._ticks() - self.ticks) / (time.monotonic() - self.start)
-
-    def stop(self):
-        cost = self.cost()
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(60)
-        self.log.close()
-        return cost, code, pathlib.Path(self.log.name).read_text().strip().splitlines()[-3:]
-
-
-def level(agent, which):
-    done = subprocess.run([agent, "level", "all", which], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"level {which}: {done.stdout}{done.stderr}")
-    time.sleep(0.5)
-    return done.stdout
-
-
-def rows(run, table, columns=None):
-    import pyarrow.parquet as pq
-
-    found = []
-    for path in sorted(glob.glob(f"{run}/node=*/source=*/{table}-*.parquet")):
-        found += pq.ParquetFile(path).read(columns=columns).to_pylist()
-    return found
-
-
-class Check:
-    failed = False
-
-    def line(self, text, good=True):
-        print(("  " if good else "WRONG ") + text, flush=True)
-        self.failed |= not good
-
-
-def times(values):
-    return f"p50 {1e3 * statistics.median(values):.1f} ms, mean {1e3 * statistics.mean(values):.1f} ms"
 
 
 def measure(agent, out, count, tokens, check):
@@ -204,14 +128,6 @@ def whole(agent, out, recording, check):
     print(f"  {total / 1e6:.2f} MB in all")
 
 
-def witnessed(out, run, check):
-    """Holds a recording against the witness, if there is one."""
-    command = [sys.executable, pathlib.Path(__file__).parent.parent / "check_witness.py", run, out / "witness"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    told = (done.stdout + done.stderr).strip().splitlines()
-    check.line(f"{run.name}: {'; '.join(told)}", done.returncode == 0)
-
-
 def killed(agent, out, servers, check):
     print("\n## A prefill worker is killed while it works\n")
     run = out / "killed"
@@ -251,29 +167,23 @@ def main():
     parser.add_argument("--witness")
     parser.add_argument("--only-whole", action="store_true", help="leave the blocks out")
     options = parser.parse_args()
-    gpus = subprocess.run("nvidia-smi -L | wc -l", shell=True, capture_output=True, text=True).stdout.strip()
-    if int(gpus or 0) < 3:
+    if gpus() < 3:
         print("skipped: three GPUs are needed")
         return 77
     options.out.mkdir(parents=True, exist_ok=True)
     # Whoever started this may see only the end of what it prints.
     sys.stdout = Tee(options.out / "report.txt")
-    printed = subprocess.run([options.agent, "env", "--gpu", "off"], capture_output=True, text=True, check=True).stdout
-    environment = dict(re.findall(r"^export (\w+)='(.*)'$", printed, re.M))
-    if options.witness:
-        (options.out / "witness").mkdir(exist_ok=True)
-        paths = [options.witness, os.environ.get("PYTHONPATH", "")]
-        environment |= {"WITNESS_DIR": str(options.out / "witness"), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    variables = environment(options.agent, options.witness, options.out)
     check = Check()
     if not options.only_whole:
-        servers = pair.Pair(options.out / "pair", environment=environment)
+        servers = pair.Pair(options.out / "pair", environment=variables)
         try:
             print(f"both servers are up after {servers.wait():.0f} s", flush=True)
             measure(options.agent, options.out, options.requests, options.tokens, check)
         finally:
             servers.stop()
     recording = Agent(options.agent, options.out / "run", None)
-    servers = pair.Pair(options.out / "recorded-pair", environment=environment)
+    servers = pair.Pair(options.out / "recorded-pair", environment=variables)
     try:
         print(f"both servers are up again, recorded, after {servers.wait():.0f} s", flush=True)
         whole(options.agent, options.out, recording, check)

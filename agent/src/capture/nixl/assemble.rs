@@ -346,6 +346,8 @@ impl Assembler {
             notif: None,
             notif_bytes: None,
             request: None,
+            chunk: None,
+            sender_rank: None,
         };
         *uses += 1;
         self.next_transfer += 1;
@@ -556,8 +558,9 @@ fn describe(row: &mut NixlTransfer, about: &About) {
     }
     if about.has_notif.is_some() {
         row.notif = about.has_notif.filter(|has| *has).and_then(|_| about.notif.text.clone());
-        let request = row.notif.as_deref().and_then(|text| request::of_notif(text, about.notif.is_cut()));
-        row.request = request.map(str::to_owned);
+        let named = row.notif.as_deref().and_then(|text| request::of_notif(text, about.notif.is_cut()));
+        (row.chunk, row.sender_rank) = named.map_or((None, None), |named| (named.chunk, named.rank));
+        row.request = named.map(|named| named.request.to_owned());
         row.notif_bytes = row.notif.as_ref().and_then(|_| signed(about.notif.len));
     }
 }
