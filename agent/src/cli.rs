@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Record until interrupted, until a time is over, or until a command ends.
     Record(Record),
+    /// Record as a service does, until it is told to stop (SIGTERM): settings come from a file.
+    Run(Run),
     /// Print the variables that let a program that is started by other means be recorded, as shell commands.
     Env(Env),
     /// Change how much is recorded of the GPU by a running process.
@@ -28,6 +30,9 @@ pub enum Command {
     /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded.
     Doctor(Doctor),
 }
+
+/// What probes may cost where nothing else is asked for, % of a core.
+pub const MAX_OVERHEAD: f64 = 5.0;
 
 /// Options of `record`.
 #[derive(Debug, Args)]
@@ -48,13 +53,15 @@ pub struct Record {
     pub gpu: Option<Level>,
     /// Record more, each at a price: ucx (every send, its end and its transport; two traps for each of a transfer's pieces),
     /// rdma (registration of memory, queue pairs), sockets (bytes by connection; a look-up for each send and receive on the
-    /// machine), sched (when threads that post, poll or launch are off the CPU; two look-ups for each switch on the machine).
+    /// machine), sched (when threads that post, poll or launch are off the CPU; two look-ups for each switch on the machine),
+    /// telemetry (what NIXL itself counts, where the environment names a folder for it; its files are emptied, so no other may read
+    /// them).
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
     pub sources: Vec<More>,
     /// The most that uprobes on NIXL and UCX may cost the programs that they are on, % of a core in all: where they are hit so
     /// often that it is more, the least valuable are taken off for a while (UCX, polls, notifications, all), which the run
     /// says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
-    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value = "5")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, default_value_t = MAX_OVERHEAD)]
     pub max_overhead: f64,
     /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
     #[arg(last = true, value_name = "CMD")]
@@ -62,7 +69,8 @@ pub struct Record {
 }
 
 /// What is recorded only where it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum More {
     /// UCX.
     Ucx,
@@ -72,6 +80,16 @@ pub enum More {
     Sockets,
     /// The scheduler.
     Sched,
+    /// NIXL's own telemetry.
+    Telemetry,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Settings, in TOML; `deploy/agent.toml` shows and explains all of them.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 /// Options of `env`.
@@ -112,7 +130,12 @@ fn target(text: &str) -> Result<Target, String> {
 fn percent(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is no share of a core, as 5 or 0.5 (%)");
     let percent: f64 = text.parse().map_err(|_| wrong())?;
-    if percent > 0.0 && percent.is_finite() { Ok(percent) } else { Err(wrong()) }
+    if is_share(percent) { Ok(percent) } else { Err(wrong()) }
+}
+
+/// Whether that is a share of a core, %.
+pub fn is_share(percent: f64) -> bool {
+    percent > 0.0 && percent.is_finite()
 }
 
 fn level(text: &str) -> Result<Level, String> {

@@ -21,6 +21,14 @@ pub enum AgentError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The settings are no settings.
+    #[error("{}: {text}", .path.display())]
+    Config {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        text: String,
+    },
     /// Capabilities are missing.
     #[error(
         "recording needs {missing}, which this process lacks: run it as root, or give it \

@@ -7,6 +7,7 @@ mod budget;
 mod bytes;
 mod capture;
 mod cli;
+mod config;
 mod devices;
 mod discover;
 mod doctor;
@@ -35,6 +36,10 @@ pub use segments::{Facts, Segments};
 pub fn main() -> ExitCode {
     let outcome = match cli::Cli::parse().command {
         cli::Command::Record(options) => record::run(&options).map_err(anyhow::Error::from),
+        cli::Command::Run(options) => {
+            let time = host::utc(ffi::now_ns(ffi::Clock::Wall));
+            config::read(&options.config, &time).and_then(|options| record::run(&options)).map_err(anyhow::Error::from)
+        }
         cli::Command::Env(options) => gpu::env(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
         cli::Command::Level(options) => gpu::level(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
         cli::Command::Doctor(options) => doctor::run(&options),

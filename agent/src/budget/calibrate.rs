@@ -50,7 +50,7 @@ pub fn measure(programs: &mut Programs, spares_returns: bool) -> Result<Costs, A
     let [entry, both, stepped] = [push, awaited, mov].map(time);
     programs.detach(attached)?;
     let pid = i32::try_from(std::process::id()).ok();
-    programs.take_in_flight(pid);
+    programs.take_in_flight(|of, _| Some(of) == pid);
     programs.take_polls(pid);
     programs.hits()?;
     let returning = if spares_returns { entry } else { (both - entry).max(0.0) };

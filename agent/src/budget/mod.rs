@@ -4,7 +4,10 @@
 mod calibrate;
 mod ffi;
 
+use std::collections::BTreeMap;
+
 pub use calibrate::{Costs, measure};
+use kvpath_schema::wire::nixl::Kind;
 
 /// What may be saved up, in time: a burst within it is let pass.
 const SAVES_NS: f64 = 1e9;
@@ -30,6 +33,23 @@ impl Group {
     /// All, in the order in which they are given up.
     pub const ALL: [Self; 4] = [Self::Ucx, Self::Polls, Self::Notifs, Self::Transfers];
 
+    /// That of a probe of NIXL.
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Status => Self::Polls,
+            Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed => Self::Notifs,
+            Kind::Agent
+            | Kind::Regions
+            | Kind::RegionsEnd
+            | Kind::MakeSpan
+            | Kind::MakeVector
+            | Kind::Create
+            | Kind::Post
+            | Kind::Descriptors
+            | Kind::Release => Self::Transfers,
+        }
+    }
+
     /// Name.
     pub fn name(self) -> &'static str {
         match self {
@@ -40,6 +60,12 @@ impl Group {
         }
     }
 }
+
+/// What hits have cost, ns.
+pub type Spent = BTreeMap<Group, f64>;
+
+/// A group is not given up while it costs less than this share of all: that would save nothing.
+const WORTH: f64 = 0.25;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,23 +113,40 @@ impl Budget {
         self.last_ns = now_ns;
     }
 
-    /// Takes what probes have cost since the last step, ns.
+    /// Puts a group off again that could not be restored.
+    pub fn put_off(&mut self, group: Group, now_ns: i64) {
+        if let Some(off) = self.groups.iter_mut().find(|off| off.group == group) {
+            off.pause(now_ns);
+        }
+    }
+
+    /// Takes what probes have cost since the last step.
     #[expect(clippy::cast_precision_loss, reason = "times between steps are far below 2^53 ns")]
-    pub fn step(&mut self, now_ns: i64, spent_ns: f64) -> Option<Change> {
+    pub fn step(&mut self, now_ns: i64, spent: &Spent) -> Option<Change> {
         let passed = (now_ns - self.last_ns).max(1) as f64;
+        let spent_ns: f64 = spent.values().sum();
         self.last_ns = now_ns;
         self.saved_ns = (self.saved_ns + self.share * passed).min(self.share * SAVES_NS) - spent_ns;
         if self.saved_ns < 0.0 {
             self.saved_ns = self.share * SAVES_NS;
-            let off = self.groups.iter_mut().find(|off| !off.now)?;
-            let pause_ns = (FIRST_PAUSE_NS << off.times.min(10)).min(LONGEST_PAUSE_NS);
-            *off = Off { until_ns: now_ns + pause_ns, times: off.times + 1, now: true, ..*off };
+            let is_worth_it = |group| spent.get(&group).is_some_and(|ns| *ns >= WORTH * spent_ns);
+            let off = self.groups.iter_mut().find(|off| !off.now && is_worth_it(off.group))?;
+            let pause_ns = off.pause(now_ns);
             return Some(Change::Shed { group: off.group, share: spent_ns / passed, pause_ns });
         }
         // The most valuable that may come back comes first.
         let off = self.groups.iter_mut().rev().find(|off| off.now && off.until_ns <= now_ns)?;
         off.now = false;
         Some(Change::Restore(off.group))
+    }
+}
+
+impl Off {
+    /// From now on; twice as long as the last time. Gives how long, ns.
+    fn pause(&mut self, now_ns: i64) -> i64 {
+        let pause_ns = (FIRST_PAUSE_NS << self.times.min(10)).min(LONGEST_PAUSE_NS);
+        *self = Self { until_ns: now_ns + pause_ns, times: self.times + 1, now: true, ..*self };
+        pause_ns
     }
 }
 
@@ -116,12 +159,13 @@ mod tests {
     /// What is there where nothing else is asked for.
     const NIXL: [Group; 3] = [Group::Polls, Group::Notifs, Group::Transfers];
 
-    /// Probes that cost `share` of a core while all of these groups are on; what changed, and when.
-    fn play(budget: f64, seconds: i64, share: impl Fn(i64, &[Group]) -> f64) -> Vec<(i64, Change)> {
+    /// Probes of a group that cost a share of a core while all of these groups are on; what changed, and when.
+    fn play(budget: f64, seconds: i64, costs: impl Fn(i64, &[Group]) -> (Group, f64)) -> Vec<(i64, Change)> {
         let mut budget = Budget::new(budget, 0, NIXL);
         let (mut on, mut changes) = (NIXL.to_vec(), Vec::new());
         for now in (1..=seconds * SECOND_NS / STEP_NS).map(|step| step * STEP_NS) {
-            let Some(change) = budget.step(now, 0.02e9 * share(now, &on)) else { continue };
+            let (group, share) = costs(now, &on);
+            let Some(change) = budget.step(now, &Spent::from([(group, 0.02e9 * share)])) else { continue };
             match change {
                 Change::Shed { group, .. } => on.retain(|other| *other != group),
                 Change::Restore(group) => on.push(group),
@@ -131,23 +175,27 @@ mod tests {
         changes
     }
 
+    fn storm_of_polls(_: i64, on: &[Group]) -> (Group, f64) {
+        (Group::Polls, if on.contains(&Group::Polls) { 1.0 } else { 0.0 })
+    }
+
     #[test]
     fn what_stays_within_the_budget_is_never_shed() {
-        assert_eq!(play(0.05, 100, |_, _| 0.049), []);
+        assert_eq!(play(0.05, 100, |_, _| (Group::Polls, 0.049)), []);
     }
 
     #[test]
     fn a_burst_passes_and_a_storm_does_not() {
         // A whole core for 40 ms of each second.
-        assert_eq!(play(0.05, 100, |now, _| if now % SECOND_NS < 40_000_000 { 1.0 } else { 0.0 }), []);
-        let changes = play(0.05, 5, |_, on| if on.contains(&Group::Polls) { 1.0 } else { 0.0 });
+        assert_eq!(play(0.05, 100, |now, _| (Group::Polls, if now % SECOND_NS < 40_000_000 { 1.0 } else { 0.0 })), []);
+        let changes = play(0.05, 5, storm_of_polls);
         let [(at, Change::Shed { group: Group::Polls, share, .. })] = changes[..] else { panic!("{changes:?}") };
         assert!(at <= 80_000_000 && (share - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_storm_that_stays_is_looked_at_less_and_less() {
-        let changes = play(0.05, 1000, |_, on| if on.contains(&Group::Polls) { 1.0 } else { 0.0 });
+        let changes = play(0.05, 1000, storm_of_polls);
         let sheds: Vec<i64> =
             changes.iter().filter(|(_, c)| matches!(c, Change::Shed { .. })).map(|(at, _)| *at).collect();
         // 10, 20, 40, … 600 s apart.
@@ -158,7 +206,7 @@ mod tests {
 
     #[test]
     fn where_the_rest_costs_too_much_as_well_it_goes_in_order() {
-        let changes = play(0.05, 2, |_, on| if on.is_empty() { 0.0 } else { 1.0 });
+        let changes = play(0.05, 2, |_, on| on.first().map_or((Group::Polls, 0.0), |group| (*group, 1.0)));
         let groups: Vec<_> = changes
             .iter()
             .map(|(_, change)| match change {
@@ -167,5 +215,32 @@ mod tests {
             })
             .collect();
         assert_eq!(groups, NIXL);
+    }
+
+    #[test]
+    fn what_costs_little_stays_on() {
+        let mut budget = Budget::new(0.05, 0, NIXL);
+        let spent = Spent::from([(Group::Polls, 1e6), (Group::Notifs, 0.0), (Group::Transfers, 1e9)]);
+        let Some(Change::Shed { group, .. }) = budget.step(STEP_NS, &spent) else { panic!("it stays") };
+        assert_eq!(group, Group::Transfers);
+        // Of two that cost as much, the less valuable goes.
+        let spent = Spent::from([(Group::Polls, 1e9), (Group::Notifs, 1e9)]);
+        let Some(Change::Shed { group, .. }) = budget.step(2 * STEP_NS, &spent) else { panic!("it stays") };
+        assert_eq!(group, Group::Polls);
+    }
+
+    #[test]
+    fn what_could_not_be_restored_is_tried_again() {
+        let mut budget = Budget::new(0.05, 0, NIXL);
+        let shed = budget.step(STEP_NS, &Spent::from([(Group::Polls, 1e9)]));
+        assert!(matches!(shed, Some(Change::Shed { group: Group::Polls, pause_ns: FIRST_PAUSE_NS, .. })), "{shed:?}");
+        let mut restored = Vec::new();
+        for now in (1..=40).map(|second| second * SECOND_NS) {
+            if let Some(Change::Restore(group)) = budget.step(now, &Spent::new()) {
+                restored.push(now / SECOND_NS);
+                budget.put_off(group, now);
+            }
+        }
+        assert_eq!(restored, [11, 31]);
     }
 }

@@ -7,5 +7,6 @@ pub mod pairs;
 pub mod rdma;
 pub mod sched;
 pub mod sockets;
+pub mod telemetry;
 pub mod tracepoints;
 pub mod ucx;

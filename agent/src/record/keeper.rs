@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kvpath_schema::wire::nixl::Kind;
 
-use crate::budget::{self, Budget, Change, Costs, Group};
+use crate::budget::{self, Budget, Change, Costs, Group, Spent};
 use crate::capture::error::AttachError;
 use crate::capture::nixl::assemble::Assembler;
 use crate::capture::nixl::attach::Programs;
@@ -51,7 +51,8 @@ impl Keeper {
         facts.say("nixl", "measured.hit_ns", text);
     }
 
-    /// Takes the hits since the last time, and does what they ask for.
+    /// Takes the hits since the last time, and does what they ask for. Gives the group that was taken off, if any: its calls in
+    /// flight will not be seen to return.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -63,11 +64,11 @@ impl Keeper {
         ucx: Option<&mut Source>,
         assembler: &mut Assembler,
         facts: &mut Facts,
-    ) -> Result<(), AttachError> {
+    ) -> Result<Option<Group>, AttachError> {
         let mut ucx = ucx;
-        let spent_ns = self.take_spent(programs, libraries, ucx.as_deref_mut())?;
-        match self.budget.step(now, spent_ns) {
-            None => {}
+        let spent = self.take_spent(programs, libraries, ucx.as_deref_mut())?;
+        match self.budget.step(now, &spent) {
+            None => Ok(None),
             Some(Change::Shed { group, share, pause_ns }) => {
                 self.sheds += 1;
                 match (group, ucx.as_deref_mut()) {
@@ -85,6 +86,7 @@ impl Keeper {
                 );
                 eprintln!("kvpath-agent: {name} {text}");
                 self.tell(assembler, facts, group, false, text);
+                Ok(Some(group))
             }
             Some(Change::Restore(group)) => {
                 let are_on = match (group, ucx) {
@@ -92,27 +94,35 @@ impl Keeper {
                     _ => libraries.restore(group, programs, facts),
                 };
                 // What did not go on is not recorded, and the library's fact says why.
-                let said = if are_on { format!("on again at {now} ns") } else { format!("not wholly on at {now} ns") };
+                let said = if are_on {
+                    format!("on again at {now} ns")
+                } else {
+                    self.budget.put_off(group, now);
+                    format!("not wholly on at {now} ns")
+                };
                 self.tell(assembler, facts, group, are_on, said);
+                Ok(None)
             }
         }
-        Ok(())
     }
 
-    /// What all hits since the last time have cost, ns.
+    /// What all hits since the last time have cost.
     fn take_spent(
         &mut self,
         programs: &mut Programs,
         libraries: &Libraries,
         ucx: Option<&mut Source>,
-    ) -> Result<f64, AttachError> {
-        let mut spent_ns = ucx.map_or(Ok(0.0), |ucx| ucx.spent_ns(self.costs))?;
+    ) -> Result<Spent, AttachError> {
+        let mut spent = Spent::new();
+        if let Some(ucx) = ucx {
+            spent.insert(Group::Ucx, ucx.spent_ns(self.costs)?);
+        }
         for (kind, is_return, count) in programs.hits()? {
             *self.hits.entry((kind, is_return)).or_default() += count;
-            spent_ns += self.cost_ns(libraries, kind, is_return, count);
+            *spent.entry(Group::of(kind)).or_default() += self.cost_ns(libraries, kind, is_return, count);
         }
-        self.spent_ns += spent_ns;
-        Ok(spent_ns)
+        self.spent_ns += spent.values().sum::<f64>();
+        Ok(spent)
     }
 
     fn tell(&self, assembler: &mut Assembler, facts: &mut Facts, group: Group, is_on: bool, text: String) {

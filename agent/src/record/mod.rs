@@ -18,11 +18,12 @@ use kvpath_schema::segment::{CLOCK_MONOTONIC, RunWriter};
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Layout, Loss, RING_BYTES, TEXT_MAX};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::budget::Group;
 use crate::capture::cupti::source::Source;
 use crate::capture::nixl::assemble::{Assembler, Lack};
 use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
-use crate::capture::{rdma, sched, sockets, ucx};
+use crate::capture::{rdma, sched, sockets, telemetry, ucx};
 use crate::cli::{self, More};
 use crate::devices;
 use crate::discover::library::Library;
@@ -93,6 +94,7 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     recorder.rdma = asks(More::Rdma).then(rdma::source::Source::start).transpose()?;
     recorder.sockets = asks(More::Sockets).then(|| sockets::source::Source::start(now)).transpose()?;
     recorder.sched = asks(More::Sched).then(|| sched::source::Source::start(now, &mut recorder.facts)).transpose()?;
+    recorder.telemetry = asks(More::Telemetry).then(|| telemetry::source::Source::start(now));
     recorder.begin(options)?;
     // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
     recorder.write()?;
@@ -116,6 +118,7 @@ struct Recorder {
     rdma: Option<rdma::source::Source>,
     sockets: Option<sockets::source::Source>,
     sched: Option<sched::source::Source>,
+    telemetry: Option<telemetry::source::Source>,
     segments: Segments,
     facts: Facts,
     layouts: Vec<Layout>,
@@ -149,6 +152,7 @@ impl Recorder {
             rdma: None,
             sockets: None,
             sched: None,
+            telemetry: None,
             segments,
             facts,
             layouts: builds::layouts(),
@@ -181,6 +185,9 @@ impl Recorder {
         // After the perf rings are open, so that nothing falls between.
         for notice in Discovery::scan_all(is_candidate) {
             self.take(notice);
+        }
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.begin(&self.processes, &mut self.facts);
         }
         // The driver may take its time.
         let (gpus, told) = devices::all();
@@ -235,6 +242,9 @@ impl Recorder {
             self.take(notice);
         }
         self.drain();
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.step(now, &self.processes, &mut self.facts);
+        }
         self.mind_budget(now)?;
         let full = self.gpu.as_mut().is_some_and(|gpu| gpu.step(now, &mut self.processes, &mut self.facts));
         if now - self.checked_ns >= CHECK_EVERY_NS {
@@ -344,7 +354,11 @@ impl Recorder {
 
     fn mind_budget(&mut self, now: i64) -> Result<(), AgentError> {
         let Self { keeper, programs, libraries, ucx, assembler, facts, .. } = self;
-        Ok(keeper.step(now, programs, libraries, ucx.as_mut(), assembler, facts)?)
+        if let Some(group) = keeper.step(now, programs, libraries, ucx.as_mut(), assembler, facts)? {
+            // A later call on the same thread must not be taken for the end of one of these.
+            self.calls_in_flight(|_, kind| Group::of(kind) == group);
+        }
+        Ok(())
     }
 
     fn count_losses(&mut self) -> Result<(), AgentError> {
@@ -371,20 +385,28 @@ impl Recorder {
         if let Some(sched) = &mut self.sched {
             sched.process_ended(process_id, end_ns);
         }
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.process_ended(process_id, &mut self.facts);
+        }
         self.processes.end(pid, end_ns);
     }
 
     /// What the kernel half remembers of calls and transfers that have not ended.
     fn leftovers(&mut self, pid: Option<i32>) {
-        for call in self.programs.take_in_flight(pid) {
-            if call.kind == Kind::Post {
-                let process_id = self.processes.id_of(call.pid);
-                self.assembler.post_in_flight(process_id, call.tid, call.agent_ptr, call.handle, call.entry_ns);
-            }
-        }
+        self.calls_in_flight(|of, _| pid.is_none_or(|pid| pid == of));
         for (pid, handle, polls) in self.programs.take_polls(pid) {
             if let Some(process_id) = self.processes.known(pid) {
                 self.assembler.polls_left(process_id, handle, polls);
+            }
+        }
+    }
+
+    /// Forgets calls whose return will not be seen; what was posted so is a transfer all the same.
+    fn calls_in_flight(&mut self, wanted: impl Fn(i32, Kind) -> bool) {
+        for call in self.programs.take_in_flight(wanted) {
+            if call.kind == Kind::Post {
+                let process_id = self.processes.id_of(call.pid);
+                self.assembler.post_in_flight(process_id, call.tid, call.agent_ptr, call.handle, call.entry_ns);
             }
         }
     }
@@ -408,6 +430,9 @@ impl Recorder {
         }
         if let Some(sched) = &mut self.sched {
             sched.write(now, is_last, &mut self.segments)?;
+        }
+        if let Some(telemetry) = &mut self.telemetry {
+            telemetry.write(now, &mut self.segments)?;
         }
         self.lacks.extend(self.assembler.take_lacks());
         let rows = self.assembler.take_rows();

@@ -60,7 +60,7 @@ pub fn attempt(programs: &mut Programs) -> Verdict {
     let attached = programs.attach_to_own(&[(offset, true)], Some(pid));
     let ended = child.finish(attached.is_ok());
     let was_seen = i32::try_from(pid).is_ok_and(|pid| {
-        programs.take_in_flight(Some(pid));
+        programs.take_in_flight(|of, _| of == pid);
         !programs.take_polls(Some(pid)).is_empty()
     });
     let attached = match attached {

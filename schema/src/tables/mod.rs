@@ -32,6 +32,7 @@ pub const RAW: &[&TableDef] = &[
     nixl::NixlTransfers::DEF,
     nixl::NixlDescriptors::DEF,
     nixl::NixlNotifs::DEF,
+    nixl::NixlTelemetry::DEF,
     ucx::UcxOps::DEF,
     ucx::UcxTransportCalls::DEF,
     rdma::RdmaOps::DEF,

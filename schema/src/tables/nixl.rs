@@ -149,3 +149,23 @@ crate::define_table! {
         transfer_id: Option<i64> => Delta,
     }
 }
+
+crate::define_table! {
+    /// What NIXL's own telemetry counted (`--with telemetry`), an agent, event and span of time each: a second account of the
+    /// transfers, to hold the first against. It has no times and no requests of its own.
+    Raw nixl_telemetry: NixlTelemetryRow, NixlTelemetry, sorted by [start_ns] {
+        /// Start of the span, ns.
+        start_ns: i64 => Delta,
+        /// Its length, ns.
+        dur_ns: i64 => Delta,
+        /// Name of the agent.
+        agent: Name => Dict,
+        /// `tx_bytes`, `rx_bytes`, `tx_requests`, `rx_requests`, `mem_registered`, `mem_deregistered`, `xfer_time` (us, to when
+        /// the end was polled), `post_time` (us), `dropped`, or `error` and NIXL's number of the event.
+        event: Name => Dict,
+        /// How often.
+        count: i64 => Dict,
+        /// Sum of its values: bytes, requests or us.
+        value: i64 => Plain,
+    }
+}

@@ -17,6 +17,7 @@ mod releases;
 mod sched;
 mod setup;
 mod sockets;
+mod telemetry;
 mod transfers;
 mod truth;
 mod ucx;

@@ -5,7 +5,9 @@ use std::path::Path;
 use kvpath_schema::segment::read_into;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfos, Drops};
-use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfer, NixlTransfers};
+use kvpath_schema::tables::nixl::{
+    NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTelemetry, NixlTransfer, NixlTransfers,
+};
 use kvpath_schema::tables::process::{Processes, Threads};
 use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::tables::sched::OffCpus;
@@ -24,6 +26,7 @@ pub struct Recorded {
     pub transfers: NixlTransfers,
     pub descriptors: NixlDescriptors,
     pub notifs: NixlNotifs,
+    pub telemetry: NixlTelemetry,
     pub ucx_ops: UcxOps,
     pub ucx_calls: UcxTransportCalls,
     pub rdma_ops: RdmaOps,
@@ -46,6 +49,7 @@ impl Recorded {
                 "source=rdma",
                 "source=sockets",
                 "source=sched",
+                "source=telemetry",
                 "source=process",
                 "source=capture",
             ]
@@ -64,6 +68,7 @@ impl Recorded {
                 "nixl_transfers" => add(&path, &mut all.transfers),
                 "nixl_descriptors" => add(&path, &mut all.descriptors),
                 "nixl_notifs" => add(&path, &mut all.notifs),
+                "nixl_telemetry" => add(&path, &mut all.telemetry),
                 "ucx_ops" => add(&path, &mut all.ucx_ops),
                 "ucx_transport_calls" => add(&path, &mut all.ucx_calls),
                 "rdma_ops" => add(&path, &mut all.rdma_ops),

@@ -76,6 +76,9 @@ pub struct Knobs {
     /// Wait this long between set-up and the first request.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub start_delay_ms: u64,
+    /// Wait this long between the last request and the end.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub end_delay_ms: u64,
 }
 
 /// Options of `run`.
@@ -155,6 +158,7 @@ impl Knobs {
             ("--op", name(&|| self.op.to_possible_value())),
             ("--make", name(&|| self.make.to_possible_value())),
             ("--start-delay-ms", self.start_delay_ms.to_string()),
+            ("--end-delay-ms", self.end_delay_ms.to_string()),
         ] {
             args.extend([knob.to_owned(), value]);
         }
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn knobs_reach_the_workers_unchanged() {
         let words = "x run --nixl n --truth t --stages 3 --requests 5 --chunks 2 --layers 7 --blocks 9 --block-kib 4 \
-                     --scatter --make create --start-delay-ms 8";
+                     --scatter --make create --start-delay-ms 8 --end-delay-ms 9";
         let Command::Run(run) = Cli::parse_from(words.split_whitespace()).command else { panic!("not run") };
         let fixed = ["x", "worker", "--role", "stage", "--rank", "1", "--dir", "d"].map(str::to_owned);
         let words = fixed.into_iter().chain(run.knobs.to_args());

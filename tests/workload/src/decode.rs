@@ -78,6 +78,7 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
             bail!("request {id}: {wrong} of {} bytes are wrong", right + wrong);
         }
     }
+    std::thread::sleep(Duration::from_millis(knobs.end_delay_ms));
     for stage in stages.iter_mut().flatten() {
         stage.link.send(b"bye")?;
     }

@@ -1,7 +1,11 @@
-//! `./x overhead`: what recording costs each NIXL call, off and on in turn.
+//! `./x overhead`: what recording costs each NIXL call, off and on in turn, and what the agent itself takes.
+
+#![expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::project;
 use crate::setup::Setup;
@@ -36,7 +40,79 @@ pub(crate) fn overhead(setup: &Setup) -> Result<()> {
         let (off, on) = (median(off), median(on));
         println!("| {call} | {descriptors} | {:.2} | {:.2} | {:.2} |", off / 1e3, on / 1e3, on / off);
     }
+    println!();
+    agent(&folder)
+}
+
+/// What the agent takes of the machine, and how much its ring carries, while a program makes, posts and releases as fast as it can.
+fn agent(folder: &Path) -> Result<()> {
+    println!(
+        "| program | events | events a second | lost | agent, % of a core | us an event | peak RSS, MB |\n|---|---|---|---|---|---|---|"
+    );
+    // Transfers, and the descriptors that come with each.
+    for (descriptors, rounds) in [(1, 50_000), (512, 4_000)] {
+        let _ = std::fs::remove_dir_all(folder);
+        let mut recorder = Command::new(project::binary("kvpath-agent"));
+        // The budget would take the probes off.
+        recorder
+            .args(["record", "--gpu", "off", "--max-overhead", "100000", "--out"])
+            .arg(folder.join("run"))
+            .arg("--");
+        recorder.arg(project::binary("kvpath-workload")).args(["calls", "--nixl"]).arg(project::nixl());
+        recorder.args(["--descriptors", &descriptors.to_string(), "--rounds", &rounds.to_string()]);
+        let start = Instant::now();
+        let mut recorder =
+            recorder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
+        let mut taken = Taken::default();
+        while recorder.try_wait().map_err(|error| error.to_string())?.is_none() {
+            taken.look(recorder.id());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        // Made, posted and its return, released; a descriptor is an event of its own.
+        let events = count(folder, "SELECT 4 * count(*) FROM nixl_transfers")?
+            + count(folder, "SELECT count(*) FROM nixl_descriptors")?;
+        let lost = count(folder, "SELECT coalesce(sum(count), 0) FROM drops")?;
+        println!(
+            "| make, post, release of {descriptors} descriptors | {events} | {:.0} | {lost} | {:.1} | {:.2} | {:.1} |",
+            events as f64 / seconds,
+            100.0 * taken.cpu_s / seconds,
+            1e6 * taken.cpu_s / events as f64,
+            taken.rss_kb as f64 / 1e3,
+        );
+    }
     Ok(())
+}
+
+/// What a process has taken when it was last looked at.
+#[derive(Default)]
+struct Taken {
+    cpu_s: f64,
+    rss_kb: u64,
+}
+
+impl Taken {
+    fn look(&mut self, pid: u32) {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        // In ticks of 10 ms, behind the name, which may hold blanks.
+        let stat = read("stat");
+        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11);
+        if let (Some(Ok(user)), Some(Ok(system))) =
+            (fields.next().map(str::parse::<u64>), fields.next().map(str::parse::<u64>))
+        {
+            self.cpu_s = self.cpu_s.max((user + system) as f64 / 100.0);
+        }
+        let peak = read("status")
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        self.rss_kb = self.rss_kb.max(peak.unwrap_or(0));
+    }
+}
+
+fn count(folder: &Path, query: &str) -> Result<u64> {
+    let mut kvpath = Command::new(project::binary("kvpath"));
+    let text = output(kvpath.arg("sql").arg(folder.join("run")).arg(query).args(["--format", "csv"]))?;
+    text.lines().last().and_then(|line| line.parse().ok()).ok_or_else(|| format!("`{text}` is no count"))
 }
 
 fn workload() -> Command {

@@ -252,29 +252,24 @@ impl Programs {
         Ok(found)
     }
 
-    /// Calls in flight of one process, or of all; they are forgotten here, so only for processes that have ended or at
-    /// the end of a recording.
-    pub fn take_in_flight(&mut self, pid: Option<i32>) -> Vec<InFlight> {
+    /// Those calls in flight that are wanted, by pid and kind. They are forgotten here, so only for calls whose return will not be
+    /// seen.
+    pub fn take_in_flight(&mut self, wanted: impl Fn(i32, Kind) -> bool) -> Vec<InFlight> {
         let halves = |pid_tgid: u64| {
             let half = |value: u64| i32::try_from(value & 0xffff_ffff).unwrap_or(-1);
             (half(pid_tgid >> 32), half(pid_tgid))
         };
-        let found: Vec<([u64; 2], [u64; 4])> = self
-            .entries
-            .iter()
-            .filter_map(Result::ok)
-            .filter(|(key, _)| pid.is_none_or(|pid| halves(key[0]).0 == pid))
-            .collect();
+        let found: Vec<([u64; 2], [u64; 4])> = self.entries.iter().filter_map(Result::ok).collect();
         let mut calls = Vec::new();
         for (key, [entry_ns, agent_ptr, handle, _]) in found {
-            // Gone already if the call has returned just now.
-            let _ = self.entries.remove(&key);
-            let Some(kind) = u32::try_from(key[1]).ok().and_then(Kind::from_u32) else {
-                continue;
-            };
             let (pid, tid) = halves(key[0]);
-            let entry_ns = i64::try_from(entry_ns).unwrap_or(i64::MAX);
-            calls.push(InFlight { kind, pid, tid, entry_ns, agent_ptr, handle });
+            let Some(kind) = u32::try_from(key[1]).ok().and_then(Kind::from_u32) else { continue };
+            if wanted(pid, kind) {
+                // Gone already if the call has returned just now.
+                let _ = self.entries.remove(&key);
+                let entry_ns = i64::try_from(entry_ns).unwrap_or(i64::MAX);
+                calls.push(InFlight { kind, pid, tid, entry_ns, agent_ptr, handle });
+            }
         }
         calls
     }

@@ -68,17 +68,7 @@ impl ProbeKind {
 
     /// With which others it is taken off where probes cost too much.
     pub fn group(self) -> Group {
-        match self {
-            Self::Status => Group::Polls,
-            Self::NotifSent | Self::NotifArrived | Self::NotifPassed => Group::Notifs,
-            Self::Agent
-            | Self::Regions
-            | Self::MakeSpan
-            | Self::MakeVector
-            | Self::Create
-            | Self::Post
-            | Self::Release => Group::Transfers,
-        }
+        Group::of(self.wire())
     }
 
     /// Whether the function's return is probed too.

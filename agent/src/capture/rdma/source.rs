@@ -6,7 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::rdma::RdmaOps;
-use kvpath_schema::wire::rdma::LOST_SLOTS;
+use kvpath_schema::wire::rdma::{LOST_SLOTS, RING_BYTES};
 
 use super::{functions, rows};
 use crate::capture::error::AttachError;
@@ -19,6 +19,8 @@ use crate::segments::{Facts, Segments};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-rdma"));
 const PAIR: Pair = Pair { entry: "rdma_entry", returns: "rdma_return" };
+/// More records than the ring can hold, whose heads alone take 8 bytes.
+const RECORDS: u32 = RING_BYTES / 8;
 const REASONS: [&str; LOST_SLOTS as usize] = ["ring buffer full", "too many calls in flight"];
 
 struct Seen {
@@ -92,9 +94,10 @@ impl Source {
         self.seen.push(Seen { library, _links: links });
     }
 
-    /// Takes what the kernel half has written.
+    /// Takes what the kernel half has written; no more than the ring can hold at once.
     pub fn drain(&mut self, processes: &mut ProcessTable) {
-        while let Some(record) = self.ring.next() {
+        for _ in 0..RECORDS {
+            let Some(record) = self.ring.next() else { break };
             let half = |value: u64| i32::try_from(value & 0xffff_ffff).ok();
             let row = rows::returned(&record).and_then(|returned| {
                 let (pid, tid) = (half(returned.pid_tgid >> 32)?, half(returned.pid_tgid)?);

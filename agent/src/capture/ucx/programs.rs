@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::EbpfLoader;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::uprobe::UProbeScope;
-use kvpath_schema::wire::ucx::{COUNT_SLOTS, FUNCTIONS, RING_BYTES, cookie};
+use kvpath_schema::wire::ucx::{COUNT_SLOTS, Entry, FUNCTIONS, RING_BYTES, cookie};
 
 use super::functions::Function;
 use crate::capture::error::AttachError;
@@ -24,6 +24,7 @@ const RECORDS: u32 = RING_BYTES / 32;
 pub struct Programs {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    entries: HashMap<MapData, u64, [u8; size_of::<Entry>()]>,
     calls: HashMap<MapData, [u32; 2], u64>,
     counts: PerCpuArray<MapData, [u64; COUNT_SLOTS as usize]>,
     seen_counts: [u64; COUNT_SLOTS as usize],
@@ -43,6 +44,7 @@ impl Programs {
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         Ok(Self {
             ring: RingBuf::try_from(take("UCX_RING")?)?,
+            entries: HashMap::try_from(take("UCX_ENTRIES")?)?,
             calls: HashMap::try_from(take("UCX_CALLS")?)?,
             counts: PerCpuArray::try_from(take("UCX_COUNTS")?)?,
             ebpf,
@@ -73,6 +75,15 @@ impl Programs {
     /// The kernel refuses.
     pub fn detach(&mut self, links: Links) -> Result<(), AttachError> {
         PAIR.detach(&mut self.ebpf, links)
+    }
+
+    /// Forgets calls in flight, whose return will not be seen.
+    pub fn forget_in_flight(&mut self) {
+        let threads: Vec<u64> = self.entries.keys().filter_map(Result::ok).collect();
+        for thread in threads {
+            // Gone already if the call has returned just now.
+            let _ = self.entries.remove(&thread);
+        }
     }
 
     /// The number of a transport's function, from 1; `None` if there are too many.

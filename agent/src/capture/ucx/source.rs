@@ -119,6 +119,8 @@ impl Source {
                 );
             }
         }
+        // A later call on the same thread must not be taken for the end of one of these.
+        self.programs.forget_in_flight();
     }
 
     /// Puts them on again; gives whether all are on.
