@@ -1,0 +1,21 @@
+//! Cases 11 and 14: what the records lack or shift, and the truth keeps.
+
+use super::handoff::served;
+use super::{Found, Place, of_model};
+use crate::distort::Clock;
+use crate::model::{BEGIN_NS, Hosts, Model, RunError};
+
+/// Two stages and decode on hosts of their own; 20 requests, 250 ms apart, in either direction a message each.
+pub(super) fn offsets(place: &Place) -> Result<Found, RunError> {
+    let model = Model { hosts: Hosts::Each, requests: 20, ..served() };
+    let clocks = [(5_000_000, 30_000), (-5_000_000, -30_000), (0, 10_000)];
+    of_model(place, &model, |distort| {
+        for (clock, (offset_ns, drift_ppb)) in distort.clocks.iter_mut().zip(clocks) {
+            *clock = Clock { offset_ns, drift_ppb, zero_ns: BEGIN_NS, ..clock.clone() };
+        }
+    })
+}
+
+pub(super) fn loss(place: &Place) -> Result<Found, RunError> {
+    of_model(place, &served(), |distort| distort.loss_ppm = 10_000)
+}

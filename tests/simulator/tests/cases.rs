@@ -1,0 +1,309 @@
+//! The exact cases against figures derived by hand; each formula stands beside its numbers.
+
+use std::path::Path;
+
+use kvpath_schema::segment;
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::capture::Drops;
+use kvpath_schema::tables::gpu::{CudaEvents, Kernels};
+use kvpath_schema::tables::nixl::{NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
+use kvpath_simulator::cases::{Case, Found};
+use kvpath_simulator::engine::{StepKind, What};
+use kvpath_simulator::truth::{BubbleTruth, Cause, Segment};
+
+/// A unit: a layer at the first chunk, ns.
+const UNIT: i64 = 1_000_000;
+const SEED: u64 = 1;
+
+fn case(name: &str) -> Found {
+    Case::named(name).unwrap().make(None, SEED).unwrap()
+}
+
+/// A case with its records.
+fn recorded(name: &str) -> (Found, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let found = Case::named(name).unwrap().make(Some(folder.path()), SEED).unwrap();
+    (found, folder)
+}
+
+/// All rows of a table, of all hosts, with the host of each.
+fn rows<C: Columns>(run: &Path) -> (C, Vec<String>) {
+    let (mut columns, mut hosts) = (C::default(), Vec::new());
+    for node in sorted(run).into_iter().filter(|p| p.to_string_lossy().contains("node=")) {
+        for file in sorted(&node).iter().flat_map(|source| sorted(source)) {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            if name.rsplit_once('-').unwrap().0 == C::DEF.name {
+                let meta = segment::read_into(&file, &mut columns).unwrap();
+                hosts.resize(columns.len(), meta.host);
+            }
+        }
+    }
+    (columns, hosts)
+}
+
+fn sorted(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Steps of a path as `what duration`, in us.
+fn steps(path: &[Segment]) -> Vec<(String, i64)> {
+    let what = |s: &Segment| serde_json::to_value(s.what).unwrap().as_str().unwrap().to_owned();
+    path.iter().map(|s| (what(s), (s.end_ns - s.start_ns) / 1000)).collect()
+}
+
+fn expect(pairs: &[(&str, i64)]) -> Vec<(String, i64)> {
+    pairs.iter().map(|(what, us)| ((*what).to_owned(), *us)).collect()
+}
+
+/// p = 4, m = 16, 20 layers of 1 unit: T = (m + p - 1) * 20 = 380; every stage is idle for (p - 1) * 20 = 60 of it, which is
+/// (p - 1) / (m + p - 1) = 3/19. Stage i fills for 20 i and drains for 20 (3 - i).
+#[test]
+fn case_1_balanced() {
+    let request = &case("balanced").requests[0];
+    for (i, bubbles) in (0i64..).zip(&request.bubbles) {
+        assert_eq!(bubbles.window_ns, 380 * UNIT);
+        assert_eq!((bubbles.fill_ns, bubbles.drain_ns), (20 * i * UNIT, 20 * (3 - i) * UNIT));
+        assert_eq!(bubbles.inner_ns(), 0);
+        assert_eq!(bubbles.idle_ns() * 19, bubbles.window_ns * 3);
+    }
+    // One launch before the first kernel (100 ns), the pipeline, then 1 us on the wire, a launch and six kernels of 1 us.
+    assert_eq!(request.ttft_ns, 100 + 380 * UNIT + 1_000 + 100 + 6_000);
+    assert!(request.waits.is_empty() && request.delays.is_empty());
+}
+
+/// `u` from 1 to 4.47, p = 4, 20 layers: stage i fills for `20 i u[1]` (sum over i: 6 * 20 = 120), waits for growth
+/// `20 i (u[m] - u[1])` (sum: 6 * 20 * 3.47 = 416.4) and drains for `20 (3 - i) u[m]` (sum: 6 * 20 * 4.47 = 536.4);
+/// `T = 20 (sum of u + 3 u[m])`. Of growth, one hop is the stage's own wait, i - 1 are passed on to it.
+#[test]
+fn case_2_growing() {
+    let request = &case("growing").requests[0];
+    let (first, last, growth) = (UNIT, 4_470_000, 3_470_000);
+    let sum_u: i64 = (0..16).map(|j| UNIT + 3_470_000 * j / 15).sum();
+    for (i, bubbles) in (0i64..).zip(&request.bubbles) {
+        assert_eq!(bubbles.window_ns, 20 * (sum_u + 3 * last));
+        assert_eq!((bubbles.fill_ns, bubbles.drain_ns), (20 * i * first, 20 * (3 - i) * last));
+        assert_eq!(bubbles.chunk_growth_ns, 20 * growth * i64::from(i > 0));
+        assert_eq!(bubbles.propagated_ns, 20 * growth * (i - 1).max(0));
+        assert_eq!(bubbles.inner_ns(), 20 * growth * i);
+    }
+    let sum = |of: fn(&BubbleTruth) -> i64| request.bubbles.iter().map(of).sum::<i64>();
+    assert_eq!(sum(|b| b.fill_ns), 120 * UNIT);
+    assert_eq!(sum(BubbleTruth::inner_ns), 416_400_000);
+    assert_eq!(sum(|b| b.drain_ns), 536_400_000);
+    // All of it is growth: each hop short 69.4, and long for every stage further down.
+    assert!(request.delays.iter().all(|delay| delay.cause == Cause::Growth));
+    let hops: Vec<(i64, i64)> = request.delays.iter().map(|d| (d.short_ns, d.long_ns)).collect();
+    assert_eq!(hops, [(69_400_000, 138_800_000), (69_400_000, 69_400_000), (69_400_000, 0)]);
+}
+
+/// Stage 1 layer 7 takes 3 units instead of 1, so stage 1 takes 22 a chunk. Fill: 20 + (20 + 22) + (20 + 22 + 20) = 124.
+/// Stage 2 waits 2 before each of chunks 2 to 16: 30, short-term. Stage 3 waits as long for stage 2, which waited itself:
+/// 30, long-term. Both 30 on (1, 7); nothing is left over.
+#[test]
+fn case_3_slow_layer() {
+    let request = &case("slow-layer").requests[0];
+    assert_eq!(request.bubbles.iter().map(|b| b.fill_ns).sum::<i64>(), 124 * UNIT);
+    assert_eq!(request.bubbles[2].imbalance_ns, 30 * UNIT);
+    assert_eq!(request.bubbles[3].propagated_ns, 30 * UNIT);
+    assert_eq!(request.waits.iter().map(|wait| wait.wait_ns).sum::<i64>(), 60 * UNIT);
+    let [delay] = request.delays[..] else { panic!("{:?}", request.delays) };
+    assert_eq!((delay.cause, delay.stage, delay.layer), (Cause::Excess, 1, Some(7)));
+    assert_eq!((delay.short_ns, delay.long_ns), (30 * UNIT, 30 * UNIT));
+    // Stages 0 and 1 once, then 16 chunks of 22 on stage 1, then stages 2 and 3: 20 + 16 * 22 + 20 + 20.
+    assert_eq!(request.bubbles[0].window_ns, 412 * UNIT);
+}
+
+/// The longest staircase through the costs: from (first stage, first chunk) to (last, last), one step right or down at a time.
+fn longest_staircase(costs: &[Vec<i64>], stage: usize, chunk: usize) -> i64 {
+    let right = (chunk + 1 < costs[stage].len()).then(|| longest_staircase(costs, stage, chunk + 1));
+    let down = (stage + 1 < costs.len()).then(|| longest_staircase(costs, stage + 1, chunk));
+    costs[stage][chunk] + right.max(down).unwrap_or(0)
+}
+
+#[test]
+fn case_4_random_costs() {
+    for seed in 0..20 {
+        let found = Case::named("4").unwrap().make(None, seed).unwrap();
+        let costs = found.run.model.as_ref().unwrap()["stage_ns"].clone();
+        let costs: Vec<Vec<i64>> = serde_json::from_value(costs).unwrap();
+        assert_eq!(found.requests[0].bubbles[0].window_ns, longest_staircase(&costs, 0, 0), "seed {seed}");
+    }
+}
+
+/// Launch 5, A 1000, C 200, in whichever order A and B were waited for.
+#[test]
+fn case_5_two_waits() {
+    for request in case("two-waits").requests {
+        assert_eq!(steps(&request.path), expect(&[("launch", 5), ("kernel", 1000), ("kernel", 200)]));
+    }
+}
+
+/// Launch 5, 500 on the blocking stream, 300 on the default stream, 100 on the blocking one; not the 2000 beside them.
+#[test]
+fn case_6_default_stream() {
+    let path = steps(&case("default-stream").requests[0].path);
+    assert_eq!(path, expect(&[("launch", 5), ("kernel", 500), ("kernel", 300), ("kernel", 100)]));
+}
+
+/// Launch 5, A 100, the longer branch 500, D 50.
+#[test]
+fn case_7_graph() {
+    let found = case("graph");
+    for request in &found.requests {
+        let path = [("graph_launch", 5), ("kernel", 100), ("kernel", 500), ("kernel", 50)];
+        assert_eq!(steps(&request.path), expect(&path));
+    }
+    let branch = |request: usize| found.requests[request].path[2].name.clone().unwrap();
+    assert_ne!(branch(0), branch(1));
+}
+
+/// Sender ready at 605, receiver at 205, or the other way round; the message takes 50. A late sender keeps its receiver
+/// waiting for 400 whatever the size. A late receiver keeps a sender waiting only if the message does not fit.
+#[test]
+fn case_8_nccl() {
+    let late_sender = expect(&[("launch", 5), ("kernel", 600), ("message", 50), ("kernel", 100)]);
+    // On the sender's side: its own kernels, or through the receiver's start.
+    let not_kept = expect(&[("launch", 5), ("kernel", 200), ("kernel", 100)]);
+    let found = case("nccl");
+    let paths: Vec<_> = found.requests.iter().map(|request| steps(&request.path)).collect();
+    assert_eq!(paths, [late_sender.clone(), late_sender.clone(), not_kept, late_sender]);
+    let late: Vec<(i64, i64)> =
+        found.requests.iter().map(|r| (r.figures["late_sender_ns"], r.figures["late_receiver_ns"])).collect();
+    assert_eq!(late, [(400_000, 0), (400_000, 0), (0, 0), (0, 400_000)]);
+}
+
+/// The wire is busy from 205 to 705. Decode computes until 905, 505 or 105: of the transfer 0, 200 or 500 are not
+/// overlapped; it is on the path with all its 500 as soon as it ends last.
+#[test]
+fn case_9_exposed() {
+    for (request, (non_overlapped, on_path)) in case("exposed").requests.iter().zip([(0, 0), (200, 500), (500, 500)]) {
+        let transfer = &request.transfers[0];
+        let (from, to) = (transfer.wire_start_ns - request.arrival_ns, transfer.completed_ns - request.arrival_ns);
+        assert_eq!((from, to), (205_000, 705_000));
+        assert_eq!(request.figures["non_overlapped_ns"], non_overlapped * 1000);
+        assert_eq!(request.path_by_category.get("wire").copied().unwrap_or(0), on_path * 1000);
+        assert_eq!(request.figures["on_path_ns"], on_path * 1000);
+    }
+}
+
+/// Completion lies in (last pending poll, or post, to done poll], which is one poll of 700 us wide.
+#[test]
+fn case_10_polls() {
+    let (found, folder) = recorded("polls");
+    let (rows, _) = rows::<NixlTransfers>(folder.path());
+    let truths: Vec<_> = found.requests.iter().flat_map(|request| &request.transfers).collect();
+    assert_eq!(rows.len(), truths.len());
+    for (row, truth) in truths.iter().enumerate() {
+        assert_eq!(rows.transfer_id[row], truth.transfer_id);
+        let done = rows.done_poll_ns[row].unwrap();
+        let pending = rows.last_pending_poll_ns[row].unwrap();
+        assert!(pending < truth.completed_ns && truth.completed_ns <= done);
+        assert_eq!(done - pending, 700_000);
+    }
+}
+
+/// Clocks are as the truth says: every kernel on the path lies where its host's clock shows it, and messages in both
+/// directions leave room for the true offset and no more than their way allows.
+#[test]
+fn case_11_clocks() {
+    let (found, folder) = recorded("clocks");
+    let (kernels, hosts) = rows::<Kernels>(folder.path());
+    let clock = |host: &str| found.run.clocks.iter().find(|clock| clock.host == host).unwrap();
+    let is_compute = |s: &Segment| (s.what, s.kind) == (What::Kernel, StepKind::Work);
+    let mut checked = 0;
+    for segment in found.requests.iter().flat_map(|r| &r.path).filter(|s| is_compute(s)) {
+        let lane = &found.run.lanes[usize::from(segment.lane)];
+        let row = (0..kernels.len()).find(|row| {
+            Some(kernels.process_id[*row]) == lane.process_id
+                && u64::try_from(kernels.correlation_id[*row]).ok() == segment.correlation_id
+        });
+        let row = row.unwrap();
+        assert_eq!(kernels.start_ns[row] + kernels.dur_ns[row], clock(&hosts[row]).read(segment.end_ns));
+        checked += 1;
+        if checked > 500 {
+            break;
+        }
+    }
+    // Registrations from decode to stage 0: arrived - sent = way + (clock 0 - clock 2), and the way is at least 0.
+    let (notifs, hosts) = rows::<NixlNotifs>(folder.path());
+    let at = |direction: &str, host: &str| {
+        let is_it = |row: &usize| {
+            &*notifs.direction[*row] == direction && hosts[*row] == host && notifs.message[*row].starts_with("PUSH_REG")
+        };
+        (0..notifs.len())
+            .filter(is_it)
+            .map(|row| (notifs.message[row].clone(), notifs.time_ns[row]))
+            .collect::<Vec<_>>()
+    };
+    let arrived = at("arrived", "prefill-0");
+    assert_eq!(arrived.len(), 20);
+    for (message, arrival) in arrived {
+        let sent = at("sent", "decode").into_iter().filter(|(text, _)| *text == message).map(|(_, t)| t).min().unwrap();
+        let offset = 5_000_000;
+        // 40 ppm between the two over at most 6 s: 240 us.
+        assert!((arrival - sent - offset) > 0 && (arrival - sent - offset) < 300_000, "{}", arrival - sent - offset);
+    }
+}
+
+/// Event handles 20 and 21 only, and never the same recording twice; one transfer handle a stage, with epochs 0 to 4; the
+/// same addresses for every request.
+#[test]
+fn case_12_reuse() {
+    let (_, folder) = recorded("reuse");
+    let (events, _) = rows::<CudaEvents>(folder.path());
+    assert!(events.event_id.iter().all(|id| [20, 21].contains(id)));
+    let mut recordings = events.event_sync_id.clone();
+    recordings.sort_unstable();
+    recordings.dedup();
+    assert_eq!(recordings.len(), events.len());
+    let (transfers, _) = rows::<NixlTransfers>(folder.path());
+    let (descriptors, _) = rows::<NixlDescriptors>(folder.path());
+    for process in [2_190, 2_206] {
+        let own: Vec<usize> = (0..transfers.len()).filter(|row| transfers.process_id[*row] == process).collect();
+        let handles: Vec<(u64, i64)> = own.iter().map(|row| (transfers.handle[*row], transfers.epoch[*row])).collect();
+        let handle = handles[0].0;
+        assert_eq!(handles, (0..5).map(|epoch| (handle, epoch)).collect::<Vec<_>>());
+        let released_first = own.windows(2).all(|w| transfers.released_ns[w[0]] < transfers.made_ns[w[1]]);
+        assert!(released_first, "a handle is used again after its release");
+        let addresses = |row: &usize| {
+            let of = |d: &usize| descriptors.transfer_id[*d] == transfers.transfer_id[*row];
+            (0..descriptors.len()).filter(of).map(|d| descriptors.local_addr[d]).collect::<Vec<_>>()
+        };
+        assert!(own.iter().all(|row| addresses(row) == addresses(&own[0])));
+    }
+}
+
+/// One region a process, which every descriptor lies in: no address names a layer.
+#[test]
+fn case_13_cross_layer() {
+    let (found, folder) = recorded("cross-layer");
+    assert!(found.run.stages.iter().all(|stage| stage.layer_resolution == "none"));
+    let (regions, _) = rows::<NixlRegions>(folder.path());
+    assert_eq!(regions.process_id.len(), 3);
+    let (descriptors, _) = rows::<NixlDescriptors>(folder.path());
+    let within = |row: usize, region: usize| {
+        let start = regions.addr[region];
+        (start..start + regions.bytes[region].unsigned_abs()).contains(&descriptors.local_addr[row])
+    };
+    assert!((0..descriptors.len()).all(|row| (0..regions.len()).any(|region| within(row, region))));
+    // Blocks of all 8 layers: the KV of 3 chunks, 8 layers and 16 MiB each.
+    assert!(found.requests.iter().flat_map(|r| &r.transfers).all(|t| t.bytes == 3 * 8 * (16 << 20)));
+}
+
+/// 1 % of about 5,000 records: 50, and within 5 standard deviations of 7 of that. Every one is counted in `drops`, and the
+/// truth is that of the run without losses.
+#[test]
+fn case_14_loss() {
+    let (found, folder) = recorded("loss");
+    let lost: u64 = found.run.rows.values().map(|(_, lost)| lost).sum();
+    assert!((15..=85).contains(&lost), "{lost}");
+    let (drops, _) = rows::<Drops>(folder.path());
+    assert_eq!(drops.count.iter().sum::<i64>(), i64::try_from(lost).unwrap());
+    let (kernels, _) = rows::<Kernels>(folder.path());
+    assert_eq!(kernels.len() as u64, found.run.rows["kernels"].0);
+    let whole = case("polls");
+    let paths = |found: &Found| found.requests.iter().map(|r| r.path.clone()).collect::<Vec<_>>();
+    assert_eq!(paths(&found), paths(&whole));
+}
