@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use kvpath_simulator::distort::{Clock, Distortions};
@@ -64,28 +65,28 @@ pub(crate) struct RunArgs {
     pub path: PathDetail,
 
     /// Prefill stages.
-    #[arg(long, default_value_t = 4, help_heading = "Pipeline")]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Pipeline")]
     stages: u16,
     /// Layers: of the model, divided evenly; or of each stage (`18,20,20,22`).
     #[arg(long, value_delimiter = ',', default_value = "80", help_heading = "Pipeline")]
     layers: Vec<i16>,
     /// Chunks of a request.
-    #[arg(long, default_value_t = 8, help_heading = "Pipeline")]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Pipeline")]
     chunks: u32,
     /// Time of a layer for the first chunk.
     #[arg(long, value_parser = time, default_value = "1ms", help_heading = "Pipeline")]
     layer: i64,
     /// A layer of the last chunk takes so many times what it took for the first, growing evenly.
-    #[arg(long, default_value_t = 2.0, help_heading = "Pipeline")]
+    #[arg(long, default_value_t = 2.0, value_parser = factor, help_heading = "Pipeline")]
     growth: f64,
     /// Kernels take up to so much more or less, percent.
-    #[arg(long, default_value_t = 1.0, help_heading = "Pipeline")]
+    #[arg(long, default_value_t = 1.0, value_parser = factor, help_heading = "Pipeline")]
     noise: f64,
     /// Requests in the system at a time.
     #[arg(long, default_value_t = 2, help_heading = "Pipeline")]
     concurrency: u32,
     /// Requests a second that arrive at random; without it, each takes the place of one that has its first token.
-    #[arg(long, help_heading = "Pipeline")]
+    #[arg(long, value_parser = rate, help_heading = "Pipeline")]
     rate: Option<f64>,
     /// Pause before a place is taken again, without `--rate`.
     #[arg(long, value_parser = time, default_value = "10ms", help_heading = "Pipeline")]
@@ -147,26 +148,26 @@ pub(crate) struct RunArgs {
     #[arg(long, value_parser = time, default_value = "200us", help_heading = "Hand-off")]
     decode_poll: i64,
     /// Layers of decode's first step; 0: none; by default those of the model.
-    #[arg(long, help_heading = "Hand-off")]
+    #[arg(long, value_parser = clap::value_parser!(i16).range(0..), help_heading = "Hand-off")]
     decode_layers: Option<i16>,
 
     /// Decode registers so late.
     #[arg(long, value_parser = time, default_value = "0", help_heading = "Faults")]
     late_registration: i64,
     /// STAGE:LAYER:FACTOR, a layer that takes FACTOR times as long.
-    #[arg(long, value_parser = three::<i16, i16>, help_heading = "Faults")]
+    #[arg(long, value_parser = slow_layer, help_heading = "Faults")]
     slow_layer: Vec<(i16, i16, f64)>,
     /// STAGE:CHUNK:TIME, a pause of the launching thread before that chunk of every request.
     #[arg(long, value_parser = pause, help_heading = "Faults")]
     host_pause: Vec<(i16, i32, i64)>,
     /// STAGE:FACTOR, the link that leads from a stage.
-    #[arg(long, value_parser = two::<i16, f64>, help_heading = "Faults")]
+    #[arg(long, value_parser = slow, help_heading = "Faults")]
     slow_link: Vec<(i16, f64)>,
     /// STAGE:FACTOR, transfers of a stage.
-    #[arg(long, value_parser = two::<i16, f64>, help_heading = "Faults")]
+    #[arg(long, value_parser = slow, help_heading = "Faults")]
     slow_handoff: Vec<(i16, f64)>,
-    /// REQUEST:STAGE, a transfer that fails and is made again.
-    #[arg(long, value_parser = two::<u32, i16>, help_heading = "Faults")]
+    /// REQUEST:STAGE, a pushed transfer that fails and is made again.
+    #[arg(long, value_parser = failing, help_heading = "Faults")]
     fail: Vec<(u32, i16)>,
 
     /// Which process runs where.
@@ -176,20 +177,20 @@ pub(crate) struct RunArgs {
     #[arg(long, value_parser = clock, value_delimiter = ',', allow_hyphen_values = true, help_heading = "Records")]
     clocks: Vec<(i64, f64)>,
     /// Records lost, percent.
-    #[arg(long, default_value_t = 0.0, help_heading = "Records")]
+    #[arg(long, default_value_t = 0.0, value_parser = percent, help_heading = "Records")]
     loss: f64,
     /// Losses are not counted.
     #[arg(long, help_heading = "Records")]
     silent: bool,
     /// Segments of a table that are filled at a time, each row at random; 1: in order.
-    #[arg(long, default_value_t = 1, help_heading = "Records")]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Records")]
     shuffle: u32,
     /// Whoever posted a transfer polls so often.
     #[arg(long, value_parser = time, default_value = "100us", help_heading = "Records")]
     poll: i64,
     /// Rows of a table in memory: those of a segment, or with `--shuffle` of all that are open.
-    #[arg(long, default_value_t = 262_144, help_heading = "Records")]
-    segment_rows: usize,
+    #[arg(long, default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=1 << 24), help_heading = "Records")]
+    segment_rows: u32,
 }
 
 impl RunArgs {
@@ -222,7 +223,7 @@ impl RunArgs {
                 fifo_bytes: self.fifo,
             },
             handoff: self.handoff(),
-            decode: Decode { layers: self.decode_layers.unwrap_or(layers.iter().sum()), kernel_ns: 15_000 },
+            decode: Decode { layers: self.decode_layers.unwrap_or_else(|| sum(&layers)), kernel_ns: 15_000 },
             hosts: self.hosts,
             faults: self.faults(),
             layers,
@@ -272,21 +273,27 @@ impl RunArgs {
     }
 
     /// What is done to the records.
-    pub fn distortions(&self, model: &Model) -> Distortions {
+    ///
+    /// # Errors
+    /// More clocks than hosts.
+    pub fn distortions(&self, model: &Model) -> Result<Distortions> {
         let names = self.hosts.names(model.stages(), self.handoff != HandoffMode::None);
+        if self.clocks.len() > names.len() {
+            bail!("{} clocks are given for {} hosts: {}", self.clocks.len(), names.len(), names.join(", "));
+        }
         let mut distort = Distortions::none(&names.iter().map(String::as_str).collect::<Vec<_>>());
         for (clock, (offset_ns, ppm)) in distort.clocks.iter_mut().zip(&self.clocks) {
             let drift_ppb = scaled(1000, *ppm);
             *clock = Clock { offset_ns: *offset_ns, drift_ppb, zero_ns: BEGIN_NS, ..clock.clone() };
         }
-        Distortions {
+        Ok(Distortions {
             loss_ppm: u32::try_from(scaled(10_000, self.loss)).unwrap_or(0),
             is_silent: self.silent,
             shuffle: self.shuffle,
             poll_ns: self.poll,
-            segment_rows: self.segment_rows,
+            segment_rows: self.segment_rows as usize,
             ..distort
-        }
+        })
     }
 }
 
@@ -303,50 +310,184 @@ fn scaled(value: i64, factor: f64) -> i64 {
     scaled
 }
 
-fn with_unit(text: &str, units: &[(&str, f64)]) -> Result<i64, String> {
+/// All layers; too many are as good as the most there can be, which the model refuses.
+fn sum(layers: &[i16]) -> i16 {
+    layers.iter().fold(0, |sum: i16, n| sum.saturating_add(*n))
+}
+
+/// The longest time, ns: 10,000 s.
+const LONGEST: f64 = 1e13;
+/// The largest size, bytes.
+const LARGEST: f64 = 1e15;
+
+fn with_unit(text: &str, units: &[(&str, f64)], most: f64) -> Result<i64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
     let names = || units.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect::<Vec<_>>().join(", ");
     let (_, factor) =
         units.iter().find(|(name, _)| *name == unit).ok_or(format!("unit `{unit}` is none of {}", names()))?;
     let value: f64 = digits.parse().map_err(|_| format!("`{digits}` is no number"))?;
-    #[expect(clippy::cast_possible_truncation, reason = "settings are far below 2^53")]
-    let value = (value * factor).round() as i64;
+    let value = value * factor;
+    if !(-most..=most).contains(&value) {
+        return Err(format!("`{text}` is too large"));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "below 2^53, as said above")]
+    let value = value.round() as i64;
     Ok(value)
 }
 
+/// A number within a range, which NaN is not.
+fn within(text: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("`{text}` is not from {} to {}", range.start(), range.end()))
+    }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    within(text, 0.0..=1e6)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    within(text, 1e-6..=1e9)
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    within(text, 0.0..=100.0)
+}
+
 fn time(text: &str) -> Result<i64, String> {
-    with_unit(text, &[("", 1.0), ("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)])
+    not_negative(signed_time(text)?, text)
+}
+
+fn not_negative(value: i64, text: &str) -> Result<i64, String> {
+    if value < 0 { Err(format!("`{text}` is negative")) } else { Ok(value) }
+}
+
+fn signed_time(text: &str) -> Result<i64, String> {
+    with_unit(text, &[("", 1.0), ("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)], LONGEST)
 }
 
 fn size(text: &str) -> Result<i64, String> {
     const KIB: f64 = 1024.0;
     let binary = [("KiB", KIB), ("MiB", KIB * KIB), ("GiB", KIB * KIB * KIB)];
     let decimal = [("", 1.0), ("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)];
-    with_unit(text, &[decimal.as_slice(), &binary].concat())
+    not_negative(with_unit(text, &[decimal.as_slice(), &binary].concat(), LARGEST)?, text)
 }
 
-fn part<T: std::str::FromStr>(text: Option<&str>) -> Result<T, String> {
-    let text = text.ok_or("too few parts between colons")?;
-    text.parse().map_err(|_| format!("`{text}` is no number that fits"))
+/// The parts of a text between colons.
+struct Parts<'a>(std::str::Split<'a, char>);
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Self {
+        Self(text.split(':'))
+    }
+
+    fn text(&mut self) -> Result<&'a str, String> {
+        self.0.next().ok_or_else(|| "too few parts between colons".to_owned())
+    }
+
+    fn number<T: std::str::FromStr>(&mut self) -> Result<T, String> {
+        let text = self.text()?;
+        text.parse().map_err(|_| format!("`{text}` is no number that fits"))
+    }
+
+    fn end<T>(mut self, found: T) -> Result<T, String> {
+        self.0.next().map_or(Ok(found), |more| Err(format!("`{more}` is one part too many")))
+    }
 }
 
-fn two<A: std::str::FromStr, B: std::str::FromStr>(text: &str) -> Result<(A, B), String> {
-    let mut parts = text.split(':');
-    Ok((part(parts.next())?, part(parts.next())?))
+fn slow_layer(text: &str) -> Result<(i16, i16, f64), String> {
+    let mut parts = Parts::of(text);
+    let found = (parts.number()?, parts.number()?, factor(parts.text()?)?);
+    parts.end(found)
 }
 
-fn three<A: std::str::FromStr, B: std::str::FromStr>(text: &str) -> Result<(A, B, f64), String> {
-    let mut parts = text.split(':');
-    Ok((part(parts.next())?, part(parts.next())?, part(parts.next())?))
+fn slow(text: &str) -> Result<(i16, f64), String> {
+    let mut parts = Parts::of(text);
+    let found = (parts.number()?, factor(parts.text()?)?);
+    parts.end(found)
+}
+
+fn failing(text: &str) -> Result<(u32, i16), String> {
+    let mut parts = Parts::of(text);
+    let found = (parts.number()?, parts.number()?);
+    parts.end(found)
 }
 
 fn pause(text: &str) -> Result<(i16, i32, i64), String> {
-    let mut parts = text.split(':');
-    Ok((part(parts.next())?, part(parts.next())?, time(parts.next().ok_or("the length of the pause is missing")?)?))
+    let mut parts = Parts::of(text);
+    let found = (parts.number()?, parts.number()?, time(parts.text()?)?);
+    parts.end(found)
 }
 
 fn clock(text: &str) -> Result<(i64, f64), String> {
-    let mut parts = text.split(':');
-    Ok((time(parts.next().unwrap_or(""))?, part(parts.next())?))
+    let mut parts = Parts::of(text);
+    // A clock that stands still or runs twice as fast is none.
+    let found = (signed_time(parts.text()?)?, within(parts.text()?, -900_000.0..=900_000.0)?);
+    parts.end(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(args: &[&str]) -> String {
+        let all = ["kvpath-sim", "run", "--out", "nowhere"].iter().chain(args);
+        match Cli::try_parse_from(all).map(|cli| cli.command) {
+            Err(error) => error.to_string(),
+            Ok(Command::Run(args)) => {
+                let model = args.model();
+                let error =
+                    model.check().map_err(anyhow::Error::from).and_then(|()| args.distortions(&model).map(|_| ()));
+                error.expect_err("it is refused").to_string()
+            }
+            Ok(_) => unreachable!("it says `run`"),
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (args, why) in [
+            (&["--think=1e400s"][..], "too large"),
+            (&["--kv", "1000000GB"], "KV"),
+            (&["--kv", "10000000GB"], "too large"),
+            (&["--layer", "1000s", "--slow-layer", "0:0:1000"], "10,000 s"),
+            (&["--layer", "1000s", "--growth", "1e6"], "10,000 s"),
+            (&["--bandwidth", "1"], "10,000 s"),
+            (&["--p2p-bandwidth", "1"], "10,000 s"),
+            (&["--layers", "32767,32767"], "32,767 layers"),
+            (&["--blocks", "1000000000", "--scattered"], "scattered blocks"),
+            (&["--chunks", "4294967295"], "100000"),
+            (&["--chunks", "100000"], "in memory"),
+            (&["--shuffle", "4000000000"], "1000"),
+            (&["--segment-rows", "0"], "0 is not in"),
+            (&["--rate", "0"], "`0` is not from"),
+            (&["--loss", "nan"], "`nan` is not from"),
+            (&["--loss=-3"], "`-3` is not from"),
+            (&["--poll=-5us"], "`-5us` is negative"),
+            (&["--decode-layers=-5"], "-5 is not in"),
+            (&["--slow-layer", "0:0:1e30"], "`1e30` is not from"),
+            (&["--slow-layer", "0:0:2:9"], "one part too many"),
+            (&["--slow-link", "0"], "too few parts"),
+            (&["--slow-link", "3:2"], "slow link"),
+            (&["--host-pause", "0:-1:5ms"], "host pause"),
+            (&["--fail", "10:0"], "failing transfer"),
+            (&["--fail", "0:0", "--handoff", "pull"], "failing transfer"),
+            (&["--clocks", "0:-2000000"], "`-2000000` is not from"),
+            (&["--clocks", "0:0,0:0"], "2 clocks are given for 1 hosts"),
+        ] {
+            let said = refused(args);
+            assert!(said.contains(why), "{args:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn units_are_read() {
+        assert_eq!((time("1.5ms"), time("7"), time("2s")), (Ok(1_500_000), Ok(7), Ok(2_000_000_000)));
+        assert_eq!((size("16MiB"), size("50GB"), size("3")), (Ok(16 << 20), Ok(50_000_000_000), Ok(3)));
+        assert!(time("5 parsecs").is_err() && size("ms").is_err());
+    }
 }

@@ -41,12 +41,12 @@ fn run(cli: &Cli) -> Result<()> {
         }
         Command::Run(args) => {
             let mut model = args.model();
-            let distort = args.distortions(&model);
+            let distort = args.distortions(&model)?;
             if let Some(events) = args.events {
                 // Rows grow with the requests: what one more brings says how many there must be.
                 let rows = |requests| -> Result<u64> {
                     let small = cli::fewer(&model, requests);
-                    let run = simulate(&small, None, args.distortions(&small), false, &mut |_| Ok(()))?;
+                    let run = simulate(&small, None, args.distortions(&small)?, false, &mut |_| Ok(()))?;
                     Ok(run.rows.values().map(|(written, lost)| written + lost).sum())
                 };
                 let (two, four) = (rows(2)?, rows(4)?);

@@ -55,6 +55,8 @@ pub struct Process {
     /// Name of its NIXL agent.
     pub agent: Option<String>,
     next_correlation: u64,
+    /// Events recorded so far.
+    next_event: u64,
 }
 
 /// What CUDA calls cost, ns.
@@ -75,7 +77,7 @@ pub struct CallCosts {
 pub struct Event {
     /// The operation that ends when the event fires; `None` if the stream was empty.
     pub after: Option<OpId>,
-    /// `event_sync_id`.
+    /// `event_sync_id`; counts within a process.
     pub sync_id: u64,
     stream: LaneId,
 }
@@ -89,7 +91,6 @@ pub struct Rig {
     pub lanes: Vec<LaneInfo>,
     /// Processes.
     pub processes: Vec<Process>,
-    next_event: u64,
     /// Waits that the next operation of a stream must heed, by lane.
     waits: Vec<Vec<Gate>>,
     /// Legacy default stream and the blocking streams of a process: (default stream, blocking stream).
@@ -106,7 +107,8 @@ impl Rig {
     /// Adds a process.
     pub fn process(&mut self, process_id: i64, title: &str, host: usize, device_id: i32) -> usize {
         let title = title.to_owned();
-        self.processes.push(Process { process_id, title, host, device_id, agent: None, next_correlation: 0 });
+        let (agent, next_correlation, next_event) = (None, 0, 0);
+        self.processes.push(Process { process_id, title, host, device_id, agent, next_correlation, next_event });
         self.processes.len() - 1
     }
 
@@ -258,8 +260,10 @@ impl Rig {
 
     /// Records an event into a stream.
     pub fn record_event(&mut self, costs: &CallCosts, thread: LaneId, stream: LaneId, label: Label) -> Event {
-        self.next_event += 1;
-        let sync_id = self.next_event;
+        let sync_id = self.lanes[usize::from(thread)].process.map_or(0, |process| {
+            self.processes[process].next_event += 1;
+            self.processes[process].next_event
+        });
         let correlation = self.correlation(thread);
         let label = Label { correlation, aux: sync_id, stream, ..label.doing(What::EventRecord) };
         self.host(thread, costs.event_ns, label, &[]);

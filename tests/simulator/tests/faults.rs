@@ -1,8 +1,11 @@
 //! Each fault and each way to hand over shows where it should, with figures derived by hand. Launches of the ideal
 //! pipeline take 100 ns, a pass of 20 layers has 5 + 20 * 13 = 265 kernels, and a chunk takes 20 units of 1 ms.
 
+use kvpath_schema::segment;
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::nixl::NixlTransfers;
 use kvpath_simulator::distort::Distortions;
-use kvpath_simulator::model::{Faults, Grain, Handoff, HandoffMode, Model, P2p, simulate};
+use kvpath_simulator::model::{Arrivals, Faults, Grain, Handoff, HandoffMode, Model, P2p, simulate};
 use kvpath_simulator::truth::{Cause, RequestTruth};
 
 const MS: i64 = 1_000_000;
@@ -38,6 +41,15 @@ fn a_pause_of_the_host_is_the_hosts() {
     assert_eq!((request.bubbles[0].host_ns, request.bubbles[0].inner_ns()), (idle, idle));
     let [delay] = request.delays[..] else { panic!("{:?}", request.delays) };
     assert_eq!((delay.cause, delay.stage, delay.short_ns, delay.long_ns), (Cause::Host, 0, idle, 0));
+}
+
+/// Two requests one after another, 250 ms between. From the last kernel of the first to the first one of the second: 1 us on
+/// the wire, a launch and six kernels of 1 us on decode, the pause, a launch.
+#[test]
+fn between_requests_there_is_no_work() {
+    let model = Model { requests: 2, arrivals: Arrivals::Closed { think_ns: 250 * MS }, ..ideal(2, 3) };
+    let truth = simulate(&model, None, Distortions::none(&["sim"]), false, &mut |_| Ok(())).unwrap();
+    assert_eq!(truth.no_work_ns, 1_000 + LAUNCH + 6_000 + 250 * MS + LAUNCH);
 }
 
 /// Messages take 10 ms, 2.5 times as long on the slow link: 25 ms, where a chunk takes 20. Stage 1 fills for 20 + 25 and
@@ -120,6 +132,36 @@ fn a_failed_transfer_is_made_again() {
         request.transfers.iter().map(|t| (t.status.as_str(), t.notif_arrived_ns.is_some())).collect();
     assert_eq!(found, [("NIXL_ERR_REMOTE_DISCONNECT", false), ("done", true)]);
     assert_eq!(request.path_by_category["wire"], 2 * wire);
+}
+
+/// Decode reads 20 MiB from each of two stages, 10 ms each, from 40 ms on, and polls every 7 ms since the request came: the
+/// first read is done just after 50 ms and seen at 56; the second, done just after 60 ms, is pending then and seen at 63. Each
+/// is seen by itself, though decode goes on when it has seen both.
+#[test]
+fn pulled_transfers_are_seen_one_by_one() {
+    let model = with_handoff(&ideal(2, 1), |handoff| {
+        (handoff.mode, handoff.bytes_per_s, handoff.decode_poll_ns) = (HandoffMode::Pull, (20 << 20) * 100, 7 * MS);
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut requests = Vec::new();
+    simulate(&model, Some(folder.path()), Distortions::none(&["sim"]), true, &mut |request| {
+        requests.push(request.clone());
+        Ok(())
+    })
+    .unwrap();
+    let mut rows = NixlTransfers::default();
+    for file in std::fs::read_dir(folder.path().join("node=sim/source=nixl")).unwrap().map(|file| file.unwrap().path())
+    {
+        if file.to_string_lossy().contains("nixl_transfers-") {
+            segment::read_into(&file, &mut rows).unwrap();
+        }
+    }
+    let since = requests[0].arrival_ns;
+    let relative = |at: Option<i64>| at.map(|at| at - since);
+    let seen: Vec<_> = (0..rows.len())
+        .map(|row| (relative(rows.last_pending_poll_ns[row]), relative(rows.done_poll_ns[row])))
+        .collect();
+    assert_eq!(seen, [(Some(49 * MS), Some(56 * MS)), (Some(56 * MS), Some(63 * MS))]);
 }
 
 /// The same KV, in as many transfers as the grain asks for; layer by layer only the last one's bytes are left at the end.

@@ -12,7 +12,7 @@ fn check_sum(bytes: &[u8]) -> String {
     format!("{hash:016x}")
 }
 
-/// Without what fills pages: paths and transfers are there as their number.
+/// Without what fills pages: paths and waits are there as their number.
 fn shortened(request: &RequestTruth) -> serde_json::Value {
     let mut value = serde_json::to_value(request).unwrap();
     let (segments, waits) = (request.path.len(), request.waits.len());
@@ -33,13 +33,14 @@ fn shortened(request: &RequestTruth) -> serde_json::Value {
 fn the_truth_of_every_case_is_as_it_was() {
     for case in CASES {
         let found = case.make(None, 1).unwrap();
-        let text = serde_json::to_vec(&found.requests).unwrap();
+        let text = serde_json::to_vec(&(&found.run, &found.requests)).unwrap();
         // The first three say all; later ones differ in their times alone.
         let requests: Vec<_> = found.requests.iter().take(3).map(shortened).collect();
         let digest = serde_json::json!({
             "case": case.number,
             "requests": found.requests.len(),
             "rows": found.run.rows,
+            "no_work_ns": found.run.no_work_ns,
             "check_sum": check_sum(&text),
             "first_requests": requests,
         });

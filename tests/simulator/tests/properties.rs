@@ -62,7 +62,7 @@ fn small_models() -> impl Strategy<Value = Model> {
             faults: Faults {
                 slow_layers: slow.map(|factor| (last, 0, factor)).into_iter().collect(),
                 host_pauses: pause.map(|ns| (0, i32::try_from(chunks).unwrap() - 1, ns)).into_iter().collect(),
-                failing: if fails { vec![(0, last)] } else { Vec::new() },
+                failing: if fails && mode == HandoffMode::Push { vec![(0, last)] } else { Vec::new() },
                 ..Faults::default()
             },
             ..ideal

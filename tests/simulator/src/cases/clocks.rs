@@ -3,11 +3,14 @@
 use super::handoff::served;
 use super::{Found, Place, of_model};
 use crate::distort::Clock;
-use crate::model::{BEGIN_NS, Hosts, Model, RunError};
+use crate::model::{BEGIN_NS, Handoff, Hosts, Model, RunError};
 
-/// Two stages and decode on hosts of their own; 20 requests, 250 ms apart, in either direction a message each.
+/// Two stages and decode on hosts of their own; 20 requests, 250 ms apart, in either direction a message each. The NIC is
+/// free again before stage 1 posts, so the path crosses all three hosts.
 pub(super) fn offsets(place: &Place) -> Result<Found, RunError> {
-    let model = Model { hosts: Hosts::Each, requests: 20, ..served() };
+    let served = served();
+    let handoff = Handoff { bytes_per_s: 100_000_000_000, ..served.handoff };
+    let model = Model { hosts: Hosts::Each, requests: 20, handoff, ..served };
     let clocks = [(5_000_000, 30_000), (-5_000_000, -30_000), (0, 10_000)];
     of_model(place, &model, |distort| {
         for (clock, (offset_ns, drift_ppb)) in distort.clocks.iter_mut().zip(clocks) {

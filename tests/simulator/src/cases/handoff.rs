@@ -107,7 +107,7 @@ pub(super) fn polls(place: &Place) -> Result<Found, RunError> {
     of_model(place, &served(), |distort| distort.poll_ns = 700_000)
 }
 
-/// Two event handles, one transfer handle, one place for KV.
+/// As few event handles as the hosts can do with (three), one transfer handle, one place for KV.
 pub(super) fn reuse(place: &Place) -> Result<Found, RunError> {
     let model = served();
     of_model(place, &Model { requests: 5, handoff: Handoff { reuses: true, ..model.handoff }, ..model }, |_| {})

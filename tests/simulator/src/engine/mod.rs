@@ -276,7 +276,7 @@ impl Engine {
         if self.lanes[usize::from(lane)].policy == Policy::Arrival {
             // A mark that it stands in the queue: it may be looked at again before it is served.
             let op = self.op_mut(id);
-            op.open_starts = u16::MAX;
+            op.open_starts = u32::MAX;
             self.ready.push(Reverse((ready, id)));
             return false;
         }
@@ -378,6 +378,20 @@ mod tests {
         assert_eq!(seen, [(second, StepKind::Work, queue, 50), (second, StepKind::Gap, queue, 40)]);
         assert_eq!((reached, engine.time(Node::end(post))), (20, Some(20)));
         assert_eq!(engine.time(Node::end(first)), Some(60));
+    }
+
+    /// Decode waits for every transfer of a request: layers times chunks times stages.
+    #[test]
+    fn an_operation_may_wait_for_more_than_2_to_the_16() {
+        let mut engine = Engine::default();
+        let (free, link) = (engine.add_lane(Policy::Free, false), engine.add_lane(Policy::Arrival, false));
+        let sent: Vec<OpId> = (0..70_000)
+            .map(|ns| engine.add(NewOp { not_before: ns, ..NewOp::new(link, 1, LABEL) }, &[], &[]))
+            .collect();
+        let gates: Vec<Gate> = sent.into_iter().map(|op| Gate::after(op, GateKind::Notified)).collect();
+        let last = engine.add(NewOp { not_before: 0, ..NewOp::new(free, 0, LABEL) }, &[], &gates);
+        while engine.serve() {}
+        assert_eq!(engine.time(Node::end(last)), Some(70_000));
     }
 
     #[test]

@@ -62,9 +62,10 @@ pub enum GateKind {
     ReceiveStarted,
     /// The message was carried over.
     Carried,
-    /// The KV of the hand-off was written.
+    /// The KV of the hand-off was written: by the kernel that writes it where it goes layer by layer, else by the forward
+    /// pass, whose last kernel comes later than the last one that writes KV.
     KvWritten,
-    /// Decode's registration arrived.
+    /// Decode's registration arrived; where decode reads, prefill's answer.
     Registered,
     /// The transfer was posted.
     Posted,
@@ -103,7 +104,8 @@ impl Gate {
     }
 }
 
-/// What an operation does.
+/// What an operation does, and which record shows it: a row of `kernels` or `api_calls` by process and `correlation_id`, of
+/// `nixl_transfers` by the operations that [`crate::truth::TransferTruth`] names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
@@ -115,41 +117,43 @@ pub enum What {
     Schedule,
     /// The host does something else (a pause that was asked for). Not recorded.
     Pause,
-    /// `cudaLaunchKernel`.
+    /// `cudaLaunchKernel`: `api_calls`.
     Launch,
-    /// `cudaGraphLaunch`.
+    /// `cudaGraphLaunch`: `api_calls`.
     GraphLaunch,
-    /// A compute kernel.
+    /// A compute kernel: `kernels`, in a graph by `graph_node_id` too.
     Kernel,
-    /// An NCCL kernel that sends.
+    /// An NCCL kernel that sends: `kernels`.
     SendKernel,
-    /// An NCCL kernel that receives.
+    /// An NCCL kernel that receives: `kernels`.
     ReceiveKernel,
     /// The bytes of a send on their way. Not recorded: between the start of the send and the end of the receive.
     Message,
-    /// `cudaEventRecord`.
+    /// `cudaEventRecord`: `api_calls`, `cuda_events`.
     EventRecord,
-    /// `cudaStreamWaitEvent`.
+    /// `cudaStreamWaitEvent`: `api_calls`, `gpu_syncs`.
     StreamWait,
-    /// `cudaEventSynchronize`.
+    /// `cudaEventSynchronize`: `api_calls`, `gpu_syncs`.
     EventSync,
-    /// Decode sends its registration (`genNotif`).
+    /// Decode sends its registration (`genNotif`): it starts when `nixl_notifs` has it `sent`, with the request's id in the
+    /// text.
     Register,
-    /// The registration on its way; ends when it arrived.
+    /// The registration on its way; ends when it arrived: `nixl_notifs`, the same text.
     RegisterMessage,
     /// Prefill's answer, which sends decode for the KV (HTTP). Not recorded.
     ReadyMessage,
-    /// The thread that writes waits for KV and registration. Not recorded.
+    /// The thread that makes transfers is woken: when KV and registration are there, when decode was told, or when a transfer
+    /// failed. Not recorded.
     HandoffReady,
-    /// `makeXferReq`.
+    /// `makeXferReq`: `nixl_transfers`, `made_ns` and `make_dur_ns`.
     Make,
-    /// `postXferReq`.
+    /// `postXferReq`: `nixl_transfers`, `posted_ns` to `post_end_ns`.
     Post,
-    /// The bytes of a transfer on their way. Recorded as an interval only.
+    /// The bytes of a transfer on their way: `nixl_transfers`, which has of the end an interval only and nothing of the start.
     Wire,
-    /// The notification of a transfer on its way; ends when it arrived.
+    /// The notification of a transfer on its way; ends when it arrived: `nixl_notifs`.
     NotifMessage,
-    /// Decode polls until it has seen what it waits for.
+    /// Decode polls until it has seen what it waits for. Not recorded, but where it reads: `nixl_transfers.done_poll_ns`.
     DecodePoll,
 }
 
@@ -252,8 +256,8 @@ pub struct Op {
     pub(crate) work_ns: Ns,
     pub(crate) poll_ns: Ns,
     pub(crate) not_before: Ns,
-    pub(crate) open_starts: u16,
-    pub(crate) open_ends: u16,
+    pub(crate) open_starts: u32,
+    pub(crate) open_ends: u32,
     /// Lists of those who wait for its start and its end.
     pub(crate) waiters: [u32; 2],
 }

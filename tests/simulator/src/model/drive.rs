@@ -62,15 +62,20 @@ pub fn simulate(
     Simulation::new(model, run, distort, has_paths)?.run(each)
 }
 
+/// Handles that the events of a process share: at least as many as are recorded (of a receive and of a pass, for each chunk)
+/// until a host has caught up with the first of them, because a blocking call waits for what its handle recorded last.
+fn event_handles(model: &Model) -> u64 {
+    let least = (2 * u64::from(model.host_lead)).saturating_sub(1).max(1);
+    if model.handoff.reuses { least } else { least.max(64) }
+}
+
 impl Simulation {
     fn new(model: &Model, run: Option<&Path>, distort: Distortions, has_paths: bool) -> Result<Self, RunError> {
         model.check()?;
         let mut rig = Rig::default();
         let topology = Topology::build(model, &mut rig);
         let mut recorder = Recorder::new(run, model.seed, distort);
-        if model.handoff.reuses {
-            recorder = recorder.with_event_handles(2);
-        }
+        recorder = recorder.with_event_handles(event_handles(model));
         topology.record(model, &rig, &mut recorder);
         let mut builder = Builder::new(model.clone(), topology);
         let due = builder.next_arrival();

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Ns;
 use crate::rig::CallCosts;
+use topology::slots;
 
 pub use drive::{RunError, Simulation, simulate};
 pub use topology::{BEGIN_NS, Topology};
@@ -98,7 +99,7 @@ pub struct Handoff {
     pub is_scattered: bool,
     /// A block holds all layers of a stage, so its address names none.
     pub is_cross_layer: bool,
-    /// Handles, KV places and event handles are used again by the very next request; for one request at a time.
+    /// Handles, KV places and event handles are used again as soon as they may be; for one request at a time.
     pub reuses: bool,
     /// NIC of decode, bytes a second; 0 means that transfers take no time.
     pub bytes_per_s: i64,
@@ -142,7 +143,7 @@ pub struct Faults {
     pub slow_links: Vec<(i16, i64)>,
     /// Hand-offs that are slower: stage, factor in thousandths.
     pub slow_handoffs: Vec<(i16, i64)>,
-    /// First transfers that fail and are made again: request, stage.
+    /// First pushes that fail and are made again: request, stage.
     pub failing: Vec<(u32, i16)>,
 }
 
@@ -223,7 +224,7 @@ pub enum ModelError {
     #[error("decode can pull whole requests only")]
     PullGrain,
     /// A fault at a place that does not exist.
-    #[error("{what}: there is no stage {stage} (or no such layer or chunk in it)")]
+    #[error("{what}: there is no stage {stage} (or no such layer, chunk, link or push of it)")]
     Fault {
         /// Which fault.
         what: &'static str,
@@ -231,6 +232,9 @@ pub enum ModelError {
         stage: i16,
     },
 }
+
+/// The longest that a single operation may take: so long that sums of them stay far below 2^63.
+const LONGEST_NS: Ns = 10_000_000_000_000;
 
 impl Model {
     /// A pipeline without overheads, of one request: messages take no time, KV is pushed when all is computed, in 1 us, and
@@ -305,10 +309,8 @@ impl Model {
         if let Some((_, what)) = empty.iter().find(|(is_wrong, _)| *is_wrong) {
             return Err(ModelError::Empty(what));
         }
-        if self.stages() > 1000 || self.chunks() > 100_000 {
-            return Err(ModelError::TooLarge("at most 1,000 stages and 100,000 chunks"));
-        }
         self.check_signs()?;
+        self.check_sizes()?;
         if let Some(costs) = &self.stage_ns
             && (costs.len() != self.stages() || costs.iter().any(|row| row.len() != self.chunks()))
         {
@@ -332,6 +334,51 @@ impl Model {
             return Err(ModelError::Pool { pool, chunks: self.chunks() });
         }
         self.check_faults()
+    }
+
+    /// What would not fit numbers or memory.
+    fn check_sizes(&self) -> Result<(), ModelError> {
+        let handoff = &self.handoff;
+        let layers = self.layers.iter().map(|n| i64::from(*n)).sum::<i64>();
+        let chunks = i64::try_from(self.chunks()).unwrap_or(i64::MAX);
+        if self.stages() > 1000 || chunks > 100_000 {
+            return Err(ModelError::TooLarge("at most 1,000 stages and 100,000 chunks"));
+        }
+        if layers > i64::from(i16::MAX) {
+            return Err(ModelError::TooLarge("at most 32,767 layers"));
+        }
+        let passes = i128::from(chunks) * i128::from(layers);
+        if passes > 1_000_000 {
+            return Err(ModelError::TooLarge(
+                "at most 1,000,000 layers times chunks: a request is in memory as a whole",
+            ));
+        }
+        let most = if handoff.is_scattered { 10_000_000 } else { 1_000_000_000_000 };
+        if i128::from(handoff.blocks) * passes > most {
+            return Err(ModelError::TooLarge("at most 10,000,000 scattered blocks a request, or 10^12 others"));
+        }
+        // Places are twice as large as the KV in them.
+        let bytes = i128::from(handoff.layer_chunk_bytes) * passes;
+        if bytes * 2 * i128::from(slots(self)) > 1 << 43 {
+            return Err(ModelError::TooLarge("KV of the requests in the system must not exceed 4 TiB"));
+        }
+        let worst = |factors: &mut dyn Iterator<Item = i64>| factors.max().unwrap_or(0).max(1000);
+        let faults = &self.faults;
+        let stage_ns = self.stage_ns.iter().flatten().flatten();
+        let layer_ns = i128::from(self.layer_ns.iter().chain(stage_ns).copied().max().unwrap_or(0));
+        let slow = i128::from(worst(&mut faults.slow_layers.iter().map(|(.., factor)| *factor)));
+        let kv = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let wire_ns =
+            costs::transfer_ns(kv, handoff.bytes_per_s, worst(&mut faults.slow_handoffs.iter().map(|(_, f)| *f)));
+        let p2p_ns = costs::transfer_ns(
+            self.p2p.bytes,
+            self.p2p.bytes_per_s,
+            worst(&mut faults.slow_links.iter().map(|(_, f)| *f)),
+        );
+        if layer_ns * slow / 1000 > LONGEST_NS.into() || wire_ns.max(p2p_ns) > LONGEST_NS {
+            return Err(ModelError::TooLarge("no kernel, message or transfer may take longer than 10,000 s"));
+        }
+        Ok(())
     }
 
     fn check_signs(&self) -> Result<(), ModelError> {
@@ -370,14 +417,22 @@ impl Model {
         let layers = |stage: i16| usize::try_from(stage).ok().and_then(|s| self.layers.get(s)).copied();
         let has = |stage: i16| layers(stage).is_some();
         let chunks = i32::try_from(self.chunks()).unwrap_or(i32::MAX);
+        let pushes = self.handoff.mode == HandoffMode::Push;
         let faults = &self.faults;
         let slow = faults.slow_layers.iter();
         let bad = slow
             .map(|(s, l, factor)| (*s, "slow layer", layers(*s).is_some_and(|n| (0..n).contains(l)) && *factor >= 0))
-            .chain(faults.host_pauses.iter().map(|(s, c, ns)| (*s, "host pause", has(*s) && *c < chunks && *ns >= 0)))
-            .chain(faults.slow_links.iter().map(|(s, factor)| (*s, "slow link", has(*s) && *factor >= 0)))
+            .chain(
+                faults
+                    .host_pauses
+                    .iter()
+                    .map(|(s, c, ns)| (*s, "host pause", has(*s) && (0..chunks).contains(c) && *ns >= 0)),
+            )
+            .chain(faults.slow_links.iter().map(|(s, factor)| (*s, "slow link", has(s + 1) && *s >= 0 && *factor >= 0)))
             .chain(faults.slow_handoffs.iter().map(|(s, factor)| (*s, "slow hand-off", has(*s) && *factor >= 0)))
-            .chain(faults.failing.iter().map(|(_, s)| (*s, "failing transfer", has(*s))))
+            .chain(
+                faults.failing.iter().map(|(r, s)| (*s, "failing transfer", pushes && *r < self.requests && has(*s))),
+            )
             .find(|(.., is_right)| !is_right);
         match bad {
             Some((stage, what, _)) => Err(ModelError::Fault { what, stage }),

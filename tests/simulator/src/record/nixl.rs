@@ -66,8 +66,8 @@ pub struct TransferPlan {
     pub wire: OpId,
     /// Operation of the notification's way.
     pub arrival: Option<OpId>,
-    /// The poll of the model that saw it, where one is on the path: (end of the poll, distance of polls). Else the
-    /// distortion's polls are recorded.
+    /// The poll of the model that sees it, where one is on the path: (operation, distance of polls). Else the distortion's
+    /// polls are recorded.
     pub seen: Option<(OpId, Ns)>,
 }
 
@@ -171,6 +171,10 @@ impl Recorder {
             layer: plan.layer,
             op: if plan.is_read { "READ" } else { "WRITE" }.to_owned(),
             bytes,
+            make_op: plan.make,
+            post_op: plan.post,
+            wire_op: plan.wire,
+            notif_op: plan.arrival,
             made_ns: make.start,
             posted_ns: post.start,
             post_end_ns: post.end,
@@ -206,10 +210,10 @@ impl Recorder {
     fn transfer_row(&mut self, rig: &Rig, plan: &TransferPlan, truth: &TransferTruth) {
         let (process, tid) = plan.poster;
         let of = &rig.processes[process];
-        let (pending, done) = match plan.seen.and_then(|(op, every)| Some((rig.engine.time(Node::end(op))?, every))) {
-            Some((seen, every)) => {
-                let pending = (seen - every).max(truth.post_end_ns);
-                (Some(pending).filter(|at| every > 0 && *at < truth.completed_ns), seen)
+        let (pending, done) = match plan.seen {
+            Some((poll, every)) => {
+                let poll = rig.engine.get(poll).expect("the poll is kept until its request has finished");
+                seen_by(poll.start, every, truth)
             }
             None => self.distort.polls(truth.post_end_ns, truth.completed_ns),
         };
@@ -258,6 +262,17 @@ impl Recorder {
         };
         push!(self, rig, process, transfers, "nixl_transfers", row);
     }
+}
+
+/// The last poll that still said in progress, if any, and the one that said done, of a poll every so often since `from` that
+/// looks at every transfer by itself: it sees one done while it goes on for the others.
+fn seen_by(from: Ns, every: Ns, truth: &TransferTruth) -> (Option<Ns>, Ns) {
+    if every <= 0 {
+        return (None, truth.completed_ns.max(from));
+    }
+    let polls = ((truth.completed_ns - from).max(0) + every - 1) / every;
+    let done = from + polls * every;
+    (Some(done - every).filter(|at| *at >= truth.post_end_ns.max(from)), done)
 }
 
 /// A handle is released so long after the poll that saw its end.

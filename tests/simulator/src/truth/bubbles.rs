@@ -52,6 +52,15 @@ impl Idle {
         self.by_class.iter().sum()
     }
 
+    /// By class, without dispatch between kernels back to back: every stage has that in every interval, so it makes none
+    /// late.
+    #[must_use]
+    pub fn waits(&self) -> [Ns; CLASSES] {
+        let mut waits = self.by_class;
+        waits[Class::Host as usize] -= self.kernel_gap_ns;
+        waits
+    }
+
     /// Adds another's.
     pub fn add(&mut self, other: &Self) {
         self.by_class.iter_mut().zip(other.by_class).for_each(|(sum, ns)| *sum += ns);

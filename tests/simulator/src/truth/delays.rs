@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::bubbles::{ALL, Class, Idle};
+use super::bubbles::{ALL, CLASSES, Class, Idle};
 use super::{Cause, DelayTruth, WaitTruth};
 use crate::engine::Ns;
 
@@ -29,7 +29,7 @@ pub struct Sources {
     pub partition_ns: Ns,
     /// More to do for this chunk than for the one before.
     pub growth_ns: Ns,
-    /// Its own wait.
+    /// Its own wait, without dispatch between kernels back to back.
     pub propagated_ns: Ns,
 }
 
@@ -99,7 +99,7 @@ pub fn root_causes(stages: &[Vec<Interval>]) -> RootCauses {
             let sources = sources(stages, stage, chunk);
             let name = i16::try_from(stage).unwrap_or(i16::MAX);
             let classes = own.idle.by_class;
-            let long = apportion(carried, &classes).unwrap_or_default();
+            let long = apportion(carried, &own.idle.waits()).unwrap_or([0; CLASSES].to_vec());
             carried = 0;
             for class in ALL {
                 let amounts = [classes[class as usize], long[class as usize]];
@@ -157,7 +157,7 @@ fn sources(stages: &[Vec<Interval>], stage: usize, chunk: usize) -> Sources {
         excess: peer.excess.clone(),
         partition_ns: (peer.nominal_ns - own[chunk].nominal_ns).max(0),
         growth_ns: chunk.checked_sub(1).map_or(0, |last| (own[chunk].nominal_ns - own[last].nominal_ns).max(0)),
-        propagated_ns: peer.idle.total(),
+        propagated_ns: peer.idle.waits().iter().sum(),
     }
 }
 
@@ -208,5 +208,21 @@ mod tests {
         let delay = DelayTruth { cause: Cause::Excess, stage: 0, layer: Some(2), short_ns: 4, long_ns: 4 };
         assert_eq!(found.delays, [delay]);
         assert_eq!(found.splits[2], Split { propagated: 4, ..Split::default() });
+    }
+
+    /// The same with 3 of dispatch between the kernels of every chunk: the stages have it alike, so it causes no wait but
+    /// itself.
+    #[test]
+    fn dispatch_back_to_back_makes_no_stage_late() {
+        let chunk = |late: Ns, excess: &[(i16, Ns)]| Interval {
+            nominal_ns: 10,
+            excess: excess.to_vec(),
+            idle: Idle { by_class: [late, 0, 3, 0, 0, 0], kernel_gap_ns: 3 },
+        };
+        let stages = [chunk(0, &[(2, 4)]), chunk(4, &[]), chunk(4, &[])].map(|second| vec![chunk(0, &[]), second]);
+        let found = root_causes(&stages);
+        let host = |stage| DelayTruth { cause: Cause::Host, stage, layer: None, short_ns: 6, long_ns: 0 };
+        let excess = DelayTruth { cause: Cause::Excess, stage: 0, layer: Some(2), short_ns: 4, long_ns: 4 };
+        assert_eq!(found.delays, [excess, host(0), host(1), host(2)]);
     }
 }

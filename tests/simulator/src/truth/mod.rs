@@ -31,10 +31,11 @@
 //! # Waits and delays
 //! The wait of a chunk (not of a request's first) on a stage is all its idle time by class, between the chunk before and
 //! in it. What was `upstream_late` was caused by the stage before, in the interval from its last send to this one: by
-//! `excess` (what kernels took beyond the nominal time of their class and chunk, by layer), `partition` (its layers cost
-//! more than this stage's), `growth` (this chunk costs more than the one before, which this stage ran meanwhile) and
-//! `propagated` (the stage before waited itself), each `wait * part / sum of the parts`, rounded so that the parts sum to
-//! the wait. `delays` sum this up by cause, processed from the last stage back: `short_ns` for waits of the next stage
+//! `excess` (what each kernel took beyond its nominal time, by layer; those that took less offset nothing), `partition`
+//! (its layers cost more than this stage's), `growth` (this chunk costs more on this stage than the one before, which it
+//! ran meanwhile) and `propagated` (the stage before waited itself), each `wait * part / sum of the parts`, rounded so that
+//! the parts sum to the wait. Dispatch between kernels back to back is in the wait, as `host`, and passed on to nobody: all
+//! stages have it, so none is late by it. `delays` sum this up by cause, processed from the last stage back: `short_ns` for waits of the next stage
 //! (or own ones for the classes that are no upstream wait), `long_ns` for waits further down. Their sum is that of all
 //! waits.
 
@@ -206,6 +207,9 @@ pub struct Segment {
     pub layer: Option<i16>,
     /// `correlation_id` in the records of its lane's process; null where there is none.
     pub correlation_id: Option<u64>,
+    /// `kernels.graph_node_id`, which tells the kernels of one graph launch apart; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph_node_id: Option<u64>,
     /// Kernel name; null for what is no kernel.
     pub name: Option<String>,
 }
@@ -357,6 +361,14 @@ pub struct TransferTruth {
     pub op: String,
     /// Payload, bytes.
     pub bytes: i64,
+    /// `op` of its make on a path.
+    pub make_op: OpId,
+    /// `op` of its post.
+    pub post_op: OpId,
+    /// `op` of its bytes on the wire.
+    pub wire_op: OpId,
+    /// `op` of its notification's way; null if it had none or failed.
+    pub notif_op: Option<OpId>,
     /// Entry of make.
     pub made_ns: Ns,
     /// Entry of post.

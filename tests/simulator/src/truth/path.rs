@@ -48,6 +48,7 @@ fn segment(rig: &Rig, id: OpId, op: &Op, kind: StepKind, gate: Option<GateKind>)
         chunk: (label.chunk >= 0).then_some(label.chunk),
         layer: (label.layer >= 0).then_some(label.layer),
         correlation_id: (label.correlation > 0).then_some(label.correlation),
+        graph_node_id: (label.what == What::Kernel && label.aux > 0).then_some(label.aux),
         name: (label.name > 0).then(|| Rig::names()[usize::from(label.name)].name.to_owned()),
     }
     .on(rig)
