@@ -13,17 +13,20 @@ use crate::truth::Truth;
 /// Build ID of the wheel's `libnixl.so`, as bytes.
 const BUILD_ID_START: [u8; 4] = [0xc6, 0x0a, 0xc8, 0x51];
 
+/// How many of the workload's processes have made their agents.
+fn workers_with_plugin(pid: u32) -> usize {
+    let has_plugin = |child: &u32| {
+        fs::read_to_string(format!("/proc/{child}/maps")).is_ok_and(|maps| maps.contains("libplugin_UCX.so"))
+    };
+    crate::setup::children(pid).iter().filter(|child| has_plugin(child)).count()
+}
+
 #[test]
 fn a_process_that_runs_already_is_attached_to() {
     let Some(live) = ready("a_process_that_runs_already_is_attached_to") else { return };
     let mut workload = live.workload(&live.nixl, &["--start-delay-ms", "4000"]).spawn().expect("the workload starts");
     let pid = workload.id();
-    wait_for("its processes have made their connections", || {
-        crate::setup::children(pid).len() == 3
-            && crate::setup::children(pid).iter().all(|child| {
-                fs::read_to_string(format!("/proc/{child}/maps")).is_ok_and(|maps| maps.contains("libplugin_UCX.so"))
-            })
-    });
+    wait_for("its processes have made their connections", || workers_with_plugin(pid) == 3);
     std::thread::sleep(std::time::Duration::from_millis(1000));
     let agent = live.start_agent(&[]);
     assert!(workload.wait().expect("wait").success());
@@ -65,12 +68,7 @@ fn a_library_that_was_removed_while_mapped_is_attached_to() {
     let copy = live.copy_of_wheel("removed");
     let mut workload = live.workload(&copy, &["--start-delay-ms", "4000"]).spawn().expect("the workload starts");
     let pid = workload.id();
-    wait_for("its processes map the plugin", || {
-        crate::setup::children(pid).len() == 3
-            && crate::setup::children(pid).iter().all(|child| {
-                fs::read_to_string(format!("/proc/{child}/maps")).is_ok_and(|maps| maps.contains("libplugin_UCX.so"))
-            })
-    });
+    wait_for("its processes map the plugin", || workers_with_plugin(pid) == 3);
     std::thread::sleep(std::time::Duration::from_millis(1000));
     fs::remove_dir_all(copy.join(".nixl_cu12.mesonpy.libs")).expect("remove");
     let agent = live.start_agent(&[]);

@@ -16,12 +16,15 @@ fn a_killed_workload_leaves_a_whole_run() {
     let Some(live) = ready("a_killed_workload_leaves_a_whole_run") else { return };
     let agent = live.start_agent(&[]);
     let mut workload = live
-        .workload(&live.nixl, &["--requests", "3000", "--blocks", "4", "--chunks", "1", "--block-kib", "4"])
+        .workload(
+            &live.nixl,
+            &["--requests", "3000", "--blocks", "4", "--chunks", "1", "--block-kib", "4", "--host-pause", "0:2000"],
+        )
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the workload starts");
     let pid = workload.id();
-    wait_for("its processes run", || children(pid).len() == 3);
+    wait_for("its processes run", || children(pid).len() == 4);
     std::thread::sleep(Duration::from_millis(2500));
     // The first prefill stage, in the middle of its work.
     signal(children(pid)[1], "KILL");
@@ -50,7 +53,10 @@ fn a_killed_agent_leaves_whole_segments_and_a_working_workload() {
     let Some(live) = ready("a_killed_agent_leaves_whole_segments_and_a_working_workload") else { return };
     let mut agent = live.start_agent(&[]);
     let mut workload = live
-        .workload(&live.nixl, &["--requests", "400", "--blocks", "4", "--chunks", "4", "--block-kib", "4"])
+        .workload(
+            &live.nixl,
+            &["--requests", "400", "--blocks", "4", "--chunks", "4", "--block-kib", "4", "--host-pause", "0:4000"],
+        )
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the workload starts");

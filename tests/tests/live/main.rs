@@ -11,6 +11,7 @@ mod capabilities;
 mod discovery;
 mod ends;
 mod kills;
+mod knobs;
 mod recorded;
 mod refusals;
 mod releases;

@@ -215,7 +215,10 @@ fn handles_from_plain_lists_are_recorded_too() {
 #[test]
 fn descriptors_over_the_limit_are_counted() {
     let Some(live) = ready("descriptors_over_the_limit_are_counted") else { return };
-    live.record(&live.nixl, &["--scatter", "--requests", "1", "--blocks", "20000", "--block-kib", "1"]);
+    live.record(
+        &live.nixl,
+        &["--scatter", "--requests", "1", "--blocks", "20000", "--block-tokens", "1", "--block-kib", "1"],
+    );
     let recorded = Recorded::read(&live.path("run"));
     let transfers = i64::try_from(recorded.transfers.len()).expect("few");
     assert_eq!(transfers, 2);

@@ -9,7 +9,8 @@ use nixl_sys::{Agent, AgentConfig, Backend, MemType, OptArgs, XferDescList, Xfer
 
 use crate::cli::Calls;
 use crate::coordinator;
-use crate::ffi::{Region, now_ns};
+use crate::device::{Device as _, Region, cpu::Cpu};
+use crate::ffi::{Place, now_ns};
 
 /// Size of a block, bytes; every second one is used, so that NIXL cannot merge neighbours.
 const BLOCK: usize = 256;
@@ -113,11 +114,11 @@ impl Side {
         let agent = Agent::new_configured(name, &AgentConfig::default()).context("making the NIXL agent")?;
         let (_, params) = agent.get_plugin_params("UCX").context("the UCX plugin")?;
         let backend = agent.create_backend("UCX", &params).context("making the UCX backend")?;
-        let region = Region::new(2 * BLOCK * usize::try_from(descriptors)?);
+        let region = Cpu::default().region(2 * BLOCK * usize::try_from(descriptors)?)?;
         let mut options = OptArgs::new()?;
         options.add_backend(&backend)?;
         // Registered until the process ends.
-        std::mem::forget(agent.register_memory(&region, Some(&options)).context("registering memory")?);
+        std::mem::forget(agent.register_memory(&Place::of(&region), Some(&options)).context("registering memory")?);
         Ok(Self { region, backend, agent })
     }
 }
@@ -125,7 +126,7 @@ impl Side {
 fn list(region: &Region, descriptors: i32) -> anyhow::Result<XferDescList<'static>> {
     let mut list = XferDescList::new(MemType::Dram)?;
     for at in 0..usize::try_from(descriptors)? {
-        list.add_desc(region.address() + 2 * at * BLOCK, BLOCK, 0);
+        list.add_desc(region.address + 2 * at * BLOCK, BLOCK, 0);
     }
     Ok(list)
 }

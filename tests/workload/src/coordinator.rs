@@ -6,10 +6,11 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum as _;
 
-use crate::cli::Run;
-use crate::truth;
-use crate::{decode, stage};
+use crate::cli::{Role, Run};
+use crate::plan::Plan;
+use crate::{decode, stage, truth};
 
 /// Folders of the wheel that may hold the libraries: one a CUDA version.
 const LIBRARY_FOLDERS: [&str; 2] = [".nixl_cu12.mesonpy.libs", ".nixl_cu13.mesonpy.libs"];
@@ -19,34 +20,80 @@ const LIBRARY_FOLDERS: [&str; 2] = [".nixl_cu12.mesonpy.libs", ".nixl_cu13.meson
 /// # Errors
 /// NIXL is not there, or a process fails.
 pub fn run(run: &Run) -> anyhow::Result<()> {
+    let knobs = &run.knobs;
+    knobs.check()?;
+    // Read here first: one error instead of one from each process.
+    let plan = Plan::new(knobs)?;
     let libraries = libraries(&run.nixl)?;
-    let dir = tempfile::Builder::new().prefix("kvpath-workload-").tempdir().context("temporary folder")?;
-    let mut agents = vec![decode::AGENT.to_owned()];
-    let mut children =
-        vec![("decode".to_owned(), spawn(run, &libraries, dir.path(), "decode", 0, "kvpath-workload::decode_TP0")?)];
-    for rank in 0..run.knobs.stages {
-        agents.push(stage::agent_name(rank));
-        let title = format!("kvpath-workload::prefill_PP{rank}_TP0");
-        children.push((format!("stage {rank}"), spawn(run, &libraries, dir.path(), "stage", rank, &title)?));
+    if let Some(mbit) = run.link_mbit.filter(|_| !run.in_own_network) {
+        bail!("starting anew in a network of its own: {}", own_network(mbit).exec());
     }
-    let outcome = wait(&mut children);
-    let parts: Vec<PathBuf> =
-        agents.iter().map(|agent| truth::part(dir.path(), agent)).filter(|part| part.exists()).collect();
+    let dir = tempfile::Builder::new().prefix("kvpath-workload-").tempdir().context("temporary folder")?;
+    let mut starter = Starter { run, libraries, dir: dir.path(), children: Vec::new() };
+    for rank in 0..knobs.decodes {
+        starter.start(Role::Decode, rank, &decode::agent_name(rank), "decode_TP0")?;
+    }
+    for rank in 0..knobs.stages {
+        starter.start(Role::Stage, rank, &format!("stage-{rank}"), &format!("prefill_PP{rank}_TP0"))?;
+    }
+    starter.start(Role::Router, 0, "router", "router")?;
+    let outcome = wait(&mut starter.children);
+    let agents = (0..knobs.decodes).map(decode::agent_name).chain((0..knobs.stages).map(stage::agent_name));
+    let parts = agents.chain(["router".to_owned()]).map(|agent| truth::part(dir.path(), &agent));
+    let parts: Vec<PathBuf> = parts.filter(|part| part.exists()).collect();
     truth::merge(&parts, &run.truth)?;
     outcome?;
-    let knobs = &run.knobs;
-    let bytes = u64::from(knobs.stages)
-        * u64::from(knobs.requests)
-        * u64::from(knobs.layers)
-        * u64::from(knobs.blocks)
-        * u64::from(knobs.block_kib);
+    let blocks = u64::from(plan.slots()) * u64::from(knobs.layers_before(knobs.stages));
     eprintln!(
-        "kvpath-workload: {} requests through {} stages, {bytes} KiB handed over and verified; truth in {}",
+        "kvpath-workload: {} requests through {} stages, {} KiB handed over and verified, {}; truth in {}",
         knobs.requests,
         knobs.stages,
+        blocks * u64::from(knobs.block_kib),
+        truth::ttft(&run.truth)?,
         run.truth.display()
     );
     Ok(())
+}
+
+/// This very command in a network namespace, in which all TCP shares that many Mbit/s.
+fn own_network(mbit: u64) -> Command {
+    let script = "ip link set lo up && tc qdisc add dev lo root tbf rate \"$0\"mbit burst 256kb latency 1s && exec \"$@\" --in-own-network";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "sh", "-c", script, &mbit.to_string()]).args(std::env::args_os());
+    unshare
+}
+
+struct Starter<'a> {
+    run: &'a Run,
+    libraries: PathBuf,
+    dir: &'a Path,
+    children: Vec<(String, Child)>,
+}
+
+impl Starter<'_> {
+    fn start(&mut self, role: Role, rank: u32, name: &str, title: &str) -> anyhow::Result<()> {
+        let own = std::env::current_exe().context("own program")?;
+        let title = format!("kvpath-workload::{title}");
+        let mut worker = match self.run.skew.iter().find(|skew| skew.process == name) {
+            None => {
+                let mut worker = Command::new(own);
+                worker.arg0(title);
+                worker
+            }
+            Some(skew) => {
+                let mut unshare = Command::new("unshare");
+                let seconds = format!("--monotonic={}", skew.seconds);
+                unshare.args(["--time", &seconds, "bash", "-c", "exec -a \"$0\" \"$@\""]).arg(title).arg(own);
+                unshare
+            }
+        };
+        let role = role.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        worker.args(["worker", "--role", &role, "--rank", &rank.to_string(), "--dir"]).arg(self.dir);
+        worker.arg("--knobs").arg(serde_json::to_string(&self.run.knobs)?);
+        environment(&mut worker, &self.libraries, &self.run.tls);
+        self.children.push((name.to_owned(), worker.spawn().with_context(|| format!("starting {name}"))?));
+        Ok(())
+    }
 }
 
 /// The folder with NIXL's libraries.
@@ -66,16 +113,13 @@ pub fn libraries(nixl: &Path) -> anyhow::Result<PathBuf> {
     found.canonicalize().context("the folder of the NIXL libraries")
 }
 
-fn spawn(run: &Run, libraries: &Path, dir: &Path, role: &str, rank: u32, title: &str) -> anyhow::Result<Child> {
-    let mut worker = Command::new(std::env::current_exe().context("own program")?);
-    worker.arg0(title).args(["worker", "--role", role, "--rank", &rank.to_string(), "--dir"]).arg(dir);
-    environment(&mut worker, libraries, &run.tls);
-    worker.args(run.knobs.to_args()).spawn().with_context(|| format!("starting {title}"))
-}
-
 /// What a process needs to find NIXL, and UCX its transports.
 pub fn environment(command: &mut Command, libraries: &Path, tls: &str) {
-    command.env("LD_LIBRARY_PATH", libraries).env("NIXL_PLUGIN_DIR", libraries.join("plugins")).env("UCX_TLS", tls);
+    // What is there already may be CUDA's.
+    let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = std::iter::once(libraries.to_owned()).chain(std::env::split_paths(&before));
+    let paths = std::env::join_paths(folders).unwrap_or_else(|_| libraries.into());
+    command.env("LD_LIBRARY_PATH", paths).env("NIXL_PLUGIN_DIR", libraries.join("plugins")).env("UCX_TLS", tls);
     // The wheel's copy of libnl, which UCX's ib module loads, crashes in its exit handler where there is a libefa.
     if !tls.split(',').any(|transport| transport.starts_with("rc")) {
         command.env("UCX_MODULES", "^ib");

@@ -1,131 +1,297 @@
-//! The decode process: asks each stage for a request's KV blocks or pulls them, waits until all are there, and compares every byte.
+//! A decode worker: says where the stages may push a request's KV blocks, or pulls them, takes a decode step when all are there,
+//! and at last compares every byte.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use nixl_sys::XferDlistHandle;
+use nixl_sys::MemType;
 
 use crate::cli::{Knobs, Op, Worker};
-use crate::ffi::Region;
-use crate::layout::{self, Block, Side};
-use crate::link::{Hello, Link, Welcome};
-use crate::nixl::{Blocks, HandOver, Node, Prepared};
-use crate::stage;
+use crate::device::{self, Chunk, Device, Region, Who};
+use crate::ffi::now_ns;
+use crate::layout::{self, Layout, Side};
+use crate::link::{Came, Hello, Link, Welcome, Word, heard};
+use crate::nixl::{Flying, HandOver, Lists, Node};
+use crate::plan::Plan;
 use crate::truth::{About, Truth, timed};
+use crate::{router, stage};
 
-/// Name of the decode agent.
-pub const AGENT: &str = "decode-0";
+/// Number of the router's connection; those of stages follow.
+const ROUTER: u32 = 0;
+const STAGE: u32 = 1;
+
+/// Where a decode worker waits for stages.
+pub fn socket(dir: &Path, rank: u32) -> PathBuf {
+    dir.join(format!("decode-{rank}.sock"))
+}
+
+/// Name of a decode worker's agent.
+pub fn agent_name(rank: u32) -> String {
+    format!("decode-{rank}")
+}
 
 /// Runs it to its end.
 ///
 /// # Errors
 /// NIXL or another process fails, or a byte is wrong.
 pub fn run(worker: &Worker) -> anyhow::Result<()> {
-    let knobs = &worker.knobs;
-    let mut truth = Truth::create(&worker.dir, AGENT)?;
-    let mut node = Node::new(AGENT, &mut truth)?;
-    let bytes = layout::block_bytes(knobs);
-    let region_bytes = layout::slots(knobs) as usize * bytes;
-    let regions: Vec<Region> = (0..knobs.stages * knobs.layers).map(|_| Region::new(region_bytes)).collect();
-    let mut registered = Vec::new();
-    for region in &regions {
-        registered.push(node.register(region, region_bytes, &mut truth)?);
-    }
+    let (knobs, rank) = (&worker.knobs, worker.rank);
+    let plan = Plan::new(knobs)?;
+    let layout = Layout::new(knobs, &plan);
+    let mut truth = Truth::create(&worker.dir, &agent_name(rank))?;
+    let mut device = device::open(knobs, &plan, Who::Decode(rank))?;
+    let node = Node::new(&agent_name(rank), &mut truth)?;
+    let count = knobs.layers_before(knobs.stages) * knobs.planes();
+    let regions = (0..count).map(|_| device.region(layout.region_bytes())).collect::<anyhow::Result<Vec<_>>>()?;
+    // Registered until the end.
+    let registered =
+        regions.iter().map(|region| node.register(region, &mut truth)).collect::<anyhow::Result<Vec<_>>>()?;
+    let memory = (regions[0].memory, regions[0].device_id);
 
     // Stages are let in when the regions are there; the name appears at once with a socket that listens.
-    let hidden = worker.dir.join("decode.sock.new");
+    let path = socket(&worker.dir, rank);
+    let hidden = path.with_extension("new");
     let listener = UnixListener::bind(&hidden).context("own socket")?;
-    std::fs::rename(&hidden, worker.dir.join("decode.sock")).context("own socket")?;
+    std::fs::rename(&hidden, &path).context("own socket")?;
+    let (inbox, came) = mpsc::channel();
     let mut stages: Vec<Option<Stage>> = (0..knobs.stages).map(|_| None).collect();
     for _ in 0..knobs.stages {
         let mut link = Link::accept(&listener)?;
-        let hello: Hello = serde_json::from_slice(&link.receive()?)?;
-        let peer = node.add_peer(&hello.metadata)?;
-        let rank = hello.rank as usize;
-        if rank >= stages.len() || peer != stage::agent_name(hello.rank) {
-            bail!("a stage {rank} with agent {peer}");
+        let hello: Hello = link.hear()?;
+        let name = node.add_peer(&hello.metadata)?;
+        let at = hello.rank as usize;
+        if at >= stages.len() || name != stage::agent_name(hello.rank) {
+            bail!("a stage {at} with agent {name}");
         }
-        let own = rank * knobs.layers as usize..(rank + 1) * knobs.layers as usize;
-        let layers: Vec<usize> = regions[own].iter().map(Region::address).collect();
-        link.send(&serde_json::to_vec(&Welcome { metadata: node.metadata()?, layers: layers.clone() })?)?;
-        let local = node.prepare(None, &layout::every(knobs, &layers), bytes)?;
-        let remote = node.prepare(Some(&peer), &layout::every(knobs, &hello.layers), bytes)?;
-        stages[rank] = Some(Stage { link, peer, bases: (layers, hello.layers), local, remote });
+        let own = layout.regions(&(knobs.layers_before(hello.rank)..knobs.layers_before(hello.rank + 1)));
+        let bases: Vec<usize> = regions[own].iter().map(|region| region.address).collect();
+        let (metadata, pid) = (node.metadata()?, std::process::id());
+        link.say(&Welcome { pid, metadata, regions: bases.clone(), device_id: memory.1 })?;
+        let there = (memory.0, hello.device_id);
+        let lists = Lists {
+            local: node.prepare(None, &layout.every(&bases), layout.block_bytes, memory)?,
+            remote: node.prepare(Some(&name), &layout.every(&hello.regions), layout.block_bytes, there)?,
+        };
+        link.read_into(STAGE + hello.rank, inbox.clone())?;
+        stages[at] = Some(Stage { link, name, bases: (bases, hello.regions), device_id: hello.device_id, lists });
     }
-
-    std::thread::sleep(Duration::from_millis(knobs.start_delay_ms));
-    for request in 0..knobs.requests {
-        let id = layout::request_id(request);
-        match knobs.op {
-            Op::Write => {
-                for rank in 0..knobs.stages {
-                    node.notify(&stage::agent_name(rank), &id, &format!("PUSH_REG:{id}"), &mut truth)?;
-                }
-                node.await_notifs(&format!("{id}:1"), knobs.stages as usize, &mut truth)?;
-            }
-            Op::Read => {
-                node.await_notifs(&format!("READY:{id}"), knobs.stages as usize, &mut truth)?;
-                for stage in stages.iter().flatten() {
-                    pull(&node, knobs, stage, (request, &id), &mut truth)?;
-                }
-            }
-        }
-        let slots = layout::slots_of(knobs, request, Side::Decode);
-        let (span, (right, wrong)) = timed(|| compare(knobs.layers, request, &regions, &slots, bytes));
-        truth.say("verified", span, &About { request: &id, bytes: Some(right), ..About::default() })?;
-        if wrong > 0 {
-            bail!("request {id}: {wrong} of {} bytes are wrong", right + wrong);
-        }
-    }
-    std::thread::sleep(Duration::from_millis(knobs.end_delay_ms));
-    for stage in stages.iter_mut().flatten() {
-        stage.link.send(b"bye")?;
-    }
+    let mut router = Link::connect(&router::socket(&worker.dir))?;
+    router.read_into(ROUTER, inbox)?;
+    router.say(&Word::Ready(rank))?;
+    let stages = stages.into_iter().flatten().collect();
+    let mut decode = Decode {
+        knobs,
+        plan: &plan,
+        layout: &layout,
+        device,
+        regions,
+        memory,
+        node,
+        truth,
+        inbox: came,
+        router,
+        stages,
+        active: BTreeMap::new(),
+        finished: Vec::new(),
+        is_over: false,
+    };
+    decode.work()?;
+    drop(registered);
     Ok(())
 }
 
 /// A stage as decode knows it.
 struct Stage {
     link: Link,
-    peer: String,
+    name: String,
     /// Where the regions of its layers lie, here and there.
     bases: (Vec<usize>, Vec<usize>),
-    local: XferDlistHandle,
-    remote: XferDlistHandle,
+    device_id: u64,
+    lists: Lists,
 }
 
-/// Reads a request's blocks from a stage, which is told when they are here.
-fn pull(
-    node: &Node,
-    knobs: &Knobs,
-    stage: &Stage,
-    (request, id): (u32, &str),
-    truth: &mut Truth,
-) -> anyhow::Result<()> {
-    let listed = layout::listed(knobs, request, Side::Decode, (&stage.bases.0, &stage.bases.1));
-    let what = HandOver {
-        op: knobs.op,
-        make: knobs.make,
-        peer: &stage.peer,
-        request: id,
-        notif: &format!("{id}:1"),
-        blocks: Blocks { pairs: &listed.pairs, bytes: layout::block_bytes(knobs) },
-        prepared: Prepared { local: &stage.local, remote: &stage.remote, listed: &listed },
-    };
-    node.hand_over(&what, truth)
+/// A request that is not here yet.
+struct Awaited {
+    id: String,
+    /// When it is registered, or looked at.
+    due_ns: i64,
+    is_registered: bool,
+    /// Texts that tell that its blocks are here, and how many of each.
+    notifs: Vec<(String, usize)>,
+    /// What is being pulled; `None` until then.
+    pulled: Option<Vec<Flying>>,
 }
 
-/// How many bytes of a request are right and how many are wrong.
-fn compare(layers: u32, request: u32, regions: &[Region], slots: &[u32], bytes: usize) -> (u64, u64) {
-    let (mut right, mut wrong) = (0, 0);
-    for (index, region) in (0..).zip(regions) {
-        for (position, slot) in (0..).zip(slots) {
-            let block = Block { stage: index / layers, layer: index % layers, request, index: position };
-            let bad = block.wrong_bytes(region.block(*slot, bytes)) as u64;
-            wrong += bad;
-            right += bytes as u64 - bad;
+struct Decode<'a> {
+    knobs: &'a Knobs,
+    plan: &'a Plan,
+    layout: &'a Layout,
+    device: Box<dyn Device>,
+    regions: Vec<Region>,
+    memory: (MemType, u64),
+    /// Their lists must go before the agent.
+    stages: Vec<Stage>,
+    node: Node,
+    truth: Truth,
+    inbox: Receiver<Came>,
+    router: Link,
+    active: BTreeMap<u32, Awaited>,
+    finished: Vec<u32>,
+    is_over: bool,
+}
+
+impl Decode<'_> {
+    fn work(&mut self) -> anyhow::Result<()> {
+        while !self.is_over || !self.active.is_empty() {
+            let patience = if self.active.is_empty() { 10_000 } else { self.knobs.poll_us };
+            match self.inbox.recv_timeout(Duration::from_micros(patience)) {
+                Ok(came) => self.hear(&came)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("all other processes are gone"),
+            }
+            self.round()?;
         }
+        for request in std::mem::take(&mut self.finished) {
+            self.verify(request)?;
+        }
+        std::thread::sleep(Duration::from_millis(self.knobs.end_delay_ms));
+        self.stages.iter_mut().try_for_each(|stage| stage.link.say(&Word::End))
     }
-    (right, wrong)
+
+    fn hear(&mut self, Came { from, time_ns, message }: &Came) -> anyhow::Result<()> {
+        let Some(message) = message else { bail!("connection {from} is gone") };
+        match (*from, heard::<Word>(message)?) {
+            (ROUTER, Word::Request(request)) => {
+                let late = i64::try_from(self.knobs.late_registration_ms * 1_000_000)?;
+                let awaited = Awaited {
+                    id: layout::request_id(self.knobs, request),
+                    due_ns: time_ns + late,
+                    is_registered: false,
+                    notifs: self.plan.notifs(self.knobs, request),
+                    pulled: None,
+                };
+                self.active.insert(request, awaited);
+            }
+            (ROUTER, Word::End) => self.is_over = true,
+            (from, word) => bail!("connection {from} says {word:?}"),
+        }
+        Ok(())
+    }
+
+    /// One look at everything.
+    fn round(&mut self) -> anyhow::Result<()> {
+        let now = now_ns();
+        for awaited in self.active.values_mut().filter(|awaited| !awaited.is_registered && awaited.due_ns <= now) {
+            awaited.is_registered = true;
+            if self.knobs.op == Op::Write {
+                for stage in &self.stages {
+                    self.node.notify(&stage.name, &awaited.id, &format!("PUSH_REG:{}", awaited.id), &mut self.truth)?;
+                }
+            }
+        }
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        self.node.take_notifs(&mut self.truth)?;
+        let active: Vec<u32> = self.active.keys().copied().collect();
+        for request in active {
+            let is_here = match self.knobs.op {
+                Op::Write => self.active[&request].notifs.iter().all(|(text, count)| self.node.came(text) >= *count),
+                Op::Read => self.pull(request)?,
+            };
+            if is_here {
+                self.step(request)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pulls a request from every stage once all are ready; gives whether it is here.
+    fn pull(&mut self, request: u32) -> anyhow::Result<bool> {
+        let Some(awaited) = self.active.get_mut(&request) else { return Ok(false) };
+        let Some(flying) = awaited.pulled.take() else {
+            let ready = self.node.came(&format!("READY:{}", awaited.id));
+            if awaited.is_registered && ready >= self.stages.len() {
+                let posted = self.post_pulls(request)?;
+                self.active.entry(request).and_modify(|awaited| awaited.pulled = Some(posted));
+            }
+            return Ok(false);
+        };
+        let mut left = Vec::new();
+        for flying in flying {
+            left.extend(self.node.poll(flying, &mut self.truth)?);
+        }
+        let is_here = left.is_empty();
+        awaited.pulled = Some(left);
+        Ok(is_here)
+    }
+
+    fn post_pulls(&mut self, request: u32) -> anyhow::Result<Vec<Flying>> {
+        let id = layout::request_id(self.knobs, request);
+        let mut all = Vec::new();
+        for (rank, stage) in (0..).zip(&self.stages) {
+            for part in self.plan.parts(self.knobs, request) {
+                for unit in self.plan.units(self.knobs, request, &part, rank) {
+                    let bases = (&*stage.bases.0, &*stage.bases.1);
+                    let what = HandOver {
+                        op: self.knobs.op,
+                        make: self.knobs.make,
+                        peer: &stage.name,
+                        request: &id,
+                        notif: &unit.notif,
+                        listed: &self.layout.listed(request, &unit, Side::Decode, bases),
+                        bytes: self.layout.block_bytes,
+                        memory: [self.memory, (self.memory.0, stage.device_id)],
+                        lists: &stage.lists,
+                    };
+                    let made = self.node.make(&what, &mut self.truth)?;
+                    all.extend(self.node.post(made, &mut self.truth)?);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The first decode step of a request, and its first token.
+    fn step(&mut self, request: u32) -> anyhow::Result<()> {
+        let Some(awaited) = self.active.remove(&request) else { return Ok(()) };
+        let prefix = self.plan.requests[request as usize].blocks * self.knobs.block_tokens;
+        let chunk = Chunk { index: 0, prefix, tokens: 1 };
+        let (span, stepped) = timed(|| {
+            self.device.embed(request, &chunk)?;
+            (0..self.knobs.layers_before(self.knobs.stages)).try_for_each(|layer| self.device.layer(layer, &chunk))?;
+            self.device.finish()
+        });
+        stepped?;
+        self.truth.say("decode_step", span, &About { request: &awaited.id, ..About::default() })?;
+        self.finished.push(request);
+        self.router.say(&Word::FirstToken(request))
+    }
+
+    fn verify(&mut self, request: u32) -> anyhow::Result<()> {
+        let id = layout::request_id(self.knobs, request);
+        let blocks = 0..self.plan.requests[request as usize].blocks;
+        let (span, compared) = timed(|| {
+            let (mut bytes, mut wrong) = (0, 0);
+            for rank in 0..self.knobs.stages {
+                let own = self.layout.regions(&(self.knobs.layers_before(rank)..self.knobs.layers_before(rank + 1)));
+                for (region, at) in own.enumerate() {
+                    let filled = self.layout.filled(rank, region, request, &blocks, Side::Decode);
+                    bytes += filled.iter().map(|block| block.bytes as u64).sum::<u64>();
+                    wrong += self.device.wrong_bytes(&self.regions[at], &filled)?;
+                }
+            }
+            Ok::<_, anyhow::Error>((bytes, wrong))
+        });
+        let (bytes, wrong) = compared?;
+        self.truth.say("verified", span, &About { request: &id, bytes: Some(bytes - wrong), ..About::default() })?;
+        if wrong > 0 {
+            bail!("request {id}: {wrong} of {bytes} bytes are wrong");
+        }
+        Ok(())
+    }
 }

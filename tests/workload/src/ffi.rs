@@ -1,7 +1,9 @@
-//! The clock, the thread id, and memory that NIXL may write.
+//! The clock, the thread id, memory, and signals.
 #![expect(unsafe_code, reason = "libc calls without a safe form in std, and nixl-sys asks for a raw pointer")]
 
 use nixl_sys::{MemType, MemoryRegion, NixlDescriptor};
+
+use crate::device::Region;
 
 /// `CLOCK_MONOTONIC`, ns.
 pub fn now_ns() -> i64 {
@@ -24,55 +26,55 @@ pub fn end(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// One layer's KV cache.
-#[derive(Debug)]
-pub struct Region(Vec<u8>);
+/// Kills a process, as the kernel does when memory is short; gives whether there was one.
+pub fn kill(pid: u32) -> bool {
+    // SAFETY: takes numbers. Pids of 0 and below, which mean groups, are no process.
+    i32::try_from(pid).is_ok_and(|pid| pid > 0 && unsafe { libc::kill(pid, libc::SIGKILL) } == 0)
+}
 
-impl Region {
-    /// Zeroed memory, all of it touched.
-    pub fn new(bytes: usize) -> Self {
-        let mut memory = vec![0; bytes];
-        // A page that was never written is not there yet, and would be made in the middle of a transfer.
-        memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
-        memory.fill(0);
-        Self(memory)
-    }
+/// Zeroed memory, all of it touched.
+pub fn touched(bytes: usize) -> Vec<u8> {
+    let mut memory = vec![0; bytes];
+    // A page that was never written is not there yet, and would be made in the middle of a transfer.
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    memory.fill(0);
+    memory
+}
 
-    /// Where it lies.
-    pub fn address(&self) -> usize {
-        self.0.as_ptr() as usize
-    }
+/// Where a region lies, as nixl-sys wants to be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    address: usize,
+    bytes: usize,
+    memory: MemType,
+    device_id: u64,
+}
 
-    /// One block.
-    pub fn block(&self, slot: u32, bytes: usize) -> &[u8] {
-        let start = slot as usize * bytes;
-        &self.0[start..start + bytes]
-    }
-
-    /// One block, to write.
-    pub fn block_mut(&mut self, slot: u32, bytes: usize) -> &mut [u8] {
-        let start = slot as usize * bytes;
-        &mut self.0[start..start + bytes]
+impl Place {
+    /// That of a region. It does not keep the region.
+    pub fn of(region: &Region) -> Self {
+        let Region { address, bytes, memory, device_id, .. } = *region;
+        Self { address, bytes, memory, device_id }
     }
 }
 
-impl MemoryRegion for Region {
-    // SAFETY: the vector is never grown, so the pointer is good as long as the region lives.
+impl MemoryRegion for Place {
+    // SAFETY: NIXL takes the number for a descriptor; nothing is read through it here.
     unsafe fn as_ptr(&self) -> *const u8 {
-        self.0.as_ptr()
+        std::ptr::without_provenance(self.address)
     }
 
     fn size(&self) -> usize {
-        self.0.len()
+        self.bytes
     }
 }
 
-impl NixlDescriptor for Region {
+impl NixlDescriptor for Place {
     fn mem_type(&self) -> MemType {
-        MemType::Dram
+        self.memory
     }
 
     fn device_id(&self) -> u64 {
-        0
+        self.device_id
     }
 }

@@ -1,9 +1,13 @@
 //! Where the KV blocks of a request lie and what is in them. Both sides compute the same. Pure.
 
-use crate::cli::Knobs;
+use std::ops::Range;
+
+use crate::cli::{HandOverEach, Knobs};
+use crate::device::Filled;
+use crate::plan::{Plan, Unit};
 
 /// A mixing function of 64 bits (splitmix64): a stream of these is random enough and needs no state.
-fn mix(mut x: u64) -> u64 {
+pub fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -19,33 +23,23 @@ pub enum Side {
     Decode,
 }
 
-/// Size of a block, bytes.
-pub fn block_bytes(knobs: &Knobs) -> usize {
-    knobs.block_kib as usize * 1024
+/// Where blocks lie in each region of a side.
+#[derive(Debug)]
+pub struct Layout {
+    /// Size of a block in a region, bytes.
+    pub block_bytes: usize,
+    /// Blocks of a region.
+    pub slots: u32,
+    planes: u32,
+    /// Slot of each block, request by request, in order or scattered over the region so that neighbours in the list are none in memory,
+    /// on either side.
+    prefill: Vec<u32>,
+    decode: Vec<u32>,
+    /// Where each request's begin.
+    first: Vec<u32>,
 }
 
-/// Blocks of a region: all requests have theirs, so none is written twice.
-pub fn slots(knobs: &Knobs) -> u32 {
-    knobs.requests * knobs.blocks
-}
-
-/// The slots of a request's blocks in every region of one side: in order, or scattered over the region so that
-/// neighbours in the list are none in memory, on either side.
-pub fn slots_of(knobs: &Knobs, request: u32, side: Side) -> Vec<u32> {
-    let mine = (request * knobs.blocks) as usize..((request + 1) * knobs.blocks) as usize;
-    let mut all: Vec<u32> = (0..slots(knobs)).collect();
-    if knobs.scatter {
-        let seed = if side == Side::Prefill { 1 } else { 2 };
-        for i in (1..all.len()).rev() {
-            let pick = mix(seed << 32 | i as u64) % (i as u64 + 1);
-            all.swap(i, usize::try_from(pick).unwrap_or(0));
-        }
-    }
-    all[mine].to_vec()
-}
-
-/// What a request hands over between two sides, as both of them list it: positions in lists of every block of every layer,
-/// and addresses.
+/// What a unit hands over, as one side lists it: positions in lists of every block of every region, and addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Positions in the list of this side.
@@ -56,73 +50,94 @@ pub struct Listed {
     pub pairs: Vec<(usize, usize)>,
 }
 
-/// Lists a request's blocks; `bases` are the addresses of the layers' regions on this side and on the other.
-pub fn listed(knobs: &Knobs, request: u32, side: Side, bases: (&[usize], &[usize])) -> Listed {
-    let other = if side == Side::Prefill { Side::Decode } else { Side::Prefill };
-    let (here, there) = (slots_of(knobs, request, side), slots_of(knobs, request, other));
-    let (bytes, slots) = (block_bytes(knobs), slots(knobs));
-    let positions = |slots_of: &[u32]| -> Vec<i32> {
-        (0..knobs.layers)
-            .flat_map(|layer| slots_of.iter().map(move |slot| layer * slots + slot))
-            .filter_map(|position| i32::try_from(position).ok())
-            .collect()
-    };
-    let pairs = bases.0.iter().zip(bases.1).flat_map(|(from, to)| {
-        here.iter().zip(&there).map(move |(a, b)| (from + *a as usize * bytes, to + *b as usize * bytes))
-    });
-    Listed { here: positions(&here), there: positions(&there), pairs: pairs.collect() }
-}
-
-/// The addresses of every block of every layer, layer by layer: as vLLM does, they are prepared once, and a request picks by
-/// position.
-pub fn every(knobs: &Knobs, bases: &[usize]) -> Vec<usize> {
-    let (bytes, slots) = (block_bytes(knobs), slots(knobs) as usize);
-    bases.iter().flat_map(|base| (0..slots).map(move |slot| base + slot * bytes)).collect()
-}
-
-/// One KV block, by what it belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
-    /// Stage.
-    pub stage: u32,
-    /// Layer of that stage.
-    pub layer: u32,
-    /// Request.
-    pub request: u32,
-    /// Position among the request's blocks.
-    pub index: u32,
-}
-
-impl Block {
-    fn seed(self) -> u64 {
-        mix(u64::from(self.stage) << 32 | u64::from(self.layer))
-            ^ mix(u64::from(self.request) << 32 | u64::from(self.index))
-    }
-
-    /// Writes the block's bytes.
-    pub fn fill(self, to: &mut [u8]) {
-        let seed = self.seed();
-        for (word, index) in to.as_chunks_mut::<8>().0.iter_mut().zip(0u64..) {
-            *word = mix(seed.wrapping_add(index)).to_le_bytes();
+impl Layout {
+    /// As the knobs say.
+    pub fn new(knobs: &Knobs, plan: &Plan) -> Self {
+        let slots = plan.slots();
+        let shuffled = |seed: u64| {
+            let mut all: Vec<u32> = (0..slots).collect();
+            if knobs.scatter {
+                for i in (1..all.len()).rev() {
+                    let pick = mix(seed << 32 | i as u64) % (i as u64 + 1);
+                    all.swap(i, usize::try_from(pick).unwrap_or(0));
+                }
+            }
+            all
+        };
+        Self {
+            block_bytes: knobs.block_kib as usize * 1024 / knobs.planes() as usize,
+            slots,
+            planes: knobs.planes(),
+            prefill: shuffled(1),
+            decode: shuffled(2),
+            first: plan.requests.iter().map(|request| request.slot).collect(),
         }
     }
 
-    /// How many bytes differ from the block's.
-    pub fn wrong_bytes(self, found: &[u8]) -> usize {
-        let mut right = vec![0; found.len()];
-        self.fill(&mut right);
-        found.iter().zip(&right).filter(|(a, b)| a != b).count()
+    /// Size of a region, bytes.
+    pub fn region_bytes(&self) -> usize {
+        self.slots as usize * self.block_bytes
+    }
+
+    /// The regions of some layers.
+    pub fn regions(&self, layers: &Range<u32>) -> Range<usize> {
+        (layers.start * self.planes) as usize..(layers.end * self.planes) as usize
+    }
+
+    /// Slots of some blocks of a request.
+    fn slots_of(&self, request: u32, blocks: &Range<u32>, side: Side) -> &[u32] {
+        let all = match side {
+            Side::Prefill => &self.prefill,
+            Side::Decode => &self.decode,
+        };
+        let first = self.first[request as usize];
+        &all[(first + blocks.start) as usize..(first + blocks.end) as usize]
+    }
+
+    /// Lists a unit's blocks; `bases` are the addresses of the stage's regions on this side and on the other.
+    pub fn listed(&self, request: u32, unit: &Unit, side: Side, bases: (&[usize], &[usize])) -> Listed {
+        let other = if side == Side::Prefill { Side::Decode } else { Side::Prefill };
+        let here = self.slots_of(request, &unit.blocks, side);
+        let there = self.slots_of(request, &unit.blocks, other);
+        let regions = self.regions(&unit.layers);
+        let positions = |slots: &[u32]| -> Vec<i32> {
+            let of_region = |region: usize| slots.iter().map(move |slot| region * self.slots as usize + *slot as usize);
+            regions.clone().flat_map(of_region).filter_map(|position| i32::try_from(position).ok()).collect()
+        };
+        let address = |base: usize, slot: u32| base + slot as usize * self.block_bytes;
+        let pairs = regions.clone().flat_map(|region| {
+            here.iter().zip(there).map(move |(a, b)| (address(bases.0[region], *a), address(bases.1[region], *b)))
+        });
+        Listed { here: positions(here), there: positions(there), pairs: pairs.collect() }
+    }
+
+    /// The addresses of every block of every region, one region after another: as vLLM does, they are prepared once, and a request picks by
+    /// position.
+    pub fn every(&self, bases: &[usize]) -> Vec<usize> {
+        bases.iter().flat_map(|base| (0..self.slots).map(move |slot| base + slot as usize * self.block_bytes)).collect()
+    }
+
+    /// What is in some blocks of a request, in one region of a stage.
+    pub fn filled(&self, stage: u32, region: usize, request: u32, blocks: &Range<u32>, side: Side) -> Vec<Filled> {
+        let slots = self.slots_of(request, blocks, side);
+        let block = |(index, slot): (u32, &u32)| Filled {
+            offset: *slot as usize * self.block_bytes,
+            bytes: self.block_bytes,
+            // Not a sum or a difference of two mixes: block 1 of region 0 would be block 0 of region 1.
+            seed: mix(mix(u64::from(stage) << 32 | region as u64) ^ (u64::from(request) << 32 | u64::from(index))),
+        };
+        (blocks.start..).zip(slots).map(block).collect()
     }
 }
 
-/// The decode side's id of a request: as vLLM makes it, the external id and 8 hexadecimal digits.
-pub fn request_id(request: u32) -> String {
-    format!("{}-{:08x}", external_id(request), mix(u64::from(request)) & 0xffff_ffff)
-}
-
-/// The id that a client would see.
-pub fn external_id(request: u32) -> String {
-    format!("cmpl-req-{request}")
+/// The decode side's id of a request, as it stands in notifications. Handed over once: as vLLM makes it, the external id and 8
+/// hexadecimal digits. In parts: as SGLang does, the number of its room.
+pub fn request_id(knobs: &Knobs, request: u32) -> String {
+    let number = mix(u64::from(request));
+    match knobs.hand_over {
+        HandOverEach::Request => format!("cmpl-req-{request}-{:08x}", number & 0xffff_ffff),
+        HandOverEach::Chunk | HandOverEach::Layer => (number >> 2).to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -130,20 +145,23 @@ mod tests {
     use super::*;
     use clap::Parser as _;
 
-    fn knobs(words: &str) -> Knobs {
+    fn made(words: &str) -> (Knobs, Plan, Layout) {
         let words = format!("x run --nixl n --truth t {words}");
-        match crate::cli::Cli::parse_from(words.split_whitespace()).command {
-            crate::cli::Command::Run(run) => run.knobs,
-            crate::cli::Command::Worker(_) | crate::cli::Command::Calls(_) => panic!("not run"),
-        }
+        let crate::cli::Command::Run(run) = crate::cli::Cli::parse_from(words.split_whitespace()).command else {
+            panic!("not run")
+        };
+        let plan = Plan::new(&run.knobs).unwrap();
+        let layout = Layout::new(&run.knobs, &plan);
+        (run.knobs, plan, layout)
     }
 
     #[test]
     fn requests_share_no_slot() {
         for words in ["--requests 4 --blocks 8", "--requests 4 --blocks 8 --scatter"] {
-            let knobs = knobs(words);
+            let (.., layout) = made(words);
             for side in [Side::Prefill, Side::Decode] {
-                let mut all: Vec<u32> = (0..4).flat_map(|request| slots_of(&knobs, request, side)).collect();
+                let mut all: Vec<u32> =
+                    (0..4).flat_map(|request| layout.slots_of(request, &(0..8), side).to_vec()).collect();
                 all.sort_unstable();
                 assert_eq!(all, (0..32).collect::<Vec<_>>(), "{words}");
             }
@@ -152,44 +170,49 @@ mod tests {
 
     #[test]
     fn scattering_leaves_few_neighbours() {
-        let knobs = knobs("--requests 3 --blocks 64 --scatter");
-        let both = slots_of(&knobs, 1, Side::Prefill).into_iter().zip(slots_of(&knobs, 1, Side::Decode));
-        let both: Vec<_> = both.collect();
-        let neighbours = both.windows(2).filter(|w| w[1].0 == w[0].0 + 1 && w[1].1 == w[0].1 + 1).count();
-        assert_eq!(neighbours, 0);
+        let (.., layout) = made("--requests 3 --blocks 64 --scatter");
+        let (here, there) = (layout.slots_of(1, &(0..64), Side::Prefill), layout.slots_of(1, &(0..64), Side::Decode));
+        let both: Vec<_> = here.iter().zip(there).collect();
+        assert_eq!(both.windows(2).filter(|w| *w[1].0 == w[0].0 + 1 && *w[1].1 == w[0].1 + 1).count(), 0);
     }
 
     #[test]
     fn both_sides_list_the_same_blocks() {
-        let knobs = knobs("--requests 3 --blocks 8 --layers 2 --scatter");
-        let (prefill, decode) = ([1 << 20, 2 << 20], [3 << 20, 4 << 20]);
-        let pushed = listed(&knobs, 1, Side::Prefill, (&prefill, &decode));
-        let pulled = listed(&knobs, 1, Side::Decode, (&decode, &prefill));
+        let (.., layout) = made("--requests 3 --blocks 8 --layers 2 --scatter --kv split");
+        let (prefill, decode) = ([1 << 20, 2 << 20, 3 << 20, 4 << 20], [5 << 20, 6 << 20, 7 << 20, 8 << 20]);
+        let unit = Unit { notif: String::new(), layers: 1..2, blocks: 2..7 };
+        let pushed = layout.listed(1, &unit, Side::Prefill, (&prefill, &decode));
+        let pulled = layout.listed(1, &unit, Side::Decode, (&decode, &prefill));
         assert_eq!((&pushed.here, &pushed.there), (&pulled.there, &pulled.here));
         assert_eq!(pushed.pairs, pulled.pairs.iter().map(|(a, b)| (*b, *a)).collect::<Vec<_>>());
-        let all = every(&knobs, &prefill);
+        assert_eq!(pushed.pairs.len(), 10);
+        let all = layout.every(&prefill);
         let addresses: Vec<usize> = pushed.here.iter().map(|at| all[usize::try_from(*at).unwrap()]).collect();
         assert_eq!(addresses, pushed.pairs.iter().map(|pair| pair.0).collect::<Vec<_>>());
+        let offsets: Vec<usize> = layout.filled(0, 2, 1, &(2..7), Side::Prefill).iter().map(|b| b.offset).collect();
+        assert_eq!(offsets, pushed.pairs[..5].iter().map(|pair| pair.0 - prefill[2]).collect::<Vec<_>>());
     }
 
     #[test]
-    fn every_block_is_its_own_and_a_flipped_byte_shows() {
-        let block = Block { stage: 1, layer: 2, request: 0, index: 3 };
-        let mut bytes = vec![0; 1024];
-        block.fill(&mut bytes);
-        assert_eq!(block.wrong_bytes(&bytes), 0);
-        bytes[1000] ^= 1;
-        assert_eq!(block.wrong_bytes(&bytes), 1);
-        for other in [Block { stage: 2, layer: 1, ..block }, Block { request: 3, index: 0, ..block }] {
-            assert!(other.wrong_bytes(&bytes) > 900);
+    fn every_block_has_its_own_content() {
+        let (.., layout) = made("--requests 2 --blocks 4");
+        let mut seeds = Vec::new();
+        for (stage, region, request) in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)] {
+            seeds.extend(layout.filled(stage, region, request, &(0..4), Side::Decode).iter().map(|block| block.seed));
         }
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 16);
     }
 
     #[test]
-    fn request_ids_are_as_vllm_makes_them() {
-        let id = request_id(7);
+    fn request_ids_are_as_engines_make_them() {
+        let (knobs, ..) = made("");
+        let id = request_id(&knobs, 7);
         let (external, tail) = id.rsplit_once('-').unwrap();
         assert_eq!(external, "cmpl-req-7");
         assert!(tail.len() == 8 && tail.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
+        let (knobs, ..) = made("--hand-over chunk");
+        assert!(request_id(&knobs, 7).parse::<u64>().unwrap() < 1 << 62);
     }
 }

@@ -1,7 +1,6 @@
 //! A NIXL agent with its UCX backend, as much of it as the workload needs; every call is timed into the truth.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use nixl_sys::{
@@ -10,7 +9,8 @@ use nixl_sys::{
 };
 
 use crate::cli::{Make, Op};
-use crate::ffi::{Region, now_ns};
+use crate::device::Region;
+use crate::ffi::Place;
 use crate::layout::Listed;
 use crate::truth::{About, Span, Truth, timed};
 
@@ -20,25 +20,12 @@ fn config() -> AgentConfig {
     AgentConfig { pthr_delay_us: 100, ..AgentConfig::default() }
 }
 
-/// Time between two polls of a transfer.
-const POLL_EVERY: Duration = Duration::from_micros(50);
-
-/// Blocks to move: pairs of local and remote address, all of one size.
-pub struct Blocks<'a> {
-    /// Addresses.
-    pub pairs: &'a [(usize, usize)],
-    /// Size of each, bytes.
-    pub bytes: usize,
-}
-
-/// Lists that were prepared once for all requests, and which of their entries to use.
-pub struct Prepared<'a> {
+/// A peer's blocks and our own, prepared once for all requests.
+pub struct Lists {
     /// Local list.
-    pub local: &'a XferDlistHandle,
+    pub local: XferDlistHandle,
     /// Remote list.
-    pub remote: &'a XferDlistHandle,
-    /// Entries of both.
-    pub listed: &'a Listed,
+    pub remote: XferDlistHandle,
 }
 
 /// A hand-over.
@@ -54,16 +41,35 @@ pub struct HandOver<'a> {
     /// Text of the notification.
     pub notif: &'a str,
     /// What.
-    pub blocks: Blocks<'a>,
-    /// The same by prepared lists.
-    pub prepared: Prepared<'a>,
+    pub listed: &'a Listed,
+    /// Size of each block, bytes.
+    pub bytes: usize,
+    /// Kind of memory and device, here and there.
+    pub memory: [(MemType, u64); 2],
+    /// Lists that its positions are of.
+    pub lists: &'a Lists,
+}
+
+/// A transfer that was posted.
+pub struct Flying {
+    handle: XferRequest,
+    request: String,
+    peer: String,
+    bytes: u64,
+    descriptors: usize,
+    notif: String,
+    pending: Option<(Span, Span, u64)>,
+}
+
+/// A handle that was made.
+pub struct Made {
+    flying: Flying,
 }
 
 /// See the module.
 pub struct Node {
     agent: Agent,
     backend: Backend,
-    name: String,
     notifs: HashMap<String, Vec<String>>,
 }
 
@@ -85,18 +91,19 @@ impl Node {
         });
         let (agent, backend) = made?;
         truth.say("agent", span, &About::default())?;
-        Ok(Self { agent, backend, name: name.to_owned(), notifs: HashMap::new() })
+        Ok(Self { agent, backend, notifs: HashMap::new() })
     }
 
     /// Registers a region.
     ///
     /// # Errors
     /// NIXL refuses.
-    pub fn register(&self, region: &Region, bytes: usize, truth: &mut Truth) -> anyhow::Result<RegistrationHandle> {
+    pub fn register(&self, region: &Region, truth: &mut Truth) -> anyhow::Result<RegistrationHandle> {
         let mut options = OptArgs::new()?;
         options.add_backend(&self.backend)?;
-        let (span, handle) = timed(|| self.agent.register_memory(region, Some(&options)));
-        let about = About { bytes: Some(bytes as u64), detail: format!("{:#x}", region.address()), ..About::default() };
+        let (span, handle) = timed(|| self.agent.register_memory(&Place::of(region), Some(&options)));
+        let about =
+            About { bytes: Some(region.bytes as u64), detail: format!("{:#x}", region.address), ..About::default() };
         truth.say("register", span, &about)?;
         handle.context("registering memory")
     }
@@ -117,12 +124,26 @@ impl Node {
         self.agent.load_remote_md(metadata).context("a peer's metadata")
     }
 
-    /// Prepares a list of blocks, of a peer or local.
+    /// Forgets a peer: what is posted to it from now on fails.
     ///
     /// # Errors
     /// NIXL refuses.
-    pub fn prepare(&self, peer: Option<&str>, addresses: &[usize], bytes: usize) -> anyhow::Result<XferDlistHandle> {
-        let list = list_of(addresses.iter().copied(), bytes)?;
+    pub fn forget_peer(&self, peer: &str) -> anyhow::Result<()> {
+        self.agent.invalidate_remote_md(peer).context("forgetting a peer")
+    }
+
+    /// Prepares a list of blocks of such memory, of a peer or local.
+    ///
+    /// # Errors
+    /// NIXL refuses.
+    pub fn prepare(
+        &self,
+        peer: Option<&str>,
+        addresses: &[usize],
+        bytes: usize,
+        memory: (MemType, u64),
+    ) -> anyhow::Result<XferDlistHandle> {
+        let list = list_of(addresses.iter().copied(), bytes, memory)?;
         self.agent.prepare_xfer_dlist(peer.unwrap_or(""), &list, None).context("preparing descriptors")
     }
 
@@ -136,26 +157,16 @@ impl Node {
         sent.context("sending a notification")
     }
 
-    /// Waits until `count` notifications of exactly this text have come from anybody; gives their senders.
-    ///
-    /// # Errors
-    /// NIXL refuses, or they do not come in time.
-    pub fn await_notifs(&mut self, text: &str, count: usize, truth: &mut Truth) -> anyhow::Result<Vec<String>> {
-        let since = now_ns();
-        loop {
-            let senders = self.notifs.entry(text.to_owned()).or_default();
-            if senders.len() >= count {
-                return Ok(std::mem::take(senders));
-            }
-            if now_ns() - since > 60_000_000_000 {
-                bail!("{}: waited a minute for {count} notifications `{text}`, got {}", self.name, senders.len());
-            }
-            self.take_notifs(truth)?;
-            std::thread::sleep(POLL_EVERY);
-        }
+    /// How many notifications of exactly this text have come.
+    pub fn came(&self, text: &str) -> usize {
+        self.notifs.get(text).map_or(0, Vec::len)
     }
 
-    fn take_notifs(&mut self, truth: &mut Truth) -> anyhow::Result<()> {
+    /// Takes the notifications that have come.
+    ///
+    /// # Errors
+    /// NIXL refuses.
+    pub fn take_notifs(&mut self, truth: &mut Truth) -> anyhow::Result<()> {
         let mut map = NotificationMap::new()?;
         let (span, taken) = timed(|| self.agent.get_notifications(&mut map, None));
         taken.context("taking notifications")?;
@@ -168,12 +179,12 @@ impl Node {
         Ok(())
     }
 
-    /// Moves blocks to or from a peer, with a notification, and waits until NIXL says that they are there.
+    /// Makes the handle of a hand-over.
     ///
     /// # Errors
-    /// NIXL refuses, or the transfer fails.
-    pub fn hand_over(&self, what: &HandOver<'_>, truth: &mut Truth) -> anyhow::Result<()> {
-        let HandOver { op, make, peer, request, notif, blocks, prepared } = what;
+    /// NIXL refuses.
+    pub fn make(&self, what: &HandOver<'_>, truth: &mut Truth) -> anyhow::Result<Made> {
+        let HandOver { op, make, peer, request, notif, listed, bytes, memory, lists } = what;
         let op = || match op {
             Op::Write => XferOp::Write,
             Op::Read => XferOp::Read,
@@ -182,68 +193,108 @@ impl Node {
         options.add_backend(&self.backend)?;
         options.set_notification_message(notif.as_bytes())?;
         options.set_has_notification(true)?;
-        let about = About {
-            request,
-            peer,
-            bytes: Some((blocks.pairs.len() * blocks.bytes) as u64),
-            descriptors: Some(blocks.pairs.len()),
-            ..About::default()
-        };
         let (span, handle) = match make {
             Make::Prepped => timed(|| {
-                self.agent.make_xfer_req(
-                    op(),
-                    prepared.local,
-                    &prepared.listed.here,
-                    prepared.remote,
-                    &prepared.listed.there,
-                    Some(&options),
-                )
+                self.agent.make_xfer_req(op(), &lists.local, &listed.here, &lists.remote, &listed.there, Some(&options))
             }),
             Make::Create => {
-                let local = list_of(blocks.pairs.iter().map(|pair| pair.0), blocks.bytes)?;
-                let remote = list_of(blocks.pairs.iter().map(|pair| pair.1), blocks.bytes)?;
+                let local = list_of(listed.pairs.iter().map(|pair| pair.0), *bytes, memory[0])?;
+                let remote = list_of(listed.pairs.iter().map(|pair| pair.1), *bytes, memory[1])?;
                 timed(|| self.agent.create_xfer_req(op(), &local, &remote, peer, Some(&options)))
             }
         };
-        truth.say("make", span, &about)?;
-        let handle = handle.context("making a request handle")?;
-        let (span, posted) = timed(|| self.agent.post_xfer_req(&handle, None));
-        let posted = posted.context("posting")?;
-        let result = if posted { "in_progress" } else { "done" };
-        truth.say("post", span, &About { result, detail: (*notif).to_owned(), ..about.clone() })?;
-        if posted {
-            self.poll(&handle, &about, truth)?;
-        }
-        let (span, ()) = timed(|| drop(handle));
-        truth.say("release", span, &about)
+        let made = handle.map(|handle| Flying {
+            handle,
+            request: (*request).to_owned(),
+            peer: (*peer).to_owned(),
+            bytes: (listed.pairs.len() * bytes) as u64,
+            descriptors: listed.pairs.len(),
+            notif: (*notif).to_owned(),
+            pending: None,
+        });
+        let flying = made.context("making a request handle")?;
+        truth.say("make", span, &flying.about())?;
+        Ok(Made { flying })
     }
 
-    fn poll(&self, handle: &XferRequest, about: &About<'_>, truth: &mut Truth) -> anyhow::Result<()> {
-        let mut pending: Option<(Span, Span, u64)> = None;
-        let done = loop {
-            let (span, status) = timed(|| self.agent.get_xfer_status(handle));
-            match status.map_err(|error| anyhow!("the transfer failed: {error}"))? {
-                XferStatus::Success => break span,
-                XferStatus::InProgress => {
-                    let (first, _, count) = pending.unwrap_or((span, span, 0));
-                    pending = Some((first, span, count + 1));
-                }
-            }
-            std::thread::sleep(POLL_EVERY);
+    /// Posts it. Gives the transfer if it goes on, nothing if it has ended.
+    ///
+    /// # Errors
+    /// NIXL refuses; the handle is released then.
+    pub fn post(&self, Made { flying }: Made, truth: &mut Truth) -> anyhow::Result<Option<Flying>> {
+        let (span, posted) = timed(|| self.agent.post_xfer_req(&flying.handle, None));
+        let result = match posted {
+            Ok(true) => "in_progress",
+            Ok(false) => "done",
+            Err(_) => "failed",
         };
-        if let Some((first, last, count)) = pending {
-            truth.say("poll_pending_first", first, about)?;
-            truth.say("poll_pending_last", last, &About { detail: count.to_string(), ..about.clone() })?;
+        truth.say("post", span, &About { result, detail: flying.notif.clone(), ..flying.about() })?;
+        match posted {
+            Ok(true) => Ok(Some(flying)),
+            Ok(false) => release(flying, truth).map(|()| None),
+            Err(error) => {
+                release(flying, truth)?;
+                Err(anyhow!("posting: {error}"))
+            }
         }
-        truth.say("poll_done", done, &About { result: "done", ..about.clone() })
+    }
+
+    /// Polls a transfer once; gives it back if it goes on.
+    ///
+    /// # Errors
+    /// It failed.
+    pub fn poll(&self, mut flying: Flying, truth: &mut Truth) -> anyhow::Result<Option<Flying>> {
+        let (span, status) = timed(|| self.agent.get_xfer_status(&flying.handle));
+        let result = match status {
+            Ok(XferStatus::InProgress) => {
+                let (first, _, count) = flying.pending.unwrap_or((span, span, 0));
+                flying.pending = Some((first, span, count + 1));
+                return Ok(Some(flying));
+            }
+            Ok(XferStatus::Success) => "done",
+            Err(_) => "failed",
+        };
+        if let Some((first, last, count)) = flying.pending {
+            truth.say("poll_pending_first", first, &flying.about())?;
+            truth.say("poll_pending_last", last, &About { detail: count.to_string(), ..flying.about() })?;
+        }
+        truth.say("poll_done", span, &About { result, ..flying.about() })?;
+        if let Err(error) = status {
+            bail!("the transfer failed: {error}");
+        }
+        release(flying, truth)?;
+        Ok(None)
     }
 }
 
-fn list_of(addresses: impl Iterator<Item = usize>, bytes: usize) -> anyhow::Result<XferDescList<'static>> {
-    let mut list = XferDescList::new(MemType::Dram)?;
+impl Flying {
+    fn about(&self) -> About<'_> {
+        let (bytes, descriptors) = (Some(self.bytes), Some(self.descriptors));
+        About { request: &self.request, peer: &self.peer, bytes, descriptors, ..About::default() }
+    }
+}
+
+fn release(flying: Flying, truth: &mut Truth) -> anyhow::Result<()> {
+    let Flying { handle, request, peer, bytes, descriptors, .. } = flying;
+    let (span, ()) = timed(|| drop(handle));
+    let about = About {
+        request: &request,
+        peer: &peer,
+        bytes: Some(bytes),
+        descriptors: Some(descriptors),
+        ..About::default()
+    };
+    truth.say("release", span, &about)
+}
+
+fn list_of(
+    addresses: impl Iterator<Item = usize>,
+    bytes: usize,
+    (memory, device): (MemType, u64),
+) -> anyhow::Result<XferDescList<'static>> {
+    let mut list = XferDescList::new(memory)?;
     for address in addresses {
-        list.add_desc(address, bytes, 0);
+        list.add_desc(address, bytes, device);
     }
     Ok(list)
 }

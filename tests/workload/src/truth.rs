@@ -14,18 +14,21 @@
 //! | `result` | what the call said, or the text of a notification |
 //! | `bytes` | payload, or size of a region |
 //! | `descriptors` | descriptors asked for |
-//! | `detail` | address of a region; `chunk=N`; number of polls |
+//! | `detail` | address of a region; `chunk=N`, `layer=N`; number of polls; `tokens=N` |
 //!
-//! `what`: `agent` (constructor and backend), `register`, `chunk` (compute of one chunk), `make`, `post`,
-//! `poll_pending_first`, `poll_pending_last`, `poll_done`, `release`, `notif_sent` (genNotif), `notif_taken` (getNotifs
-//! gave it), `verified` (decode compared every byte; `bytes` of them were right).
+//! `what`: `agent` (constructor and backend), `register`, `make`, `post`, `poll_pending_first`, `poll_pending_last`, `poll_done`,
+//! `release`, `notif_sent` (genNotif), `notif_taken` (getNotifs gave it); of a stage `take` (activations of the one before), `chunk`
+//! (all of its layers on one chunk, to the end), `layer` (one of these; on a GPU, when it was launched, unless each is handed over),
+//! `give` (activations to the next); of a decode worker `decode_step`, `verified` (it compared every byte; `bytes` of them were right);
+//! of the router `ttft` (a request came, its first token came); `fault` (what was planted: `host_pause`, `fail_request`,
+//! `kill_decode`; a layer that is slow has result `slow_layer`). A process with `--skew` writes its own clock's times.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::ffi::{now_ns, thread_id};
 
@@ -131,6 +134,26 @@ pub fn merge(parts: &[PathBuf], into: &Path) -> anyhow::Result<()> {
     lines.sort_by_key(|line| line.split('\t').nth(4).and_then(|ns| ns.parse::<i64>().ok()).unwrap_or(i64::MAX));
     let text = format!("{COLUMNS}\n{}\n", lines.join("\n"));
     std::fs::write(into, text).with_context(|| format!("{}", into.display()))
+}
+
+/// What a whole truth says of the time to first token, in words.
+///
+/// # Errors
+/// It cannot be read.
+pub fn ttft(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let times = text.lines().map(|line| line.split('\t').collect::<Vec<_>>()).filter(|fields| fields[3] == "ttft");
+    let mut us: Vec<i64> =
+        times.filter_map(|f| Some((f[5].parse::<i64>().ok()? - f[4].parse::<i64>().ok()?) / 1000)).collect();
+    us.sort_unstable();
+    let Some(last) = us.last() else { bail!("{} holds no request", path.display()) };
+    Ok(format!(
+        "TTFT p50 {}.{:03} ms, most {}.{:03} ms",
+        us[us.len() / 2] / 1000,
+        us[us.len() / 2] % 1000,
+        last / 1000,
+        last % 1000
+    ))
 }
 
 #[cfg(test)]
