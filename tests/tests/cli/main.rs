@@ -9,3 +9,4 @@ mod output;
 mod report;
 mod uneven;
 mod witness;
+mod workload;
