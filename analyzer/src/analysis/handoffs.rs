@@ -131,7 +131,14 @@ fn handoff(
     let overlapping = posts.iter().any(|post| {
         stage.posts.iter().any(|other| !posts.iter().any(|own| own.at == other.at) && is_open_together(post, other))
     });
-    let missing = copies_expected && copy_bytes < asked.unwrap_or(1) && !overlapping;
+    // What lies in the host's memory is not copied by the GPU: SGLang's last transfer of a request, its metadata, is such.
+    let is_gpus = |row: &usize| raw.transfers.local_memory[*row].as_ref().is_none_or(|memory| &**memory == "VRAM");
+    let gpus_bytes = transfers
+        .iter()
+        .filter(|row| is_gpus(row))
+        .filter_map(|row| raw.transfers.bytes[*row])
+        .reduce(i64::saturating_add);
+    let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
     #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
     let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
     Handoff {

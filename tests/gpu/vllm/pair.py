@@ -14,23 +14,28 @@ PREFILL, DECODE = "http://localhost:8100", "http://localhost:8200"
 
 
 class Pair(Servers):
-    """Both servers. `stages` prefill GPUs from 0 on, the next one decodes."""
+    """Both servers. `stages` prefill GPUs from 0 on, the next one decodes. `partition` is the layers of each stage, `block` the tokens of a
+    KV block, `tls` UCX's transports."""
 
-    def __init__(self, out, stages=2, layers=36, chunk=8192, environment=None):
+    def __init__(self, out, stages=2, layers=36, chunk=8192, partition=None, block=None, tls=None, environment=None):
         own = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
+        own |= {"UCX_TLS": tls} if tls else {}
+        self.partition = {"VLLM_PP_LAYER_PARTITION": ",".join(map(str, partition))} if partition else {}
         super().__init__(out, layers, own | (environment or {}))
         self.options = ["--served-model-name", "m", "--load-format", "dummy", "--max-model-len", "140000"]
         self.options += ["--max-num-batched-tokens", str(chunk), "--gpu-memory-utilization", "0.6", "--enforce-eager"]
         self.options += ["--no-enable-prefix-caching", "--disable-log-stats"]
+        self.options += ["--block-size", str(block)] if block else []
         gpus = ",".join(map(str, range(stages)))
-        self._serve("prefill", "kv_producer", PREFILL, 5600, gpus, ["-pp", str(stages)])
-        self._serve("decode", "kv_consumer", DECODE, 5700, str(stages), [])
+        self._serve("prefill", "kv_producer", PREFILL, 5600, gpus, ["-pp", str(stages)], self.partition)
+        self._serve("decode", "kv_consumer", DECODE, 5700, str(stages), [], {})
 
-    def _serve(self, name, role, url, side_channel, gpus, more):
+    def _serve(self, name, role, url, side_channel, gpus, more, variables):
         connector = json.dumps({"kv_connector": "NixlPushConnector", "kv_role": role})
         command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", self.model, "--port", url.rsplit(":")[-1]]
         command += self.options + more + ["--kv-transfer-config", connector]
-        self.start(name, url, command, {"CUDA_VISIBLE_DEVICES": gpus, "VLLM_NIXL_SIDE_CHANNEL_PORT": str(side_channel)})
+        variables = {"CUDA_VISIBLE_DEVICES": gpus, "VLLM_NIXL_SIDE_CHANNEL_PORT": str(side_channel), **variables}
+        self.start(name, url, command, variables)
 
 
 def request(name, tokens, seed, decode_tokens=16):

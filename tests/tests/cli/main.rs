@@ -7,6 +7,7 @@ mod import;
 mod live;
 mod output;
 mod report;
+mod sglang;
 mod uneven;
 mod witness;
 mod workload;
