@@ -247,12 +247,20 @@ fn case_8_nccl() {
 fn case_9_exposed() {
     let (found, folder) = recorded("exposed");
     let (kernels, _) = rows::<Kernels>(folder.path());
-    let expected = [(0, 0), (200, 500), (500, 500)];
+    let expected = [(905, 0, 0), (505, 200, 500), (105, 500, 500)];
     assert_eq!(found.requests.len(), expected.len());
-    for (request, (non_overlapped, on_path)) in found.requests.iter().zip(expected) {
+    for (request, (beside_ends, non_overlapped, on_path)) in found.requests.iter().zip(expected) {
         let transfer = &request.transfers[0];
         let (from, to) = (transfer.wire_start_ns, transfer.completed_ns);
         assert_eq!((from - request.arrival_ns, to - request.arrival_ns), (205_000, 705_000));
+        // Written at 205, made and posted at once; the notification takes no time. The last kernel starts 5 us (its launch) after
+        // decode has seen it, or after the kernels before it if they last longer.
+        let parts =
+            [transfer.written_ns, transfer.made_ns, transfer.make_end_ns, transfer.posted_ns, transfer.post_end_ns];
+        assert!(parts.iter().all(|at| at - request.arrival_ns == 205_000), "{parts:?}");
+        assert_eq!(transfer.notif_arrived_ns, Some(to));
+        let decode = request.decode_kernel_ns.unwrap() - request.arrival_ns;
+        assert_eq!(decode, (beside_ends * 1000).max(710_000));
         assert_eq!(request.figures["total_ns"], 500_000);
         assert_eq!(request.figures["non_overlapped_ns"], non_overlapped * 1000);
         assert_eq!(request.path_by_category.get("wire").copied().unwrap_or(0), on_path * 1000);

@@ -107,6 +107,24 @@ proptest! {
         }
     }
 
+    /// The parts of a hand-off follow each other, from the KV's writing to the kernel that may read it.
+    #[test]
+    fn hand_offs_are_in_order(model in small_models()) {
+        for request in truth_of(&model, distortions(&model)) {
+            for transfer in &request.transfers {
+                let times = [
+                    transfer.written_ns, transfer.made_ns, transfer.make_end_ns, transfer.posted_ns, transfer.post_end_ns,
+                ];
+                prop_assert!(times.is_sorted(), "{:?}", transfer);
+                prop_assert!(transfer.posted_ns <= transfer.wire_start_ns && transfer.wire_start_ns <= transfer.completed_ns);
+                prop_assert!(transfer.completed_ns <= transfer.notif_arrived_ns.unwrap_or(i64::MAX));
+                let read = request.decode_kernel_ns.unwrap_or(i64::MAX);
+                prop_assert!(transfer.status != "done" || transfer.completed_ns <= read, "{:?} {}", transfer, read);
+            }
+            prop_assert_eq!(request.decode_kernel_ns.is_some(), !request.transfers.is_empty());
+        }
+    }
+
     /// Every idle ns of a stage is in one class, every wait in one cause.
     #[test]
     fn windows_and_waits_add_up(model in small_models()) {

@@ -89,6 +89,7 @@ pub(super) fn exposed(place: &Place) -> Result<Found, RunError> {
             notif: Some(format!("{}-{number:08x}:1", request_id(number))),
             request: Some(request_id(number)),
             error: None,
+            written,
             make,
             post,
             wire,

@@ -124,6 +124,7 @@ impl Script {
                 first_token_ns,
                 ttft_ns: first_token_ns - arrival_ns,
                 sink_op: sink,
+                decode_kernel_ns: (!transfers.is_empty()).then(|| self.time(Node::start(sink))),
                 window_ns: None,
                 path_by_category: truth::by_category(&path),
                 path_by_layer: truth::by_layer(&path),

@@ -20,6 +20,8 @@ pub(super) struct Request {
     pub admission: OpId,
     /// The operation that makes the first token.
     pub sink: OpId,
+    /// The first kernel of decode.
+    pub first_decode: Option<OpId>,
     /// First kernel of each stage.
     pub first: Vec<OpId>,
     /// Last kernel of each stage.
@@ -114,6 +116,7 @@ impl Builder {
             arrival,
             admission,
             sink: admission,
+            first_decode: None,
             first: Vec::with_capacity(stages),
             last: vec![admission; stages],
             intervals: vec![Vec::with_capacity(self.model.chunks()); stages],

@@ -218,6 +218,7 @@ impl Simulation {
                 self.bubbles(request, stage, (start, end), own, causes.splits[stage])
             })
             .collect();
+        let decode_kernel_ns = request.first_decode.map(|op| time(Node::start(op)));
         let until = self.covered.map_or(start, |(until, _)| until);
         let no_work = self.covered.map_or(0, |(_, ns)| ns) + (start - until).max(0);
         self.covered = Some((until.max(end), no_work));
@@ -231,6 +232,7 @@ impl Simulation {
             first_token_ns,
             ttft_ns: first_token_ns - arrival_ns,
             sink_op: request.sink,
+            decode_kernel_ns,
             window_ns: Some((start, end)),
             path_by_category: truth::by_category(&path),
             path_by_layer: truth::by_layer(&path),

@@ -104,7 +104,7 @@ impl Builder {
         let is_first = handover.count == 0;
         if is_first && self.model.faults.failing.contains(&(request.number, at)) {
             let error = Some("NIXL_ERR_REMOTE_DISCONNECT");
-            let mut failed = self.transfer(rig, request, part, (lanes.writer, lanes.process), handover);
+            let mut failed = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), handover);
             failed.error = error;
             // It breaks off, is seen to have, and is made again.
             rig.host(
@@ -115,7 +115,7 @@ impl Builder {
             );
             request.transfers.push(failed);
         }
-        let mut plan = self.transfer(rig, request, part, (lanes.writer, lanes.process), handover);
+        let mut plan = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), handover);
         plan.peer = (decode.process, decode.listener_tid);
         let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(What::NotifMessage));
         let arrival = rig.engine.add(way, &[Gate::after(plan.wire, GateKind::Transferred)], &[]);
@@ -137,7 +137,7 @@ impl Builder {
         &mut self,
         rig: &mut Rig,
         request: &Request,
-        part: Part,
+        (part, written): (Part, OpId),
         (thread, poster): (u16, usize),
         handover: &mut Handover,
     ) -> TransferPlan {
@@ -176,6 +176,7 @@ impl Builder {
             notif: Some(text),
             request: Some(Request::id(request.number)),
             error: None,
+            written,
             make,
             post,
             wire,
@@ -251,7 +252,8 @@ impl Builder {
             rig.launch(&calls, decode.main, decode.stream, (name, self.model.decode.kernel_ns), label)
         };
         for name in names::PROLOGUE {
-            launch(name, -1);
+            let kernel = launch(name, -1);
+            request.first_decode.get_or_insert(kernel);
         }
         for layer in 0..self.model.decode.layers {
             for name in names::DECODE_LAYER {
@@ -271,7 +273,8 @@ impl Builder {
         rig.host(decode.nixl, self.model.handoff.wake_ns, label.doing(What::HandoffReady), &told);
         for (stage, handover) in handovers.iter_mut().enumerate() {
             let part = Part { stage, chunk: None, layer: None };
-            let mut plan = self.transfer(rig, request, part, (decode.nixl, decode.process), handover);
+            let written = request.last[stage];
+            let mut plan = self.transfer(rig, request, (part, written), (decode.nixl, decode.process), handover);
             let label = Self::part_label(request, part).doing(What::NotifMessage);
             let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label);
             let arrival = rig.engine.add(way, &[Gate::after(plan.wire, GateKind::Transferred)], &[]);

@@ -58,6 +58,8 @@ pub struct TransferPlan {
     pub request: Option<String>,
     /// NIXL's error, if it fails.
     pub error: Option<&'static str>,
+    /// What wrote the last of its KV: of the whole pass, where it carries more than a layer.
+    pub written: OpId,
     /// Operation of make.
     pub make: OpId,
     /// Operation of post.
@@ -158,7 +160,7 @@ impl Recorder {
         let (process, tid) = plan.poster;
         let of = &rig.processes[process];
         let op = |id| rig.engine.get(id).expect("operations of a transfer are kept until its request has finished");
-        let (make, post, wire) = (op(plan.make), op(plan.post), op(plan.wire));
+        let (written, make, post, wire) = (op(plan.written), op(plan.make), op(plan.post), op(plan.wire));
         let bytes = plan.pieces.iter().map(|piece| piece.bytes).sum();
         let notif_arrived_ns = plan.arrival.and_then(|id| rig.engine.time(Node::end(id)));
         let transfer_id = self.hosts[of.host].next_transfer;
@@ -175,7 +177,9 @@ impl Recorder {
             post_op: plan.post,
             wire_op: plan.wire,
             notif_op: plan.arrival,
+            written_ns: written.end,
             made_ns: make.start,
+            make_end_ns: make.end,
             posted_ns: post.start,
             post_end_ns: post.end,
             wire_start_ns: wire.start,

@@ -123,6 +123,9 @@ pub struct RequestTruth {
     pub ttft_ns: Ns,
     /// The first-token operation.
     pub sink_op: OpId,
+    /// Start of the first decode kernel that may read its KV: its hand-offs end. From the last `notif_arrived_ns` on it was
+    /// scheduled. Null without decode.
+    pub decode_kernel_ns: Option<Ns>,
     /// Prefill window: first kernel's start, last kernel's end. Null without a pipeline.
     pub window_ns: Option<(Ns, Ns)>,
     /// Time on the path by category.
@@ -369,8 +372,13 @@ pub struct TransferTruth {
     pub wire_op: OpId,
     /// `op` of its notification's way; null if it had none or failed.
     pub notif_op: Option<OpId>,
+    /// When the last of its KV was written (the end of the pass, where it carries more than a layer): the hand-off begins. Until
+    /// `made_ns` it waits to be ready.
+    pub written_ns: Ns,
     /// Entry of make.
     pub made_ns: Ns,
+    /// Return of make.
+    pub make_end_ns: Ns,
     /// Entry of post.
     pub posted_ns: Ns,
     /// Return of post.
