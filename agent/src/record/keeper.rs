@@ -98,7 +98,7 @@ impl Keeper {
                     format!("on again at {now} ns")
                 } else {
                     self.budget.put_off(group, now);
-                    format!("not wholly on at {now} ns")
+                    format!("cannot go on again at {now} ns")
                 };
                 self.tell(assembler, facts, group, are_on, said);
                 Ok(None)

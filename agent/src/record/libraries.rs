@@ -62,7 +62,7 @@ impl Libraries {
         }
     }
 
-    /// Puts it on again; gives whether all are on.
+    /// Puts it on again, on all libraries or on none; gives whether that is done.
     pub fn restore(&mut self, group: Group, programs: &mut Programs, facts: &mut Facts) -> bool {
         self.shed.remove(&group);
         let mut are_on = true;
@@ -71,6 +71,10 @@ impl Libraries {
                 facts.say("nixl", format!("library {}", library.path), format!("{} stay off: {error}", group.name()));
                 are_on = false;
             }
+        }
+        if !are_on {
+            // All or none: what is off is not counted against the budget, and would be attached twice the next time.
+            self.shed(group, programs, facts);
         }
         are_on
     }

@@ -186,9 +186,6 @@ impl Recorder {
         for notice in Discovery::scan_all(is_candidate) {
             self.take(notice);
         }
-        if let Some(telemetry) = &mut self.telemetry {
-            telemetry.begin(&self.processes, &mut self.facts);
-        }
         // The driver may take its time.
         let (gpus, told) = devices::all();
         self.facts.say("capture", "gpus", told);
@@ -355,7 +352,8 @@ impl Recorder {
     fn mind_budget(&mut self, now: i64) -> Result<(), AgentError> {
         let Self { keeper, programs, libraries, ucx, assembler, facts, .. } = self;
         if let Some(group) = keeper.step(now, programs, libraries, ucx.as_mut(), assembler, facts)? {
-            // A later call on the same thread must not be taken for the end of one of these.
+            // What came before them first. A later call on the same thread must not be taken for the end of one of these.
+            self.drain();
             self.calls_in_flight(|_, kind| Group::of(kind) == group);
         }
         Ok(())
@@ -457,6 +455,7 @@ impl Recorder {
                 self.end_process(pid, seen);
             }
         }
+        self.mind_budget(now)?;
         self.leftovers(None);
         self.drain();
         self.assembler.finish();
@@ -464,7 +463,6 @@ impl Recorder {
             gpu.finish(now, &mut self.processes, &mut self.facts);
         }
         self.count_losses()?;
-        self.mind_budget(now)?;
         self.keeper.finish(now, &mut self.facts);
         self.facts.say("capture", "ended_ns", now_ns(Clock::Monotonic).to_string());
         self.write_all(true)?;

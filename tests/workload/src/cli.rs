@@ -294,6 +294,8 @@ impl Knobs {
         for request in self.fail_request.into_iter().chain(self.kill_decode) {
             anyhow::ensure!(request < self.requests, "there is no request {request}: they count from 0");
         }
+        anyhow::ensure!(!self.graphs || self.device == Compute::Cuda, "--graphs needs --device cuda");
+        anyhow::ensure!((self.speed - 1.0).abs() < f64::EPSILON || self.trace.is_some(), "--speed needs --trace");
         let kib = 4 * self.block_tokens;
         anyhow::ensure!(
             self.device == Compute::Cpu || self.block_kib == kib,
@@ -328,7 +330,7 @@ mod tests {
     fn knobs_reach_the_workers_unchanged() {
         let knobs = parsed(
             "--stages 3 --requests 5 --chunks 2 --layers 7,2,3 --blocks 9 --block-kib 4 --scatter --make create --start-delay-ms 8 \
-             --slow-layer 1:1:500 --host-pause 2:70 --fail-request 4 --speed 2.5 --kv split --hand-over chunk",
+             --slow-layer 1:1:500 --host-pause 2:70 --fail-request 4 --speed 2.5 --trace t --kv split --hand-over chunk",
         );
         let json = serde_json::to_string(&knobs).unwrap();
         let words = ["x", "worker", "--role", "stage", "--rank", "1", "--dir", "d", "--knobs", &json];
@@ -349,6 +351,8 @@ mod tests {
             ("--fail-request 1 --op read", "--op write"),
             ("--hand-over layer --op read", "no engine pulls"),
             ("--device cuda", "--block-kib 64"),
+            ("--graphs", "--device cuda"),
+            ("--speed 2", "--trace"),
         ] {
             let error = parsed(words).check().unwrap_err().to_string();
             assert!(error.contains(said), "{words}: {error}");

@@ -22,6 +22,7 @@ const LIBRARY_FOLDERS: [&str; 2] = [".nixl_cu12.mesonpy.libs", ".nixl_cu13.meson
 pub fn run(run: &Run) -> anyhow::Result<()> {
     let knobs = &run.knobs;
     knobs.check()?;
+    check(run)?;
     // Read here first: one error instead of one from each process.
     let plan = Plan::new(knobs)?;
     let libraries = libraries(&run.nixl)?;
@@ -55,6 +56,26 @@ pub fn run(run: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses what would do nothing.
+fn check(run: &Run) -> anyhow::Result<()> {
+    let knobs = &run.knobs;
+    let stages = (0..knobs.stages).map(|rank| format!("stage-{rank}"));
+    let names: Vec<String> =
+        (0..knobs.decodes).map(decode::agent_name).chain(stages).chain(["router".to_owned()]).collect();
+    for (at, skew) in run.skew.iter().enumerate() {
+        anyhow::ensure!(names.contains(&skew.process), "--skew {}: there are {}", skew.process, names.join(", "));
+        let is_first = run.skew[..at].iter().all(|other| other.process != skew.process);
+        anyhow::ensure!(is_first, "--skew {}: twice", skew.process);
+    }
+    anyhow::ensure!(
+        run.link_mbit.is_none()
+            || run.tls.split(',').all(|transport| ["tcp", "self", "cuda_copy"].contains(&transport)),
+        "--link-mbit slows TCP alone, and --tls {} has other ways",
+        run.tls
+    );
+    Ok(())
+}
+
 /// This very command in a network namespace, in which all TCP shares that many Mbit/s.
 fn own_network(mbit: u64) -> Command {
     let script = "ip link set lo up && tc qdisc add dev lo root tbf rate \"$0\"mbit burst 256kb latency 1s && exec \"$@\" --in-own-network";
@@ -68,6 +89,16 @@ struct Starter<'a> {
     libraries: PathBuf,
     dir: &'a Path,
     children: Vec<(String, Child)>,
+}
+
+impl Drop for Starter<'_> {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.children {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Starter<'_> {

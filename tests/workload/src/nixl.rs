@@ -259,11 +259,11 @@ impl Node {
             truth.say("poll_pending_last", last, &About { detail: count.to_string(), ..flying.about() })?;
         }
         truth.say("poll_done", span, &About { result, ..flying.about() })?;
-        if let Err(error) = status {
-            bail!("the transfer failed: {error}");
-        }
         release(flying, truth)?;
-        Ok(None)
+        match status {
+            Ok(_) => Ok(None),
+            Err(error) => bail!("the transfer failed: {error}"),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub struct Peer {
 /// See the module.
 pub struct Sender<'a> {
     knobs: &'a Knobs,
+    rank: u32,
     layout: &'a Layout,
     bases: &'a [usize],
     memory: (MemType, u64),
@@ -43,19 +44,21 @@ pub struct Sender<'a> {
     looked_ns: i64,
     /// Whether the transfer that is to fail has failed.
     has_failed: bool,
+    has_killed: bool,
 }
 
 impl<'a> Sender<'a> {
     /// With nothing to send yet. `bases` and `memory` are the stage's own regions.
     pub fn new(
         knobs: &'a Knobs,
+        rank: u32,
         layout: &'a Layout,
-        bases: &'a [usize],
-        memory: (MemType, u64),
+        (bases, memory): (&'a [usize], (MemType, u64)),
         peers: Vec<Peer>,
     ) -> Self {
         let (queue, flying, pulled) = (VecDeque::new(), Vec::new(), Vec::new());
-        Self { knobs, layout, bases, memory, peers, queue, flying, pulled, looked_ns: 0, has_failed: false }
+        let (looked_ns, has_failed, has_killed) = (0, false, false);
+        Self { knobs, rank, layout, bases, memory, peers, queue, flying, pulled, looked_ns, has_failed, has_killed }
     }
 
     /// Whether all has gone over.
@@ -108,7 +111,11 @@ impl<'a> Sender<'a> {
             }
             let made = self.make(request, &unit, node, truth)?;
             self.flying.extend(node.post(made, truth)?);
-            if self.knobs.kill_decode == Some(request) {
+            // Once, and by one stage: a pid may be another's afterwards.
+            if self.knobs.kill_decode == Some(request)
+                && self.rank == 0
+                && !std::mem::replace(&mut self.has_killed, true)
+            {
                 self.kill(request, truth)?;
             }
         }

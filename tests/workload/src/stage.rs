@@ -1,6 +1,6 @@
 //! A prefill stage: computes its layers on each chunk, keeps the KV blocks, and pushes them to decode or lets decode pull them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -89,7 +89,7 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
         layout: &layout,
         device,
         regions,
-        sender: Sender::new(knobs, &layout, &bases, memory, peers),
+        sender: Sender::new(knobs, rank, &layout, (&bases, memory), peers),
         node,
         truth,
         inbox: came,
@@ -98,7 +98,8 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
         waiting: VecDeque::new(),
         announced: None,
         given: 0,
-        farewells: 0,
+        farewells: BTreeSet::new(),
+        is_over: false,
     };
     stage.work()?;
     drop(registered);
@@ -132,7 +133,9 @@ struct Stage<'a> {
     /// Activations that the next stage has not taken yet.
     given: usize,
     /// Decode workers that have said that all is verified.
-    farewells: u32,
+    farewells: BTreeSet<u32>,
+    /// Whether the router has said that there are no more requests.
+    is_over: bool,
 }
 
 impl Stage<'_> {
@@ -152,7 +155,7 @@ impl Stage<'_> {
             }
         }
         // Leaving before decode has verified all would cut the connection under its feet.
-        while self.farewells < self.knobs.decodes {
+        while self.farewells.len() < self.knobs.decodes as usize {
             self.wait()?;
         }
         Ok(())
@@ -171,9 +174,10 @@ impl Stage<'_> {
 
     fn hear(&mut self, Came { from, message, .. }: Came) -> anyhow::Result<()> {
         let Some(message) = message else {
-            // A neighbour that has done its part may go first.
+            // Who has done its part may go first.
             return match from {
-                decode if decode >= DECODE && self.farewells < self.knobs.decodes => {
+                ROUTER if !self.is_over => bail!("the router is gone"),
+                decode if decode >= DECODE && !self.farewells.contains(&decode) => {
                     bail!("decode {} is gone", decode - DECODE)
                 }
                 _ => Ok(()),
@@ -190,8 +194,8 @@ impl Stage<'_> {
                 let parts = u32::try_from(self.plan.parts(self.knobs, request).len())?;
                 self.waiting.extend((0..parts).map(|part| Task { request, part, activations: None }));
             }
-            (ROUTER, Word::End) => {}
-            (decode, Word::End) if decode >= DECODE => self.farewells += 1,
+            (ROUTER, Word::End) => self.is_over = true,
+            (decode, Word::End) if decode >= DECODE => _ = self.farewells.insert(decode),
             (from, word) => bail!("connection {from} says {word:?}"),
         }
         Ok(())

@@ -18,7 +18,8 @@
 //!
 //! `what`: `agent` (constructor and backend), `register`, `make`, `post`, `poll_pending_first`, `poll_pending_last`, `poll_done`,
 //! `release`, `notif_sent` (genNotif), `notif_taken` (getNotifs gave it); of a stage `take` (activations of the one before), `chunk`
-//! (all of its layers on one chunk, to the end), `layer` (one of these; on a GPU, when it was launched, unless each is handed over),
+//! (all of its layers on one chunk, to the end, and what is posted between them), `layer` (one of these; on a GPU, when it was launched,
+//! unless each is handed over),
 //! `give` (activations to the next); of a decode worker `decode_step`, `verified` (it compared every byte; `bytes` of them were right);
 //! of the router `ttft` (a request came, its first token came); `fault` (what was planted: `host_pause`, `fail_request`,
 //! `kill_decode`; a layer that is slow has result `slow_layer`). A process with `--skew` writes its own clock's times.

@@ -3,7 +3,7 @@
 //!
 //! The first ones are small, and larger ones are taken only where those do not suffice: CUPTI clears a buffer that it is given, on
 //! the thread that launches (100 us for 1 MiB), and gives a full one back without being asked. With small ones a program
-//! killed with -9 lost 3 to 26 ms, with buffers of 1 MiB alone 27 to 42 (tests/gpu/killed.py).
+//! killed with -9 lost 2 to 26 ms, with buffers of 1 MiB alone 27 to 42 (tests/gpu/killed.py).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

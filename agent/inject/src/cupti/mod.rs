@@ -39,7 +39,7 @@ use buffers::Buffers;
 use ffi::{Cupti, OpenError};
 use level::Calls;
 
-/// How often CUPTI is asked for what is complete, ns: a killed process loses what came since (3 to 26 ms, H200). What a copy costs
+/// How often CUPTI is asked for what is complete, ns: a killed process loses what came since (2 to 26 ms, H200). What a copy costs
 /// did not change between 20, 50 and 200 ms (tests/gpu/runs). CUPTI cannot answer while the driver loads a function that is
 /// launched for the first time: that waits until the GPU has done all that was launched before (352 ms in a vLLM worker), and a
 /// process killed meanwhile loses that time.

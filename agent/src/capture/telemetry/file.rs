@@ -19,7 +19,7 @@ const HEAD: usize = 40;
 const EVENT: usize = 16;
 const VERSION: u32 = 4;
 /// NIXL's is 4096; more is no file of its.
-const MOST_EVENTS: u64 = 1 << 20;
+const MOST_EVENTS: u64 = 1 << 16;
 /// Offset of the position that is read next.
 const READ_AT: usize = 8;
 
@@ -75,7 +75,7 @@ impl Ring {
         }
         file.read_exact_at(&mut head, 0)?;
         let (version, capacity, mask) = (half(&head, 16), word(&head, 24), word(&head, 32));
-        if version == 0 {
+        if version == 0 || version == VERSION && capacity == 0 {
             return Err(RingError::Unfinished);
         }
         if version != VERSION {
@@ -170,7 +170,7 @@ mod tests {
             (file(3, 8, 0, 0), "version 3"),
             (file(0, 8, 0, 0), "not written yet"),
             (file(4, 7, 0, 0), "capacity 7"),
-            (file(4, 0, 0, 0), "capacity 0"),
+            (file(4, 0, 0, 0), "not written yet"),
             (file(4, 1 << 40, 0, 0), "capacity"),
             (file(4, 4096, 0, 0), "bytes for 4096"),
             (tempfile::tempfile().unwrap(), "not written yet"),

@@ -1,10 +1,12 @@
 //! Telemetry in a recording: which files there are, and what is written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use kvpath_schema::cell::Name;
 use kvpath_schema::segment::SegmentError;
@@ -17,27 +19,42 @@ use crate::capture::nixl::assemble::Lack;
 use crate::processes::ProcessTable;
 use crate::segments::{Facts, Segments};
 
-/// How often files are looked at, ns: a ring holds 1000 transfers.
-const LOOK_EVERY_NS: i64 = 50_000_000;
+/// How often files are read, ns: a ring holds 1000 transfers.
+const READ_EVERY_NS: i64 = 50_000_000;
+/// How often new ones are looked for, ns.
+const FIND_EVERY_NS: i64 = 200_000_000;
+/// Files of a folder that are looked at, and files that are read, at most: a process says which folder it is.
+const MOST_FILES: usize = 256;
+/// Kinds that are told apart; NIXL has 21.
+const KINDS: usize = 64;
 /// A variable that NIXL reads.
 const VARIABLE: &[u8] = b"NIXL_TELEMETRY_DIR=";
 
-/// A ring and its agent's name; `None`: a file that is something else.
+/// A folder of telemetry, reached through the root of a process that names it, and the user whose files are read there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Folder {
+    path: PathBuf,
+    uid: u32,
+}
+
+/// A file.
 struct Seen {
     agent: String,
+    /// `None`: something else, left alone.
     ring: Option<Ring>,
+    /// Count and sum by kind, since they were written.
+    sums: [(i64, i64); KINDS],
 }
 
 /// See the module.
 pub struct Source {
-    /// Folders, as seen by a process that names them, by process.
-    folders: BTreeMap<i64, Option<PathBuf>>,
+    folders: BTreeMap<i64, Folder>,
     /// By device and inode.
     files: BTreeMap<(u64, u64), Seen>,
-    /// Count and sum, by agent and event.
-    counts: BTreeMap<(String, u32), (i64, i64)>,
     lacks: Vec<(Lack, u64)>,
-    looked_ns: i64,
+    began: SystemTime,
+    read_ns: i64,
+    found_ns: i64,
     from_ns: i64,
 }
 
@@ -47,33 +64,32 @@ impl Source {
         Self {
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
-            counts: BTreeMap::new(),
             lacks: Vec::new(),
-            looked_ns: now_ns,
+            began: SystemTime::now(),
+            read_ns: now_ns,
+            found_ns: now_ns - FIND_EVERY_NS,
             from_ns: now_ns,
         }
     }
 
-    /// Leaves out what is in the files of processes that were there before the recording.
-    pub fn begin(&mut self, processes: &ProcessTable, facts: &mut Facts) {
-        self.step(self.looked_ns + LOOK_EVERY_NS, processes, facts);
-        self.counts.clear();
-        self.lacks.clear();
-    }
-
     /// One round.
     pub fn step(&mut self, now_ns: i64, processes: &ProcessTable, facts: &mut Facts) {
-        if now_ns - self.looked_ns < LOOK_EVERY_NS {
-            return;
-        }
-        self.looked_ns = now_ns;
-        for pid in processes.pids() {
-            if let Some(process_id) = processes.known(pid) {
-                self.folders.entry(process_id).or_insert_with(|| folder_of(pid));
+        if now_ns - self.found_ns >= FIND_EVERY_NS {
+            self.found_ns = now_ns;
+            for pid in processes.pids() {
+                if let Some(process_id) = processes.known(pid)
+                    && !self.folders.contains_key(&process_id)
+                    && let Some(folder) = folder_of(pid)
+                {
+                    self.folders.insert(process_id, folder);
+                }
             }
+            self.find(facts);
         }
-        self.find(facts);
-        self.read();
+        if now_ns - self.read_ns >= READ_EVERY_NS {
+            self.read_ns = now_ns;
+            self.read();
+        }
     }
 
     /// Reads what a process has left that is about to be forgotten.
@@ -83,35 +99,56 @@ impl Source {
         self.folders.remove(&process_id);
     }
 
+    /// Looks for new files, and closes those that are gone.
     fn find(&mut self, facts: &mut Facts) {
-        let folders: BTreeSet<&PathBuf> = self.folders.values().flatten().collect();
-        for path in folders.into_iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
-            let Ok(metadata) = path.metadata() else { continue };
-            let key = (metadata.dev(), metadata.ino());
-            if !metadata.is_file() || self.files.contains_key(&key) {
-                continue;
+        let folders: BTreeSet<&Folder> = self.folders.values().collect();
+        let mut there = BTreeSet::new();
+        for folder in folders {
+            let entries = fs::read_dir(&folder.path).into_iter().flatten().flatten();
+            for entry in entries.take(MOST_FILES) {
+                // Not followed, if it is a link.
+                let Ok(metadata) = entry.metadata() else { continue };
+                let key = (metadata.dev(), metadata.ino());
+                if !metadata.is_file() || metadata.uid() != folder.uid {
+                    continue;
+                }
+                there.insert(key);
+                if self.files.contains_key(&key) || self.files.len() >= MOST_FILES {
+                    continue;
+                }
+                let agent = entry.file_name().to_string_lossy().into_owned();
+                let opened = open(&entry.path(), key, folder.uid);
+                let said = match &opened {
+                    Ok(_) => "read".to_owned(),
+                    Err(RingError::Unfinished) => continue,
+                    Err(error) => format!("left alone: {error}"),
+                };
+                facts.say("telemetry", format!("agent {agent}"), said);
+                let ring = opened.ok();
+                if let Some(ring) = &ring
+                    && metadata.created().is_ok_and(|created| created < self.began)
+                {
+                    // What was there before the recording is not of it. Errors come again with the next read.
+                    let _ = ring.take(|_| ());
+                }
+                self.files.insert(key, Seen { agent, ring, sums: [(0, 0); KINDS] });
             }
-            let agent = path.file_name().to_string_lossy().into_owned();
-            let opened =
-                OpenOptions::new().read(true).write(true).open(path.path()).map_err(Into::into).and_then(Ring::new);
-            let said = match &opened {
-                Ok(_) => "read".to_owned(),
-                Err(RingError::Unfinished) => continue,
-                Err(error) => format!("left alone: {error}"),
-            };
-            facts.say("telemetry", format!("agent {agent}"), said);
-            self.files.insert(key, Seen { agent, ring: opened.ok() });
+        }
+        let is_over = |seen: &Seen| seen.sums.iter().all(|(count, _)| *count == 0);
+        if self.files.keys().any(|key| !there.contains(key)) {
+            self.read();
+            self.files.retain(|key, seen| there.contains(key) || !is_over(seen));
         }
     }
 
     fn read(&mut self) {
-        let Self { files, counts, lacks, .. } = self;
-        for Seen { agent, ring } in files.values_mut() {
+        let Self { files, lacks, .. } = self;
+        for Seen { agent, ring, sums } in files.values_mut() {
             let taken = ring.as_ref().map(|ring| {
                 ring.take(|event| {
-                    let sums = counts.entry((agent.clone(), event.kind)).or_default();
-                    sums.0 += 1;
-                    sums.1 = sums.1.saturating_add(i64::try_from(event.value).unwrap_or(i64::MAX));
+                    let kind = usize::try_from(event.kind).unwrap_or(KINDS).min(KINDS - 1);
+                    sums[kind].0 += 1;
+                    sums[kind].1 = sums[kind].1.saturating_add(i64::try_from(event.value).unwrap_or(i64::MAX));
                 })
             });
             match taken {
@@ -132,15 +169,18 @@ impl Source {
     pub fn write(&mut self, now_ns: i64, segments: &mut Segments) -> Result<(), SegmentError> {
         self.read();
         let mut rows = NixlTelemetry::default();
-        for ((agent, kind), (count, value)) in std::mem::take(&mut self.counts) {
-            rows.push(NixlTelemetryRow {
-                start_ns: self.from_ns,
-                dur_ns: now_ns - self.from_ns,
-                agent: Name::from(agent),
-                event: Name::from(events::name(kind)),
-                count,
-                value,
-            });
+        for seen in self.files.values_mut() {
+            let sums = std::mem::replace(&mut seen.sums, [(0, 0); KINDS]);
+            for (kind, (count, value)) in (0..).zip(sums).filter(|(_, (count, _))| *count > 0) {
+                rows.push(NixlTelemetryRow {
+                    start_ns: self.from_ns,
+                    dur_ns: now_ns - self.from_ns,
+                    agent: Name::from(seen.agent.clone()),
+                    event: Name::from(events::name(kind)),
+                    count,
+                    value,
+                });
+            }
         }
         self.from_ns = now_ns;
         let lost = self.lacks.iter().map(|(_, count)| count).sum();
@@ -149,15 +189,31 @@ impl Source {
     }
 }
 
-/// The folder that a process's environment names, reached through its own root.
-fn folder_of(pid: i32) -> Option<PathBuf> {
+/// Opens a file that was seen in a folder, if it is still the same one, of that user.
+fn open(path: &Path, key: (u64, u64), uid: u32) -> Result<Ring, RingError> {
+    let open = |options: &mut OpenOptions| -> io::Result<File> {
+        // Neither follows a link nor waits for a pipe's other end, should it have been replaced.
+        let file = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        let now = file.metadata()?;
+        let is_same = now.is_file() && now.uid() == uid && (now.dev(), now.ino()) == key;
+        if is_same { Ok(file) } else { Err(io::Error::other("it was replaced")) }
+    };
+    // Only what is such a file is opened for writing: that alone can disturb others.
+    Ring::new(open(&mut OpenOptions::new())?)?;
+    Ring::new(open(OpenOptions::new().write(true))?)
+}
+
+/// The folder that a process's environment names, reached through its own root. Files of other users than the process's own
+/// are not read there, so that it can lead us to nothing that it could not write itself.
+fn folder_of(pid: i32) -> Option<Folder> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(VARIABLE))?;
     let relative = Path::new(std::ffi::OsStr::from_bytes(value));
-    let inside = if relative.is_absolute() {
+    let path = if relative.is_absolute() {
         PathBuf::from(format!("/proc/{pid}/root")).join(relative.strip_prefix("/").ok()?)
     } else {
         PathBuf::from(format!("/proc/{pid}/cwd")).join(relative)
     };
-    inside.is_dir().then_some(inside)
+    let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    path.is_dir().then_some(Folder { path, uid })
 }

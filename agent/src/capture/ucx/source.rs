@@ -123,7 +123,7 @@ impl Source {
         self.programs.forget_in_flight();
     }
 
-    /// Puts them on again; gives whether all are on.
+    /// Puts them on again, on all libraries or on none; gives whether that is done.
     pub fn restore(&mut self, facts: &mut Facts) -> bool {
         self.is_shed = false;
         let mut are_on = true;
@@ -132,6 +132,10 @@ impl Source {
                 are_on = false;
                 facts.say("ucx", format!("library {}", seen.library.path), format!("probes stay off: {error}"));
             }
+        }
+        if !are_on {
+            // All or none: what is off is not counted against the budget, and would be attached twice the next time.
+            self.shed(facts);
         }
         are_on
     }
