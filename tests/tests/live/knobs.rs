@@ -157,3 +157,13 @@ fn requests_come_when_the_trace_says_and_several_at_once() {
     let most = spans.iter().map(|at| spans.iter().filter(|other| other.0 <= at.0 && at.0 < other.1).count()).max();
     assert_eq!(most, Some(3), "{spans:?}");
 }
+
+#[test]
+fn stages_talk_to_both_neighbours_at_once() {
+    let Some(live) = ready("stages_talk_to_both_neighbours_at_once") else { return };
+    // What the next stage says comes between the words and the activations of the one before.
+    for _ in 0..5 {
+        let load = ["--stages", "4", "--requests", "12", "--concurrency", "6", "--decodes", "2", "--chunks", "8"];
+        assert_eq!(verified(&right(&live, &load)), 12 * 4 * 4 * 64 * 16 * 1024);
+    }
+}

@@ -183,7 +183,9 @@ impl Stage<'_> {
                 _ => Ok(()),
             };
         };
-        if let (PREVIOUS, Some((request, part))) = (from, self.announced.take()) {
+        if from == PREVIOUS
+            && let Some((request, part)) = self.announced.take()
+        {
             self.waiting.push_back(Task { request, part, activations: Some(message) });
             return Ok(());
         }
