@@ -48,7 +48,8 @@ struct Seen {
 
 /// See the module.
 pub struct Source {
-    folders: BTreeMap<i64, Folder>,
+    /// By process; `None`: its environment names none.
+    folders: BTreeMap<i64, Option<Folder>>,
     /// By device and inode.
     files: BTreeMap<(u64, u64), Seen>,
     lacks: Vec<(Lack, u64)>,
@@ -79,7 +80,7 @@ impl Source {
             for pid in processes.pids() {
                 if let Some(process_id) = processes.known(pid)
                     && !self.folders.contains_key(&process_id)
-                    && let Some(folder) = folder_of(pid)
+                    && let Ok(folder) = folder_of(pid)
                 {
                     self.folders.insert(process_id, folder);
                 }
@@ -101,7 +102,7 @@ impl Source {
 
     /// Looks for new files, and closes those that are gone.
     fn find(&mut self, facts: &mut Facts) {
-        let folders: BTreeSet<&Folder> = self.folders.values().collect();
+        let folders: BTreeSet<&Folder> = self.folders.values().flatten().collect();
         let mut there = BTreeSet::new();
         for folder in folders {
             let entries = fs::read_dir(&folder.path).into_iter().flatten().flatten();
@@ -203,17 +204,19 @@ fn open(path: &Path, key: (u64, u64), uid: u32) -> Result<Ring, RingError> {
     Ring::new(open(OpenOptions::new().write(true))?)
 }
 
-/// The folder that a process's environment names, reached through its own root. Files of other users than the process's own
+/// The folder that a process's environment names, which need not be there yet, reached through its own root. Files of other users than the process's own
 /// are not read there, so that it can lead us to nothing that it could not write itself.
-fn folder_of(pid: i32) -> Option<Folder> {
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let value = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(VARIABLE))?;
+fn folder_of(pid: i32) -> io::Result<Option<Folder>> {
+    let environment = fs::read(format!("/proc/{pid}/environ"))?;
+    let Some(value) = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(VARIABLE)) else {
+        return Ok(None);
+    };
     let relative = Path::new(std::ffi::OsStr::from_bytes(value));
     let path = if relative.is_absolute() {
-        PathBuf::from(format!("/proc/{pid}/root")).join(relative.strip_prefix("/").ok()?)
+        PathBuf::from(format!("/proc/{pid}/root")).join(relative.strip_prefix("/").unwrap_or(relative))
     } else {
         PathBuf::from(format!("/proc/{pid}/cwd")).join(relative)
     };
-    let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
-    path.is_dir().then_some(Folder { path, uid })
+    let uid = fs::metadata(format!("/proc/{pid}"))?.uid();
+    Ok(Some(Folder { path, uid }))
 }
