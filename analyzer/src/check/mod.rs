@@ -8,11 +8,12 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::Drops;
 use serde_json::{Value, json};
 
-use crate::analysis::{Analysis, Raw, Settings};
-use crate::error::{BAD_INPUT, FOUND, LoadError, OK};
-use crate::load::Survey;
-use crate::load::losses::Losses;
+use crate::error::{BAD_INPUT, FOUND, OK};
 use crate::report::{findings, json as report_json};
+use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::error::LoadError;
+use kvpath_engine::load::Survey;
+use kvpath_engine::load::losses::Losses;
 
 /// What was found.
 #[derive(Debug)]

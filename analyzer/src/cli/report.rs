@@ -3,11 +3,11 @@
 use clap::Args;
 
 use super::stdout::print;
-use crate::analysis::{Analysis, Raw, Settings};
 use crate::error::OK;
-use crate::load::Run;
-use crate::load::losses::Losses;
 use crate::report::{self, Report as Body};
+use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::load::Run;
+use kvpath_engine::load::losses::Losses;
 
 /// Where the time of each request went: by stage, chunk and hand-off.
 #[derive(Debug, Args)]

@@ -9,10 +9,10 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::error::OK;
-use crate::load::Run;
 use crate::sql::format::{Encoder, Format};
 use crate::sql::header::{Header, Param};
 use crate::sql::{Session, library, memory, params};
+use kvpath_engine::load::Run;
 
 /// Ask a run with SQL, or with a query of the library.
 #[derive(Debug, Args)]

@@ -7,9 +7,9 @@ pub mod text;
 pub mod title;
 pub mod units;
 
-use crate::analysis::Analysis;
-use crate::load::Run;
-use crate::load::losses::Losses;
+use kvpath_engine::analysis::Analysis;
+use kvpath_engine::load::Run;
+use kvpath_engine::load::losses::Losses;
 
 /// What a report is made of.
 #[derive(Debug)]

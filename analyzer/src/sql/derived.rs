@@ -12,9 +12,9 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::PartitionStream;
 use kvpath_schema::table::{Columns, TableDef};
 
-use crate::analysis::{Analysis, Raw, Settings};
-use crate::error::LoadError;
-use crate::load::Run;
+use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::error::LoadError;
+use kvpath_engine::load::Run;
 
 type Batches = HashMap<&'static str, RecordBatch>;
 

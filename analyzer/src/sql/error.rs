@@ -4,7 +4,7 @@ use datafusion::error::DataFusionError;
 
 use super::catalog;
 use super::params::ParamError;
-use crate::error::LoadError;
+use kvpath_engine::error::LoadError;
 
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]

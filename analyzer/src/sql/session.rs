@@ -23,7 +23,7 @@ use super::error::{SqlError, planning, running};
 use super::header::Param;
 use super::segments::Segments;
 use super::{catalog, params, statement};
-use crate::load::Run;
+use kvpath_engine::load::Run;
 
 /// Memory that a sort or aggregation wants before it can spill well, a partition: fewer partitions run where the limit
 /// is small.

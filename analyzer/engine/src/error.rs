@@ -1,0 +1,73 @@
+//! What can go wrong with a run, and by whom it is to be mended.
+
+use std::path::PathBuf;
+
+use kvpath_schema::segment::SegmentError;
+
+/// Why a run could not be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Nothing there.
+    #[error("{0}: no such file or folder")]
+    Missing(String),
+    /// A glob that is none.
+    #[error("{pattern}: not a valid glob: {error}")]
+    Glob {
+        /// As given.
+        pattern: String,
+        /// Why.
+        error: glob::PatternError,
+    },
+    /// A folder that cannot be listed.
+    #[error("{path}: {error}")]
+    Io {
+        /// Folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// No segments.
+    #[error("{0}: no kvpath segments there (a run is a folder with node=…/source=…/TABLE-NNNNNN.parquet)")]
+    Empty(String),
+    /// A trace of another tool.
+    #[error("{0}: a SQLite file, not a run; make a run of it with `kvpath import nsys {0} --out RUN`")]
+    NeedsImport(String),
+    /// A segment that cannot be read.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// More than one recording.
+    #[error("{run}: holds {count} recordings ({first}, {second}, …); name one of them")]
+    SeveralRuns {
+        /// As named.
+        run: String,
+        /// How many.
+        count: usize,
+        /// One.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+    /// A value that no recorder writes.
+    #[error("table {table}: `{column}` holds {value}, which cannot be; the recording is damaged or not kvpath's")]
+    Implausible {
+        /// Table.
+        table: &'static str,
+        /// Column.
+        column: &'static str,
+        /// The value.
+        value: i64,
+    },
+    /// Times of several hosts cannot be compared yet.
+    #[error(
+        "{run}: holds segments of several hosts ({hosts}), whose clocks this version cannot align; \
+         give one of them, such as {run}/node={first}"
+    )]
+    SeveralHosts {
+        /// The run.
+        run: String,
+        /// Its hosts.
+        hosts: String,
+        /// One of them.
+        first: String,
+    },
+}
