@@ -1,10 +1,11 @@
 """Runs kvpath-workload on GPUs: real layers, real KV over NIXL, every byte compared, and each knob moves the time to first token by its size.
 
-usage: workload.py WORKLOAD OUT --nixl DIR [--agent AGENT] [--contexts 8192,32768,131072]
+usage: workload.py WORKLOAD OUT --nixl DIR [--agent AGENT] [--contexts 8192,32768,131072] [--only PART,...]
   WORKLOAD  kvpath-workload
   OUT       folder for truth files and, with --agent, a recording of one run
   DIR       folder that a NIXL wheel (CUDA 13) was installed into
   AGENT     kvpath-agent, with libkvpath_inject.so beside it
+  PART      contexts, knobs, recorded (a recording with its truth), faults (a recording of each fault, with its truth, in OUT/NAME)
 
 Two GPUs serve a stage and a decode worker, four three stages and one. Exits with 0 (right), 1 (wrong), 77 (skipped: fewer than two GPUs). CUDA's cuBLAS
 and NVRTC must be found by LD_LIBRARY_PATH.
@@ -143,6 +144,31 @@ def recorded(runs, check, stages):
     check.line(f"recorded: {len(transfers)} transfers of {len(posted)}, {sum(t['bytes'] for t in transfers)} bytes, {copies} bytes of peer copies, {len(kernels)} kernels", same and len(kernels) > 0)
 
 
+FAULTS = {
+    "clean": [],
+    "slow-layer": ["--slow-layer", "1:2:20000"],
+    "host-pause": ["--host-pause", "0:20000"],
+    "late-registration": ["--late-registration-ms", "1500"],
+    "slow-poll": ["--poll-us", "50000"],
+    "scatter": ["--scatter"],
+    "tcp": ["--tls", "tcp,cuda_copy,self"],
+    "uneven": ["--layers", "12,6,6"],
+}
+
+
+def faults(runs, check, stages):
+    print("\n| recorded | TTFT, ms | transfers | kernels |\n|---|---|---|---|")
+    for name, more in FAULTS.items():
+        out = runs.options.out / name
+        out.mkdir(parents=True, exist_ok=True)
+        before = [runs.options.agent, "record", "--gpu", "launch", "--out", out / "run", "--"]
+        truth = runs.run(stages, 16384, "--requests", 4, "--end-delay-ms", "200", *more, before=before)
+        (runs.options.out / f"truth-{runs.count}.tsv").rename(out / "truth.tsv")
+        transfers, kernels = (len(rows(out / "run", table, ["start_ns" if table == "kernels" else "bytes"])) for table in ("nixl_transfers", "kernels"))
+        print(f"| {name} | {truth.ttft():.1f} | {transfers} of {len(truth.of('post'))} | {kernels} |", flush=True)
+        check.line(f"{name}: every transfer is recorded", transfers == len(truth.of("post")))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("workload")
@@ -150,6 +176,7 @@ def main():
     parser.add_argument("--nixl", required=True)
     parser.add_argument("--agent")
     parser.add_argument("--contexts", default="8192,32768,131072")
+    parser.add_argument("--only", default="contexts,knobs,recorded,faults")
     options = parser.parse_args()
     count = gpus()
     if count < 2:
@@ -158,10 +185,15 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     check, runs = Check(), Runs(options)
     stage_counts = [1, 3] if count >= 4 else [1]
-    contexts(runs, check, stage_counts, [int(size) for size in options.contexts.split(",")])
-    knobs(runs, check, stage_counts[-1])
-    if options.agent:
+    wanted = options.only.split(",")
+    if "contexts" in wanted:
+        contexts(runs, check, stage_counts, [int(size) for size in options.contexts.split(",")])
+    if "knobs" in wanted:
+        knobs(runs, check, stage_counts[-1])
+    if "recorded" in wanted and options.agent:
         recorded(runs, check, stage_counts[-1])
+    if "faults" in wanted and options.agent:
+        faults(runs, check, stage_counts[-1])
     return int(check.failed)
 
 

@@ -2,12 +2,15 @@
 
 usage: faults.py OUT [--stages N] [--only NAME,...] [--requests N] [--tokens N] [--agent AGENT]
   OUT      folder for logs and, with --agent, a recording of each (OUT/NAME/run)
-  --stages prefill stages, one GPU each, and one more decodes [2]; 4 need 5 GPUs
+  --stages prefill stages, one GPU each, and one more decodes [2]; if there is none more, the last stage's decodes too
+
+OUT/NAME/client.jsonl holds what the client measured, a line a request (ns on CLOCK_MONOTONIC).
 
 Prints a table. Exits with 0, 1 where a request failed, 77 (skipped) without the GPUs.
 """
 import argparse
 import concurrent.futures
+import json
 import pathlib
 import statistics
 import sys
@@ -46,9 +49,10 @@ def main():
     parser.add_argument("--tokens", type=int, default=32000)
     parser.add_argument("--agent")
     options = parser.parse_args()
-    if gpus() < options.stages + 1:
-        print(f"skipped: {options.stages + 1} GPUs are needed")
+    if gpus() < max(2, options.stages):
+        print(f"skipped: {max(2, options.stages)} GPUs are needed")
         return 77
+    shared = gpus() == options.stages
     known = kinds(options.stages)
     wanted = options.only.split(",") if options.only else list(known)
     print("| fault | options | requests | prefill p50, ms | TTFT p50, ms | most, ms | up after, s |\n|---|---|---|---|---|---|---|")
@@ -63,7 +67,7 @@ def main():
             if servers:
                 servers.stop()
             variables = environment(options.agent, None, out) if options.agent else {}
-            servers, running = pair.Pair(out, options.stages, LAYERS, environment=variables, **settings), settings
+            servers, running = pair.Pair(out, options.stages, LAYERS, shared=shared, environment=variables, **settings), settings
             up = servers.wait(250)
             for seed in range(2):
                 pair.request(f"warm-{name}-{seed}", options.tokens, 100 + seed)
@@ -72,6 +76,7 @@ def main():
         try:
             with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
                 told = list(pool.map(lambda seed: pair.request(f"req-{name}-{seed}", options.tokens, seed), range(options.requests)))
+            (out / "client.jsonl").write_text("".join(json.dumps(request) + "\n" for request in told))
             of = lambda key: [1e3 * request[key] for request in told]
             times = f"{statistics.median(of('prefill_s')):.0f} | {statistics.median(of('ttft_s')):.0f} | {max(of('ttft_s')):.0f}"
         except OSError as error:

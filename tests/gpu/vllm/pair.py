@@ -14,21 +14,21 @@ PREFILL, DECODE = "http://localhost:8100", "http://localhost:8200"
 
 
 class Pair(Servers):
-    """Both servers. `stages` prefill GPUs from 0 on, the next one decodes. `partition` is the layers of each stage, `block` the tokens of a
-    KV block, `tls` UCX's transports."""
+    """Both servers. `stages` prefill GPUs from 0 on, the next one decodes; with `shared` the last stage's does, for want of another.
+    `partition` is the layers of each stage, `block` the tokens of a KV block, `tls` UCX's transports."""
 
-    def __init__(self, out, stages=2, layers=36, chunk=8192, partition=None, block=None, tls=None, environment=None):
+    def __init__(self, out, stages=2, layers=36, chunk=8192, partition=None, block=None, tls=None, shared=False, environment=None):
         own = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
         own |= {"UCX_TLS": tls} if tls else {}
         self.partition = {"VLLM_PP_LAYER_PARTITION": ",".join(map(str, partition))} if partition else {}
         super().__init__(out, layers, own | (environment or {}))
         self.options = ["--served-model-name", "m", "--load-format", "dummy", "--max-model-len", "140000"]
-        self.options += ["--max-num-batched-tokens", str(chunk), "--gpu-memory-utilization", "0.6", "--enforce-eager"]
+        self.options += ["--max-num-batched-tokens", str(chunk), "--gpu-memory-utilization", "0.4" if shared else "0.6", "--enforce-eager"]
         self.options += ["--no-enable-prefix-caching", "--disable-log-stats"]
         self.options += ["--block-size", str(block)] if block else []
         gpus = ",".join(map(str, range(stages)))
         self._serve("prefill", "kv_producer", PREFILL, 5600, gpus, ["-pp", str(stages)], self.partition)
-        self._serve("decode", "kv_consumer", DECODE, 5700, str(stages), [], {})
+        self._serve("decode", "kv_consumer", DECODE, 5700, str(stages - 1 if shared else stages), [], {})
 
     def _serve(self, name, role, url, side_channel, gpus, more, variables):
         connector = json.dumps({"kv_connector": "NixlPushConnector", "kv_role": role})
