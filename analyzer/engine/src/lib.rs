@@ -2,7 +2,11 @@
 //!
 //! * [`load`] opens a run and reads its tables.
 //! * [`analysis`] is pure: tables in, tables out.
+//! * [`timeline`] holds everything that ran, [`graph`] says what waited for what, and [`path`] walks back over it.
 
 pub mod analysis;
 pub mod error;
+pub mod graph;
 pub mod load;
+pub mod path;
+pub mod timeline;

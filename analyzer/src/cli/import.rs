@@ -1,10 +1,11 @@
-//! `kvpath import nsys FILE`.
+//! `kvpath import TOOL FILE`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use crate::error::OK;
+use crate::import::client;
 use crate::import::nsys::{self, Calls};
 
 /// Make a run of another tool's trace.
@@ -20,6 +21,21 @@ pub struct Import {
 pub enum Tool {
     /// Nsight Systems' SQLite export, also compressed with zstd.
     Nsys(Nsys),
+    /// What a client measured: when each request was sent, and when its first token came.
+    Client(Client),
+}
+
+/// Add a client's log to a run: the ends of the critical paths.
+///
+/// The log holds a JSON object a line: `request` (id as sent), `start_ns` (`CLOCK_MONOTONIC`) or `t0` (wall clock, s), and
+/// `ttft_s` or `ttft_ns`.
+#[derive(Debug, Args)]
+pub struct Client {
+    /// The log.
+    pub file: PathBuf,
+    /// The run that it is about.
+    #[arg(long, value_name = "RUN")]
+    pub run: String,
 }
 
 /// Import an Nsight Systems SQLite export.
@@ -37,7 +53,15 @@ pub struct Nsys {
 
 impl Import {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        let Tool::Nsys(import) = self.tool;
+        let import = match self.tool {
+            Tool::Nsys(import) => import,
+            Tool::Client(import) => {
+                let written = client::import(&import.file, &import.run)?;
+                eprintln!("spans {:>9} rows", written.map_or(0, |written| written.rows));
+                println!("{}", import.run);
+                return Ok(OK);
+            }
+        };
         let name = import.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.trim_end_matches(".zst").trim_end_matches(".sqlite").to_owned() + ".run";
         let out = import.out.unwrap_or_else(|| PathBuf::from(stem));

@@ -2,6 +2,7 @@
 
 mod check;
 mod import;
+mod path;
 mod queries;
 mod report;
 mod schema;
@@ -30,6 +31,8 @@ pub enum Command {
     Import(import::Import),
     /// Where the time of each request went: by stage, chunk and hand-off.
     Report(report::Report),
+    /// Where the time to first token went: the critical path of every request.
+    Path(path::Path),
     /// Is the run whole? Damaged files, drops, and what each process's records cover.
     Check(check::Check),
     /// Ask a run with SQL, or with a query of the library.
@@ -56,6 +59,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Import(command) => command.run(),
         Command::Report(command) => command.run(),
+        Command::Path(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Sql(command) => command.run(),
         Command::Queries(command) => command.run(),

@@ -2,6 +2,7 @@
 
 pub mod findings;
 pub mod json;
+pub mod path;
 pub mod table;
 pub mod text;
 pub mod title;

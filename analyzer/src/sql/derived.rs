@@ -15,6 +15,8 @@ use kvpath_schema::table::{Columns, TableDef};
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::error::LoadError;
 use kvpath_engine::load::Run;
+use kvpath_engine::path::{Found, Walker};
+use kvpath_schema::tables::path::{CriticalPath, Paths};
 
 type Batches = HashMap<&'static str, RecordBatch>;
 
@@ -24,19 +26,21 @@ pub struct Derived {
     run: Run,
     // The error as text: each query that scans a derived table reports it anew.
     batches: OnceLock<Result<Batches, String>>,
+    paths: OnceLock<Result<Batches, String>>,
 }
 
 impl Derived {
     /// Those of `run`; nothing is computed yet.
     #[must_use]
     pub fn new(run: Run) -> Self {
-        Self { run, batches: OnceLock::new() }
+        Self { run, batches: OnceLock::new(), paths: OnceLock::new() }
     }
 
     /// Tables that were computed elsewhere.
     #[cfg(test)]
     pub(super) fn computed(run: Run, analysis: &Analysis) -> Self {
-        Self { run, batches: OnceLock::from(Ok(batches(analysis))) }
+        let paths = OnceLock::from(Ok(path_batches(&Found::default())));
+        Self { run, batches: OnceLock::from(Ok(batches(analysis))), paths }
     }
 
     /// The table `def` as the engine sees it.
@@ -50,7 +54,13 @@ impl Derived {
     }
 
     fn batch(&self, name: &str) -> Result<RecordBatch> {
-        match self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string())) {
+        // Paths are computed for those who ask for them: they need all that ran.
+        let batches = if [Paths::DEF.name, CriticalPath::DEF.name].contains(&name) {
+            self.paths.get_or_init(|| self.compute_paths().map_err(|error| error.to_string()))
+        } else {
+            self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string()))
+        };
+        match batches {
             Ok(batches) => batches
                 .get(name)
                 .cloned()
@@ -62,13 +72,24 @@ impl Derived {
     fn compute(&self) -> Result<Batches, LoadError> {
         Ok(batches(&Analysis::of(&Raw::of(&self.run)?, &Settings::default())))
     }
+
+    fn compute_paths(&self) -> Result<Batches, LoadError> {
+        let raw = Raw::of(&self.run)?;
+        let analysis = Analysis::of(&raw, &Settings::default());
+        Ok(path_batches(&Walker::of(&self.run, &raw, &analysis)?.paths(&raw, &analysis, |_| true)))
+    }
+}
+
+fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
+    (C::DEF.name, columns.to_batch())
+}
+
+fn path_batches(found: &Found) -> Batches {
+    [one(&found.paths), one(&found.segments)].into()
 }
 
 fn batches(analysis: &Analysis) -> Batches {
-    fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
-        (C::DEF.name, columns.to_batch())
-    }
-    let Analysis { stages, requests, chunks, bubbles, layers, handoffs, coverage } = analysis;
+    let Analysis { stages, requests, chunks, bubbles, layers, handoffs, coverage, .. } = analysis;
     [one(stages), one(requests), one(chunks), one(bubbles), one(layers), one(handoffs), one(coverage)].into()
 }
 
@@ -110,7 +131,8 @@ mod tests {
 
     #[test]
     fn every_derived_table_is_computed_and_has_its_schema() {
-        let batches = batches(&Analysis::default());
+        let mut batches = batches(&Analysis::default());
+        batches.extend(path_batches(&Found::default()));
         assert_eq!(batches.len(), DERIVED.len());
         for def in DERIVED {
             assert_eq!(batches[def.name].schema(), def.arrow_schema(), "{}", def.name);

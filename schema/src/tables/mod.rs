@@ -5,10 +5,12 @@ pub mod derived;
 pub mod gpu;
 pub mod nixl;
 pub mod nvtx;
+pub mod path;
 pub mod process;
 pub mod rdma;
 pub mod sched;
 pub mod sockets;
+pub mod spans;
 pub mod ucx;
 
 use crate::table::{Columns, TableDef};
@@ -38,6 +40,7 @@ pub const RAW: &[&TableDef] = &[
     rdma::RdmaOps::DEF,
     sockets::Sockets::DEF,
     sched::OffCpus::DEF,
+    spans::Spans::DEF,
     capture::Drops::DEF,
     capture::CaptureInfos::DEF,
 ];
@@ -51,6 +54,8 @@ pub const DERIVED: &[&TableDef] = &[
     derived::Layers::DEF,
     derived::Handoffs::DEF,
     derived::Coverages::DEF,
+    path::Paths::DEF,
+    path::CriticalPath::DEF,
 ];
 
 /// The raw table of that name.

@@ -3,6 +3,8 @@
 //! [`lanes`] (what ran, forward passes) and [`posts`] (what was handed over) give [`stages`]; these give [`requests`];
 //! and from those come [`chunks`], [`bubbles`], [`handoffs`], [`summary`] and [`coverage`].
 
+use std::collections::BTreeMap;
+
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Layers, Requests, Stages};
 
 pub mod bubbles;
@@ -49,6 +51,10 @@ pub struct Analysis {
     pub handoffs: Handoffs,
     /// Coverage.
     pub coverage: Coverages,
+    /// Request of each row of `nixl_transfers` that carries KV.
+    pub of_transfer: BTreeMap<usize, i32>,
+    /// Forward passes of each process by time, prefill's and decode's: from the first kernel to the last, ns.
+    pub passes: BTreeMap<i64, Vec<intervals::Span>>,
 }
 
 impl Analysis {
@@ -66,6 +72,17 @@ impl Analysis {
         let coverage = coverage::of(raw, &work, &request_work, &handoffs);
         let mut stages = stages::table(&work);
         summary::layer_medians(&mut stages, &layers);
-        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage }
+        let of_transfer = requests::of_transfers(&work, &request_work);
+        let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
+        let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
+        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes }
+    }
+
+    /// The end of the pass of a process that runs at `time`, or begins next, ns.
+    #[must_use]
+    pub fn pass_end(&self, process: i64, time: i64) -> Option<i64> {
+        let passes = self.passes.get(&process)?;
+        let at = passes.partition_point(|pass| pass.1 <= time);
+        passes.get(at).map(|pass| pass.1)
     }
 }

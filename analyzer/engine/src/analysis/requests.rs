@@ -125,6 +125,20 @@ pub fn of<'a>(stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
     requests
 }
 
+/// The request of each transfer, by row of `nixl_transfers`.
+#[must_use]
+pub fn of_transfers(stages: &[StageWork], requests: &[RequestWork]) -> BTreeMap<usize, i32> {
+    let mut found = BTreeMap::new();
+    for (number, request) in requests.iter().enumerate() {
+        for (stage, post) in &request.posts {
+            if let Some(row) = stages[*stage].posts[*post].transfer {
+                found.insert(row, i32::try_from(number).unwrap_or(i32::MAX));
+            }
+        }
+    }
+    found
+}
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Id(String),

@@ -1,5 +1,6 @@
 //! Opening a run: a folder of segments, a glob of them, or one segment.
 
+pub mod batches;
 pub mod losses;
 
 use std::path::{Path, PathBuf};

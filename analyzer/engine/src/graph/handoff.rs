@@ -1,0 +1,68 @@
+//! What the calls and messages of a hand-off waited for.
+
+use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
+use crate::timeline::Class;
+use crate::timeline::build::nixl_row;
+
+impl Graph<'_> {
+    /// A transfer is made when its KV was written and decode had registered; a pull, when decode was told that prefill is done.
+    pub(super) fn make_start(&self, key: i64, request: &Request, into: &mut Vec<Gate>) {
+        let Some(row) = nixl_row(key) else { return };
+        if !request.transfers.contains(&row) {
+            return;
+        }
+        let made = self.transfers.made(row);
+        if self.transfers.is_pulled(row) {
+            into.extend(self.prefill_done(made, request));
+            return;
+        }
+        let sender = self.transfers.sender(row);
+        let passes = request.passes.iter().filter(|pass| Some(pass.process) == sender && pass.span.0 < made);
+        let part = self.transfers.part(row, request);
+        let pass = match part.pass {
+            Some(chunk) => passes.clone().find(|pass| pass.chunk == chunk),
+            None => passes.max_by_key(|pass| pass.span),
+        };
+        // The last kernel of it that ended before: the one that writes KV is not the last of its layer.
+        if let Some(pass) = pass
+            && let Some(lane) = self.timeline.processes.get(&pass.process).and_then(|process| process.main)
+        {
+            let until = made.min(part.until.unwrap_or(pass.span.1).min(pass.span.1));
+            let kernel = self.timeline.lane(lane).ended_by(until);
+            let method = if part.is_known { Method::Count } else { Method::Time };
+            into.extend(kernel.map(|at| self.gate(Node::end(op(lane, at)), GateKind::KvWritten, method)));
+        }
+        for at in &request.registrations {
+            if Some(self.transfers.registered_with(*at)) == sender {
+                into.push(self.gate(Node::end(Op::Registration(*at)), GateKind::Registered, Method::Id));
+            }
+        }
+    }
+
+    pub(super) fn wire_start(&self, row: u32, into: &mut Vec<Gate>) {
+        let Some((lane, at)) = self.transfers.post(row, self.timeline) else { return };
+        debug_assert_eq!(self.timeline.class(lane, at), Class::Post);
+        let posted = Node::end(op(lane, at));
+        let is_over = self.time(posted) <= self.time(Node::start(Op::Wire(row)));
+        let from = if is_over { posted } else { Node::start(op(lane, at)) };
+        into.push(self.gate(from, GateKind::Posted, Method::Id));
+    }
+
+    /// Decode registers when the request reached it: where a router sends it on after prefill, that is after all passes.
+    pub(super) fn registration_start(&self, at: u32, request: &Request, into: &mut Vec<Gate>) {
+        let sent = self.time(Node::start(Op::Registration(at)));
+        into.extend(self.prefill_done(sent, request).filter(|gate| {
+            // It came before the last pass was over: nobody had told it.
+            gate.at >= request.passes.iter().map(|pass| pass.span.1).max().unwrap_or(i64::MAX)
+        }));
+    }
+
+    /// The end of the request's last pass on any stage, if it was over by then.
+    fn prefill_done(&self, by: i64, request: &Request) -> Option<Gate> {
+        let last =
+            request.passes.iter().filter(|pass| pass.span.1 <= by).max_by_key(|pass| (pass.span.1, pass.span.0))?;
+        let lane = self.timeline.processes.get(&last.process)?.main?;
+        let kernel = self.timeline.lane(lane).ended_by(last.span.1)?;
+        Some(self.gate(Node::end(op(lane, kernel)), GateKind::PrefillDone, Method::Engine))
+    }
+}

@@ -1,0 +1,239 @@
+//! What waited for what. Nothing is built ahead: the gates of a node are looked up when a walk asks for them, so a path costs
+//! its own length, not the run's.
+
+mod gpu;
+mod handoff;
+mod host;
+pub mod pairs;
+pub mod request;
+pub mod transfers;
+
+pub use request::{PassOf, Request};
+pub use transfers::Transfers;
+
+use crate::timeline::{LaneAt, Timeline};
+use pairs::Pairs;
+
+/// An operation: a position in a lane, or something between processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// Of a stream or thread.
+    Lane(LaneAt, u32),
+    /// The bytes of a transfer on their way: its row.
+    Wire(u32),
+    /// The notification of a transfer on its way: its row.
+    Notif(u32),
+    /// Decode's registration on its way: position in [`Transfers::registrations`].
+    Registration(u32),
+}
+
+/// One end of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node {
+    /// Which operation.
+    pub op: Op,
+    /// Its end, not its start.
+    pub is_end: bool,
+}
+
+impl Node {
+    /// The start of `op`.
+    #[must_use]
+    pub const fn start(op: Op) -> Self {
+        Self { op, is_end: false }
+    }
+
+    /// The end of `op`.
+    #[must_use]
+    pub const fn end(op: Op) -> Self {
+        Self { op, is_end: true }
+    }
+}
+
+/// Why a node waited for another. Of gates that open at the same time the one declared first here is taken, of one kind the
+/// one from the smallest node: what was not kept waiting follows its own lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GateKind {
+    /// The thread's operation before it ended.
+    ProgramOrder,
+    /// The stream's operation before it ended.
+    StreamOrder,
+    /// Work of the legacy default stream, or that it waits for, ended.
+    DefaultStream,
+    /// Another kernel of the same CUDA graph launch ended.
+    GraphOrder,
+    /// The call that launched it.
+    Launch,
+    /// The stream was made to wait for a recorded event.
+    EventWait,
+    /// What a blocking call waits for ended.
+    HostSync,
+    /// The other end of an NCCL message started.
+    PeerStarted,
+    /// Activations were copied into the device by another stage.
+    CopiedIn,
+    /// The KV of the hand-off was written.
+    KvWritten,
+    /// Decode's registration arrived.
+    Registered,
+    /// Prefill's work was done: the router, or decode, was told.
+    PrefillDone,
+    /// The transfer was posted.
+    Posted,
+    /// The bytes of the transfer were there.
+    Transferred,
+    /// The notification of a transfer arrived.
+    Notified,
+}
+
+impl GateKind {
+    /// Name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProgramOrder => "program_order",
+            Self::StreamOrder => "stream_order",
+            Self::DefaultStream => "default_stream",
+            Self::GraphOrder => "graph_order",
+            Self::Launch => "launch",
+            Self::EventWait => "event_wait",
+            Self::HostSync => "host_sync",
+            Self::PeerStarted => "peer_started",
+            Self::CopiedIn => "copied_in",
+            Self::KvWritten => "kv_written",
+            Self::Registered => "registered",
+            Self::PrefillDone => "prefill_done",
+            Self::Posted => "posted",
+            Self::Transferred => "transferred",
+            Self::Notified => "notified",
+        }
+    }
+}
+
+/// How a gate was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// By order in its own lane.
+    Order,
+    /// By an id that the recording holds.
+    Id,
+    /// By the last use of a handle.
+    Handle,
+    /// By its neighbour in the order of calls, for the call was not recorded.
+    Neighbour,
+    /// n-th to n-th.
+    Count,
+    /// By the times of both ends.
+    Time,
+    /// By what serving engines are known to do.
+    Engine,
+}
+
+impl Method {
+    /// Name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Id => "id",
+            Self::Handle => "handle",
+            Self::Neighbour => "neighbour",
+            Self::Count => "count",
+            Self::Time => "time",
+            Self::Engine => "engine",
+        }
+    }
+
+    /// How sure such a join is, 0 to 1: 1 follows from CUDA's or NIXL's own rules and ids; the others are our judgement of
+    /// what can go wrong with them.
+    #[must_use]
+    pub const fn confidence(self) -> f64 {
+        match self {
+            Self::Order | Self::Id => 1.0,
+            Self::Count => 0.9,
+            Self::Handle | Self::Time => 0.7,
+            Self::Neighbour => 0.6,
+            Self::Engine => 0.5,
+        }
+    }
+}
+
+/// What a node waited for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gate {
+    /// The node that had to happen.
+    pub from: Node,
+    /// When it did, ns.
+    pub at: i64,
+    /// Why.
+    pub kind: GateKind,
+    /// How it was found.
+    pub method: Method,
+}
+
+/// Everything that gates are looked up in.
+#[derive(Debug)]
+pub struct Graph<'a> {
+    /// What ran.
+    pub timeline: &'a Timeline,
+    /// Hand-offs.
+    pub transfers: &'a Transfers,
+    /// Sends and receives.
+    pub pairs: &'a Pairs,
+}
+
+impl Graph<'_> {
+    /// When a node happened, ns.
+    #[must_use]
+    pub fn time(&self, node: Node) -> i64 {
+        match (node.op, node.is_end) {
+            (Op::Lane(lane, at), false) => self.timeline.lane(lane).start[at as usize],
+            (Op::Lane(lane, at), true) => self.timeline.lane(lane).end[at as usize],
+            (Op::Wire(row), is_end) => self.transfers.wire(row, is_end),
+            (Op::Notif(row), false) => self.transfers.wire(row, true),
+            (Op::Notif(row), true) => self.transfers.arrival(row),
+            (Op::Registration(at), is_end) => self.transfers.registration(at, is_end),
+        }
+    }
+
+    /// The gates of a node, none later than it. A node that opened no gate later than its own start has none at its end.
+    pub fn gates(&self, node: Node, request: &Request, into: &mut Vec<Gate>) {
+        into.clear();
+        match (node.op, node.is_end) {
+            (Op::Lane(lane, at), is_end) => match (self.is_stream(lane), is_end) {
+                (true, false) => self.gpu_start(lane, at as usize, request, into),
+                (true, true) => self.gpu_end(lane, at, into),
+                (false, false) => self.host_start(lane, at as usize, request, into),
+                (false, true) => self.host_end(lane, at as usize, into),
+            },
+            (Op::Wire(row), false) => self.wire_start(row, into),
+            (Op::Notif(row), false) => {
+                into.push(self.gate(Node::end(Op::Wire(row)), GateKind::Transferred, Method::Id))
+            }
+            (Op::Registration(at), false) => self.registration_start(at, request, into),
+            (_, true) => {}
+        }
+        let latest = self.time(node);
+        into.retain(|gate| gate.at <= latest);
+    }
+
+    fn gate(&self, from: Node, kind: GateKind, method: Method) -> Gate {
+        Gate { from, at: self.time(from), kind, method }
+    }
+
+    fn is_stream(&self, lane: LaneAt) -> bool {
+        matches!(self.timeline.id(lane).kind, crate::timeline::LaneKind::Stream { .. })
+    }
+}
+
+/// The operation at a position of a lane.
+#[must_use]
+pub fn op(lane: LaneAt, at: usize) -> Op {
+    Op::Lane(lane, u32::try_from(at).unwrap_or(u32::MAX))
+}
+
+/// The gate that opened last; `None` if there is none.
+#[must_use]
+pub fn last(gates: &[Gate]) -> Option<&Gate> {
+    gates.iter().max_by_key(|gate| (gate.at, std::cmp::Reverse((gate.kind, gate.from))))
+}

@@ -1,0 +1,337 @@
+//! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Op, Request, op};
+use crate::analysis::Raw;
+use crate::timeline::build::nixl_key;
+use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
+
+/// A transfer.
+#[derive(Debug, Clone, Default)]
+struct Transfer {
+    poster: i64,
+    tid: i32,
+    sender: Option<i64>,
+    receiver: Option<i64>,
+    is_pulled: bool,
+    made: i64,
+    posted: i64,
+    chunk: Option<i32>,
+    wire: (i64, i64),
+    uncertain_ns: i64,
+    arrival: Option<i64>,
+}
+
+/// A registration of decode with a stage.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Registration {
+    /// When it was sent, ns.
+    pub sent_ns: i64,
+    /// When it arrived, ns.
+    pub arrived_ns: i64,
+    /// The stage's process.
+    pub with: i64,
+    /// Its text, which names the request.
+    pub message: String,
+}
+
+/// The part of a request's KV that a transfer carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Chunk; `None` for all.
+    pub pass: Option<i32>,
+    /// Not written later than this, ns: the end of its layers.
+    pub until: Option<i64>,
+    /// Whether the recording names the chunk, or the numbers of transfers and passes leave no choice.
+    pub is_known: bool,
+}
+
+/// All of a run.
+#[derive(Debug, Default)]
+pub struct Transfers {
+    rows: Vec<Transfer>,
+    /// Registrations by time.
+    pub registrations: Vec<Registration>,
+    /// Copies into the device of a process by another one, by end: (end, operation).
+    copied_in: BTreeMap<i64, Vec<(i64, Op)>>,
+}
+
+impl Transfers {
+    /// Joins the tables of a run.
+    #[must_use]
+    pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
+        let process_of: HashMap<&str, i64> =
+            raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied()).collect();
+        let arrivals = arrivals(raw, &process_of);
+        let copies = Copies::of(raw);
+        let rows = (0..raw.transfers.transfer_id.len())
+            .map(|row| transfer(raw, row, &process_of, arrivals.get(&row).copied(), &copies))
+            .collect();
+        Self { rows, registrations: registrations(raw, &process_of), copied_in: copied_in(raw, timeline, stages) }
+    }
+
+    fn row(&self, row: u32) -> &Transfer {
+        &self.rows[row as usize]
+    }
+
+    /// When the bytes of a transfer left (the post had returned), or when they were there, ns. The latter is the end of
+    /// its last copy where the GPU made the copies, else the first sign that it was over.
+    #[must_use]
+    pub fn wire(&self, row: u32, is_end: bool) -> i64 {
+        let wire = self.row(row).wire;
+        if is_end { wire.1 } else { wire.0 }
+    }
+
+    /// How much earlier the bytes may have been there, ns.
+    #[must_use]
+    pub fn uncertain_ns(&self, row: u32) -> i64 {
+        self.row(row).uncertain_ns
+    }
+
+    /// Whether the arrival of its notification was recorded.
+    #[must_use]
+    pub fn has_arrived(&self, row: u32) -> bool {
+        self.row(row).arrival.is_some()
+    }
+
+    /// When its notification arrived; when its bytes were there, if that was not recorded, ns.
+    #[must_use]
+    pub fn arrival(&self, row: u32) -> i64 {
+        self.row(row).arrival.unwrap_or(self.row(row).wire.1)
+    }
+
+    /// When it was made, else posted, ns.
+    #[must_use]
+    pub fn made(&self, row: u32) -> i64 {
+        self.row(row).made
+    }
+
+    /// When it was posted, ns.
+    #[must_use]
+    pub fn posted(&self, row: u32) -> i64 {
+        self.row(row).posted
+    }
+
+    /// The process whose KV it carries.
+    #[must_use]
+    pub fn sender(&self, row: u32) -> Option<i64> {
+        self.row(row).sender
+    }
+
+    /// The process that gets it.
+    #[must_use]
+    pub fn receiver(&self, row: u32) -> Option<i64> {
+        self.row(row).receiver
+    }
+
+    /// Whether the receiver posted it.
+    #[must_use]
+    pub fn is_pulled(&self, row: u32) -> bool {
+        self.row(row).is_pulled
+    }
+
+    /// The process with whose stage decode registered.
+    #[must_use]
+    pub fn registered_with(&self, at: u32) -> i64 {
+        self.registrations[at as usize].with
+    }
+
+    /// When a registration was sent, or arrived, ns.
+    #[must_use]
+    pub fn registration(&self, at: u32, is_end: bool) -> i64 {
+        let registration = &self.registrations[at as usize];
+        if is_end { registration.arrived_ns } else { registration.sent_ns }
+    }
+
+    /// The call that posted it.
+    #[must_use]
+    pub fn post(&self, row: u32, timeline: &Timeline) -> Option<(LaneAt, usize)> {
+        let own = self.row(row);
+        let lane = timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })?;
+        let ops = timeline.lane(lane);
+        let from = ops.start.partition_point(|start| *start < own.posted);
+        let same = (from..ops.len()).take_while(|at| ops.start[*at] == own.posted);
+        let key = nixl_key(row as usize);
+        let post = same.into_iter().find(|at| ops.key[*at] == key && timeline.class(lane, *at) == Class::Post);
+        post.map(|at| (lane, at))
+    }
+
+    /// Which part of the request's KV a transfer carries: by the chunk that its notification names, else by its place among
+    /// the request's transfers from that stage, if there are as many as passes, or several a pass.
+    #[must_use]
+    pub fn part(&self, row: u32, request: &Request) -> Part {
+        if let Some(chunk) = self.row(row).chunk {
+            return Part { pass: Some(chunk), until: None, is_known: true };
+        }
+        let sender = self.sender(row);
+        let mut own: Vec<u32> = request.transfers.iter().copied().filter(|r| self.sender(*r) == sender).collect();
+        own.sort_by_key(|row| (self.posted(*row), *row));
+        let passes: Vec<_> = request.passes.iter().filter(|pass| Some(pass.process) == sender).collect();
+        if own.len() <= 1 {
+            return Part { is_known: true, ..Part::default() };
+        }
+        if passes.is_empty() || !own.len().is_multiple_of(passes.len()) {
+            return Part::default();
+        }
+        let each = own.len() / passes.len();
+        let at = own.iter().position(|other| *other == row).unwrap_or(0);
+        Part { pass: Some(passes[at / each].chunk), until: None, is_known: each == 1 }
+    }
+
+    /// The last copy into the device of a process by another one that ended after `since` and not after `until`.
+    #[must_use]
+    pub fn copied_in(&self, process: i64, since: i64, until: i64) -> Option<Op> {
+        let copies = self.copied_in.get(&process)?;
+        let (end, copy) = copies[..copies.partition_point(|(end, _)| *end <= until)].last()?;
+        (*end > since).then_some(*copy)
+    }
+}
+
+/// GPU copies to other devices, of each process by start: (start, end, bytes).
+struct Copies(HashMap<i64, Vec<(i64, i64, i64)>>);
+
+impl Copies {
+    fn of(raw: &Raw) -> Self {
+        let mut copies: HashMap<i64, Vec<(i64, i64, i64)>> = HashMap::new();
+        let rows = 0..raw.memcpys.start_ns.len();
+        for row in rows.filter(|row| matches!(&*raw.memcpys.kind[*row], "PtoP" | "DtoD")) {
+            let start = raw.memcpys.start_ns[row];
+            let copy = (start, start.saturating_add(raw.memcpys.dur_ns[row]), raw.memcpys.bytes[row]);
+            copies.entry(raw.memcpys.process_id[row]).or_default().push(copy);
+        }
+        for of_process in copies.values_mut() {
+            of_process.sort_unstable();
+        }
+        Self(copies)
+    }
+
+    /// The end of the last copy that a process began in a span, if the copies in it are the transfer's bytes exactly.
+    fn end_of(&self, process: i64, (from, to): (i64, i64), bytes: i64) -> Option<i64> {
+        let own = self.0.get(&process)?;
+        let begun = own.partition_point(|(start, ..)| *start < from)..own.partition_point(|(start, ..)| *start <= to);
+        let sum = own[begun.clone()].iter().fold(0i64, |sum, (.., bytes)| sum.saturating_add(*bytes));
+        let end = own[begun].iter().map(|(_, end, _)| *end).max()?;
+        (sum == bytes && end <= to).then_some(end)
+    }
+}
+
+fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Option<i64>, copies: &Copies) -> Transfer {
+    let table = &raw.transfers;
+    let poster = table.process_id[row];
+    let peer = table.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
+    let is_pulled = &*table.op[row] == "READ";
+    let posted = table.posted_ns[row].or(table.made_ns[row]).unwrap_or(i64::MAX);
+    let post_end = table.post_end_ns[row].unwrap_or(posted);
+    let released = table.released_ns[row].filter(|_| &*table.status[row] == "done");
+    // Its notification goes out when it is over.
+    let over = [table.done_poll_ns[row].or(released), arrival].into_iter().flatten().min();
+    let pending = table.last_pending_poll_ns[row].unwrap_or(posted).max(posted);
+    let copied = over.zip(table.bytes[row]).and_then(|(over, bytes)| copies.end_of(poster, (posted, over), bytes));
+    let (end, uncertain_ns) = match (over, copied) {
+        (Some(_), Some(copied)) => (copied, 0),
+        (Some(over), None) => (over, (over - pending).max(0)),
+        (None, _) => (i64::MAX, 0),
+    };
+    Transfer {
+        poster,
+        tid: table.tid[row],
+        sender: if is_pulled { peer } else { Some(poster) },
+        receiver: if is_pulled { Some(poster) } else { peer },
+        is_pulled,
+        made: table.made_ns[row].unwrap_or(posted),
+        posted,
+        chunk: table.chunk[row],
+        wire: (post_end.min(end), end),
+        uncertain_ns,
+        arrival: arrival.map(|arrival| arrival.max(end)),
+    }
+}
+
+/// When the notification of each transfer arrived, by row. Transfers of one request may carry the same text, so the n-th of a
+/// sender with a text is the n-th arrival of it.
+fn arrivals(raw: &Raw, process_of: &HashMap<&str, i64>) -> HashMap<usize, i64> {
+    let mut sent: BTreeMap<(i64, &str), Vec<usize>> = BTreeMap::new();
+    for row in 0..raw.transfers.transfer_id.len() {
+        if let (Some(notif), Some(_)) = (raw.transfers.notif[row].as_deref(), raw.transfers.posted_ns[row])
+            && (&*raw.transfers.status[row] == "done" || &*raw.transfers.status[row] == "pending")
+        {
+            sent.entry((raw.transfers.process_id[row], notif)).or_default().push(row);
+        }
+    }
+    let mut arrived: HashMap<(i64, &str), Vec<i64>> = HashMap::new();
+    for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
+        if let Some(sender) = raw.notifs.peer[row].as_deref().and_then(|name| process_of.get(name)) {
+            arrived.entry((*sender, raw.notifs.message[row].as_str())).or_default().push(raw.notifs.time_ns[row]);
+        }
+    }
+    let mut found = HashMap::new();
+    for (key, mut rows) in sent {
+        let Some(times) = arrived.get_mut(&key) else { continue };
+        rows.sort_by_key(|row| (raw.transfers.posted_ns[*row], *row));
+        times.sort_unstable();
+        let mut times = times.iter().copied().peekable();
+        for row in rows {
+            let posted = raw.transfers.posted_ns[row].unwrap_or(i64::MIN);
+            while times.next_if(|time| *time < posted).is_some() {}
+            let Some(time) = times.next() else { break };
+            found.insert(row, time);
+        }
+    }
+    found
+}
+
+/// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
+fn registrations(raw: &Raw, process_of: &HashMap<&str, i64>) -> Vec<Registration> {
+    let rows = (0..raw.notifs.time_ns.len()).filter(|row| raw.notifs.message[*row].starts_with("PUSH_REG:"));
+    let mut sent: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
+    let mut arrived: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
+    for row in rows {
+        let (time, message) = (raw.notifs.time_ns[row], raw.notifs.message[row].as_str());
+        if &*raw.notifs.direction[row] == "arrived" {
+            arrived.entry((raw.notifs.process_id[row], message)).or_default().push(time);
+        } else if let Some(to) = raw.notifs.peer[row].as_deref().and_then(|name| process_of.get(name)) {
+            sent.entry((*to, message)).or_default().push(time);
+        }
+    }
+    let mut found = Vec::new();
+    for ((with, message), mut times) in arrived {
+        times.sort_unstable();
+        let mut sent = sent.remove(&(with, message)).unwrap_or_default();
+        sent.sort_unstable();
+        for (at, arrived_ns) in times.into_iter().enumerate() {
+            let sent_ns = sent.get(at).copied().unwrap_or(arrived_ns).min(arrived_ns);
+            found.push(Registration { sent_ns, arrived_ns, with, message: message.to_owned() });
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Peer copies by the device that they went to: prefill stages see the same devices by the same numbers.
+fn copied_in(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> BTreeMap<i64, Vec<(i64, Op)>> {
+    let mut found: BTreeMap<i64, Vec<(i64, Op)>> = BTreeMap::new();
+    let prefill: Vec<(i64, i32)> = stages.iter().filter_map(|(process, device)| Some((*process, (*device)?))).collect();
+    for row in (0..raw.memcpys.start_ns.len()).filter(|row| &*raw.memcpys.kind[*row] == "PtoP") {
+        let from = raw.memcpys.process_id[row];
+        if !prefill.iter().any(|(process, _)| *process == from) {
+            continue;
+        }
+        let to = prefill
+            .iter()
+            .find(|(process, device)| *process != from && Some(*device) == raw.memcpys.dst_device_id[row]);
+        let Some((process, _)) = to else { continue };
+        let kind = LaneKind::Stream { context: raw.memcpys.context_id[row], stream: raw.memcpys.stream_id[row] };
+        let Some(lane) = timeline.find(LaneId { process: from, kind }) else { continue };
+        let ops = timeline.lane(lane);
+        let start = raw.memcpys.start_ns[row];
+        let at = ops.start.partition_point(|other| *other < start);
+        if at < ops.len() && ops.start[at] == start {
+            found.entry(*process).or_default().push((ops.end[at], op(lane, at)));
+        }
+    }
+    for copies in found.values_mut() {
+        copies.sort_unstable();
+    }
+    found
+}

@@ -1,0 +1,124 @@
+//! Which stage, request, chunk and layer an operation belongs to.
+
+use std::collections::HashMap;
+
+use kvpath_schema::tables::derived::{Chunks, Layers, Stages};
+
+use crate::graph::{Graph, Op};
+use crate::timeline::{Class, LaneKind};
+
+/// Where an operation belongs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    /// `stages.stage_id`.
+    pub stage: Option<i32>,
+    /// `requests.request`.
+    pub request: Option<i32>,
+    /// `chunks.chunk`.
+    pub chunk: Option<i32>,
+    /// `layers.layer`.
+    pub layer: Option<i32>,
+}
+
+/// A chunk on a stage, with the starts of its layers.
+#[derive(Debug)]
+struct Pass {
+    span: (i64, i64),
+    request: i32,
+    chunk: i32,
+    layers: Vec<(i64, i64)>,
+}
+
+/// Chunks and layers by process.
+#[derive(Debug, Default)]
+pub struct Places {
+    stages: HashMap<i64, i32>,
+    passes: HashMap<i64, Vec<Pass>>,
+}
+
+impl Places {
+    /// From the derived tables.
+    #[must_use]
+    pub fn of(stages: &Stages, chunks: &Chunks, layers: &Layers) -> Self {
+        let process_of: HashMap<i32, i64> =
+            stages.stage_id.iter().copied().zip(stages.process_id.iter().copied()).collect();
+        let mut of_layer: HashMap<(i32, i32, i32), Vec<(i64, i64)>> = HashMap::new();
+        for row in 0..layers.request.len() {
+            let pass = (layers.request[row], layers.stage_id[row], layers.chunk[row]);
+            let start = layers.start_ns[row];
+            of_layer.entry(pass).or_default().push((start, start.saturating_add(layers.dur_ns[row])));
+        }
+        let mut passes: HashMap<i64, Vec<Pass>> = HashMap::new();
+        for row in 0..chunks.request.len() {
+            let Some(process) = process_of.get(&chunks.stage_id[row]) else { continue };
+            let key = (chunks.request[row], chunks.stage_id[row], chunks.chunk[row]);
+            let start = chunks.start_ns[row];
+            passes.entry(*process).or_default().push(Pass {
+                span: (start, start.saturating_add(chunks.dur_ns[row])),
+                request: key.0,
+                chunk: key.2,
+                layers: of_layer.remove(&key).unwrap_or_default(),
+            });
+        }
+        for of_process in passes.values_mut() {
+            of_process.sort_by_key(|pass| pass.span);
+            for pass in of_process {
+                pass.layers.sort_unstable();
+            }
+        }
+        Self { stages: stages.process_id.iter().copied().zip(stages.stage_id.iter().copied()).collect(), passes }
+    }
+
+    /// Where an operation belongs, as far as that is known.
+    #[must_use]
+    pub fn of_op(&self, graph: &Graph, op: Op) -> Place {
+        match op {
+            Op::Lane(lane, at) => self.of_lane(graph, lane, at),
+            Op::Wire(row) | Op::Notif(row) => self.stage_of(graph.transfers.sender(row)),
+            Op::Registration(at) => self.stage_of(Some(graph.transfers.registered_with(at))),
+        }
+    }
+
+    fn of_lane(&self, graph: &Graph, lane: u32, at: u32) -> Place {
+        let (timeline, at) = (graph.timeline, at as usize);
+        let id = timeline.id(lane);
+        let ops = timeline.lane(lane);
+        let (start, end) = (ops.start[at], ops.end[at]);
+        let stage = self.stage_of(Some(id.process));
+        let class = timeline.class(lane, at);
+        let passes = self.passes.get(&id.process).map_or(&[][..], Vec::as_slice);
+        let place = |pass: Option<&Pass>| pass.map_or(stage, |pass| pass.place(stage, start));
+        let begun = passes.partition_point(|pass| pass.span.0 <= start);
+        match (id.kind, class) {
+            (_, Class::PointToPoint) => match graph.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) {
+                // What is received is for the pass that comes next, what is sent of the one that was.
+                Some(true) => {
+                    let next = passes.partition_point(|pass| pass.span.1 <= end);
+                    Place { layer: None, ..place(passes.get(next)) }
+                }
+                _ => Place { layer: None, ..place(begun.checked_sub(1).map(|at| &passes[at])) },
+            },
+            (LaneKind::Stream { .. }, _) => {
+                place(begun.checked_sub(1).map(|at| &passes[at]).filter(|pass| start < pass.span.1))
+            }
+            (LaneKind::Thread(_), Class::Make | Class::Post) => stage,
+            (LaneKind::Thread(_), _) => match timeline.started_by(id.process, ops.key[at]) {
+                Some((stream, launched)) => self.of_lane(graph, stream, u32::try_from(launched).unwrap_or(u32::MAX)),
+                None => stage,
+            },
+        }
+    }
+
+    fn stage_of(&self, process: Option<i64>) -> Place {
+        Place { stage: process.and_then(|process| self.stages.get(&process)).copied(), ..Place::default() }
+    }
+}
+
+impl Pass {
+    fn place(&self, stage: Place, at: i64) -> Place {
+        let layer = self.layers.partition_point(|(start, _)| *start <= at).checked_sub(1);
+        // After the last layer's end come kernels of no layer.
+        let layer = layer.filter(|layer| at < self.layers[*layer].1).and_then(|layer| i32::try_from(layer).ok());
+        Place { request: Some(self.request), chunk: Some(self.chunk), layer, ..stage }
+    }
+}

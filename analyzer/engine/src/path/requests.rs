@@ -1,0 +1,150 @@
+//! The requests whose paths can be walked, with what belongs to each.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::analysis::Analysis;
+use crate::graph::{Node, PassOf, Request, Transfers, op};
+use crate::timeline::{LaneAt, Timeline};
+
+/// What a client, router or engine says of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Id, as the recording has it.
+    pub id: String,
+    /// When it arrived, ns.
+    pub arrival_ns: i64,
+    /// When its first token was out, ns.
+    pub first_token_ns: i64,
+}
+
+/// Collects the requests of a run.
+#[must_use]
+pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Request> {
+    let process_of: HashMap<i32, i64> =
+        analysis.stages.stage_id.iter().copied().zip(analysis.stages.process_id.iter().copied()).collect();
+    let mut requests: BTreeMap<i32, Request> = BTreeMap::new();
+    for row in 0..analysis.requests.request.len() {
+        let number = analysis.requests.request[row];
+        let id = analysis.requests.request_id[row].clone();
+        let said = id.as_deref().and_then(|id| told.iter().find(|told| names(id, &told.id)));
+        requests.insert(
+            number,
+            Request {
+                number,
+                source_ns: said.map_or(analysis.requests.start_ns[row], |told| told.arrival_ns),
+                has_arrival: said.is_some(),
+                first_token_ns: said.map(|told| told.first_token_ns),
+                decode_start_ns: analysis.requests.decode_start_ns[row],
+                id,
+                ..Request::default()
+            },
+        );
+    }
+    for row in 0..analysis.chunks.request.len() {
+        let Some(request) = requests.get_mut(&analysis.chunks.request[row]) else { continue };
+        let Some(process) = process_of.get(&analysis.chunks.stage_id[row]) else { continue };
+        let start = analysis.chunks.start_ns[row];
+        request.passes.push(PassOf {
+            process: *process,
+            stage: analysis.chunks.stage_id[row],
+            chunk: analysis.chunks.chunk[row],
+            span: (start, start.saturating_add(analysis.chunks.dur_ns[row])),
+        });
+    }
+    for (row, number) in &analysis.of_transfer {
+        if let (Some(request), Ok(row)) = (requests.get_mut(number), u32::try_from(*row)) {
+            request.transfers.push(row);
+            request.decode = request.decode.or(transfers.receiver(row));
+        }
+    }
+    for request in requests.values_mut() {
+        let Some(id) = &request.id else { continue };
+        let mine = |at: &usize| names(&transfers.registrations[*at].message, id);
+        let found = (0..transfers.registrations.len()).filter(mine);
+        request.registrations = found.filter_map(|at| u32::try_from(at).ok()).collect();
+        if !request.has_arrival {
+            let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
+            request.source_ns = request.source_ns.min(first.unwrap_or(i64::MAX));
+        }
+    }
+    // What the recording itself does not tell apart, the client does.
+    let known: Vec<String> = requests.values().filter_map(|request| request.id.clone()).collect();
+    let mut next = requests.keys().next_back().map_or(0, |last| last + 1);
+    for told in told.iter().filter(|told| !known.iter().any(|id| names(id, &told.id))) {
+        requests.insert(
+            next,
+            Request {
+                number: next,
+                id: Some(told.id.clone()),
+                source_ns: told.arrival_ns,
+                has_arrival: true,
+                first_token_ns: Some(told.first_token_ns),
+                ..Request::default()
+            },
+        );
+        next += 1;
+    }
+    requests.into_values().collect()
+}
+
+/// Whether a text names the request and not one whose id merely begins or ends alike (`req-1` in `req-10`).
+fn names(text: &str, id: &str) -> bool {
+    let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+    !id.is_empty()
+        && text
+            .match_indices(id)
+            .any(|(at, _)| edge(text[..at].chars().next_back()) && edge(text[at + id.len()..].chars().next()))
+}
+
+/// Where a path begins its walk back, and how that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sink {
+    /// The node.
+    pub node: Node,
+    /// `decode_pass` (the last kernel of decode's first pass), `before_first_token` (the last work that ended before the
+    /// client had its token), `handoff`, `prefill_pass`.
+    pub method: &'static str,
+}
+
+/// The last operation on a request's way to its first token.
+#[must_use]
+pub fn sink(
+    timeline: &Timeline,
+    transfers: &Transfers,
+    request: &Request,
+    decode_pass: impl Fn(i64, i64) -> Option<i64>,
+) -> Option<Sink> {
+    let latest = request.first_token_ns.unwrap_or(i64::MAX);
+    let main = |process: i64| timeline.processes.get(&process).and_then(|process| process.main);
+    if let (Some(process), Some(start)) = (request.decode, request.decode_start_ns)
+        && let Some(lane) = main(process)
+    {
+        let ended = |by: i64| timeline.lane(lane).ended_by(by).filter(|at| timeline.lane(lane).start[*at] >= start);
+        let of = |at: usize, method| Some(Sink { node: Node::end(op(lane, at)), method });
+        let pass_end = decode_pass(process, start).filter(|end| *end <= latest);
+        if let Some(at) = pass_end.and_then(ended) {
+            return of(at, "decode_pass");
+        }
+        if let Some(at) = request.first_token_ns.and_then(ended) {
+            return of(at, "before_first_token");
+        }
+    }
+    let arrived = request.transfers.iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
+    if let Some(row) = arrived.max_by_key(|row| (transfers.arrival(**row), **row)) {
+        return Some(Sink { node: Node::end(crate::graph::Op::Notif(*row)), method: "handoff" });
+    }
+    if let Some(pass) = request.passes.iter().max_by_key(|pass| pass.span.1)
+        && let Some(lane) = main(pass.process)
+        && let Some(at) = timeline.lane(lane).ended_by(pass.span.1.min(latest))
+    {
+        return Some(Sink { node: Node::end(op(lane, at)), method: "prefill_pass" });
+    }
+    // Nothing but the client's word: the last work on any stream.
+    let streams = timeline.processes.values().flat_map(|process| &process.streams);
+    let last = streams.filter_map(|lane: &LaneAt| {
+        let at = timeline.lane(*lane).ended_by(request.first_token_ns?)?;
+        let end = timeline.lane(*lane).end[at];
+        (end > request.source_ns).then_some((end, *lane, at))
+    });
+    last.max().map(|(_, lane, at)| Sink { node: Node::end(op(lane, at)), method: "before_first_token" })
+}

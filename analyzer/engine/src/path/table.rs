@@ -1,0 +1,167 @@
+//! Paths as tables.
+
+use std::sync::Arc;
+
+use kvpath_schema::cell::Name;
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::nixl::NixlTransfers;
+use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
+
+use super::category::Category;
+use super::places::{Place, Places};
+use super::requests::Sink;
+use super::walk::{Step, StepKind, Walked};
+use crate::graph::{Graph, Op, Request};
+use crate::timeline::build::nixl_row;
+use crate::timeline::{Class, LaneKind};
+
+/// Joins below this are guesses.
+const SURE: f64 = 0.9;
+
+/// What the rows need.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The graph that was walked.
+    pub graph: &'a Graph<'a>,
+    /// Where operations belong.
+    pub places: &'a Places,
+    /// The transfers.
+    pub transfers: &'a NixlTransfers,
+}
+
+/// Adds a request's path to the tables.
+pub fn push(
+    context: &Context,
+    request: &Request,
+    sink: &Sink,
+    walked: &Walked,
+    (paths, segments): (&mut Paths, &mut CriticalPath),
+) {
+    let mut rows: Vec<PathSegment> = walked.steps.iter().map(|step| context.segment(request, step)).collect();
+    let sink_end = context.graph.time(sink.node);
+    let end_ns = request.first_token_ns.map_or(sink_end, |told| told.max(sink_end));
+    if end_ns > sink_end {
+        rows.push(respond(rows.last(), sink_end, end_ns));
+    }
+    let sum = |keep: &dyn Fn(&PathSegment) -> bool| rows.iter().filter(|row| keep(row)).map(|row| row.dur_ns).sum();
+    let ttft_ns = (end_ns - request.source_ns).max(0);
+    let unexplained_ns: i64 = sum(&|row| &*row.category == Category::Unexplained.name());
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let coverage = if ttft_ns > 0 { 1.0 - unexplained_ns as f64 / ttft_ns as f64 } else { 0.0 };
+    paths.push(Path {
+        request: request.number,
+        request_id: request.id.clone(),
+        source_ns: request.source_ns,
+        end_ns,
+        ttft_ns,
+        source: if request.has_arrival { "client" } else { "first_record" }.into(),
+        sink: sink.method.into(),
+        unexplained_ns,
+        coverage,
+        segments: i32::try_from(rows.len()).unwrap_or(i32::MAX),
+        guessed_ns: sum(&|row| row.confidence < SURE),
+        uncertain_ns: rows.iter().map(|row| row.uncertain_ns).sum(),
+    });
+    for (position, mut row) in rows.into_iter().enumerate() {
+        row.request = request.number;
+        row.position = i32::try_from(position).unwrap_or(i32::MAX);
+        segments.push(row);
+    }
+}
+
+impl Context<'_> {
+    fn segment(&self, request: &Request, step: &Step) -> PathSegment {
+        let place = self.places.of_op(self.graph, step.op);
+        let mut row = PathSegment {
+            start_ns: step.start,
+            dur_ns: step.end - step.start,
+            category: Category::of(self.graph, step).name().into(),
+            kind: step.kind.name().into(),
+            gate: step.gate.map(|(kind, _)| kind.name().into()),
+            method: step.gate.map(|(_, method)| method.name().into()),
+            confidence: step.gate.map_or(1.0, |(_, method)| method.confidence()),
+            margin_ns: step.margin,
+            stage_id: place.stage,
+            chunk: place.chunk,
+            layer: place.layer,
+            of_request: place.request.or(Some(request.number)),
+            ..empty(place)
+        };
+        match step.op {
+            Op::Lane(lane, at) => self.name_lane(&mut row, lane, at as usize),
+            Op::Wire(transfer) => {
+                row.transfer_id = self.transfers.transfer_id.get(transfer as usize).copied();
+                row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
+            }
+            Op::Notif(transfer) => row.transfer_id = self.transfers.transfer_id.get(transfer as usize).copied(),
+            Op::Registration(at) => row.process_id = Some(self.graph.transfers.registered_with(at)),
+        }
+        // A gap is not the operation's own.
+        if step.kind == StepKind::Source {
+            row.table_name = None;
+        }
+        row
+    }
+
+    fn name_lane(&self, row: &mut PathSegment, lane: u32, at: usize) {
+        let (timeline, id) = (self.graph.timeline, self.graph.timeline.id(lane));
+        let ops = timeline.lane(lane);
+        let class = timeline.class(lane, at);
+        row.process_id = Some(id.process);
+        match id.kind {
+            LaneKind::Stream { stream, .. } => row.stream_id = Some(stream),
+            LaneKind::Thread(tid) => row.tid = Some(tid),
+        }
+        row.table_name = Some(class.table().into());
+        row.name = Some(Arc::clone(timeline.names.text(ops.name[at])));
+        if matches!(class, Class::Make | Class::Post) {
+            let transfer = nixl_row(ops.key[at]).map(|transfer| transfer as usize);
+            row.transfer_id = transfer.and_then(|transfer| self.transfers.transfer_id.get(transfer)).copied();
+        } else {
+            row.correlation_id = Some(ops.key[at]).filter(|key| *key > 0);
+            row.graph_node_id = ops.node.get(at).copied().filter(|node| *node != 0);
+        }
+    }
+}
+
+fn empty(place: Place) -> PathSegment {
+    PathSegment {
+        request: 0,
+        position: 0,
+        start_ns: 0,
+        dur_ns: 0,
+        category: Name::from(""),
+        kind: Name::from(""),
+        gate: None,
+        method: None,
+        confidence: 1.0,
+        margin_ns: None,
+        uncertain_ns: 0,
+        stage_id: place.stage,
+        chunk: place.chunk,
+        layer: place.layer,
+        of_request: place.request,
+        process_id: None,
+        tid: None,
+        stream_id: None,
+        table_name: None,
+        correlation_id: None,
+        graph_node_id: None,
+        transfer_id: None,
+        name: None,
+    }
+}
+
+/// From the last recorded work to the token at the client: sampling's copy, detokenizing, HTTP.
+fn respond(last: Option<&PathSegment>, start_ns: i64, end_ns: i64) -> PathSegment {
+    let place = Place { stage: last.and_then(|row| row.stage_id), ..Place::default() };
+    PathSegment {
+        start_ns,
+        dur_ns: end_ns - start_ns,
+        category: Category::Respond.name().into(),
+        kind: "gap".into(),
+        of_request: last.and_then(|row| row.of_request),
+        process_id: last.and_then(|row| row.process_id),
+        ..empty(place)
+    }
+}

@@ -1,0 +1,119 @@
+//! The walk back. From an end it goes through the last finish gate if that opened after the start, else to the start; from a
+//! start through the last start gate. Every move covers the time between two nodes, in integer ns, so the steps join without
+//! holes and sum to the time from source to sink. This is a last-arriving walk, not the longest path over everything: what
+//! nothing waited for is never on it.
+
+use crate::graph::{Gate, GateKind, Graph, Method, Node, Op, Request, last};
+
+/// What a stretch of the path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// The operation worked, from its start on.
+    Work,
+    /// The operation went on after the last of its finish gates.
+    Completion,
+    /// Time between the last start gate and the start.
+    Gap,
+    /// Time between the source and the start of the first operation, which has no gate after the source.
+    Source,
+}
+
+impl StepKind {
+    /// Name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Work => "work",
+            Self::Completion => "completion",
+            Self::Gap => "gap",
+            Self::Source => "source",
+        }
+    }
+}
+
+/// A stretch of the path; never empty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Start, ns.
+    pub start: i64,
+    /// End, ns.
+    pub end: i64,
+    /// The operation.
+    pub op: Op,
+    /// What it is.
+    pub kind: StepKind,
+    /// The gate through which the path came to it from what precedes it: of work, the one that bound its start.
+    pub gate: Option<(GateKind, Method)>,
+    /// How much earlier the next-to-last gate opened, ns; `None` where there was no other.
+    pub margin: Option<i64>,
+}
+
+/// A path.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Its steps in order of time.
+    pub steps: Vec<Step>,
+    /// Gates that were passed over because they lead back to where the walk had been at the same ns.
+    pub circles: usize,
+}
+
+/// Walks back from `sink` to `source` ns. The steps cover all the time from `source` to the sink, if that is later.
+#[must_use]
+pub fn walk(graph: &Graph, request: &Request, sink: Node, source: i64) -> Walked {
+    let mut walked = Walked::default();
+    let mut gates: Vec<Gate> = Vec::new();
+    let mut node = sink;
+    let mut t = graph.time(sink);
+    // Nodes that were met at this very ns: operations without length can wait for each other in a circle.
+    let mut met: Vec<Node> = Vec::new();
+    while t > source {
+        graph.gates(node, request, &mut gates);
+        let start = graph.time(Node::start(node.op));
+        let all = gates.len();
+        gates.retain(|gate| gate.at < t || !met.contains(&gate.from));
+        walked.circles += all - gates.len();
+        let (since, kind, gate, next) = match (node.is_end, last(&gates)) {
+            (true, Some(gate)) if gate.at > start => (gate.at, StepKind::Completion, Some(*gate), gate.from),
+            (true, _) => (start, StepKind::Work, None, Node::start(node.op)),
+            (false, Some(gate)) => (gate.at, StepKind::Gap, Some(*gate), gate.from),
+            (false, None) => {
+                let step =
+                    Step { start: source, end: t, op: node.op, kind: StepKind::Source, gate: None, margin: None };
+                walked.steps.push(step);
+                break;
+            }
+        };
+        let since = since.min(t);
+        if since < t {
+            met.clear();
+            let gate = gate.map(|gate| (gate.kind, gate.method));
+            let kind = if kind == StepKind::Gap && since < source { StepKind::Source } else { kind };
+            let step = Step { start: since.max(source), end: t, op: node.op, kind, gate, margin: margin(&gates) };
+            walked.steps.push(step);
+        }
+        met.push(node);
+        t = since;
+        node = next;
+    }
+    bind(&mut walked.steps);
+    walked.steps.reverse();
+    walked
+}
+
+/// How much earlier the gate before the last one opened, ns.
+fn margin(gates: &[Gate]) -> Option<i64> {
+    let mut times: Vec<i64> = gates.iter().map(|gate| gate.at).collect();
+    times.sort_unstable();
+    times.pop().zip(times.pop()).map(|(last, other)| last - other)
+}
+
+/// Work carries the gate of the gap before it (which is the next step in walking order).
+fn bind(steps: &mut [Step]) {
+    for at in 1..steps.len() {
+        let before = steps[at];
+        let own = &mut steps[at - 1];
+        if own.kind == StepKind::Work && own.gate.is_none() && before.op == own.op {
+            own.gate = before.gate;
+        }
+    }
+}

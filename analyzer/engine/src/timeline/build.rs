@@ -1,0 +1,228 @@
+//! From the segments of a run to its lanes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, GraphLaunches, Kernels, Memcpys, Memsets};
+use kvpath_schema::tables::nixl::NixlTransfers;
+
+use super::waits::{Record, Sync, SyncKind};
+use super::{Class, Lane, LaneId, LaneKind, Names, New, Timeline, Waits, dispatch};
+use crate::error::LoadError;
+use crate::load::Run;
+use crate::load::batches::{self, Batch};
+
+/// The longest duration, ns (104 days): more is no operation.
+const LONGEST_NS: i64 = 1 << 53;
+/// The largest time, ns.
+const LATEST_NS: i64 = 1 << 61;
+
+/// Lanes while they are filled.
+#[derive(Default)]
+struct Builder {
+    lanes: Vec<(LaneId, Lane)>,
+    by_id: HashMap<LaneId, usize>,
+    last: usize,
+    names: Names,
+    impossible: i64,
+}
+
+impl Builder {
+    fn push(&mut self, id: LaneId, start: i64, dur: i64, (key, name, node): (i64, u32, i64)) {
+        if !(-LATEST_NS..=LATEST_NS).contains(&start) || !(0..=LONGEST_NS).contains(&dur) {
+            self.impossible += 1;
+            return;
+        }
+        // Neighbouring rows are mostly of one lane.
+        if self.lanes.get(self.last).is_none_or(|(last, _)| *last != id) {
+            let lanes = &mut self.lanes;
+            self.last = *self.by_id.entry(id).or_insert_with(|| {
+                lanes.push((id, Lane::default()));
+                lanes.len() - 1
+            });
+        }
+        self.lanes[self.last].1.push(New { start, end: start + dur, key, name, node });
+    }
+
+    fn gpu(&mut self, batch: &Batch, names: &[u32]) -> Result<(), LoadError> {
+        let (start, dur) = (batch.i64("start_ns")?, batch.i64("dur_ns")?);
+        let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
+        let (context, stream) = (batch.i32("context_id")?, batch.i32("stream_id")?);
+        let node = batch.optional_i64("graph_node_id")?;
+        for row in 0..batch.len() {
+            let kind = LaneKind::Stream { context: context[row], stream: stream[row] };
+            let id = LaneId { process: process[row], kind };
+            self.push(id, start[row], dur[row], (correlation[row], names[row], node(row).unwrap_or(0)));
+        }
+        Ok(())
+    }
+}
+
+const GPU: [&str; 6] = ["start_ns", "dur_ns", "process_id", "context_id", "stream_id", "correlation_id"];
+
+/// Builds the lanes of `run`; the NIXL calls come from `transfers`, by row.
+///
+/// # Errors
+/// A segment that does not decode.
+pub fn of(run: &Run, transfers: &NixlTransfers) -> Result<Timeline, LoadError> {
+    let mut builder = Builder::default();
+    let columns = |more: &[&'static str]| [&GPU[..], more].concat();
+    batches::for_each(run, Kernels::DEF, &columns(&["name", "graph_node_id"]), |batch| {
+        let names = batch.names("name", |text| builder.names.kernel(text))?;
+        builder.gpu(batch, &names)
+    })?;
+    batches::for_each(run, Memcpys::DEF, &columns(&["kind", "graph_node_id"]), |batch| {
+        let class = |text: &str| if text == "PtoP" { Class::PeerCopy } else { Class::Copy };
+        let names = batch.names("kind", |text| builder.names.intern(class(text), text))?;
+        builder.gpu(batch, &names)
+    })?;
+    batches::for_each(run, Memsets::DEF, &columns(&[]), |batch| {
+        let name = builder.names.intern(Class::Memset, "memset");
+        builder.gpu(batch, &vec![name; batch.len()])
+    })?;
+    batches::for_each(run, GraphLaunches::DEF, &columns(&["graph_id"]), |batch| {
+        let graphs = batch.i64("graph_id")?.iter();
+        let names: Vec<u32> = graphs.map(|id| builder.names.intern(Class::GraphRun, &format!("graph {id}"))).collect();
+        builder.gpu(batch, &names)
+    })?;
+    let columns = ["start_ns", "dur_ns", "process_id", "tid", "correlation_id", "name"];
+    batches::for_each(run, ApiCalls::DEF, &columns, |batch| {
+        let names = batch.names("name", |text| builder.names.intern(Class::Call, text))?;
+        let (start, dur, tid) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i32("tid")?);
+        let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
+        for row in 0..batch.len() {
+            let id = LaneId { process: process[row], kind: LaneKind::Thread(tid[row]) };
+            builder.push(id, start[row], dur[row], (correlation[row], names[row], 0));
+        }
+        Ok(())
+    })?;
+    nixl_calls(&mut builder, transfers);
+    let mut timeline = finish(builder);
+    let (syncs, records) = (syncs(run, &timeline)?, records(run)?);
+    timeline.waits = Waits::of(&syncs, &records, |id| timeline.find(id));
+    for at in 0..u32::try_from(timeline.lanes.len()).unwrap_or(u32::MAX) {
+        let dispatch_ns = dispatch::of(&timeline, at);
+        timeline.lanes[at as usize].1.dispatch_ns = dispatch_ns;
+    }
+    Ok(timeline)
+}
+
+fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) {
+    let make = builder.names.intern(Class::Make, "makeXferReq");
+    let post = builder.names.intern(Class::Post, "postXferReq");
+    for row in 0..transfers.transfer_id.len() {
+        let id = LaneId { process: transfers.process_id[row], kind: LaneKind::Thread(transfers.tid[row]) };
+        // Below zero: correlation ids are above.
+        let key = nixl_key(row);
+        if let (Some(made), Some(dur)) = (transfers.made_ns[row], transfers.make_dur_ns[row]) {
+            builder.push(id, made, dur, (key, make, 0));
+        }
+        if let (Some(posted), Some(end)) = (transfers.posted_ns[row], transfers.post_end_ns[row]) {
+            builder.push(id, posted, end.saturating_sub(posted), (key, post, 0));
+        }
+    }
+}
+
+fn finish(builder: Builder) -> Timeline {
+    let Builder { mut lanes, names, impossible, .. } = builder;
+    lanes.sort_by_key(|(id, _)| *id);
+    // Numbers follow the order in which rows were met; the texts do not.
+    let mut by_text: Vec<u32> = (0..names.count()).collect();
+    by_text.sort_by_key(|number| names.text(*number).clone());
+    let mut rank = vec![0; by_text.len()];
+    for (at, number) in by_text.into_iter().enumerate() {
+        rank[number as usize] = at;
+    }
+    let mut processes: BTreeMap<i64, super::ProcessLanes> = BTreeMap::new();
+    let mut busiest: BTreeMap<i64, i64> = BTreeMap::new();
+    for (at, (id, lane)) in lanes.iter_mut().enumerate() {
+        lane.sort(|name| rank[name as usize]);
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        let own = processes.entry(id.process).or_default();
+        match id.kind {
+            LaneKind::Stream { .. } => {
+                own.streams.push(at);
+                let computes = (0..lane.len()).filter(|op| names.class(lane.name[*op]).is_compute());
+                let busy = computes.fold(0i64, |sum, op| sum.saturating_add(lane.end[op] - lane.start[op]));
+                if busy > busiest.get(&id.process).copied().unwrap_or(0) {
+                    busiest.insert(id.process, busy);
+                    own.main = Some(at);
+                }
+            }
+            LaneKind::Thread(_) => own.threads.push(at),
+        }
+    }
+    Timeline { lanes, names, processes, waits: Waits::default(), impossible }
+}
+
+fn syncs(run: &Run, timeline: &Timeline) -> Result<Vec<Sync>, LoadError> {
+    let mut syncs = Vec::new();
+    let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id", "kind"];
+    batches::for_each(run, GpuSyncs::DEF, &columns, |batch| {
+        let mut kinds: Vec<Option<SyncKind>> = Vec::new();
+        let names = batch.names("kind", |text| {
+            kinds.push(match text {
+                "event" => Some(SyncKind::Event),
+                "stream_wait_event" => Some(SyncKind::StreamWait),
+                "stream" => Some(SyncKind::Stream),
+                "context" => Some(SyncKind::Context),
+                _ => None,
+            });
+            u32::try_from(kinds.len() - 1).unwrap_or(u32::MAX)
+        })?;
+        let (process, context) = (batch.i64("process_id")?, batch.i32("context_id")?);
+        let (stream, event) = (batch.optional_i32("stream_id")?, batch.optional_i32("event_id")?);
+        let (recording, correlation) = (batch.optional_i64("event_sync_id")?, batch.i64("correlation_id")?);
+        for row in 0..batch.len() {
+            let Some(kind) = kinds[names[row] as usize] else { continue };
+            let (process, correlation) = (process[row], correlation[row]);
+            // Transports ask for events all the time; only waits of recorded calls can be on a path.
+            if kind != SyncKind::StreamWait && timeline.call(process, correlation).is_none() {
+                continue;
+            }
+            syncs.push(Sync {
+                process,
+                context: context[row],
+                stream: stream(row),
+                event: event(row),
+                recording: recording(row),
+                correlation,
+                kind,
+            });
+        }
+        Ok(())
+    })?;
+    Ok(syncs)
+}
+
+fn records(run: &Run) -> Result<Vec<Record>, LoadError> {
+    let mut records = Vec::new();
+    let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"];
+    batches::for_each(run, CudaEvents::DEF, &columns, |batch| {
+        let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
+        let (context, stream, event) = (batch.i32("context_id")?, batch.i32("stream_id")?, batch.i32("event_id")?);
+        let recording = batch.optional_i64("event_sync_id")?;
+        records.extend((0..batch.len()).map(|row| Record {
+            process: process[row],
+            context: context[row],
+            stream: stream[row],
+            event: event[row],
+            recording: recording(row),
+            correlation: correlation[row],
+        }));
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// The key of a NIXL call: correlation ids are above 0, rows of transfers below.
+#[must_use]
+pub fn nixl_key(row: usize) -> i64 {
+    -1 - i64::try_from(row).unwrap_or(i64::MAX - 1)
+}
+
+/// The row of `nixl_transfers` that a NIXL call's key names.
+#[must_use]
+pub fn nixl_row(key: i64) -> Option<u32> {
+    u32::try_from(-1 - key).ok()
+}

@@ -1,0 +1,119 @@
+//! Everything that ran, by stream and thread, in memory: about 28 bytes an operation.
+
+pub mod build;
+pub mod dispatch;
+pub mod lane;
+pub mod names;
+pub mod waits;
+
+use std::collections::BTreeMap;
+
+pub use lane::{Lane, LaneId, LaneKind, New};
+pub use names::{Class, Names};
+pub use waits::{Awaited, Waits};
+
+/// A lane's position in [`Timeline::lanes`].
+pub type LaneAt = u32;
+
+/// All lanes of a run.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    /// Lanes, in the order of their ids.
+    pub lanes: Vec<(LaneId, Lane)>,
+    /// Names.
+    pub names: Names,
+    /// Lanes of each process.
+    pub processes: BTreeMap<i64, ProcessLanes>,
+    /// What streams and threads waited for.
+    pub waits: Waits,
+    /// Rows without times that can be, or that end before they start.
+    pub impossible: i64,
+}
+
+/// The lanes of a process.
+#[derive(Debug, Default)]
+pub struct ProcessLanes {
+    /// Streams.
+    pub streams: Vec<LaneAt>,
+    /// Threads.
+    pub threads: Vec<LaneAt>,
+    /// The stream that computes most.
+    pub main: Option<LaneAt>,
+}
+
+impl Timeline {
+    /// The lane at a position.
+    #[must_use]
+    pub fn lane(&self, at: LaneAt) -> &Lane {
+        &self.lanes[at as usize].1
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self, at: LaneAt) -> LaneId {
+        self.lanes[at as usize].0
+    }
+
+    /// Position of the lane with that id.
+    #[must_use]
+    pub fn find(&self, id: LaneId) -> Option<LaneAt> {
+        let at = self.lanes.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        u32::try_from(at).ok()
+    }
+
+    /// What an operation is.
+    #[must_use]
+    pub fn class(&self, lane: LaneAt, at: usize) -> Class {
+        self.names.class(self.lane(lane).name[at])
+    }
+
+    /// The call of a process with that correlation id.
+    #[must_use]
+    pub fn call(&self, process: i64, correlation: i64) -> Option<(LaneAt, usize)> {
+        if correlation <= 0 {
+            return None;
+        }
+        let threads = &self.processes.get(&process)?.threads;
+        threads.iter().find_map(|lane| {
+            let at = self.lane(*lane).with_key(correlation)?;
+            (self.class(*lane, at) == Class::Call).then_some((*lane, at))
+        })
+    }
+
+    /// The recorded call of a process that was entered last before the one with that correlation id: numbers are drawn at
+    /// entry, so it stands for a call that was not recorded.
+    #[must_use]
+    pub fn call_before(&self, process: i64, correlation: i64) -> Option<(LaneAt, usize)> {
+        if correlation <= 0 {
+            return None;
+        }
+        let threads = &self.processes.get(&process)?.threads;
+        let before = threads.iter().filter_map(|lane| {
+            let at = self.lane(*lane).before_key(correlation)?;
+            (self.class(*lane, at) == Class::Call).then_some((*lane, at))
+        });
+        before.max_by_key(|(lane, at)| self.lane(*lane).key[*at])
+    }
+
+    /// The GPU operation that a call started; of a graph's the first.
+    #[must_use]
+    pub fn started_by(&self, process: i64, correlation: i64) -> Option<(LaneAt, usize)> {
+        if correlation <= 0 {
+            return None;
+        }
+        let streams = &self.processes.get(&process)?.streams;
+        streams.iter().find_map(|lane| self.lane(*lane).with_key(correlation).map(|at| (*lane, at)))
+    }
+
+    /// Operations of all lanes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lanes.iter().map(|(_, lane)| lane.len()).sum()
+    }
+
+    /// Whether nothing ran.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+}

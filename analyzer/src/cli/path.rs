@@ -1,0 +1,98 @@
+//! `kvpath path RUN`.
+
+use clap::{Args, ValueEnum};
+
+use super::stdout::print;
+use crate::error::OK;
+use crate::report::path::{self, Key};
+use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::load::Run;
+use kvpath_engine::path::Walker;
+
+/// Where the time to first token went: the critical path of every request.
+///
+/// The path runs back from the first token over what was waited for last, across stages and the hand-off; its segments sum to
+/// the time to first token. Give the client's own times with `kvpath import client`, else it runs from the first record of the
+/// request to the last kernel of its first decode pass.
+#[derive(Debug, Args)]
+pub struct Path {
+    /// A run: a folder of segments, or a glob.
+    pub run: String,
+    /// Only this request, by number or id; also prints its path from stretch to stretch.
+    #[arg(long, value_name = "ID", conflicts_with = "slowest")]
+    pub request: Option<String>,
+    /// Only the N requests with the longest time to first token.
+    #[arg(long, value_name = "N")]
+    pub slowest: Option<usize>,
+    /// What the time is summed by.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "stage,category")]
+    pub by: Vec<By>,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the time on paths can be summed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Pipeline stage or decode worker.
+    Stage,
+    /// Prefill chunk.
+    Chunk,
+    /// Layer within the stage.
+    Layer,
+    /// What the time is spent on.
+    Category,
+    /// What it waited for.
+    Gate,
+    /// Kernel or call.
+    Name,
+}
+
+impl From<By> for Key {
+    fn from(by: By) -> Self {
+        match by {
+            By::Stage => Self::Stage,
+            By::Chunk => Self::Chunk,
+            By::Layer => Self::Layer,
+            By::Category => Self::Category,
+            By::Gate => Self::Gate,
+            By::Name => Self::Name,
+        }
+    }
+}
+
+impl Path {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        let run = Run::open(&self.run)?;
+        let raw = Raw::of(&run)?;
+        let analysis = Analysis::of(&raw, &Settings::default());
+        let walker = Walker::of(&run, &raw, &analysis)?;
+        let number = |id: &str| {
+            let requests = walker.requests();
+            let by_id = requests.iter().find(|request| request.id.as_deref() == Some(id));
+            let found = by_id.or_else(|| requests.iter().find(|request| request.number.to_string() == id));
+            found.map(|request| request.number).ok_or_else(|| {
+                let known = requests.len();
+                anyhow::anyhow!(
+                    "no request `{id}` in this run; it has {known} (numbers from 0, or ids where they were recorded)"
+                )
+            })
+        };
+        let only = self.request.as_deref().map(number).transpose()?;
+        let mut found = walker.paths(&raw, &analysis, |request| only.is_none_or(|only| only == request.number));
+        if let Some(count) = self.slowest {
+            path::keep_slowest(&mut found, count);
+        }
+        anyhow::ensure!(
+            !found.paths.request.is_empty(),
+            "{}: no path: no request was handed over in it, and no client told of one (`kvpath import client`)",
+            self.run
+        );
+        let keys: Vec<Key> = self.by.iter().copied().map(Key::from).collect();
+        let body =
+            path::Body { run: &run, stages: &analysis.stages, found: &found, keys: &keys, is_one: only.is_some() };
+        print(&if self.json { format!("{}\n", path::json(&body)?) } else { path::text(&body) })?;
+        Ok(OK)
+    }
+}

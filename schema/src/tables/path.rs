@@ -1,0 +1,93 @@
+//! Critical paths.
+
+use crate::cell::Name;
+
+crate::define_table! {
+    /// A request's critical path as a whole: where it begins and ends, and how much of it is explained.
+    Derived paths: Path, Paths, sorted by [request] {
+        /// `requests.request`; requests that only a client reports have numbers after those.
+        request: i32 => Plain,
+        /// Id by the serving engine; null where the recording holds none.
+        request_id: Option<String> => Plain,
+        /// Where it begins, ns: the request's arrival, else its first record.
+        source_ns: i64 => Plain,
+        /// Where it ends, ns: the first token at the client, else the end of `sink`.
+        end_ns: i64 => Plain,
+        /// Its length, ns: the time to first token, or what the recording shows of it. The segments sum to it exactly.
+        ttft_ns: i64 => Plain,
+        /// How `source_ns` is known: `client`, or `first_record`.
+        source: Name => Dict,
+        /// What the last recorded work is: `decode_pass` (the last kernel of decode's first pass), `before_first_token` (the
+        /// last work that ended before the client had its token), `handoff` (decode's GPU was not recorded), `prefill_pass`.
+        sink: Name => Dict,
+        /// Time that no gate explains, ns.
+        unexplained_ns: i64 => Plain,
+        /// 1 - `unexplained_ns` / `ttft_ns`. Below 0.8 no cause should be named.
+        coverage: f64 => Plain,
+        /// Segments.
+        segments: i32 => Plain,
+        /// Time that rests on joins of a confidence below 0.9, ns.
+        guessed_ns: i64 => Plain,
+        /// By how much boundaries within it may be elsewhere, ns: completions that were seen only by polling, and the errors
+        /// of clocks where it crosses hosts. The sum is exact all the same.
+        uncertain_ns: i64 => Plain,
+    }
+}
+
+crate::define_table! {
+    /// A segment of a request's critical path: from the first token back over what was waited for last. The segments of a
+    /// request follow each other without holes and sum to its time to first token.
+    Derived critical_path: PathSegment, CriticalPath, sorted by [request, position] {
+        /// `requests.request`.
+        request: i32 => Plain,
+        /// Position on the path, from 0 at the arrival.
+        position: i32 => Plain,
+        /// Start, ns.
+        start_ns: i64 => Plain,
+        /// Length, ns.
+        dur_ns: i64 => Plain,
+        /// What the time is spent on: `queue`, `host`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`, `sync`,
+        /// `ready_wait`, `make`, `post`, `wire`, `notify`, `schedule`, `respond`, `unexplained`.
+        category: Name => Dict,
+        /// `work` of the operation, its `completion` after the last thing that it waited for, the `gap` between its last gate
+        /// and its start, or `source`: from the request's arrival to the first operation.
+        kind: Name => Dict,
+        /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
+        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `kv_written`, `registered`,
+        /// `prefill_done`, `posted`, `transferred`, `notified`. Null at the source.
+        gate: Option<Name> => Dict,
+        /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`.
+        method: Option<Name> => Dict,
+        /// How sure the join is, 0 to 1; 1 follows from ids and order.
+        confidence: f64 => Plain,
+        /// How much earlier the next-to-last gate opened, ns: what removing the last one would gain here at most. Null where
+        /// there was no other.
+        margin_ns: Option<i64> => Plain,
+        /// By how much its end may be earlier, ns.
+        uncertain_ns: i64 => Plain,
+        /// `stages.stage_id`.
+        stage_id: Option<i32> => Plain,
+        /// `chunks.chunk`.
+        chunk: Option<i32> => Plain,
+        /// `layers.layer`.
+        layer: Option<i32> => Plain,
+        /// Request whose work it is; another one's work may keep this one waiting, and a batch may serve both.
+        of_request: Option<i32> => Plain,
+        /// Process.
+        process_id: Option<i64> => Plain,
+        /// Thread, of calls.
+        tid: Option<i32> => Plain,
+        /// CUDA stream, of work on a GPU.
+        stream_id: Option<i32> => Plain,
+        /// Raw table that holds the operation; null for what lies between records.
+        table_name: Option<Name> => Dict,
+        /// Joins `kernels`, `memcpys` and `api_calls` of that process.
+        correlation_id: Option<i64> => Plain,
+        /// `kernels.graph_node_id`.
+        graph_node_id: Option<i64> => Plain,
+        /// `nixl_transfers.transfer_id`.
+        transfer_id: Option<i64> => Plain,
+        /// Name of the kernel or call.
+        name: Option<Name> => Dict,
+    }
+}
