@@ -11,7 +11,7 @@ const AGREE: f64 = 0.5;
 /// The same for it to be relied on where nothing shows a pass's end.
 const SURE: f64 = 0.8;
 /// Share of the signs that must lie at multiples of the number of layers.
-const ALIGNED: f64 = 0.9;
+const ALIGNED: f64 = 0.8;
 /// Fewer signs than this show nothing.
 const MIN_SIGNS: usize = 3;
 /// Share of a kernel's runs that must be left when loops are written once.
@@ -122,18 +122,25 @@ fn candidates(regions: Option<u32>) -> Vec<usize> {
     [all, halves].into_iter().filter(|n| *n >= 2).collect()
 }
 
-/// Where nothing runs between passes: all layers of a pass run the same loops, and the next pass may run others.
+/// Where nothing runs between passes: all layers of a pass run the same loops, the next pass may run others, and a pause
+/// ends a pass.
 fn by_signs(pattern: &mut Pattern, found: &[Pass], regions: Option<u32>) {
-    let Some(pass) = found.iter().max_by_key(|pass| pass.layers.len()) else { return };
     let changes = |pair: &[Layer]| pair[0].kernels != pair[1].kernels;
-    let signs: Vec<usize> = (1..pass.layers.len()).filter(|at| changes(&pass.layers[at - 1..=*at])).collect();
-    let aligned = |n: &usize| share(signs.iter().filter(|at| at.is_multiple_of(*n)).count(), signs.len()) >= ALIGNED;
-    let of_regions = candidates(regions).into_iter().find(|n| signs.is_empty() || aligned(n));
+    let mut signs: Vec<usize> = Vec::new();
+    for pass in found {
+        signs.extend((1..pass.layers.len()).filter(|at| changes(&pass.layers[at - 1..=*at])));
+    }
+    let ends: Vec<usize> = found.iter().map(|pass| pass.layers.len()).collect();
+    // The end of the last pass is that of the recording, or an arbitrary one.
+    let ends = if ends.len() > 1 { ends } else { Vec::new() };
+    let all = signs.len() + ends.len();
+    let aligned = |n: &usize| share(signs.iter().chain(&ends).filter(|at| at.is_multiple_of(*n)).count(), all) >= ALIGNED;
+    let of_regions = candidates(regions).into_iter().find(|n| all == 0 || aligned(n));
     let by_signs = || {
-        let most = (pass.layers.len() / 2).min(MOST_LAYERS);
-        (MIN_LAYERS..=most).rev().find(aligned).filter(|_| signs.len() >= MIN_SIGNS)
+        let most = found.iter().map(|pass| pass.layers.len()).max().unwrap_or(0).min(MOST_LAYERS);
+        (MIN_LAYERS..=most).rev().find(aligned).filter(|_| all >= MIN_SIGNS)
     };
     let layers = of_regions.or_else(by_signs);
     pattern.layers = layers.and_then(|n| u32::try_from(n).ok());
-    pattern.is_sure = of_regions.is_some();
+    pattern.is_sure = layers.is_some();
 }

@@ -174,31 +174,50 @@ fn rotation(
         }
     }
     let mut pauses: Vec<(i64, usize)> = Vec::new();
-    for (_, kernels) in turns.whole() {
+    for (turn, kernels) in turns.whole() {
         let mut passed = 0;
-        for pair in kernels.windows(2) {
-            passed += usize::from(rank[pair[0].symbol as usize].is_some());
-            pauses.push((pair[1].span.0.saturating_sub(pair[0].span.1), passed));
+        // The pause before the next turn belongs to this one.
+        for (kernel, at) in kernels.iter().zip(turns.at[turn] + 1..) {
+            passed += usize::from(rank[kernel.symbol as usize].is_some());
+            pauses.push((pause(turns.sample, at), passed));
         }
     }
+    (widest(pauses, turns.at.len()) % marks, Vec::new())
+}
+
+/// Kernels between the last mark of a layer and the first of the next, which is at `to`.
+struct Wrap {
+    from: usize,
+    to: usize,
+    /// Whether a pass ends in it.
+    is_end: bool,
+}
+
+/// Idle before a kernel, ns.
+fn pause(sample: &[Kernel], at: usize) -> i64 {
+    at.checked_sub(1).zip(sample.get(at)).map_or(0, |(before, kernel)| kernel.span.0.saturating_sub(sample[before].span.1))
+}
+
+/// The place at which most of the widest pauses lie: a twentieth of the layers, about as many as passes begin in.
+fn widest(mut pauses: Vec<(i64, usize)>, layers: usize) -> usize {
+    pauses.retain(|(pause, _)| *pause > 0);
     pauses.sort_unstable_by(|a, b| b.cmp(a));
-    pauses.truncate((turns.at.len() / 20).max(4));
-    let widest: Vec<usize> = pauses.into_iter().map(|(_, passed)| passed).collect();
-    (mode(&widest).0 % marks, Vec::new())
+    pauses.truncate((layers / 20).max(4));
+    let places: Vec<usize> = pauses.into_iter().map(|(_, place)| place).collect();
+    mode(&places).0
 }
 
 /// Finds where between the last mark and the next first one a layer begins.
 fn beginning(pattern: &mut Pattern, sample: &[Kernel]) {
     let last = pattern.marks - 1;
-    // Stretches between the last mark of a layer and the first of the next, and whether a pass ends in them.
-    let mut wraps: Vec<(&[Kernel], bool)> = Vec::new();
+    let mut wraps: Vec<Wrap> = Vec::new();
     let mut since: Option<usize> = None;
     let mut is_end = false;
     for (i, kernel) in sample.iter().enumerate() {
         match pattern.place(kernel) {
             Place::Mark(rank) => {
                 if let Some(from) = since.filter(|_| rank == 0) {
-                    wraps.push((&sample[from..i], is_end));
+                    wraps.push(Wrap { from, to: i, is_end });
                 }
                 since = (rank == last).then_some(i + 1);
                 is_end = false;
@@ -207,11 +226,11 @@ fn beginning(pattern: &mut Pattern, sample: &[Kernel]) {
             Place::Body | Place::Layer(_) => {}
         }
     }
-    let inner: Vec<&[Kernel]> = wraps.iter().filter(|(_, is_end)| !is_end).map(|(kernels, _)| *kernels).collect();
-    pattern.trail = if pattern.is_marked { by_likeness(&wraps) } else { by_pauses(&inner) };
+    let inner: Vec<&Wrap> = wraps.iter().filter(|wrap| !wrap.is_end).collect();
+    pattern.trail = if pattern.is_marked { by_likeness(sample, &wraps) } else { by_pauses(sample, &inner) };
     pattern.leads = leads(pattern, sample);
     let firsts: Vec<usize> =
-        inner.iter().filter_map(|kernels| kernels.get(pattern.trail)).map(|kernel| kernel.symbol as usize).collect();
+        inner.iter().filter_map(|wrap| sample[wrap.from..wrap.to].get(pattern.trail)).map(|k| k.symbol as usize).collect();
     if !firsts.is_empty() {
         pattern.first = u32::try_from(mode(&firsts).0).ok();
     }
@@ -241,11 +260,12 @@ fn leads(pattern: &Pattern, sample: &[Kernel]) -> Vec<Lead> {
 
 /// Kernels of a layer after its last mark, by what precedes and follows a pass: the last layer goes on as the layers before
 /// it do, the first begins as those after it do.
-fn by_likeness(wraps: &[(&[Kernel], bool)]) -> usize {
+fn by_likeness(sample: &[Kernel], wraps: &[Wrap]) -> usize {
     let mut scores: Vec<usize> = Vec::new();
-    let ends = (1..wraps.len().saturating_sub(1)).filter(|i| wraps[*i].1 && !wraps[i - 1].1 && !wraps[i + 1].1);
+    let ends = (1..wraps.len().saturating_sub(1)).filter(|i| wraps[*i].is_end && !wraps[i - 1].is_end && !wraps[i + 1].is_end);
     for i in ends.take(ENDS) {
-        let (before, end, after) = (wraps[i - 1].0, wraps[i].0, wraps[i + 1].0);
+        let of = |wrap: &Wrap| &sample[wrap.from..wrap.to];
+        let (before, end, after) = (of(&wraps[i - 1]), of(&wraps[i]), of(&wraps[i + 1]));
         let alike = |a: &Kernel, b: &Kernel| usize::from(a.symbol == b.symbol);
         let widest = before.len().min(after.len());
         scores.resize(scores.len().max(widest + 1), 0);
@@ -265,16 +285,7 @@ fn by_likeness(wraps: &[(&[Kernel], bool)]) -> usize {
 }
 
 /// The same where nothing runs between passes: a layer begins after the widest pauses.
-fn by_pauses(inner: &[&[Kernel]]) -> usize {
-    let mut pauses: Vec<(i64, usize)> = Vec::new();
-    for kernels in inner {
-        for (i, pair) in kernels.windows(2).enumerate() {
-            pauses.push((pair[1].span.0.saturating_sub(pair[0].span.1), i + 1));
-        }
-        pauses.retain(|(pause, _)| *pause > 0);
-    }
-    pauses.sort_unstable_by(|a, b| b.cmp(a));
-    pauses.truncate((inner.len() / 20).max(4));
-    let widest: Vec<usize> = pauses.into_iter().map(|(_, at)| at).collect();
-    mode(&widest).0
+fn by_pauses(sample: &[Kernel], inner: &[&Wrap]) -> usize {
+    let places = inner.iter().flat_map(|wrap| (wrap.from..=wrap.to).map(|at| (pause(sample, at), at - wrap.from)));
+    widest(places.collect(), inner.len())
 }
