@@ -49,7 +49,10 @@ pub struct PassLayer {
     pub busy_ns: i64,
     /// Kernels.
     pub kernels: i32,
-    /// Share of the kernels that run once in each layer which ran in it.
+    /// How it was found: `nvtx`, `graph` or `kernel_sequence`.
+    pub method: &'static str,
+    /// Share of its kernels of which a range or a graph node tells that they are of it; else of the kernels that run once in
+    /// each layer, how many ran in it.
     pub confidence: f64,
 }
 
@@ -124,7 +127,8 @@ pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
 }
 
 /// Memory regions that the process registered for KV; those in host memory hold something else if others are on the GPU.
-fn regions(raw: &Raw, process: i64) -> Option<u32> {
+#[must_use]
+pub fn regions(raw: &Raw, process: i64) -> Option<u32> {
     let own = |memory: Option<&str>| {
         let rows = (0..raw.regions.addr.len()).filter(|row| raw.regions.process_id[*row] == process);
         rows.filter(|row| memory.is_none_or(|memory| &*raw.regions.memory[*row] == memory)).count()
@@ -145,16 +149,29 @@ fn passes(sequence: &[mine::Kernel], regions: Option<u32>) -> Vec<Pass> {
 
 impl Pass {
     fn of(pass: &mine::Pass, marks: u16) -> Self {
-        let layer = |layer: &mine::Layer| PassLayer {
-            span: (layer.start_ns, layer.end_ns),
-            busy_ns: layer.busy_ns,
-            kernels: i32::try_from(layer.kernels).unwrap_or(i32::MAX),
-            confidence: f64::from(layer.marks.min(u32::from(marks))) / f64::from(marks.max(1)),
-        };
         Self {
             span: pass.span,
             kernels: i64::try_from(pass.kernels).unwrap_or(i64::MAX),
-            layers: pass.layers.iter().map(layer).collect(),
+            layers: pass.layers.iter().map(|layer| PassLayer::of(layer, marks)).collect(),
+        }
+    }
+}
+
+impl PassLayer {
+    fn of(layer: &mine::Layer, marks: u16) -> Self {
+        let (method, part, whole) = if layer.ranges > 0 {
+            ("nvtx", layer.ranges, layer.kernels)
+        } else if layer.nodes > 0 {
+            ("graph", layer.nodes, layer.kernels)
+        } else {
+            ("kernel_sequence", layer.marks, u32::from(marks))
+        };
+        Self {
+            span: (layer.start_ns, layer.end_ns),
+            busy_ns: layer.busy_ns,
+            kernels: i32::try_from(layer.kernels).unwrap_or(i32::MAX),
+            method,
+            confidence: f64::from(part.min(whole)) / f64::from(whole.max(1)),
         }
     }
 }

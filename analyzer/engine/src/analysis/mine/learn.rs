@@ -134,7 +134,8 @@ fn by_signs(pattern: &mut Pattern, found: &[Pass], regions: Option<u32>) {
     // The end of the last pass is that of the recording, or an arbitrary one.
     let ends = if ends.len() > 1 { ends } else { Vec::new() };
     let all = signs.len() + ends.len();
-    let aligned = |n: &usize| share(signs.iter().chain(&ends).filter(|at| at.is_multiple_of(*n)).count(), all) >= ALIGNED;
+    let aligned =
+        |n: &usize| share(signs.iter().chain(&ends).filter(|at| at.is_multiple_of(*n)).count(), all) >= ALIGNED;
     let of_regions = candidates(regions).into_iter().find(|n| all == 0 || aligned(n));
     let by_signs = || {
         let most = found.iter().map(|pass| pass.layers.len()).max().unwrap_or(0).min(MOST_LAYERS);

@@ -59,6 +59,14 @@ pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
     for symbol in &between {
         places[*symbol as usize] = Place::Between;
     }
+    // What runs in no layer at all, as what fills weights, comes before a pass too, but shows no end of one.
+    let mut in_layers = vec![false; symbols];
+    for kernel in turns.whole().flat_map(|(_, kernels)| kernels) {
+        in_layers[kernel.symbol as usize] = true;
+    }
+    for (place, _) in places.iter_mut().zip(&in_layers).filter(|(_, is_in)| !**is_in) {
+        *place = Place::Between;
+    }
     let mut pattern = Pattern {
         places,
         marks: u16::try_from(order.len()).ok()?,
@@ -118,7 +126,6 @@ fn marks(turns: &Turns, kernel: u32, symbols: usize) -> Vec<u32> {
     marks.into_iter().filter_map(|symbol| u32::try_from(symbol).ok()).collect()
 }
 
-
 /// For each kernel that does not run in neighbouring turns: (its place after so many marks of the turn, how often).
 fn between(turns: &Turns, rank: &[Option<usize>], symbols: usize) -> HashMap<u32, Vec<usize>> {
     let mut in_turns: Vec<Vec<usize>> = vec![Vec::new(); symbols];
@@ -145,7 +152,9 @@ fn between(turns: &Turns, rank: &[Option<usize>], symbols: usize) -> HashMap<u32
         let turns = &in_turns[*symbol as usize];
         let close = |a: Option<&usize>, b: usize| a.is_some_and(|a| a.abs_diff(b) <= 2);
         let neighbours = (0..turns.len())
-            .filter(|i| close(i.checked_sub(1).and_then(|p| turns.get(p)), turns[*i]) || close(turns.get(i + 1), turns[*i]))
+            .filter(|i| {
+                close(i.checked_sub(1).and_then(|p| turns.get(p)), turns[*i]) || close(turns.get(i + 1), turns[*i])
+            })
             .count();
         total[*symbol as usize] >= 2 && neighbours * 5 <= turns.len()
     });
@@ -195,7 +204,9 @@ struct Wrap {
 
 /// Idle before a kernel, ns.
 fn pause(sample: &[Kernel], at: usize) -> i64 {
-    at.checked_sub(1).zip(sample.get(at)).map_or(0, |(before, kernel)| kernel.span.0.saturating_sub(sample[before].span.1))
+    at.checked_sub(1)
+        .zip(sample.get(at))
+        .map_or(0, |(before, kernel)| kernel.span.0.saturating_sub(sample[before].span.1))
 }
 
 /// The place at which most of the widest pauses lie: a twentieth of the layers, about as many as passes begin in.
@@ -229,8 +240,11 @@ fn beginning(pattern: &mut Pattern, sample: &[Kernel]) {
     let inner: Vec<&Wrap> = wraps.iter().filter(|wrap| !wrap.is_end).collect();
     pattern.trail = if pattern.is_marked { by_likeness(sample, &wraps) } else { by_pauses(sample, &inner) };
     pattern.leads = leads(pattern, sample);
-    let firsts: Vec<usize> =
-        inner.iter().filter_map(|wrap| sample[wrap.from..wrap.to].get(pattern.trail)).map(|k| k.symbol as usize).collect();
+    let firsts: Vec<usize> = inner
+        .iter()
+        .filter_map(|wrap| sample[wrap.from..wrap.to].get(pattern.trail))
+        .map(|k| k.symbol as usize)
+        .collect();
     if !firsts.is_empty() {
         pattern.first = u32::try_from(mode(&firsts).0).ok();
     }
@@ -262,7 +276,8 @@ fn leads(pattern: &Pattern, sample: &[Kernel]) -> Vec<Lead> {
 /// it do, the first begins as those after it do.
 fn by_likeness(sample: &[Kernel], wraps: &[Wrap]) -> usize {
     let mut scores: Vec<usize> = Vec::new();
-    let ends = (1..wraps.len().saturating_sub(1)).filter(|i| wraps[*i].is_end && !wraps[i - 1].is_end && !wraps[i + 1].is_end);
+    let ends =
+        (1..wraps.len().saturating_sub(1)).filter(|i| wraps[*i].is_end && !wraps[i - 1].is_end && !wraps[i + 1].is_end);
     for i in ends.take(ENDS) {
         let of = |wrap: &Wrap| &sample[wrap.from..wrap.to];
         let (before, end, after) = (of(&wraps[i - 1]), of(&wraps[i]), of(&wraps[i + 1]));

@@ -71,15 +71,17 @@ pub struct Layer {
     pub kernels: u32,
     /// How many of the pattern's marks ran.
     pub marks: u32,
-    /// Kernels whose layer an NVTX range or a graph node tells.
-    pub known: u32,
+    /// Kernels whose layer an NVTX range tells.
+    pub ranges: u32,
+    /// Kernels whose layer a node of a graph tells.
+    pub nodes: u32,
     /// End of its last kernel, ns.
     until_ns: i64,
 }
 
 impl Layer {
     fn starting(start_ns: i64) -> Self {
-        Self { start_ns, end_ns: start_ns, busy_ns: 0, kernels: 0, marks: 0, known: 0, until_ns: start_ns }
+        Self { start_ns, end_ns: start_ns, busy_ns: 0, kernels: 0, marks: 0, ranges: 0, nodes: 0, until_ns: start_ns }
     }
 
     fn add(&mut self, kernel: &Kernel) {
@@ -97,7 +99,8 @@ impl Layer {
         self.end_ns = self.until_ns;
         self.kernels = self.kernels.saturating_add(next.kernels);
         self.marks += next.marks;
-        self.known += next.known;
+        self.ranges += next.ranges;
+        self.nodes += next.nodes;
     }
 }
 

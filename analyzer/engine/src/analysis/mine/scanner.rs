@@ -122,7 +122,12 @@ impl Scanner {
         let open = self.open.as_mut().expect("a pass is open after a known kernel");
         open.known = Some(layer);
         open.is_told = true;
-        open.layers.last_mut().expect("a pass has a layer").known += 1;
+        let last = open.layers.last_mut().expect("a pass has a layer");
+        if kernel.range.is_some() {
+            last.ranges += 1;
+        } else {
+            last.nodes += 1;
+        }
     }
 
     /// The kernel belongs to the layer that runs, and so does what came since the last mark.
@@ -171,7 +176,8 @@ impl Scanner {
         };
         let guess = guess.min(n);
         // A lost or an inserted kernel shifts it.
-        let near = [Some(guess), guess.checked_add(1), guess.checked_sub(1), guess.checked_add(2), guess.checked_sub(2)];
+        let near =
+            [Some(guess), guess.checked_add(1), guess.checked_sub(1), guess.checked_add(2), guess.checked_sub(2)];
         let is_first = |at: &usize| self.since.get(*at).is_some_and(|kernel| Some(kernel.symbol) == pattern.first);
         near.into_iter().flatten().find(is_first).unwrap_or(guess)
     }
@@ -208,7 +214,8 @@ impl Scanner {
         let start_ns = self.since.get(begin).unwrap_or(kernel).span.0;
         let end_ns = self.since[begin..].iter().map(|kernel| kernel.span.1).fold(kernel.span.1, i64::max);
         let others = u64::try_from(start - begin).unwrap_or(0);
-        self.open = Some(Open { start_ns, end_ns, others, layers: vec![layer], mark: None, known: None, is_told: false });
+        self.open =
+            Some(Open { start_ns, end_ns, others, layers: vec![layer], mark: None, known: None, is_told: false });
         self.forget(kernel.span.1);
     }
 
@@ -252,7 +259,11 @@ impl Scanner {
             last.add(kernel);
         }
         // What follows belongs to the pass up to the widest gap, what comes after that to the next one.
-        let cut = if is_over { limit } else { (end..limit).max_by_key(|at| (self.gap_before(*at), Reverse(*at))).unwrap_or(end) };
+        let cut = if is_over {
+            limit
+        } else {
+            (end..limit).max_by_key(|at| (self.gap_before(*at), Reverse(*at))).unwrap_or(end)
+        };
         let mut after = end;
         while after < cut && self.gap_before(after) < PROLOGUE_GAP_NS {
             open.end_ns = open.end_ns.max(self.since[after].span.1);
@@ -281,7 +292,7 @@ impl Scanner {
         let mut others = open.others;
         for layer in open.layers {
             // With less than half of its marks it is none: part of the one before, or of what precedes the first.
-            if layer.known > 0 || layer.marks * 2 >= marks {
+            if layer.ranges + layer.nodes > 0 || layer.marks * 2 >= marks {
                 layers.push(layer);
             } else if let Some(before) = layers.last_mut() {
                 before.join(&layer);
