@@ -25,9 +25,10 @@ crate::define_table! {
         kernels: i64 => Plain,
         /// Memory regions registered with NIXL, if that was recorded; engines register one or two a layer.
         regions: Option<i32> => Plain,
-        /// Layers that a forward pass runs here, mined from the repeating kernel sequence; null if no kernels show any.
+        /// Layers that a forward pass runs here; null if no kernels show any. `layers.layer_resolution` says whether anything
+        /// else confirms it.
         layers: Option<i32> => Plain,
-        /// How `layers` was found: `kernel_sequence` or `none`.
+        /// How `layers` was found: `nvtx`, `graph`, `kernel_sequence` or `none`.
         layers_method: Name => Dict,
         /// Share of the forward passes whose layer count equals `layers`, 0 to 1.
         layers_confidence: f64 => Plain,
@@ -97,7 +98,7 @@ crate::define_table! {
         idle_ns: i64 => Plain,
         /// Kernels.
         kernels: i64 => Plain,
-        /// Layers found in it; null if no layer pattern was found.
+        /// Layers (or blocks, see `layers.layer_resolution`) found in it; null if no layer pattern was found.
         layers: Option<i32> => Plain,
     }
 }
@@ -143,7 +144,7 @@ crate::define_table! {
         stage_id: i32 => Plain,
         /// `chunks.chunk`.
         chunk: i32 => Plain,
-        /// Layer within the stage, from 0.
+        /// Layer within the stage, from 0; where `layer_resolution` is not `layer`, the block's number among those of its pass.
         layer: i32 => Plain,
         /// First kernel, ns.
         start_ns: i64 => Plain,
@@ -153,10 +154,17 @@ crate::define_table! {
         compute_ns: i64 => Plain,
         /// Kernels.
         kernels: i32 => Plain,
-        /// How it was found: `kernel_sequence`.
+        /// How it was found: `nvtx` (ranges of the program name layers), `graph` (nodes of a CUDA graph keep the layer in which
+        /// they first ran) or `kernel_sequence` (kernels that run once in each layer).
         method: Name => Dict,
-        /// Share of its kernels that match the mined pattern of a layer, 0 to 1.
+        /// Share of what the method tells layers by that was there, 0 to 1: of its kernels, those of which a range or a graph
+        /// node tells that they are of this layer; of the kernels that run once in each layer, those that ran in it.
         confidence: f64 => Plain,
+        /// What the row is: `layer`, one layer of the model, because something else than kernels confirms how many there are
+        /// (registered regions, one or two a layer; NVTX; the decode worker runs as many as all stages together) and its pass
+        /// has that many; `set`, several layers, because there are three or more regions for each; `none`, block `layer` of
+        /// its pass, and what it is in the model is not known.
+        layer_resolution: Name => Dict,
     }
 }
 
@@ -171,9 +179,10 @@ crate::define_table! {
         peer_process_id: Option<i64> => Plain,
         /// Receiving device of the peer copies.
         peer_device_id: Option<i32> => Plain,
-        /// NIXL transfers in it; 0 where NIXL was not recorded.
+        /// NIXL transfers in it, failed ones among them; 0 where NIXL was not recorded.
         transfers: i64 => Plain,
-        /// KV bytes: of the copies, else of the transfers.
+        /// KV bytes: of the copies, else of the transfers. What a failed transfer carried is not counted, nor are copies into
+        /// the sending device or between devices of prefill stages: these carry activations.
         bytes: i64 => Plain,
         /// Descriptors asked for, before merging; null where NIXL was not recorded.
         made_descriptors: Option<i64> => Plain,
@@ -212,7 +221,9 @@ crate::define_table! {
         notif_arrived_ns: Option<i64> => Plain,
         /// Effective rate over `span_ns`, bytes a second.
         rate_bytes_per_s: Option<f64> => Plain,
-        /// What `rate_bytes_per_s` is taken over, ns: the copies' span, else first post to completion seen.
+        /// What `rate_bytes_per_s` is taken over, ns: the time in which a transfer of it was under way, each from its first
+        /// copy's start to its last one's end, else from its post to its completion seen. Overlaps count once, and the time
+        /// between transfers, in which the next chunk is computed, does not count.
         span_ns: Option<i64> => Plain,
         /// Ceiling, bytes a second: as given, else the best single copy or transfer between the same ends in this run.
         ceiling_bytes_per_s: Option<f64> => Plain,

@@ -27,7 +27,7 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork]) -> (Chunks, Layers) {
             for (c, pass) in passes.iter().enumerate() {
                 let key = (r, stage.row.stage_id, i32::try_from(c).unwrap_or(i32::MAX));
                 chunks.push(chunk(key, lane, pass, &comm[c]));
-                push_layers(&mut layers, key, pass);
+                push_layers(&mut layers, key, pass, stage.resolution(pass));
             }
         }
     }
@@ -94,7 +94,7 @@ fn comm_of_chunks(lane: &Lane, passes: &[&Pass], start: i64) -> Vec<Vec<Span>> {
 /// A send of the last chunk starts at most this long after it.
 const SEND_SLACK_NS: i64 = 5_000_000;
 
-fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass) {
+fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass, resolution: &'static str) {
     for (l, layer) in pass.layers.iter().enumerate() {
         layers.push(Layer {
             request,
@@ -105,8 +105,9 @@ fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass
             dur_ns: layer.span.1 - layer.span.0,
             compute_ns: layer.busy_ns,
             kernels: layer.kernels,
-            method: "kernel_sequence".into(),
+            method: layer.method.into(),
             confidence: layer.confidence,
+            layer_resolution: resolution.into(),
         });
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Handoff, Handoffs};
 
-use super::intervals::Union;
+use super::intervals::{Span, Union};
 use super::lanes::Copy;
 use super::posts::Post;
 use super::requests::RequestWork;
@@ -21,31 +21,65 @@ const SLOW_SHARE: f64 = 0.5;
 /// Fills the table.
 #[must_use]
 pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &Settings) -> Handoffs {
-    let copies: Vec<Vec<Vec<Copy>>> = stages.iter().map(copies_of_posts).collect();
+    let copies: Vec<Vec<Vec<Copy>>> = stages.iter().map(|stage| copies_of_posts(stage, stages)).collect();
     let descriptors = Descriptors::of(raw);
     let arrivals = Arrivals::of(raw);
     let mut table = Handoffs::default();
+    let mut shortest = Vec::new();
     for (r, request) in requests.iter().enumerate() {
         let mut by_stage: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (stage, post) in &request.posts {
             by_stage.entry(*stage).or_default().push(*post);
         }
         for (s, posts) in by_stage {
-            let own: Vec<Copy> = posts.iter().flat_map(|post| copies[s][*post].iter().copied()).collect();
-            let posts: Vec<&Post> = posts.iter().map(|post| &stages[s].posts[*post]).collect();
-            let mut row = handoff(raw, stages, &stages[s], &posts, &own, &descriptors, &arrivals);
+            let posts: Vec<Made> =
+                posts.iter().map(|post| Made { post: &stages[s].posts[*post], copies: &copies[s][*post] }).collect();
+            let mut row = handoff(raw, stages, &stages[s], &posts, &descriptors, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
+            shortest.push(open_ns(&posts, |post| post.done_after));
             table.push(row);
         }
     }
-    judge(&mut table, stages, settings);
+    judge(&mut table, &shortest, stages, settings);
     table
 }
 
+/// A hand-over and its copies.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    post: &'a Post,
+    copies: &'a [Copy],
+}
+
+/// The time in which a transfer was under way, each until `end` says; none if that is not known of each.
+fn open_ns(posts: &[Made], end: impl Fn(&Post) -> Option<i64>) -> Option<i64> {
+    let done = posts.iter().filter(|made| !made.post.failed);
+    let spans: Option<Vec<Span>> = done.map(|made| made.post.posted.zip(end(made.post))).collect();
+    spans.filter(|spans| !spans.is_empty()).map(|spans| Union::of(spans).len_ns())
+}
+
+/// Whether a copy by a stage may carry KV. Into its own device go activations of the stage before, unless it pulls KV; to
+/// the device of another stage go its own. Devices are compared only where all stages number them alike.
+fn may_carry_kv(copy: &Copy, stage: &StageWork, stages: &[StageWork]) -> bool {
+    let pulls = stage.posts.iter().any(|post| post.pulled) || stage.posts.iter().all(|post| post.transfer.is_none());
+    let comes_in = copy.from != copy.to && copy.to.is_some() && copy.to == stage.row.device_id;
+    if comes_in && !pulls {
+        return false;
+    }
+    let mut devices: Vec<i32> =
+        stages.iter().filter(|stage| stage.is_prefill()).filter_map(|stage| stage.row.device_id).collect();
+    let count = devices.len();
+    devices.sort_unstable();
+    devices.dedup();
+    let to_a_stage = copy.to.is_some_and(|to| Some(to) != stage.row.device_id && devices.contains(&to));
+    !(stage.is_prefill() && to_a_stage && devices.len() == count)
+}
+
 /// The copies of each post of a stage: those that began after it and before the next.
-fn copies_of_posts(stage: &StageWork) -> Vec<Vec<Copy>> {
+fn copies_of_posts(stage: &StageWork, stages: &[StageWork]) -> Vec<Vec<Copy>> {
     let mut of_post = vec![Vec::new(); stage.posts.len()];
-    for copy in stage.lane.iter().flat_map(|lane| &lane.copies) {
+    let copies = stage.lane.iter().flat_map(|lane| &lane.copies);
+    for copy in copies.filter(|copy| may_carry_kv(copy, stage, stages)) {
         if let Some(post) = stage.posts.partition_point(|post| post.at <= copy.span.0).checked_sub(1) {
             of_post[post].push(*copy);
         }
@@ -90,11 +124,13 @@ fn handoff(
     raw: &Raw,
     stages: &[StageWork],
     stage: &StageWork,
-    posts: &[&Post],
-    copies: &[Copy],
+    all: &[Made],
     descriptors: &Descriptors,
     arrivals: &Arrivals,
 ) -> Handoff {
+    let made: Vec<Made> = all.iter().filter(|made| !made.post.failed).copied().collect();
+    let posts: Vec<&Post> = made.iter().map(|made| made.post).collect();
+    let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter().copied()).collect();
     let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
     let sum = |column: &[Option<i64>]| -> Option<i64> {
         let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
@@ -116,12 +152,20 @@ fn handoff(
     let copy_start_ns = copies.iter().map(|copy| copy.span.0).min();
     let copy_end = copies.iter().map(|copy| copy.span.1).max();
     let copy_span_ns = copy_start_ns.zip(copy_end).map(|(start, end)| end - start);
-    let posted_ns = posts.iter().filter_map(|post| post.posted).min();
+    let posted_ns = all.iter().filter_map(|made| made.post.posted).min();
     let last_done = posts.iter().filter(|post| post.done_by.is_some()).max_by_key(|post| post.done_by);
     // Completion of the whole is known only if every part's is.
     let last_done = last_done.filter(|_| posts.iter().all(|post| post.done_by.is_some()));
     let done_by_ns = last_done.and_then(|post| post.done_by);
-    let span_ns = copy_span_ns.or_else(|| posted_ns.zip(done_by_ns).map(|(post, done)| done - post));
+    let span_ns = if copies.is_empty() {
+        open_ns(&made, |post| post.done_by)
+    } else {
+        let span = |made: &Made| {
+            let end = made.copies.iter().map(|copy| copy.span.1).max()?;
+            Some((made.copies.iter().map(|copy| copy.span.0).min()?, end))
+        };
+        Some(Union::of(made.iter().filter_map(span)).len_ns())
+    };
     let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
     // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
     let copies_expected = stage.lane.is_some_and(|lane| !lane.copies.is_empty());
@@ -129,7 +173,7 @@ fn handoff(
     let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
     // While two hand-offs are open, a copy may be either's.
     let overlapping = posts.iter().any(|post| {
-        stage.posts.iter().any(|other| !posts.iter().any(|own| own.at == other.at) && is_open_together(post, other))
+        stage.posts.iter().any(|other| !all.iter().any(|own| own.post.at == other.at) && is_open_together(post, other))
     });
     // What lies in the host's memory is not copied by the GPU: SGLang's last transfer of a request, its metadata, is such.
     let is_gpus = |row: &usize| raw.transfers.local_memory[*row].as_ref().is_none_or(|memory| &**memory == "VRAM");
@@ -146,19 +190,19 @@ fn handoff(
         stage_id: stage.row.stage_id,
         peer_process_id: peer(raw, stages, &transfers),
         peer_device_id: copies.first().and_then(|copy| copy.to),
-        transfers: i64::try_from(transfers.len()).unwrap_or(i64::MAX),
+        transfers: count(all.iter().filter(|made| made.post.transfer.is_some()).count()),
         bytes,
         made_descriptors: sum(&raw.transfers.made_descriptors),
         descriptors: sum(&raw.transfers.descriptors),
         regions: regions(raw, stage.row.process_id, &rows).filter(|_| rows.len() == all_descriptors),
-        copies: stage.lane.map(|_| i64::try_from(copies.len()).unwrap_or(i64::MAX)).filter(|_| copies_expected),
+        copies: stage.lane.map(|_| count(copies.len())).filter(|_| copies_expected),
         piece_median_bytes: median(pieces.clone()),
         small_piece_bytes: small_bytes(&pieces, all_pieces, bytes),
         copy_start_ns,
         copy_span_ns,
         copy_busy_ns: copy_span_ns.map(|_| Union::of(copies.iter().map(|copy| copy.span)).len_ns()),
-        ready_ns: ready(raw, arrivals, stage.row.process_id, posts),
-        made_ns: posts.iter().filter_map(|post| post.made).min(),
+        ready_ns: ready(raw, arrivals, stage.row.process_id, &posts),
+        made_ns: all.iter().filter_map(|made| made.post.made).min(),
         make_ns: total(posts.iter().map(|post| post.make_ns)),
         posted_ns,
         post_ns: total(posts.iter().map(|post| Some(post.post_end? - post.posted?))),
@@ -193,6 +237,10 @@ fn small_bytes(pieces: &[i64], all: usize, bytes: i64) -> Option<i64> {
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "an estimate of at most `bytes`")]
     let estimate = (small as f64 / known.max(1) as f64 * bytes as f64) as i64;
     Some(estimate.min(bytes))
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 fn is_open_together(a: &Post, b: &Post) -> bool {
@@ -283,7 +331,7 @@ fn notif_arrived(raw: &Raw, arrivals: &Arrivals, transfers: &[usize]) -> Option<
 }
 
 /// Sets ceilings and findings, which need all hand-offs of the run.
-fn judge(table: &mut Handoffs, stages: &[StageWork], settings: &Settings) {
+fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork], settings: &Settings) {
     let best_copy = stages
         .iter()
         .filter_map(|stage| stage.lane)
@@ -319,9 +367,8 @@ fn judge(table: &mut Handoffs, stages: &[StageWork], settings: &Settings) {
         let rate = if table.copies[row].is_some() {
             Some(rate)
         } else {
-            let shortest = table.done_after_ns[row].zip(table.posted_ns[row]).map(|(done, posted)| done - posted);
             #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^53")]
-            let fastest = shortest.filter(|ns| *ns > 0).map(|ns| table.bytes[row] as f64 * 1e9 / ns as f64);
+            let fastest = shortest[row].filter(|ns| *ns > 0).map(|ns| table.bytes[row] as f64 * 1e9 / ns as f64);
             fastest
         };
         table.finding[row] = match (mostly_small, rate.is_some_and(|rate| rate < SLOW_SHARE * ceiling)) {

@@ -8,9 +8,6 @@ use super::Raw;
 use super::intervals::{Span, Union};
 use super::mine;
 
-/// Idle longer than this separates a forward pass from kernels before or after it that are not of a layer.
-const PROLOGUE_GAP_NS: i64 = 1_000_000;
-
 /// The GPU side of one process.
 #[derive(Debug, Default)]
 pub struct Lane {
@@ -52,7 +49,10 @@ pub struct PassLayer {
     pub busy_ns: i64,
     /// Kernels.
     pub kernels: i32,
-    /// Share of them that match the pattern.
+    /// How it was found: `nvtx`, `graph` or `kernel_sequence`.
+    pub method: &'static str,
+    /// Share of its kernels of which a range or a graph node tells that they are of it; else of the kernels that run once in
+    /// each layer, how many ran in it.
     pub confidence: f64,
 }
 
@@ -107,7 +107,7 @@ pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
     let mut lanes: BTreeMap<i64, Lane> = BTreeMap::new();
     for (process, mut rows) in rows {
         rows.sort_by_key(|row| (kernels.start_ns[*row], *row));
-        lanes.insert(process, lane(raw, &symbols, &rows));
+        lanes.insert(process, lane(raw, &symbols, &rows, regions(raw, process)));
     }
     for row in 0..raw.memcpys.start_ns.len() {
         if &*raw.memcpys.kind[row] == "PtoP" {
@@ -124,6 +124,56 @@ pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
         lane.copies.sort_by_key(|copy| (copy.span, copy.bytes));
     }
     lanes
+}
+
+/// Memory regions that the process registered for KV; those in host memory hold something else if others are on the GPU.
+#[must_use]
+pub fn regions(raw: &Raw, process: i64) -> Option<u32> {
+    let own = |memory: Option<&str>| {
+        let rows = (0..raw.regions.addr.len()).filter(|row| raw.regions.process_id[*row] == process);
+        rows.filter(|row| memory.is_none_or(|memory| &*raw.regions.memory[*row] == memory)).count()
+    };
+    let count = if own(Some("VRAM")) > 0 { own(Some("VRAM")) } else { own(None) };
+    u32::try_from(count).ok().filter(|n| *n > 0)
+}
+
+/// The passes of a stream.
+fn passes(sequence: &[mine::Kernel], regions: Option<u32>) -> Vec<Pass> {
+    let mut miner = mine::Miner::new(regions);
+    let mut found = Vec::new();
+    miner.feed(sequence, &mut found);
+    miner.finish(&mut found);
+    let marks = miner.pattern().map_or(0, mine::Pattern::marks);
+    found.into_iter().map(|pass| Pass::of(&pass, marks)).collect()
+}
+
+impl Pass {
+    fn of(pass: &mine::Pass, marks: u16) -> Self {
+        Self {
+            span: pass.span,
+            kernels: i64::try_from(pass.kernels).unwrap_or(i64::MAX),
+            layers: pass.layers.iter().map(|layer| PassLayer::of(layer, marks)).collect(),
+        }
+    }
+}
+
+impl PassLayer {
+    fn of(layer: &mine::Layer, marks: u16) -> Self {
+        let (method, part, whole) = if layer.ranges > 0 {
+            ("nvtx", layer.ranges, layer.kernels)
+        } else if layer.nodes > 0 {
+            ("graph", layer.nodes, layer.kernels)
+        } else {
+            ("kernel_sequence", layer.marks, u32::from(marks))
+        };
+        Self {
+            span: (layer.start_ns, layer.end_ns),
+            busy_ns: layer.busy_ns,
+            kernels: i32::try_from(layer.kernels).unwrap_or(i32::MAX),
+            method,
+            confidence: f64::from(part.min(whole)) / f64::from(whole.max(1)),
+        }
+    }
 }
 
 /// A number a distinct kernel name, and which of them communicate.
@@ -157,7 +207,7 @@ impl Symbols {
     }
 }
 
-fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize]) -> Lane {
+fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize], regions: Option<u32>) -> Lane {
     let kernels = &raw.kernels;
     let span = |row: usize| (kernels.start_ns[row], kernels.start_ns[row].saturating_add(kernels.dur_ns[row]));
     let doing = |work: Work| rows.iter().copied().filter(move |row| symbols.work(*row) == work);
@@ -173,80 +223,21 @@ fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize]) -> Lane {
         Some((stream, _)) => compute.iter().copied().filter(|row| kernels.stream_id[*row] == *stream).collect(),
         None => Vec::new(),
     };
-    let sequence: Vec<u32> = main.iter().map(|row| symbols.of_row[*row]).collect();
-    let spans: Vec<Span> = main.iter().map(|row| span(*row)).collect();
+    let kernel = |row: &usize| mine::Kernel {
+        symbol: symbols.of_row[*row],
+        span: span(*row),
+        node: kernels.graph_node_id[*row],
+        range: None,
+    };
+    let sequence: Vec<mine::Kernel> = main.iter().map(kernel).collect();
     Lane {
         device_id: devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device),
         kernels: i64::try_from(rows.len()).unwrap_or(i64::MAX),
         compute: Union::of(compute.iter().map(|row| span(*row))),
         p2p: doing(Work::PointToPoint).map(span).collect(),
         collectives: doing(Work::Collective).map(span).collect(),
-        passes: passes(&mine::passes(&sequence), &spans),
+        passes: passes(&sequence, regions),
         copies: Vec::new(),
         span: rows.iter().map(|row| span(*row)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
     }
-}
-
-/// Gives each pass the kernels before and after its layers: up to the widest gap between two passes, and never across a
-/// gap of [`PROLOGUE_GAP_NS`].
-fn passes(mined: &[mine::Pass], spans: &[Span]) -> Vec<Pass> {
-    let gap_before = |at: usize| spans[at].0 - spans[at - 1].1;
-    let mut begin = Vec::with_capacity(mined.len());
-    let mut end = Vec::with_capacity(mined.len());
-    for (i, pass) in mined.iter().enumerate() {
-        let core = pass.kernels();
-        let floor = if i == 0 { 0 } else { mined[i - 1].kernels().end };
-        // The first kernel after the widest gap between the passes; without a pass before, as far as gaps allow.
-        let limit = if i == 0 {
-            floor
-        } else {
-            (floor..=core.start).filter(|at| *at > 0).max_by_key(|at| gap_before(*at)).unwrap_or(core.start)
-        };
-        let mut first = core.start;
-        while first > limit && gap_before(first) < PROLOGUE_GAP_NS {
-            first -= 1;
-        }
-        begin.push(first);
-        if i > 0 {
-            end.push(limit);
-        }
-    }
-    end.push(spans.len());
-    mined
-        .iter()
-        .enumerate()
-        .map(|(i, pass)| {
-            let core = pass.kernels();
-            let mut last = core.end;
-            while last < end[i] && gap_before(last) < PROLOGUE_GAP_NS {
-                last += 1;
-            }
-            let until = spans[begin[i]..last].iter().map(|span| span.1).max().unwrap_or_default();
-            Pass {
-                span: (spans[begin[i]].0, until),
-                kernels: i64::try_from(last - begin[i]).unwrap_or(i64::MAX),
-                layers: layers(pass, spans),
-            }
-        })
-        .collect()
-}
-
-fn layers(pass: &mine::Pass, spans: &[Span]) -> Vec<PassLayer> {
-    pass.layers
-        .iter()
-        .enumerate()
-        .map(|(i, layer)| {
-            let own = &spans[layer.kernels.clone()];
-            let own_end = own.iter().map(|span| span.1).max().unwrap_or_default();
-            let end = pass.layers.get(i + 1).map_or(own_end, |next| spans[next.kernels.start].0);
-            #[expect(clippy::cast_precision_loss, reason = "a layer has far fewer than 2^52 kernels")]
-            let confidence = layer.matching as f64 / layer.kernels.len() as f64;
-            PassLayer {
-                span: (own[0].0, end),
-                busy_ns: Union::of(own.iter().copied()).len_ns(),
-                kernels: i32::try_from(own.len()).unwrap_or(i32::MAX),
-                confidence,
-            }
-        })
-        .collect()
 }

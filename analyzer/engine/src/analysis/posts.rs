@@ -32,6 +32,8 @@ pub struct Post {
     pub request: Option<String>,
     /// Row of `nixl_transfers`.
     pub transfer: Option<usize>,
+    /// It failed: NIXL gave an error.
+    pub failed: bool,
     /// The process received the KV (it read, or copied from another device) and whose it was is not known.
     pub pulled: bool,
 }
@@ -85,6 +87,7 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
             done_by,
             request: transfers.request[row].clone(),
             transfer: Some(row),
+            failed: !matches!(&*transfers.status[row], "done" | "pending" | "not_posted"),
             pulled: is_read && peer.is_none(),
         });
     }

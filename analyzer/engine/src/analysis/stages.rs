@@ -6,7 +6,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Stage, Stages};
 
 use super::Raw;
-use super::lanes::Lane;
+use super::lanes::{self, Lane, Pass};
 use super::posts::Post;
 use super::titles::{self, Role, Title};
 
@@ -19,6 +19,8 @@ pub struct StageWork<'a> {
     pub lane: Option<&'a Lane>,
     /// Its hand-overs.
     pub posts: &'a [Post],
+    /// What a layer row of it is, if its pass has the usual number of layers: `layers.layer_resolution`.
+    resolution: &'static str,
 }
 
 impl StageWork<'_> {
@@ -26,6 +28,13 @@ impl StageWork<'_> {
     #[must_use]
     pub fn is_prefill(&self) -> bool {
         &*self.row.role == "prefill"
+    }
+
+    /// What the layers of a pass are: `layers.layer_resolution`.
+    #[must_use]
+    pub fn resolution(&self, pass: &Pass) -> &'static str {
+        let is_usual = i32::try_from(pass.layers.len()).ok() == self.row.layers;
+        if is_usual { self.resolution } else { "none" }
     }
 }
 
@@ -80,7 +89,7 @@ pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64
             layers_confidence,
             layer_median_ns: None,
         };
-        found.push((role, title, StageWork { row: stage, lane, posts }));
+        found.push((role, title, StageWork { row: stage, lane, posts, resolution: "none" }));
     }
     rank_by_traffic(&mut found);
     found.sort_by_key(|(role, _, stage)| {
@@ -95,7 +104,34 @@ pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64
     for (id, stage) in stages.iter_mut().enumerate() {
         stage.row.stage_id = i32::try_from(id).unwrap_or(i32::MAX);
     }
+    resolve(raw, &mut stages);
     stages
+}
+
+/// Holds the number of layers against what else is known of it.
+fn resolve(raw: &Raw, stages: &mut [StageWork]) {
+    let layers = |stage: &StageWork| stage.row.layers.and_then(|n| u32::try_from(n).ok());
+    // A stage has a process for each rank of tensor parallelism.
+    let mut of_ranks: BTreeMap<Option<i32>, Option<u32>> = BTreeMap::new();
+    for stage in stages.iter().filter(|stage| stage.is_prefill()) {
+        of_ranks.entry(stage.row.pp_rank).or_insert(layers(stage));
+    }
+    let is_pipeline = of_ranks.len() > 1 && !of_ranks.contains_key(&None);
+    let all = of_ranks.into_values().try_fold(0u32, |sum, n| sum.checked_add(n?)).filter(|_| is_pipeline);
+    let decode: Vec<u32> = stages.iter().filter(|stage| &*stage.row.role == "decode").filter_map(layers).collect();
+    let is_whole_model = all.is_some_and(|all| decode.contains(&all));
+    for stage in stages {
+        let Some(own) = layers(stage) else { continue };
+        let regions = lanes::regions(raw, stage.row.process_id).unwrap_or(0);
+        let of_model = stage.is_prefill() && is_whole_model || all == Some(own) && &*stage.row.role == "decode";
+        stage.resolution = if &*stage.row.layers_method == "nvtx" || regions == own || regions == 2 * own || of_model {
+            "layer"
+        } else if regions > 2 * own && regions.is_multiple_of(own) {
+            "set"
+        } else {
+            "none"
+        };
+    }
 }
 
 /// Every process that a row names, with its title: empty where the recording lacks its row of `processes`.
@@ -135,9 +171,19 @@ fn layer_count(lane: Option<&Lane>) -> (Option<i32>, &'static str, f64) {
     if let Some((layers, passes)) = by_count.into_iter().max_by_key(|(layers, passes)| (*passes, *layers)) {
         #[expect(clippy::cast_precision_loss, reason = "counts of passes are far below 2^52")]
         let confidence = passes as f64 / counts.len() as f64;
-        return (i32::try_from(layers).ok(), "kernel_sequence", confidence);
+        let method = lane.and_then(method).unwrap_or("kernel_sequence");
+        return (i32::try_from(layers).ok(), method, confidence);
     }
     (None, "none", 0.0)
+}
+
+/// How most layers of its passes were found.
+fn method(lane: &Lane) -> Option<&'static str> {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for layer in lane.passes.iter().flat_map(|pass| &pass.layers) {
+        *counts.entry(layer.method).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(method, _)| method)
 }
 
 /// The table.

@@ -1,0 +1,83 @@
+//! What a stream repeats: the marks of a layer, what runs between passes only, and how many layers a pass has.
+
+use std::collections::HashMap;
+
+use super::Kernel;
+
+/// What a kernel says of where the stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing: it runs any number of times in a layer, or was not in the sample.
+    Body,
+    /// It runs before the first layer or after the last one, never between two.
+    Between,
+    /// It runs once in each layer, as the mark of this rank.
+    Mark(u16),
+    /// It is of this layer: an NVTX range or a graph node tells.
+    Layer(u32),
+}
+
+/// How many kernels of a layer run before a mark, in all layers but a few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Lead {
+    pub least: usize,
+    pub usual: usize,
+    pub most: usize,
+}
+
+impl Lead {
+    /// Of the numbers in the layers of a sample.
+    pub fn of(mut counts: Vec<usize>) -> Self {
+        counts.sort_unstable();
+        let at = |tenths: usize| counts.get((counts.len() * tenths / 10).min(counts.len().saturating_sub(1)));
+        let at = |tenths: usize| at(tenths).copied().unwrap_or(0);
+        Self { least: at(1), usual: at(5), most: at(9) }
+    }
+}
+
+/// What was learnt of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pattern {
+    /// By symbol.
+    pub(super) places: Vec<Place>,
+    /// Marks in a layer.
+    pub(super) marks: u16,
+    /// Kernels of a layer after its last mark.
+    pub(super) trail: usize,
+    /// Kernels of a layer before each mark.
+    pub(super) leads: Vec<Lead>,
+    /// The kernel that a layer most often begins with.
+    pub(super) first: Option<u32>,
+    /// Whether some kernels run between passes only, and show where one ends.
+    pub(super) is_marked: bool,
+    /// Layers of a pass; none if the passes differ too much to say.
+    pub(super) layers: Option<u32>,
+    /// Whether nearly all passes of the sample have that many.
+    pub(super) is_sure: bool,
+    /// Layers of the nodes of instantiated graphs.
+    pub(super) nodes: HashMap<i64, u32>,
+}
+
+impl Pattern {
+    /// Layers of a pass, if the passes of the sample agree.
+    #[must_use]
+    pub fn layers(&self) -> Option<u32> {
+        self.layers
+    }
+
+    /// How many kernels mark a layer: each runs once in it.
+    #[must_use]
+    pub fn marks(&self) -> u16 {
+        self.marks
+    }
+
+    pub(super) fn place(&self, kernel: &Kernel) -> Place {
+        if let Some(layer) = kernel.range {
+            return Place::Layer(layer);
+        }
+        if let Some(layer) = kernel.node.and_then(|node| self.nodes.get(&node)) {
+            return Place::Layer(*layer);
+        }
+        self.places.get(kernel.symbol as usize).copied().unwrap_or(Place::Body)
+    }
+}
