@@ -23,13 +23,14 @@ impl Graph<'_> {
             Some(chunk) => passes.clone().find(|pass| pass.chunk == chunk),
             None => passes.max_by_key(|pass| pass.span),
         };
-        // The last kernel of it that ended before: the one that writes KV is not the last of its layer.
-        if let Some(pass) = pass
-            && let Some(lane) = self.timeline.processes.get(&pass.process).and_then(|process| process.main)
-        {
-            let until = made.min(part.until.unwrap_or(pass.span.1).min(pass.span.1));
+        // The last kernel of it that ended before: the one that writes KV is not the last of its layer. Without passes, the
+        // last one of the process.
+        let process = pass.map(|pass| pass.process).or(sender);
+        let lane = process.and_then(|process| self.timeline.processes.get(&process)?.main);
+        if let Some(lane) = lane {
+            let until = made.min(part.until.unwrap_or(i64::MAX)).min(pass.map_or(i64::MAX, |pass| pass.span.1));
             let kernel = self.timeline.lane(lane).ended_by(until);
-            let method = if part.is_known { Method::Count } else { Method::Time };
+            let method = if part.is_known && pass.is_some() { Method::Count } else { Method::Time };
             into.extend(kernel.map(|at| self.gate(Node::end(op(lane, at)), GateKind::KvWritten, method)));
         }
         for at in &request.registrations {
@@ -48,13 +49,18 @@ impl Graph<'_> {
         into.push(self.gate(from, GateKind::Posted, Method::Id));
     }
 
-    /// Decode registers when the request reached it: where a router sends it on after prefill, that is after all passes.
+    /// Another request's transfer may have had the link too, but then it may have come later: the path stays with its own.
+    pub(super) fn wire_end(&self, row: u32, request: &Request, into: &mut Vec<Gate>) {
+        let before = self.transfers.behind(row).filter(|other| request.transfers.contains(other));
+        into.extend(before.map(|other| self.gate(Node::end(Op::Wire(other)), GateKind::LinkFree, Method::Time)));
+    }
+
+    /// Decode registers when the request reached it: where the router sends it on after prefill, that is after all passes.
     pub(super) fn registration_start(&self, at: u32, request: &Request, into: &mut Vec<Gate>) {
         let sent = self.time(Node::start(Op::Registration(at)));
-        into.extend(self.prefill_done(sent, request).filter(|gate| {
-            // It came before the last pass was over: nobody had told it.
-            gate.at >= request.passes.iter().map(|pass| pass.span.1).max().unwrap_or(i64::MAX)
-        }));
+        if request.waits_for_prefill {
+            into.extend(self.prefill_done(sent, request));
+        }
     }
 
     /// The end of the request's last pass on any stage, if it was over by then.

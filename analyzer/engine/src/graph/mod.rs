@@ -80,6 +80,8 @@ pub enum GateKind {
     PrefillDone,
     /// The transfer was posted.
     Posted,
+    /// Another transfer to the same receiver, posted before, was there: it had the link.
+    LinkFree,
     /// The bytes of the transfer were there.
     Transferred,
     /// The notification of a transfer arrived.
@@ -104,6 +106,7 @@ impl GateKind {
             Self::Registered => "registered",
             Self::PrefillDone => "prefill_done",
             Self::Posted => "posted",
+            Self::LinkFree => "link_free",
             Self::Transferred => "transferred",
             Self::Notified => "notified",
         }
@@ -211,6 +214,7 @@ impl Graph<'_> {
                 into.push(self.gate(Node::end(Op::Wire(row)), GateKind::Transferred, Method::Id))
             }
             (Op::Registration(at), false) => self.registration_start(at, request, into),
+            (Op::Wire(row), true) => self.wire_end(row, request, into),
             (_, true) => {}
         }
         let latest = self.time(node);

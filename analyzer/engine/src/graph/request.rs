@@ -32,6 +32,8 @@ pub struct Request {
     pub transfers: Vec<u32>,
     /// Decode's registrations for it: positions in [`super::Transfers::registrations`].
     pub registrations: Vec<u32>,
+    /// Whether decode gets requests only when prefill is done with them, as some routers do: so it was with all of the run.
+    pub waits_for_prefill: bool,
     /// Start of the first decode kernel that may read its KV, ns.
     pub decode_start_ns: Option<i64>,
     /// The process that decodes.

@@ -1,5 +1,7 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
+mod link;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Op, Request, op};
@@ -21,6 +23,12 @@ struct Transfer {
     wire: (i64, i64),
     uncertain_ns: i64,
     arrival: Option<i64>,
+    bytes: i64,
+    /// Mean size of its descriptors, bytes.
+    piece: i64,
+    /// When its first copy began, where the GPU made them, ns.
+    copied_from: Option<i64>,
+    behind: Option<u32>,
 }
 
 /// A registration of decode with a stage.
@@ -65,9 +73,10 @@ impl Transfers {
             raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied()).collect();
         let arrivals = arrivals(raw, &process_of);
         let copies = Copies::of(raw);
-        let rows = (0..raw.transfers.transfer_id.len())
+        let mut rows: Vec<Transfer> = (0..raw.transfers.transfer_id.len())
             .map(|row| transfer(raw, row, &process_of, arrivals.get(&row).copied(), &copies))
             .collect();
+        link::queue(&mut rows);
         Self { rows, registrations: registrations(raw, &process_of), copied_in: copied_in(raw, timeline, stages) }
     }
 
@@ -144,6 +153,12 @@ impl Transfers {
         if is_end { registration.arrived_ns } else { registration.sent_ns }
     }
 
+    /// The transfer whose bytes had the link until this one's could go ([`link`]).
+    #[must_use]
+    pub fn behind(&self, row: u32) -> Option<u32> {
+        self.row(row).behind
+    }
+
     /// The call that posted it.
     #[must_use]
     pub fn post(&self, row: u32, timeline: &Timeline) -> Option<(LaneAt, usize)> {
@@ -206,13 +221,14 @@ impl Copies {
         Self(copies)
     }
 
-    /// The end of the last copy that a process began in a span, if the copies in it are the transfer's bytes exactly.
-    fn end_of(&self, process: i64, (from, to): (i64, i64), bytes: i64) -> Option<i64> {
+    /// From the first to the last copy that a process began in a span, if the copies in it are the transfer's bytes exactly.
+    fn span_of(&self, process: i64, (from, to): (i64, i64), bytes: i64) -> Option<(i64, i64)> {
         let own = self.0.get(&process)?;
         let begun = own.partition_point(|(start, ..)| *start < from)..own.partition_point(|(start, ..)| *start <= to);
         let sum = own[begun.clone()].iter().fold(0i64, |sum, (.., bytes)| sum.saturating_add(*bytes));
+        let start = own[begun.clone()].first()?.0;
         let end = own[begun].iter().map(|(_, end, _)| *end).max()?;
-        (sum == bytes && end <= to).then_some(end)
+        (sum == bytes && end <= to).then_some((start, end))
     }
 }
 
@@ -227,9 +243,9 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
     // Its notification goes out when it is over.
     let over = [table.done_poll_ns[row].or(released), arrival].into_iter().flatten().min();
     let pending = table.last_pending_poll_ns[row].unwrap_or(posted).max(posted);
-    let copied = over.zip(table.bytes[row]).and_then(|(over, bytes)| copies.end_of(poster, (posted, over), bytes));
+    let copied = over.zip(table.bytes[row]).and_then(|(over, bytes)| copies.span_of(poster, (posted, over), bytes));
     let (end, uncertain_ns) = match (over, copied) {
-        (Some(_), Some(copied)) => (copied, 0),
+        (Some(_), Some((_, copied))) => (copied, 0),
         (Some(over), None) => (over, (over - pending).max(0)),
         (None, _) => (i64::MAX, 0),
     };
@@ -245,6 +261,10 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
         wire: (post_end.min(end), end),
         uncertain_ns,
         arrival: arrival.map(|arrival| arrival.max(end)),
+        bytes: table.bytes[row].unwrap_or(0),
+        piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),
+        copied_from: copied.map(|(start, _)| start),
+        behind: None,
     }
 }
 

@@ -103,11 +103,11 @@ impl Walker {
     }
 }
 
-/// The processes of each pipeline of prefill, stage by stage: one a TP rank.
+/// The processes of each pipeline, stage by stage: one a TP rank. A run without hand-offs shows no roles.
 fn pipelines(analysis: &Analysis) -> Vec<Vec<i64>> {
     let stages = &analysis.stages;
     let rows =
-        (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] == "prefill" && stages.pp_rank[*row].is_some());
+        (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode" && stages.pp_rank[*row].is_some());
     let mut by_rank: std::collections::BTreeMap<Option<i32>, Vec<(Option<i32>, i64)>> = Default::default();
     for row in rows {
         by_rank.entry(stages.tp_rank[row]).or_default().push((stages.pp_rank[row], stages.process_id[row]));

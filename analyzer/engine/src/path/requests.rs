@@ -67,6 +67,15 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
             request.source_ns = request.source_ns.min(first.unwrap_or(i64::MAX));
         }
     }
+    let told_early = |request: &Request| {
+        let prefilled = request.passes.iter().map(|pass| pass.span.1).max();
+        let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
+        first.zip(prefilled).is_some_and(|(sent, prefilled)| sent < prefilled)
+    };
+    let waits_for_prefill = !requests.values().any(told_early);
+    for request in requests.values_mut() {
+        request.waits_for_prefill = waits_for_prefill;
+    }
     // What the recording itself does not tell apart, the client does.
     let known: Vec<String> = requests.values().filter_map(|request| request.id.clone()).collect();
     let mut next = requests.keys().next_back().map_or(0, |last| last + 1);
@@ -129,6 +138,11 @@ pub fn sink(
             return of(at, "before_first_token");
         }
     }
+    if request.decode.is_some()
+        && let Some(sink) = last_before_first_token(timeline, request, request.decode)
+    {
+        return Some(sink);
+    }
     let arrived = request.transfers.iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
     if let Some(row) = arrived.max_by_key(|row| (transfers.arrival(**row), **row)) {
         return Some(Sink { node: Node::end(crate::graph::Op::Notif(*row)), method: "handoff" });
@@ -139,8 +153,13 @@ pub fn sink(
     {
         return Some(Sink { node: Node::end(op(lane, at)), method: "prefill_pass" });
     }
-    // Nothing but the client's word: the last work on any stream.
-    let streams = timeline.processes.values().flat_map(|process| &process.streams);
+    last_before_first_token(timeline, request, None)
+}
+
+/// The last work on any stream (of `process`, if given) that ended before the client had its token.
+fn last_before_first_token(timeline: &Timeline, request: &Request, process: Option<i64>) -> Option<Sink> {
+    let of = timeline.processes.iter().filter(|(id, _)| process.is_none_or(|process| process == **id));
+    let streams = of.flat_map(|(_, lanes)| &lanes.streams);
     let last = streams.filter_map(|lane: &LaneAt| {
         let at = timeline.lane(*lane).ended_by(request.first_token_ns?)?;
         let end = timeline.lane(*lane).end[at];

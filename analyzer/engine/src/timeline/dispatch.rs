@@ -4,6 +4,8 @@ use super::{LaneAt, Timeline};
 
 /// Operations of a lane that are looked at.
 const SAMPLES: usize = 4096;
+/// Fewer samples have no 99th percentile.
+const ENOUGH: usize = 200;
 /// At least this is dispatch, ns: launch latency of a graph or a large kernel on an idle GPU (H200: up to 10 us).
 const LEAST_NS: i64 = 20_000;
 
@@ -24,6 +26,8 @@ pub fn of(timeline: &Timeline, lane: LaneAt) -> i64 {
         })
         .collect();
     gaps.sort_unstable();
-    let p99 = gaps.get(gaps.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(0);
-    p99.max(LEAST_NS)
+    if gaps.len() < ENOUGH {
+        return LEAST_NS;
+    }
+    gaps[(gaps.len() - 1) * 99 / 100].max(LEAST_NS)
 }

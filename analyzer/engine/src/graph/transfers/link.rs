@@ -1,0 +1,65 @@
+//! Which transfer had to wait for another one's bytes to be over.
+//!
+//! Nothing records when bytes leave. A transfer is taken to have queued behind an earlier one to the same receiver if it was
+//! slower than the best one of pieces as large, and if all its bytes could have gone at that best rate after the earlier one was
+//! over. Where the GPU made its copies their times are known, and decide.
+
+use std::collections::HashMap;
+
+use super::Transfer;
+
+/// Sizes and rates are alike within this factor.
+const ALIKE: f64 = 1.15;
+
+/// Fills in [`Transfer::behind`].
+pub(super) fn queue(rows: &mut [Transfer]) {
+    let mut of_receiver: HashMap<i64, Vec<usize>> = HashMap::new();
+    for (row, transfer) in rows.iter().enumerate() {
+        let is_over = transfer.wire.1 < i64::MAX && transfer.wire.1 > transfer.wire.0 && transfer.bytes > 0;
+        if let Some(receiver) = transfer.receiver.filter(|_| is_over) {
+            of_receiver.entry(receiver).or_default().push(row);
+        }
+    }
+    let mut found = Vec::new();
+    for own in of_receiver.values_mut() {
+        own.sort_unstable_by_key(|row| (rows[*row].wire.1, rows[*row].posted, *row));
+        // The best rate for each power of two of the size of pieces.
+        let mut best: HashMap<u32, f64> = HashMap::new();
+        for row in own.iter() {
+            let entry = best.entry(class(&rows[*row])).or_default();
+            *entry = entry.max(rate(&rows[*row], rows[*row].wire.0));
+        }
+        for (at, row) in own.iter().enumerate() {
+            let transfer = &rows[*row];
+            let best = best[&class(transfer)];
+            let before = own[..at].iter().rev().map(|other| (*other, &rows[*other]));
+            let behind = before
+                .take_while(|(_, other)| other.wire.1 > transfer.wire.0)
+                .find(|(_, other)| other.posted <= transfer.posted && could_follow(transfer, other.wire.1, best));
+            if rate(transfer, transfer.wire.0) * ALIKE < best {
+                found.extend(behind.and_then(|(other, _)| Some((*row, u32::try_from(other).ok()?))));
+            }
+        }
+    }
+    for (row, behind) in found {
+        rows[row].behind = Some(behind);
+    }
+}
+
+fn class(transfer: &Transfer) -> u32 {
+    transfer.piece.max(1).ilog2()
+}
+
+/// Bytes a ns from `start` to its end.
+fn rate(transfer: &Transfer, start: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "compared within a tenth")]
+    let rate = transfer.bytes as f64 / (transfer.wire.1 - start).max(1) as f64;
+    rate
+}
+
+fn could_follow(transfer: &Transfer, free: i64, best: f64) -> bool {
+    match transfer.copied_from {
+        Some(start) => start >= free,
+        None => rate(transfer, free) <= best * ALIKE,
+    }
+}
