@@ -175,11 +175,9 @@ fn handoff(
     let overlapping = posts.iter().any(|post| {
         stage.posts.iter().any(|other| !all.iter().any(|own| own.post.at == other.at) && is_open_together(post, other))
     });
-    // What lies in the host's memory is not copied by the GPU: SGLang's last transfer of a request, its metadata, is such.
-    let is_gpus = |row: &usize| raw.transfers.local_memory[*row].as_ref().is_none_or(|memory| &**memory == "VRAM");
     let gpus_bytes = transfers
         .iter()
-        .filter(|row| is_gpus(row))
+        .filter(|row| raw.is_on_gpu(**row))
         .filter_map(|row| raw.transfers.bytes[*row])
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;

@@ -17,6 +17,7 @@ pub mod mine;
 pub mod posts;
 pub mod raw;
 pub mod requests;
+pub mod serving;
 pub mod stages;
 pub mod summary;
 #[cfg(test)]
@@ -64,7 +65,7 @@ impl Analysis {
         let lanes = lanes::of(raw);
         let posts = posts::of(raw, &lanes);
         let work = stages::of(raw, &lanes, &posts);
-        let request_work = requests::of(&work);
+        let request_work = requests::of(raw, &work);
         let (chunks, layers) = chunks::of(&work, &request_work);
         let bubbles = bubbles::of(&work, &request_work, &chunks);
         let handoffs = handoffs::of(raw, &work, &request_work, settings);

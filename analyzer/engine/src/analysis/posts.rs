@@ -32,6 +32,8 @@ pub struct Post {
     pub request: Option<String>,
     /// Row of `nixl_transfers`.
     pub transfer: Option<usize>,
+    /// Chunk of the prompt that its notif names.
+    pub chunk: Option<i32>,
     /// It failed: NIXL gave an error.
     pub failed: bool,
     /// The process received the KV (it read, or copied from another device) and whose it was is not known.
@@ -87,6 +89,7 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
             done_by,
             request: transfers.request[row].clone(),
             transfer: Some(row),
+            chunk: transfers.chunk[row],
             failed: !matches!(&*transfers.status[row], "done" | "pending" | "not_posted"),
             pulled: is_read && peer.is_none(),
         });

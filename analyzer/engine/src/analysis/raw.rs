@@ -56,6 +56,13 @@ impl Raw {
         Ok(raw)
     }
 
+    /// Whether what a transfer moves lies on a GPU, as KV does where a GPU computes it; SGLang's last transfer of a request, its
+    /// metadata, does not. True where the memory is unknown.
+    #[must_use]
+    pub fn is_on_gpu(&self, transfer: usize) -> bool {
+        self.transfers.local_memory[transfer].as_ref().is_none_or(|memory| &**memory == "VRAM")
+    }
+
     /// The recorder rewrites `processes`; a reader may meet two versions of it.
     fn keep_last_of_each_process(&mut self) {
         let rows = std::mem::take(&mut self.processes);

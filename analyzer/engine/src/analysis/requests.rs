@@ -1,4 +1,4 @@
-//! Which forward pass and which hand-over belongs to which request.
+//! The requests of a run, and which hand-over is whose; [`serving`] tells which forward pass is.
 //!
 //! Request ids (from NIXL's notif texts) decide where they were recorded. Without them requests are told apart by
 //! activity: the forward passes of all prefill stages are grouped where no stage computes for [`GROUP_GAP_NS`], and a
@@ -8,8 +8,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Raw;
 use super::intervals::{Span, Union};
 use super::lanes::Pass;
+use super::serving;
 use super::stages::StageWork;
 
 /// No prefill stage computing for this long separates groups of activity.
@@ -25,7 +27,9 @@ pub struct RequestWork<'a> {
     /// Forward passes of each stage of the stage list, by time.
     pub passes: Vec<Vec<&'a Pass>>,
     /// The last group of activity that began before its first hand-over.
-    group: Option<usize>,
+    pub(super) group: Option<usize>,
+    /// Its KV, in a unit that is the same for all requests of the run.
+    pub(super) bytes: Option<i64>,
 }
 
 /// Whether the stage's last forward pass has fewer layers than its others, and a hand-over came after it.
@@ -98,7 +102,7 @@ impl RequestWork<'_> {
 
 /// Tells the requests of a run apart, ordered by time.
 #[must_use]
-pub fn of<'a>(stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
+pub fn of<'a>(raw: &Raw, stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
     let groups = groups(stages);
     let mut by_key: BTreeMap<Key, RequestWork> = BTreeMap::new();
     for (s, stage) in stages.iter().enumerate() {
@@ -120,7 +124,8 @@ pub fn of<'a>(stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
         let at = request.first_post(stages);
         request.group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
     }
-    give_passes(stages, &groups, &mut requests);
+    bytes(stages, raw, &mut requests);
+    serving::give_passes(stages, &groups, &mut requests);
     requests.sort_by_key(|request| request.compute_start().unwrap_or(request.first_post(stages)));
     requests
 }
@@ -171,30 +176,36 @@ fn groups(stages: &[StageWork]) -> Vec<Span> {
     groups
 }
 
-/// A pass belongs to the request of its group; of several, to the first that the stage hands over after it.
-fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut [RequestWork<'a>]) {
-    let mut owners: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
+/// KV of each request, bytes of one stage: of the stage that handed over most of them, or what another one's come to there.
+/// The most that any stage shows counts, for records of the others may be lost.
+fn bytes(stages: &[StageWork], raw: &Raw, requests: &mut [RequestWork]) {
+    let mut by_stage: Vec<Vec<i64>> = vec![vec![0; requests.len()]; stages.len()];
+    // Where nothing is on a GPU, KV is not either.
+    let has_gpu = (0..raw.transfers.bytes.len()).any(|row| raw.is_on_gpu(row));
     for (r, request) in requests.iter().enumerate() {
-        if let Some(group) = request.group {
-            owners[group].push(r);
+        for (s, p) in &request.posts {
+            let post = &stages[*s].posts[*p];
+            let row = post.transfer.filter(|row| !post.failed && raw.is_on_gpu(*row) == has_gpu);
+            let sum = &mut by_stage[*s][r];
+            *sum = sum.saturating_add(row.and_then(|row| raw.transfers.bytes[row]).unwrap_or(0));
         }
     }
-    for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
-        for pass in stage.lane.iter().flat_map(|lane| &lane.passes) {
-            let Some(group) = groups.partition_point(|(start, _)| *start <= pass.span.0).checked_sub(1) else {
-                continue;
-            };
-            let posts_of = |r: usize| requests[r].posts.iter().filter(|(stage, _)| *stage == s);
-            let last_post = |r: usize| posts_of(r).map(|(_, p)| stage.posts[*p].at).max();
-            let owner = owners[group]
-                .iter()
-                .copied()
-                .filter(|r| last_post(*r).is_some_and(|at| at >= pass.span.1))
-                .min_by_key(|r| last_post(*r))
-                .or_else(|| owners[group].last().copied());
-            if let Some(r) = owner {
-                requests[r].passes[s].push(pass);
-            }
-        }
+    let known = |of_stage: &Vec<i64>| of_stage.iter().filter(|bytes| **bytes > 0).count();
+    let Some(most) = (0..stages.len()).max_by_key(|s| (known(&by_stage[*s]), std::cmp::Reverse(*s))) else { return };
+    let scales: Vec<Option<(i64, i64)>> = by_stage.iter().map(|own| scale(own, &by_stage[most])).collect();
+    for (r, request) in requests.iter_mut().enumerate() {
+        let scaled = by_stage.iter().zip(&scales).filter_map(|(own, scale)| {
+            let (own_bytes, bytes) = (*scale)?;
+            i64::try_from(i128::from(own[r]) * i128::from(bytes) / i128::from(own_bytes)).ok()
+        });
+        request.bytes = scaled.max().filter(|bytes| *bytes > 0);
     }
+}
+
+/// Bytes of one stage and what they come to on another: the median of the requests that both handed over.
+fn scale(own: &[i64], other: &[i64]) -> Option<(i64, i64)> {
+    let mut pairs: Vec<(i64, i64)> =
+        own.iter().copied().zip(other.iter().copied()).filter(|(a, b)| *a > 0 && *b > 0).collect();
+    pairs.sort_by_key(|(a, b)| (i128::from(*b) << 32) / i128::from(*a));
+    pairs.get(pairs.len() / 2).copied()
 }

@@ -299,3 +299,94 @@ fn an_end_that_names_no_handle_is_nobodys_where_two_are_open() {
     let done: Vec<_> = analysis.handoffs.done_by_ns.iter().flatten().copied().collect();
     assert_eq!(done, [3_001 * MS]);
 }
+
+/// Two stages run the chunks of requests back to back, and hand each over `late` after it was computed; tokens are bytes.
+fn back_to_back(chunks: &[i64], late: i64) -> Raw {
+    let mut raw = live();
+    let mut ends = [0, 0];
+    for (number, chunks) in chunks.iter().enumerate() {
+        for chunk in 0..*chunks {
+            let each = MS / 10 + chunk * MS / 100;
+            ends[0] = raw.pass(1, ends[0], 12, each);
+            ends[1] = raw.pass(2, ends[0].max(ends[1]), 12, each);
+        }
+        for (process, agent, end) in [(1, "a-0", ends[0]), (2, "a-1", ends[1])] {
+            raw.write(process, agent, "d-0", end + late + 3 * MS, (*chunks << 20) - 4096, &format!("req-{number}"));
+        }
+    }
+    raw
+}
+
+#[test]
+fn passes_are_divided_by_the_bytes_handed_over_even_if_late() {
+    let chunks = [2, 5, 1, 3, 5];
+    // So late that the next requests were computed meanwhile.
+    for late in [0, 40 * MS, 300 * MS] {
+        let analysis = analyse(&back_to_back(&chunks, late));
+        let found: Vec<_> = analysis.requests.chunks.iter().map(|n| i64::from(n.unwrap_or(0))).collect();
+        assert_eq!(found, chunks, "{late} ns late");
+        let of_second = analysis.chunks.stage_id.iter().filter(|stage| **stage == 1).count();
+        assert_eq!(of_second, 16);
+    }
+}
+
+#[test]
+fn warm_up_is_nobodys_where_passes_are_divided() {
+    let mut raw = back_to_back(&[3, 4], 40 * MS);
+    for process in [1, 2] {
+        raw.pass(process, -900 * MS, 12, MS / 10);
+    }
+    assert_eq!(analyse(&raw).requests.chunks, [Some(3), Some(4)]);
+}
+
+#[test]
+fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
+    let mut raw = back_to_back(&[2, 5, 3], 40 * MS);
+    // The second stage's hand-over of the second request.
+    let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
+    for row in (0..raw.transfers.len()).filter(|row| *row != 3) {
+        rows.push(raw.transfers.row(row));
+    }
+    raw.transfers = rows;
+    let analysis = analyse(&raw);
+    for stage in [0, 1] {
+        let of = |request| {
+            let is_its =
+                |row: &usize| analysis.chunks.request[*row] == request && analysis.chunks.stage_id[*row] == stage;
+            (0..analysis.chunks.len()).filter(is_its).count()
+        };
+        assert_eq!([of(0), of(1), of(2)], [2, 5, 3], "stage {stage}");
+    }
+}
+
+#[test]
+fn a_failed_transfer_is_counted_once() {
+    let mut raw = live();
+    raw.write(1, "a-0", "d-0", 100 * MS, 1 << 20, "req-1");
+    raw.transfers.status[0] = "NIXL_ERR_REMOTE_DISCONNECT".into();
+    raw.transfers.done_poll_ns[0] = None;
+    raw.write(1, "a-0", "d-0", 200 * MS, 1 << 20, "req-1");
+    let handoff = analyse(&raw).handoffs.row(0);
+    assert_eq!((handoff.transfers, handoff.bytes, handoff.descriptors), (2, 1 << 20, Some(4)));
+    assert_eq!((handoff.posted_ns, handoff.done_by_ns), (Some(100 * MS), Some(210 * MS)));
+    assert_eq!(handoff.span_ns, Some(10 * MS), "the time between the two is no transfer's");
+}
+
+#[test]
+fn activations_are_no_kv() {
+    let mut raw = live();
+    let (first, second) = prefill(&mut raw, 0, 2);
+    raw.kernels.device_id = raw.kernels.process_id.iter().map(|process| i32::try_from(*process).unwrap() - 1).collect();
+    for (process, end, from) in [(1, first, 0), (2, second, 1)] {
+        raw.write(process, &format!("a-{}", process - 1), "d-0", end + 3 * MS, 8 << 20, "req-1");
+        raw.copy(process, end + 4 * MS, MS, 8 << 20);
+        *raw.memcpys.src_device_id.last_mut().unwrap() = Some(from);
+        // Stage 2 fetches its input after the post, or stage 1 sends it.
+        raw.copy(process, end + 6 * MS, MS, 64 << 20);
+        *raw.memcpys.src_device_id.last_mut().unwrap() = Some(0);
+        *raw.memcpys.dst_device_id.last_mut().unwrap() = Some(1);
+    }
+    let analysis = analyse(&raw);
+    assert_eq!(analysis.handoffs.bytes, [8 << 20, 8 << 20]);
+    assert_eq!(analysis.handoffs.copies, [Some(1), Some(1)]);
+}
