@@ -1,3 +1,4 @@
 //! Runs made from other tools' files. An import writes the same segments as a live recording.
 
+pub mod kineto;
 pub mod nsys;
