@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::error::OK;
-use crate::import::kineto;
-use crate::import::nsys::{self, Calls};
+use kvpath_import::kineto;
+use kvpath_import::nsys::{self, Calls};
 
 /// Make a run of another tool's trace.
 #[derive(Debug, Args)]

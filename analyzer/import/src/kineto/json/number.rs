@@ -3,13 +3,13 @@
 /// A time in microseconds, as nanoseconds: exact to the last digit of a nanosecond, rounded (halves away from zero)
 /// where there are more; `None` where the token is no number or the time does not fit.
 #[inline]
-pub(in crate::import::kineto) fn nanoseconds(token: &[u8]) -> Option<i64> {
+pub(in crate::kineto) fn nanoseconds(token: &[u8]) -> Option<i64> {
     scaled(token, 3).map(|(value, _)| value)
 }
 
 /// An integer, also where it is written as `7.0` or `7e0`; `None` for fractions and what does not fit.
 #[inline]
-pub(in crate::import::kineto) fn integer(token: &[u8]) -> Option<i64> {
+pub(in crate::kineto) fn integer(token: &[u8]) -> Option<i64> {
     scaled(token, 0).and_then(|(value, exact)| exact.then_some(value))
 }
 

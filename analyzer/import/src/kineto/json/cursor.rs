@@ -4,7 +4,7 @@ use super::text::Text;
 
 /// Why a step was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::import::kineto) enum Fault {
+pub(in crate::kineto) enum Fault {
     /// The bytes at hand end within the value: with more of them the same step may succeed.
     Ends,
     /// This is no JSON, whatever follows.
@@ -13,7 +13,7 @@ pub(in crate::import::kineto) enum Fault {
 
 /// A place in bytes of JSON.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::import::kineto) struct Cursor<'a> {
+pub(in crate::kineto) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -22,18 +22,18 @@ pub(in crate::import::kineto) struct Cursor<'a> {
 const DEPTH: u32 = 128;
 
 impl<'a> Cursor<'a> {
-    pub(in crate::import::kineto) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::kineto) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     /// Bytes behind the cursor.
-    pub(in crate::import::kineto) fn at(&self) -> usize {
+    pub(in crate::kineto) fn at(&self) -> usize {
         self.at
     }
 
     /// The next byte that is no white space; stays before it.
     #[inline]
-    pub(in crate::import::kineto) fn peek(&mut self) -> Result<u8, Fault> {
+    pub(in crate::kineto) fn peek(&mut self) -> Result<u8, Fault> {
         loop {
             match self.bytes.get(self.at) {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
@@ -45,7 +45,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over `byte`, which must be next.
     #[inline]
-    pub(in crate::import::kineto) fn take(&mut self, byte: u8, otherwise: &'static str) -> Result<(), Fault> {
+    pub(in crate::kineto) fn take(&mut self, byte: u8, otherwise: &'static str) -> Result<(), Fault> {
         if self.peek()? != byte {
             return Err(Fault::Bad(otherwise));
         }
@@ -55,7 +55,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over `byte` if it is next, and says whether it was.
     #[inline]
-    pub(in crate::import::kineto) fn took(&mut self, byte: u8) -> Result<bool, Fault> {
+    pub(in crate::kineto) fn took(&mut self, byte: u8) -> Result<bool, Fault> {
         let there = self.peek()? == byte;
         self.at += usize::from(there);
         Ok(there)
@@ -63,7 +63,7 @@ impl<'a> Cursor<'a> {
 
     /// The next key of an object whose `{` was taken, and the cursor before its value; none where `}` was taken.
     #[inline]
-    pub(in crate::import::kineto) fn key(&mut self, first: &mut bool) -> Result<Option<Text<'a>>, Fault> {
+    pub(in crate::kineto) fn key(&mut self, first: &mut bool) -> Result<Option<Text<'a>>, Fault> {
         if !self.another(first, b'}')? {
             return Ok(None);
         }
@@ -77,7 +77,7 @@ impl<'a> Cursor<'a> {
 
     /// Whether an array whose `[` was taken, or an object, goes on; if not, its closing bracket was taken.
     #[inline]
-    pub(in crate::import::kineto) fn another(&mut self, first: &mut bool, close: u8) -> Result<bool, Fault> {
+    pub(in crate::kineto) fn another(&mut self, first: &mut bool, close: u8) -> Result<bool, Fault> {
         if self.took(close)? {
             return Ok(false);
         }
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
 
     /// The string whose opening quote is next.
     #[inline]
-    pub(in crate::import::kineto) fn text(&mut self) -> Result<Text<'a>, Fault> {
+    pub(in crate::kineto) fn text(&mut self) -> Result<Text<'a>, Fault> {
         let start = self.at + 1;
         let mut at = start;
         let mut escaped = false;
@@ -108,7 +108,7 @@ impl<'a> Cursor<'a> {
 
     /// The number or word that is next.
     #[inline]
-    pub(in crate::import::kineto) fn scalar(&mut self) -> Result<&'a [u8], Fault> {
+    pub(in crate::kineto) fn scalar(&mut self) -> Result<&'a [u8], Fault> {
         let rest = &self.bytes[self.at..];
         for (length, byte) in rest.iter().enumerate() {
             match byte {
@@ -125,7 +125,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over a value of any kind, and returns its bytes.
     #[inline]
-    pub(in crate::import::kineto) fn skip(&mut self) -> Result<&'a [u8], Fault> {
+    pub(in crate::kineto) fn skip(&mut self) -> Result<&'a [u8], Fault> {
         let first = self.peek()?;
         let start = self.at;
         match first {

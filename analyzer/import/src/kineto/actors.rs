@@ -106,7 +106,7 @@ impl Actors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::import::kineto::json::Text;
+    use crate::kineto::json::Text;
 
     #[test]
     fn traces_that_share_a_pid_get_ids_of_their_own() {

@@ -21,7 +21,7 @@ use super::launches::Launches;
 use super::names::Names;
 use super::sink::Sink;
 use super::survey::Survey;
-use crate::import::nsys::without_version;
+use crate::nsys::without_version;
 
 /// One trace on its way into a run.
 pub(super) struct Trace<'a> {

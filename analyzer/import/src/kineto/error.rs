@@ -84,7 +84,7 @@ pub enum ImportError {
     )]
     NoClock(PathBuf),
     /// The output folder is in use.
-    #[error("{out}: exists and is not empty; name a new folder with --out")]
+    #[error("{out}: exists and is not an empty folder; name a new folder with --out")]
     OutNotEmpty {
         /// Folder.
         out: PathBuf,

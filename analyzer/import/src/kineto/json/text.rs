@@ -4,16 +4,16 @@ use std::borrow::Cow;
 
 /// A string of the file, without its quotes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::import::kineto) struct Text<'a> {
+pub(in crate::kineto) struct Text<'a> {
     /// Its bytes, escapes as they are.
-    pub(in crate::import::kineto) raw: &'a [u8],
+    pub(in crate::kineto) raw: &'a [u8],
     /// Whether there are any.
-    pub(in crate::import::kineto) escaped: bool,
+    pub(in crate::kineto) escaped: bool,
 }
 
 impl<'a> Text<'a> {
     /// As it reads. Bytes that are no UTF-8 and halves of surrogate pairs read as U+FFFD, unknown escapes as they stand.
-    pub(in crate::import::kineto) fn decoded(&self) -> Cow<'a, str> {
+    pub(in crate::kineto) fn decoded(&self) -> Cow<'a, str> {
         let plain = String::from_utf8_lossy(self.raw);
         if !self.escaped {
             return plain;

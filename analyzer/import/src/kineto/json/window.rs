@@ -3,7 +3,7 @@
 use std::io::Read;
 
 /// A window over a file: values are read from it, and what was read makes room for what follows.
-pub(in crate::import::kineto) struct Window<R> {
+pub(in crate::kineto) struct Window<R> {
     reader: R,
     bytes: Vec<u8>,
     start: usize,
@@ -13,7 +13,7 @@ pub(in crate::import::kineto) struct Window<R> {
 
 /// Why the window could not move on.
 #[derive(Debug)]
-pub(in crate::import::kineto) enum WindowError {
+pub(in crate::kineto) enum WindowError {
     /// The file.
     Io(std::io::Error),
     /// One value is longer than [`LONGEST`].
@@ -26,28 +26,28 @@ const USUAL: usize = 1 << 18;
 const LONGEST: usize = 1 << 26;
 
 impl<R: Read> Window<R> {
-    pub(in crate::import::kineto) fn new(reader: R) -> Self {
+    pub(in crate::kineto) fn new(reader: R) -> Self {
         Self { reader, bytes: vec![0; USUAL], start: 0, end: 0, before: 0 }
     }
 
     /// What is in it.
-    pub(in crate::import::kineto) fn bytes(&self) -> &[u8] {
+    pub(in crate::kineto) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
     /// Where it begins in the file, bytes.
-    pub(in crate::import::kineto) fn offset(&self) -> u64 {
+    pub(in crate::kineto) fn offset(&self) -> u64 {
         self.before
     }
 
     /// Lets go of its first `count` bytes.
-    pub(in crate::import::kineto) fn consume(&mut self, count: usize) {
+    pub(in crate::kineto) fn consume(&mut self, count: usize) {
         self.start += count;
         self.before += count as u64;
     }
 
     /// Reads on behind what is in it, and says whether there was more; makes room where nothing was consumed.
-    pub(in crate::import::kineto) fn fill(&mut self) -> Result<bool, WindowError> {
+    pub(in crate::kineto) fn fill(&mut self) -> Result<bool, WindowError> {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
