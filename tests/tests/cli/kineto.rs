@@ -272,7 +272,7 @@ fn files_that_are_no_trace() {
     refused(&[&file("cut.json", &whole[..900])], &["cut.json", "cut short before its first event"]);
     let mut damaged = whole.clone();
     damaged[20_000..20_100].fill(0);
-    refused(&[&file("damaged.json", &damaged)], &["damaged.json", "damaged at byte 20", "copy the file anew"]);
+    refused(&[&file("damaged.json", &damaged)], &["damaged.json", "damaged at byte 19", "copy the file anew"]);
     let mut packed = std::fs::read(trace("dlrm_rank0")).unwrap();
     let middle = packed.len() / 2;
     packed[middle..middle + 500].fill(0xff);

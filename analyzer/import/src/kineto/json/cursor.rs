@@ -96,12 +96,15 @@ impl<'a> Cursor<'a> {
         loop {
             // An escape at the very end leaves `at` one beyond it.
             let rest = self.bytes.get(at..).ok_or(Fault::Ends)?;
-            let found = quote_or_escape(rest).ok_or(Fault::Ends)?;
-            if rest[found] == b'"' {
-                self.at = at + found + 1;
-                return Ok(Text { raw: &self.bytes[start..at + found], escaped });
+            let found = end_or_escape(rest).ok_or(Fault::Ends)?;
+            match rest[found] {
+                b'"' => {
+                    self.at = at + found + 1;
+                    return Ok(Text { raw: &self.bytes[start..at + found], escaped });
+                }
+                b'\\' => escaped = true,
+                _ => return Err(Fault::Bad("a zero byte is in a string")),
             }
-            escaped = true;
             at += found + 2;
         }
     }
@@ -144,47 +147,45 @@ impl<'a> Cursor<'a> {
         // A bit an open bracket, the innermost lowest: set for objects.
         let mut open = 0_u128;
         let mut depth = 0;
-        while let Some(&byte) = self.bytes.get(self.at) {
-            match byte {
-                b'"' => {
-                    self.text()?;
-                    continue;
-                }
-                b'{' | b'[' => {
-                    if depth == DEPTH {
-                        return Err(Fault::Bad("brackets are nested more than 128 deep"));
-                    }
+        loop {
+            let mut first = match self.peek()? {
+                bracket @ (b'{' | b'[') if depth < DEPTH => {
+                    self.at += 1;
                     depth += 1;
-                    open = open << 1 | u128::from(byte == b'{');
+                    open = open << 1 | u128::from(bracket == b'{');
+                    true
                 }
-                b'}' | b']' => {
-                    if (open & 1 == 1) != (byte == b'}') {
-                        return Err(Fault::Bad("a bracket is closed by one of another kind"));
-                    }
-                    depth -= 1;
-                    open >>= 1;
-                    if depth == 0 {
-                        self.at += 1;
-                        return Ok(());
-                    }
+                b'{' | b'[' => return Err(Fault::Bad("brackets are nested more than 128 deep")),
+                b'"' => self.text().map(|_| false)?,
+                _ => self.scalar().map(|_| false)?,
+            };
+            // To the next value, out of all that end here.
+            loop {
+                let more =
+                    if open & 1 == 1 { self.key(&mut first)?.is_some() } else { self.another(&mut first, b']')? };
+                if more {
+                    break;
                 }
-                _ => {}
+                depth -= 1;
+                open >>= 1;
+                first = false;
+                if depth == 0 {
+                    return Ok(());
+                }
             }
-            self.at += 1;
         }
-        Err(Fault::Ends)
     }
 }
 
-/// Where the next `"` or `\` is. Most strings are a few bytes long, for which a vector search takes longer to begin than
-/// a loop to end.
+/// Where the next `"`, `\` or zero byte is: zeros are what a lost block of a file reads as. Most strings are a few bytes
+/// long, for which a vector search takes longer to begin than a loop to end.
 #[inline]
-fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+fn end_or_escape(bytes: &[u8]) -> Option<usize> {
     const SHORT: usize = 16;
     let short = &bytes[..bytes.len().min(SHORT)];
-    match short.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+    match short.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0)) {
         Some(at) => Some(at),
-        None => memchr::memchr2(b'"', b'\\', &bytes[short.len()..]).map(|at| at + short.len()),
+        None => memchr::memchr3(b'"', b'\\', 0, &bytes[short.len()..]).map(|at| at + short.len()),
     }
 }
 
@@ -282,5 +283,14 @@ mod tests {
         let whole = "[".repeat(128) + &"]".repeat(128);
         assert!(Cursor::new(whole.as_bytes()).skip().is_ok());
         assert!(matches!(Cursor::new(b"[}").skip(), Err(Fault::Bad(_))));
+    }
+
+    #[test]
+    fn damage_in_what_is_skipped_is_found() {
+        for text in
+            ["{\"a\": [1, \0\0\0", "[\"a\0b\"]", "{\"a\" 1}", "[1 2]", "{\"a\": 1, {\"ph\": 2}}", "[1,]", "{,}", "[:]"]
+        {
+            assert!(matches!(Cursor::new(text.as_bytes()).skip(), Err(Fault::Bad(_))), "{text}");
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! JSON as traces hold it, read from a window that slides over the file: no tree of the document is built.
 //!
-//! Stricter and laxer than the standard on purpose: what is read is checked, what is skipped is followed by its brackets
-//! and strings alone, and what profilers are known to write against the standard (`inf`, `nan`, control characters and
-//! bytes that are no UTF-8 in names) is taken.
+//! Laxer than the standard where profilers are known to be: `inf` and `nan`, control characters and bytes that are no
+//! UTF-8 in strings, unknown escapes. All else is checked, also in what is skipped: damage must not swallow events.
 
 mod cursor;
 mod number;
