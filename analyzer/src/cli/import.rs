@@ -1,12 +1,12 @@
-//! `kvpath import TOOL FILE`.
+//! `kvpath import nsys FILE`, `kvpath import kineto FILE...`, `kvpath import client FILE --run RUN`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use crate::error::OK;
-use crate::import::client;
-use crate::import::nsys::{self, Calls};
+use kvpath_import::nsys::{self, Calls};
+use kvpath_import::{client, kineto};
 
 /// Make a run of another tool's trace.
 #[derive(Debug, Args)]
@@ -21,6 +21,8 @@ pub struct Import {
 pub enum Tool {
     /// Nsight Systems' SQLite export, also compressed with zstd.
     Nsys(Nsys),
+    /// Traces of PyTorch's profiler (Kineto), also compressed with gzip.
+    Kineto(Kineto),
     /// What a client measured: when each request was sent, and when its first token came.
     Client(Client),
 }
@@ -51,21 +53,42 @@ pub struct Nsys {
     pub api_calls: Calls,
 }
 
+/// Import traces of PyTorch's profiler, one a process.
+#[derive(Debug, Args)]
+pub struct Kineto {
+    /// The traces of all ranks (`export_chrome_trace`, `tensorboard_trace_handler`), `.json` or `.json.gz`.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Folder of the new run; by default the first file's name without its endings, here.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
 impl Import {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        let import = match self.tool {
-            Tool::Nsys(import) => import,
-            Tool::Client(import) => {
-                let written = client::import(&import.file, &import.run)?;
-                eprintln!("spans {:>9} rows", written.map_or(0, |written| written.rows));
-                println!("{}", import.run);
-                return Ok(OK);
-            }
-        };
-        let name = import.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match self.tool {
+            Tool::Nsys(import) => import.run(),
+            Tool::Kineto(import) => import.run(),
+            Tool::Client(import) => import.run(),
+        }
+    }
+}
+
+impl Client {
+    fn run(self) -> anyhow::Result<u8> {
+        let written = client::import(&self.file, &self.run)?;
+        eprintln!("{:<14} {:>9} rows", "spans", written.map_or(0, |written| written.rows));
+        println!("{}", self.run);
+        Ok(OK)
+    }
+}
+
+impl Nsys {
+    fn run(self) -> anyhow::Result<u8> {
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.trim_end_matches(".zst").trim_end_matches(".sqlite").to_owned() + ".run";
-        let out = import.out.unwrap_or_else(|| PathBuf::from(stem));
-        let imported = nsys::import(&import.file, &out, import.api_calls)?;
+        let out = self.out.unwrap_or_else(|| PathBuf::from(stem));
+        let imported = nsys::import(&self.file, &out, self.api_calls)?;
         for (table, written) in &imported.segments {
             let rows = written.rows;
             eprintln!("{table:<14} {rows:>9} rows {:>10} bytes", written.bytes);
@@ -78,6 +101,33 @@ impl Import {
         }
         if imported.processes_left_out > 0 {
             eprintln!("left out: {} processes without a record", imported.processes_left_out);
+        }
+        println!("{}", out.display());
+        Ok(OK)
+    }
+}
+
+impl Kineto {
+    fn run(self) -> anyhow::Result<u8> {
+        let out = self.out.unwrap_or_else(|| PathBuf::from(kineto::stem(&self.files[0]) + ".run"));
+        let imported = kineto::import(&self.files, &out)?;
+        for (table, written) in &imported.tables {
+            eprintln!("{table:<15} {:>9} rows {:>10} bytes", written.rows, written.bytes);
+        }
+        for (category, events) in &imported.left_out {
+            eprintln!("left out: {events} events {category}");
+        }
+        if imported.kernels_without_launch > 0 {
+            eprintln!("kept: {} kernels whose launch is in no trace", imported.kernels_without_launch);
+        }
+        if imported.waits_without_recording > 0 {
+            eprintln!(
+                "kept: {} waits for events of which no trace says what recorded them",
+                imported.waits_without_recording
+            );
+        }
+        for note in &imported.notes {
+            eprintln!("{note}");
         }
         println!("{}", out.display());
         Ok(OK)

@@ -14,7 +14,7 @@ fn import(file: &str, out: &Path, more: &[&str]) {
 }
 
 /// All rows of a table of a run.
-fn read<C: Columns>(run: &Path) -> C {
+pub fn read<C: Columns>(run: &Path) -> C {
     let mut columns = C::default();
     let mut folders = vec![run.to_owned()];
     while let Some(folder) = folders.pop() {

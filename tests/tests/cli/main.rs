@@ -4,6 +4,7 @@ mod bad_input;
 mod even;
 mod full;
 mod import;
+mod kineto;
 mod live;
 mod output;
 mod report;

@@ -32,7 +32,7 @@ pub(super) fn is_chosen(name: &str) -> bool {
 }
 
 /// `cudaLaunchKernel_v7000` is `cudaLaunchKernel`: the suffix names the version of the callback, not of the call.
-pub(super) fn without_version(name: &str) -> &str {
+pub(crate) fn without_version(name: &str) -> &str {
     match name.rsplit_once("_v") {
         Some((stem, digits)) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => stem,
         _ => name,

@@ -1,4 +1,5 @@
 //! Runs made from other tools' files. An import writes the same segments as a live recording.
 
 pub mod client;
+pub mod kineto;
 pub mod nsys;

@@ -20,6 +20,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
 
 pub use api::Calls;
+pub(super) use api::without_version;
 pub use error::ImportError;
 
 /// The clock of an imported session.

@@ -1,0 +1,45 @@
+//! From a path to JSON: recognised by content, not by name.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek as _};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use super::error::ImportError;
+
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// The bytes of a trace.
+pub(super) enum Source {
+    Plain(File),
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
+        let io = |error| ImportError::Io { path: path.to_owned(), error };
+        let mut file = File::open(path).map_err(io)?;
+        let mut magic = Vec::new();
+        file.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut magic).map_err(io)?;
+        file.rewind().map_err(io)?;
+        match magic.as_slice() {
+            [] => Err(ImportError::Empty(path.to_owned())),
+            GZIP_MAGIC => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))))),
+            _ => Ok(Self::Plain(file)),
+        }
+    }
+}
+
+impl Read for Source {
+    /// Compressed data that ends early reads as ending: what was cut off is found where the JSON ends.
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(into),
+            Self::Gzip(gzip) => match gzip.read(into) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! From surveyed traces to the segments of a run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kvpath_schema::segment::RunWriter;
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
+use kvpath_schema::tables::gpu::{Gpu, Gpus};
+use kvpath_schema::tables::process::{Processes, Threads};
+
+use super::actors::Pids;
+use super::document::{self, End};
+use super::error::ImportError;
+use super::file::Source;
+use super::json::Window;
+use super::names::Names;
+use super::rows::Trace;
+use super::sink::Sink;
+use super::survey::Survey;
+use super::{Imported, SESSION_CLOCK, SOURCE, WALL_CLOCK};
+
+/// The wall clock at the run's zero, ns since 1970: the midnight (UTC) before the earliest first event; none where one
+/// trace alone does not say.
+fn zero(surveys: &[Survey]) -> Result<Option<i64>, ImportError> {
+    const DAY: i64 = 86_400_000_000_000;
+    let unknown = surveys.iter().find(|survey| survey.zero_ns.is_none());
+    match unknown {
+        Some(survey) if surveys.len() > 1 => Err(ImportError::NoClock(survey.path.clone())),
+        Some(_) => Ok(None),
+        None => {
+            Ok(Some(surveys.iter().filter_map(Survey::first_wall_ns).min().map_or(0, |ns| ns.div_euclid(DAY) * DAY)))
+        }
+    }
+}
+
+/// Writes them below `root`.
+pub(super) fn write(surveys: &[Survey], root: &Path) -> Result<Imported, ImportError> {
+    let zero_ns = zero(surveys)?;
+    let mut hosts: BTreeMap<String, Vec<&Survey>> = BTreeMap::new();
+    for survey in surveys {
+        hosts.entry(node(survey, surveys.len())).or_default().push(survey);
+    }
+    let mut imported = Imported::default();
+    let (mut names, mut pids) = (Names::default(), Pids::default());
+    for (host, surveys) in hosts {
+        let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"), " import kineto");
+        let clock = if zero_ns.is_some() { WALL_CLOCK } else { SESSION_CLOCK };
+        let mut of_host = Host {
+            sink: Sink::new(RunWriter::new(root, &host, writer, zero_ns).on_clock(clock)),
+            processes: Processes::default(),
+            threads: Threads::default(),
+            gpus: BTreeMap::new(),
+            info: CaptureInfos::default(),
+            drops: Drops::default(),
+        };
+        of_host.say("clock", clock.to_owned());
+        if surveys.len() > 1 && surveys.iter().any(|survey| survey.host.is_none()) {
+            let taken = format!("{} traces name no host; they are taken as of one, on one clock", surveys.len());
+            imported.notes.push(taken.clone());
+            of_host.say("host", taken);
+        }
+        for survey in surveys {
+            of_host.trace(survey, zero_ns, &mut names, &mut pids, &mut imported)?;
+        }
+        of_host.finish(&mut imported)?;
+    }
+    Ok(imported)
+}
+
+/// The partition `node=`: the host where the trace names it; else, as one trace is one process, the file's name.
+fn node(survey: &Survey, traces: usize) -> String {
+    let name = survey.host.clone().unwrap_or_else(|| if traces == 1 { stem(&survey.path) } else { SOURCE.to_owned() });
+    // As the writer of segments does, so that two hosts that it would write to one folder are one here.
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
+}
+
+/// The name of a trace's file without the endings that profilers give it.
+#[must_use]
+pub fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = name.trim_end_matches(".gz").trim_end_matches(".json").trim_end_matches(".pt.trace");
+    if name.is_empty() { SOURCE.to_owned() } else { name.to_owned() }
+}
+
+/// What is written of one host.
+struct Host {
+    sink: Sink,
+    processes: Processes,
+    threads: Threads,
+    gpus: BTreeMap<i32, Gpu>,
+    info: CaptureInfos,
+    drops: Drops,
+}
+
+impl Host {
+    fn say(&mut self, key: &str, value: String) {
+        self.info.push(CaptureInfo { source: SOURCE.into(), key: key.to_owned(), value });
+    }
+
+    /// Writes one trace, and tells of it.
+    fn trace(
+        &mut self,
+        survey: &Survey,
+        zero_ns: Option<i64>,
+        names: &mut Names,
+        pids: &mut Pids,
+        imported: &mut Imported,
+    ) -> Result<(), ImportError> {
+        let shift_ns = survey.zero_ns.unwrap_or(0).saturating_sub(zero_ns.unwrap_or(0));
+        let mut trace = Trace::new(survey, shift_ns, &mut self.sink, names, pids);
+        let mut window = Window::new(Source::open(&survey.path)?);
+        let end = match document::read(&mut window, &mut trace) {
+            Ok(end) => end,
+            Err(unreadable) => return Err(ImportError::of(&survey.path, window.offset(), unreadable)),
+        };
+        let Trace { process, actors, counts, launches, facts, devices, .. } = trace;
+        if counts.kept == 0 && counts.impossible.is_empty() {
+            let path = survey.path.clone();
+            return Err(match end {
+                End::Cut { whole } if counts.events == 0 => ImportError::CutBeforeEvents { path, at: whole },
+                _ => {
+                    let found: Vec<String> = counts.left_out_by_category().into_keys().collect();
+                    let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+                    ImportError::Foreign { path, events: counts.events, found }
+                }
+            });
+        }
+        actors.rows(process, &facts.title(), &mut self.processes, &mut self.threads);
+        for gpu in facts.gpus.into_iter().chain(devices.into_values()) {
+            self.gpus.entry(gpu.device_id).or_insert(gpu);
+        }
+        imported.events += counts.events;
+        let file = survey.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.say(&format!("process {process}"), file.clone());
+        for (category, count) in counts.left_out_by_category() {
+            self.say(&format!("process {process} left out {category}"), count.to_string());
+            *imported.left_out.entry(category).or_default() += count;
+        }
+        let unlaunched = launches.missing();
+        self.say(&format!("process {process} kernels without launch"), unlaunched.to_string());
+        imported.kernels_without_launch += unlaunched;
+        let unrecorded = counts.waits_without_record;
+        self.say(&format!("process {process} waits without recording"), unrecorded.to_string());
+        imported.waits_without_recording += unrecorded;
+        if end == End::CutBehind {
+            imported.notes.push(format!("{file}: cut short behind its events, which are whole"));
+        }
+        let mut lost = Vec::new();
+        for (table, count) in counts.impossible {
+            lost.push((Some(table), format!("events of {file} without times, sizes or process that can be"), count));
+        }
+        if let End::Cut { whole } = end {
+            let why = format!("{file} is cut short after {whole} bytes of JSON; what came behind is missing");
+            lost.push((None, why, 1));
+        }
+        for (table, reason, count) in lost {
+            imported.notes.push(format!("lost: {count} {}: {reason}", table.unwrap_or("or more events")));
+            self.drops.push(Drop {
+                time_ns: 0,
+                source: SOURCE.into(),
+                table_name: table.map(Into::into),
+                reason: reason.into(),
+                count: i64::try_from(count).unwrap_or(i64::MAX),
+                process_id: Some(process),
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    fn finish(mut self, imported: &mut Imported) -> Result<(), ImportError> {
+        let mut gpus = Gpus::default();
+        for gpu in self.gpus.into_values() {
+            gpus.push(gpu);
+        }
+        self.sink.write(&self.processes)?;
+        self.sink.write(&self.threads)?;
+        self.sink.write(&gpus)?;
+        self.sink.write(&self.info)?;
+        self.sink.write(&self.drops)?;
+        for (table, written) in self.sink.finish()? {
+            let total = imported.tables.entry(table).or_default();
+            total.rows += written.rows;
+            total.bytes += written.bytes;
+        }
+        Ok(())
+    }
+}

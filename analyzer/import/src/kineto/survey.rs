@@ -1,0 +1,153 @@
+//! A first look at a trace: what must be known before its first event can be placed.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::category::Category;
+use super::document::{self, Visitor};
+use super::error::ImportError;
+use super::event::Event;
+use super::file::Source;
+use super::json::{Text, Window, integer, nanoseconds};
+
+/// What a first look finds. It ends with the first event of the host, mostly the first one at all; where the file names
+/// the zero of its times behind its events, it is read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Survey {
+    /// File.
+    pub(super) path: PathBuf,
+    /// Wall clock at the zero of its times, ns since 1970; none where it is not named.
+    pub(super) zero_ns: Option<i64>,
+    /// The first time in it, by its own zero, ns; none where there is none.
+    pub(super) first_ns: Option<i64>,
+    /// The process that wrote it; 0 where it does not say.
+    pub(super) pid: i64,
+    /// The host it ran on, if it says.
+    pub(super) host: Option<String>,
+}
+
+impl Survey {
+    pub(super) fn of(path: &Path) -> Result<Self, ImportError> {
+        let mut look = Look::default();
+        let mut window = Window::new(Source::open(path)?);
+        match document::read(&mut window, &mut look) {
+            Ok(_) => {}
+            Err(unreadable) => return Err(ImportError::of(path, window.offset(), unreadable)),
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let pid = look.pid.or(look.labelled).unwrap_or(0);
+        let zero_ns = if look.counts_from_1970() { Some(0) } else { look.base_ns };
+        let host = look.host.or_else(|| host_in_name(&name, pid));
+        Ok(Self { path: path.to_owned(), zero_ns, first_ns: look.first_ns, pid, host })
+    }
+
+    /// Wall clock of the first time, ns since 1970.
+    pub(super) fn first_wall_ns(&self) -> Option<i64> {
+        self.first_ns?.checked_add(self.zero_ns?)
+    }
+}
+
+/// `torch.profiler.tensorboard_trace_handler` names files HOST_PID.TIME.pt.trace.json; taken for such a name only where
+/// the pid is that of the trace.
+fn host_in_name(name: &str, pid: i64) -> Option<String> {
+    let (worker, _) = name.split_once(".pt.trace.json")?;
+    let (worker, _) = worker.rsplit_once('.')?;
+    let (host, in_name) = worker.rsplit_once('_')?;
+    (pid != 0 && !host.is_empty() && in_name.parse() == Ok(pid)).then(|| host.to_owned())
+}
+
+#[derive(Default)]
+struct Look {
+    base_ns: Option<i64>,
+    first_ns: Option<i64>,
+    pid: Option<i64>,
+    labelled: Option<i64>,
+    host: Option<String>,
+}
+
+/// Times from here on, ns (September 2001), count from 1970 themselves: older Kinetos write them so. Newer ones count
+/// from `baseTimeNanoseconds`.
+const SINCE_1970: i64 = 1_000_000_000_000_000_000;
+
+impl Look {
+    fn counts_from_1970(&self) -> bool {
+        self.first_ns.is_some_and(|first| first >= SINCE_1970)
+    }
+}
+
+impl Visitor for Look {
+    type Error = ImportError;
+
+    fn fact(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"baseTimeNanoseconds" => self.base_ns = integer(value),
+            b"host_name" | b"hostname" => {
+                let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+                let host = quoted.map(|raw| Text { raw, escaped: raw.contains(&b'\\') }.decoded().into_owned());
+                self.host = host.filter(|host| !host.is_empty());
+            }
+            _ => {}
+        }
+    }
+
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, ImportError> {
+        if self.first_ns.is_none() {
+            self.first_ns = nanoseconds(event.ts);
+        }
+        if event.category.is_host() && self.pid.is_none() {
+            self.pid = event.pid.number();
+        }
+        if event.category == Category::Other && event.args.labels.raw == b"CPU" {
+            self.labelled = self.labelled.or(event.pid.number());
+        }
+        let placed = self.base_ns.is_some() || self.counts_from_1970();
+        Ok(if placed && self.pid.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survey(name: &str, json: &str) -> Survey {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, json).unwrap();
+        Survey::of(&path).unwrap()
+    }
+
+    #[test]
+    fn the_zero_is_found_before_or_behind_the_events_or_is_1970() {
+        let event = r#"{"cat": "cpu_op", "pid": 7, "ts": 5.001}"#;
+        let before =
+            survey("a", &format!(r#"{{"baseTimeNanoseconds": 1000, "traceEvents": [{event}, rest is not read"#));
+        assert_eq!((before.zero_ns, before.first_wall_ns(), before.pid), (Some(1000), Some(6001), 7));
+        let behind = survey("a", &format!(r#"{{"traceEvents": [{event}], "baseTimeNanoseconds": 1000}}"#));
+        assert_eq!(behind.first_wall_ns(), Some(6001));
+        let absolute = survey("a", r#"[{"cat": "cpu_op", "pid": 7, "ts": 1694128201435418}, rest is not read"#);
+        assert_eq!(absolute.first_wall_ns(), Some(1_694_128_201_435_418_000));
+        let unknown = survey("a", &format!("[{event}]"));
+        assert_eq!((unknown.zero_ns, unknown.first_ns), (None, Some(5001)));
+    }
+
+    #[test]
+    fn the_process_is_that_of_the_host_events_or_is_labelled() {
+        let gpu = r#"{"cat": "kernel", "pid": 3, "ts": 1}"#;
+        let label = r#"{"ph": "M", "name": "process_labels", "pid": 9, "args": {"labels": "CPU"}}"#;
+        let host = r#"{"cat": "cuda_runtime", "pid": 8, "ts": 1}"#;
+        assert_eq!(survey("a", &format!("[{gpu}, {label}, {host}]")).pid, 8);
+        assert_eq!(survey("a", &format!("[{gpu}, {label}]")).pid, 9);
+        assert_eq!(survey("a", &format!("[{gpu}]")).pid, 0);
+    }
+
+    #[test]
+    fn a_host_is_named_by_the_trace_or_by_a_file_name_with_its_pid() {
+        let event = r#""traceEvents": [{"cat": "cpu_op", "pid": 7, "ts": 1}]"#;
+        let named = format!(r#"{{"host_name": "node\/3", {event}}}"#);
+        assert_eq!(survey("x_7.1.pt.trace.json", &named).host.as_deref(), Some("node/3"));
+        let plain = format!("{{{event}}}");
+        assert_eq!(survey("node_a_7.169.pt.trace.json.gz", &plain).host.as_deref(), Some("node_a"));
+        assert_eq!(survey("worker0_step_12.169.pt.trace.json", &plain).host, None);
+        assert_eq!(survey("trace.json", &plain).host, None);
+    }
+}

@@ -1,0 +1,192 @@
+"""kvpath beside HTA (Holistic Trace Analysis) on the same Kineto traces: loading, the critical path of one rank, and a
+trace whose critical path is known.
+
+    python3 tests/peers/hta.py KVPATH FOLDER [--rounds 3] [--venv DIR] [--hta 'traceinsight==0.6.1']
+
+KVPATH is a binary as `./x dist` builds it, FOLDER holds traces (*.json, *.json.gz). HTA comes from PyPI, into a venv of its
+own. Each program runs in a process of its own, in turn; figures are medians over the rounds. README.md says what is
+counted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import hta_child
+from known_answer import PROBES, write_probe
+
+ROOT = Path(__file__).resolve().parent
+CHILD = ROOT / "hta_child.py"
+
+
+@dataclass
+class Run:
+    """One process, run to its end."""
+
+    seconds: float
+    # Peak resident memory, MB.
+    memory: float
+    # What it printed: for HTA an object with figures of its own.
+    output: str
+
+    @property
+    def said(self) -> dict:
+        return json.loads(self.output.strip().splitlines()[-1])
+
+
+class Failed(Exception):
+    """A program that did not do what was asked; the last line it printed."""
+
+
+def run(command: list[str]) -> Run:
+    """Runs a command, with its wall time and peak memory."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if process.returncode != 0:
+            lines = err.read().decode(errors="replace").strip().splitlines()
+            raise Failed(lines[-1] if lines else f"exit code {process.returncode}")
+        # Linux counts in kB.
+        return Run(seconds, usage.ru_maxrss * 1024 / 1e6, out.read().decode(errors="replace"))
+
+
+def make_venv(folder: Path, package: str) -> str:
+    """The Python of a venv with HTA in it."""
+    python = folder / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        # HTA assigns in ways that pandas 3 no longer allows.
+        subprocess.run([python, "-m", "pip", "install", "--quiet", package, "pandas<3"], check=True)
+    return str(python)
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Prints a table of Markdown."""
+    print(f"\n## {title}\n")
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def median(runs: list[Run], figure) -> float:
+    return statistics.median(figure(run) for run in runs)
+
+
+def loading(arguments, python: str, traces: list[Path], scratch: Path) -> list[list[str]]:
+    """Loads each trace with both, in turn."""
+    rows = []
+    for trace in traces:
+        theirs, plain, ours = [], [], []
+        for _ in range(arguments.rounds):
+            out = scratch / "run"
+            shutil.rmtree(out, ignore_errors=True)
+            ours.append(run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)]))
+            plain.append(run([python, str(CHILD), "load", str(trace)]))
+            theirs.append(run([python, str(CHILD), "load-as-is", str(trace)]))
+        events, size = hta_child.events_and_bytes(trace)
+        mine = median(ours, lambda run: run.seconds)
+        fast, slow = (median(runs, lambda run: run.said["seconds"]) for runs in (plain, theirs))
+        my_memory, memory = (median(runs, lambda run: run.memory) for runs in (ours, plain))
+        rows.append([
+            trace.name, f"{events:,}", f"{size / 1e6:.1f}", f"{mine:.3f}", f"{fast:.2f}", f"{slow:.2f}",
+            f"{fast / mine:.0f}", f"{events / mine / 1e3:,.0f}", f"{events / fast / 1e3:.1f}",
+            f"{my_memory:.0f}", f"{memory:.0f}", f"{memory / my_memory:.1f}",
+        ])
+    return rows
+
+
+def paths(arguments, python: str, traces: list[Path], scratch: Path) -> list[list[str]]:
+    """The critical path of the first ProfilerStep of each trace that has one."""
+    has_path = subprocess.run([arguments.kvpath, "path", "--help"], capture_output=True, check=False).returncode == 0
+    rows = []
+    for trace in traces:
+        try:
+            theirs = [run([python, str(CHILD), "path", str(trace), "ProfilerStep"]) for _ in range(arguments.rounds)]
+        except Failed as failed:
+            rows.append([trace.name, "-", "-", f"none: {failed}", "-", "-", "-"])
+            continue
+        seconds = median(theirs, lambda run: run.said["seconds"])
+        said = theirs[0].said
+        ours = ["-", "-"]
+        if has_path:
+            out = scratch / "path"
+            shutil.rmtree(out, ignore_errors=True)
+            run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)])
+            mine = [run([arguments.kvpath, "path", str(out)]) for _ in range(arguments.rounds)]
+            ours = [f"{median(mine, lambda run: run.seconds):.3f}", f"{median(mine, lambda run: run.memory):.0f}"]
+        rows.append([
+            trace.name, f"{said['graph_nodes']:,}", f"{said['path_nodes']:,}", f"{seconds:.2f}",
+            f"{median(theirs, lambda run: run.memory):.0f}", *ours,
+        ])
+    return rows
+
+
+def known_answers(arguments, python: str, scratch: Path) -> list[list[str]]:
+    """Paths of traces that are written here, whose answer is known."""
+    has_path = subprocess.run([arguments.kvpath, "path", "--help"], capture_output=True, check=False).returncode == 0
+    rows = []
+    for probe in PROBES:
+        trace = scratch / f"{probe.name}.json"
+        known = write_probe(trace, probe)
+        out = scratch / probe.name
+        run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)])
+        ours = run([arguments.kvpath, "path", str(out)]).output.strip() if has_path else "-"
+        said = run([python, str(CHILD), "path", str(trace), "ProfilerStep"]).said
+        rows.append([
+            probe.name, f"{known.length_us} us, through {', '.join(known.kernels)}",
+            f"{said['length_us']:.0f} us, through {', '.join(said['kernels']) or 'no kernel'}", ours,
+        ])
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kvpath")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--venv", type=Path, default=Path.home() / ".cache/kvpath/peers/hta")
+    parser.add_argument("--hta", default="traceinsight==0.6.1", help="what pip installs")
+    arguments = parser.parse_args()
+    traces = sorted([*arguments.folder.glob("*.json"), *arguments.folder.glob("*.json.gz")])
+    if not traces:
+        print(f"hta.py: {arguments.folder}: no *.json and no *.json.gz in it", file=sys.stderr)
+        return 2
+    python = make_venv(arguments.venv, arguments.hta)
+    print(f"HTA: {arguments.hta}; {os.cpu_count()} CPUs; medians of {arguments.rounds} rounds")
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        print_table(
+            "Loading",
+            ["trace", "events", "JSON, MB", "kvpath, s", "HTA, s", "HTA as it comes, s", "HTA / kvpath",
+             "kvpath, k events/s", "HTA, k events/s", "kvpath, MB", "HTA, MB", "HTA / kvpath"],
+            loading(arguments, python, traces, scratch),
+        )
+        print_table(
+            "Critical path of the first ProfilerStep, after loading",
+            ["trace", "HTA nodes", "on the path", "HTA, s", "HTA, MB", "kvpath, s", "kvpath, MB"],
+            paths(arguments, python, traces, scratch),
+        )
+        print_table(
+            "Known answers: kernel C waits for the events behind two kernels",
+            ["trace", "known", "HTA", "kvpath"],
+            known_answers(arguments, python, scratch),
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
