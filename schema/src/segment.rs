@@ -127,6 +127,15 @@ fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> SegmentError + '_ {
     |error| SegmentError::Parquet { path: path.to_owned(), error }
 }
 
+/// The name of a host as segments and their partition `node=` show it.
+#[must_use]
+pub fn host_name(host: &str) -> String {
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }
+    };
+    host.chars().map(safe).collect()
+}
+
 /// Writes the segments of one node of a run.
 #[derive(Debug)]
 pub struct RunWriter {
@@ -153,12 +162,9 @@ impl RunWriter {
     /// Prepares to write below `root`. `writer` names program and version; `host` becomes the partition `node=`; times are
     /// on [`CLOCK_MONOTONIC`] unless [`RunWriter::on_clock`] says otherwise.
     pub fn new(root: impl Into<PathBuf>, host: &str, writer: &str, wall_at_zero_ns: Option<i64>) -> Self {
-        let safe = |c: char| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }
-        };
         Self {
             root: root.into(),
-            host: host.chars().map(safe).collect(),
+            host: host_name(host),
             writer: writer.to_owned(),
             clock: CLOCK_MONOTONIC.to_owned(),
             wall_at_zero_ns,
