@@ -11,8 +11,10 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::PartitionStream;
 use kvpath_schema::table::{Columns, TableDef};
+use kvpath_schema::tables::derived::Clocks;
 
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::clocks::gpu;
 use kvpath_engine::error::LoadError;
 use kvpath_engine::load::Run;
 
@@ -24,19 +26,25 @@ pub struct Derived {
     run: Run,
     // The error as text: each query that scans a derived table reports it anew.
     batches: OnceLock<Result<Batches, String>>,
+    // By itself: it reads all CUDA calls, and no other table needs these.
+    clocks: OnceLock<Result<RecordBatch, String>>,
 }
 
 impl Derived {
     /// Those of `run`; nothing is computed yet.
     #[must_use]
     pub fn new(run: Run) -> Self {
-        Self { run, batches: OnceLock::new() }
+        Self { run, batches: OnceLock::new(), clocks: OnceLock::new() }
     }
 
     /// Tables that were computed elsewhere.
     #[cfg(test)]
     pub(super) fn computed(run: Run, analysis: &Analysis) -> Self {
-        Self { run, batches: OnceLock::from(Ok(batches(analysis))) }
+        Self {
+            run,
+            batches: OnceLock::from(Ok(batches(analysis))),
+            clocks: OnceLock::from(Ok(analysis.clocks.to_batch())),
+        }
     }
 
     /// The table `def` as the engine sees it.
@@ -50,6 +58,10 @@ impl Derived {
     }
 
     fn batch(&self, name: &str) -> Result<RecordBatch> {
+        if name == Clocks::DEF.name {
+            let clocks = self.clocks.get_or_init(|| self.compute_clocks().map_err(|error| error.to_string()));
+            return clocks.clone().map_err(|error| DataFusionError::External(error.into()));
+        }
         match self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string())) {
             Ok(batches) => batches
                 .get(name)
@@ -62,14 +74,22 @@ impl Derived {
     fn compute(&self) -> Result<Batches, LoadError> {
         Ok(batches(&Analysis::of(&Raw::of(&self.run)?, &Settings::default())))
     }
+
+    fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
+        let hosts = kvpath_engine::clocks::Clocks::of(&self.run)?;
+        let mut clocks: Clocks = hosts.table();
+        clocks.append(gpu::rows(&self.run, &hosts)?);
+        Ok(clocks.to_batch())
+    }
 }
 
 fn batches(analysis: &Analysis) -> Batches {
     fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
         (C::DEF.name, columns.to_batch())
     }
-    let Analysis { stages, requests, chunks, bubbles, layers, handoffs, coverage } = analysis;
-    [one(stages), one(requests), one(chunks), one(bubbles), one(layers), one(handoffs), one(coverage)].into()
+    let Analysis { stages, requests, chunks, bubbles, layers, handoffs, coverage, clocks } = analysis;
+    [one(stages), one(requests), one(chunks), one(bubbles), one(layers), one(handoffs), one(coverage), one(clocks)]
+        .into()
 }
 
 /// The rows of one derived table.

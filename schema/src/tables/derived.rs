@@ -263,10 +263,10 @@ crate::define_table! {
         reference: Name => Dict,
         /// The process, for `gpu_causality`; else null.
         process_id: Option<i64> => Plain,
-        /// Start of the window, ns, as the derived tables show it.
-        start_ns: i64 => Plain,
-        /// End of the window, ns, as the derived tables show it.
-        end_ns: i64 => Plain,
+        /// Start of the window, ns, as the derived tables show it; null where no record tells.
+        start_ns: Option<i64> => Plain,
+        /// End of the window, ns, as the derived tables show it; null where no record tells.
+        end_ns: Option<i64> => Plain,
         /// What this host's clock shows more than the reference's in the middle of the window, ns; null if not known.
         offset_ns: Option<i64> => Plain,
         /// How much faster it runs, billionths; null if not known.
@@ -287,8 +287,8 @@ crate::define_table! {
         /// Other hosts through which the offset comes out outside of the bounds found here (the triangle does not close).
         open_triangles: i32 => Plain,
         /// `reference` (nothing to find), `probes`, `messages` (NIXL notifications), `probes+messages`, `between` (two windows
-        /// that one line does not fit: either may hold), `one_way` (messages in one direction only), `none` (no message), or
-        /// `gpu_causality`.
+        /// that one line does not fit: either may hold), `outside` (before the first message or after the last: the next window drawn
+        /// on), `one_way` (messages in one direction only), `none` (no message), or `gpu_causality`.
         method: Name => Dict,
         /// Host through which it was related; then the errors of both parts are summed. Null if directly.
         via: Option<Name> => Dict,

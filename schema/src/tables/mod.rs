@@ -55,6 +55,7 @@ pub const DERIVED: &[&TableDef] = &[
     derived::Layers::DEF,
     derived::Handoffs::DEF,
     derived::Coverages::DEF,
+    derived::Clocks::DEF,
 ];
 
 /// The raw table of that name.

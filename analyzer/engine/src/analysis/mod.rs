@@ -3,7 +3,8 @@
 //! [`lanes`] (what ran, forward passes) and [`posts`] (what was handed over) give [`stages`]; these give [`requests`];
 //! and from those come [`chunks`], [`bubbles`], [`handoffs`], [`summary`] and [`coverage`].
 
-use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
 
 pub mod bubbles;
 pub mod chunks;
@@ -15,6 +16,7 @@ pub mod mine;
 pub mod posts;
 pub mod raw;
 pub mod requests;
+mod several;
 pub mod stages;
 pub mod summary;
 #[cfg(test)]
@@ -49,12 +51,48 @@ pub struct Analysis {
     pub handoffs: Handoffs,
     /// Coverage.
     pub coverage: Coverages,
+    /// Clocks, without what launches say of GPU times ([`crate::clocks::gpu`]).
+    pub clocks: Clocks,
 }
 
 impl Analysis {
-    /// Computes every derived table.
+    /// Computes every derived table. Hosts whose clocks could not be related are analysed each by themselves.
     #[must_use]
     pub fn of(raw: &Raw, settings: &Settings) -> Self {
+        let mut all = Self::of_related(raw, settings);
+        for apart in &raw.apart {
+            all.append(Self::of_related(apart, settings));
+        }
+        all.clocks = raw.clocks.table();
+        all
+    }
+
+    /// Adds tables of hosts that have nothing in common with these; their stages and requests come after these.
+    fn append(&mut self, mut other: Self) {
+        let after = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let (stages, requests) = (after(self.stages.len()), after(self.requests.len()));
+        let shift = |column: &mut Vec<i32>, by: i32| column.iter_mut().for_each(|id| *id = id.saturating_add(by));
+        shift(&mut other.stages.stage_id, stages);
+        shift(&mut other.requests.request, requests);
+        for (request, stage) in [
+            (&mut other.chunks.request, &mut other.chunks.stage_id),
+            (&mut other.bubbles.request, &mut other.bubbles.stage_id),
+            (&mut other.layers.request, &mut other.layers.stage_id),
+            (&mut other.handoffs.request, &mut other.handoffs.stage_id),
+        ] {
+            shift(request, requests);
+            shift(stage, stages);
+        }
+        self.stages.append(other.stages);
+        self.requests.append(other.requests);
+        self.chunks.append(other.chunks);
+        self.bubbles.append(other.bubbles);
+        self.layers.append(other.layers);
+        self.handoffs.append(other.handoffs);
+        self.coverage.append(other.coverage);
+    }
+
+    fn of_related(raw: &Raw, settings: &Settings) -> Self {
         let lanes = lanes::of(raw);
         let posts = posts::of(raw, &lanes);
         let work = stages::of(raw, &lanes, &posts);
@@ -66,6 +104,6 @@ impl Analysis {
         let coverage = coverage::of(raw, &work, &request_work, &handoffs);
         let mut stages = stages::table(&work);
         summary::layer_medians(&mut stages, &layers);
-        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage }
+        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, clocks: Clocks::default() }
     }
 }

@@ -19,6 +19,8 @@ pub enum Basis {
     Between,
     /// Messages in one direction only: no bound.
     OneWay,
+    /// Before the first message, or after the last one: the window next to it, drawn on.
+    Outside,
 }
 
 /// A straight piece: `o(t)`, what the other clock shows more than this one at this one's time `t`.
@@ -104,16 +106,11 @@ pub struct Map {
 }
 
 impl Map {
-    /// Of constraints on `o(t)`, sorted by time. The first and last piece are made to reach over `extent`, where records of the
-    /// host lie. `None` if no two messages in opposite directions agree: then nothing is known of the offset.
+    /// Of constraints on `o(t)`, sorted by time, with pieces for all of `extent`, where records of the host lie. `None` if no two
+    /// messages in opposite directions agree: then nothing is known of the offset.
     #[must_use]
     pub fn of(constraints: &[Constraint], extent: Option<(i64, i64)>) -> Option<Self> {
-        let mut windows = windows::split(constraints);
-        if let (Some((first, last)), false) = (extent, windows.is_empty()) {
-            let end = windows.len() - 1;
-            windows[0].first = windows[0].first.min(first);
-            windows[end].last = windows[end].last.max(last);
-        }
+        let windows = windows::split(constraints);
         let lines: Vec<Option<(i64, i64)>> =
             windows.iter().map(|window| window.bounds.middle(window.first, window.last)).collect();
         let anchor = lines.iter().position(Option::is_some)?;
@@ -133,16 +130,17 @@ impl Map {
             };
             let piece = Piece::of(window, line, basis);
             if let Some(before) = pieces.last()
-                && before.end < piece.start
+                && before.end.saturating_add(1) < piece.start
             {
                 let bounds = [before.bounds.as_slice(), &piece.bounds].concat();
                 let line = (before.line(before.end), piece.line(piece.start));
                 let observations = windows[at - 1].shared;
-                let between = Piece::straight((before.end, piece.start), line, Basis::Between, bounds);
+                let between = Piece::straight((before.end + 1, piece.start - 1), line, Basis::Between, bounds);
                 pieces.push(Piece { observations, ..between });
             }
             pieces.push(piece);
         }
+        let mut pieces = reaching(pieces, extent);
         let mut floor = i64::MIN;
         for piece in &mut pieces {
             piece.floor = floor;
@@ -216,6 +214,21 @@ impl Map {
         let last = self.pieces.partition_point(|piece| piece.start <= until).max(first + 1);
         self.pieces[first.min(self.pieces.len())..last.min(self.pieces.len())].iter()
     }
+}
+
+/// Adds what lies before the first piece and after the last one.
+fn reaching(mut pieces: Vec<Piece>, extent: Option<(i64, i64)>) -> Vec<Piece> {
+    let outside = |piece: &Piece, start: i64, end: i64| {
+        let (offset, basis) =
+            (piece.line(start), if piece.basis == Basis::OneWay { Basis::OneWay } else { Basis::Outside });
+        Piece { start, end, offset, basis, observations: 0, violations: 0, ..piece.clone() }
+    };
+    let Some((from, until)) = extent else { return pieces };
+    let before = pieces.first().filter(|first| from < first.start).map(|first| outside(first, from, first.start - 1));
+    let after = pieces.last().filter(|last| last.end < until).map(|last| outside(last, last.end + 1, until));
+    pieces.splice(0..0, before);
+    pieces.extend(after);
+    pieces
 }
 
 /// An offset within what one side says.
