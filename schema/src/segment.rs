@@ -17,6 +17,7 @@ use parquet::basic::{Compression, Encoding as ParquetEncoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
 
 use crate::table::{Columns, Encoding, ReadError, TableDef};
@@ -127,6 +128,15 @@ fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> SegmentError + '_ {
     |error| SegmentError::Parquet { path: path.to_owned(), error }
 }
 
+/// The name of a host as segments and their partition `node=` show it.
+#[must_use]
+pub fn host_name(host: &str) -> String {
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }
+    };
+    host.chars().map(safe).collect()
+}
+
 /// Writes the segments of one node of a run.
 #[derive(Debug)]
 pub struct RunWriter {
@@ -153,12 +163,9 @@ impl RunWriter {
     /// Prepares to write below `root`. `writer` names program and version; `host` becomes the partition `node=`; times are
     /// on [`CLOCK_MONOTONIC`] unless [`RunWriter::on_clock`] says otherwise.
     pub fn new(root: impl Into<PathBuf>, host: &str, writer: &str, wall_at_zero_ns: Option<i64>) -> Self {
-        let safe = |c: char| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }
-        };
         Self {
             root: root.into(),
-            host: host.chars().map(safe).collect(),
+            host: host_name(host),
             writer: writer.to_owned(),
             clock: CLOCK_MONOTONIC.to_owned(),
             wall_at_zero_ns,
@@ -319,6 +326,21 @@ pub fn open(path: &Path) -> Result<(Meta, ParquetRecordBatchReaderBuilder<File>)
     Ok((meta, builder))
 }
 
+/// Least and greatest value of the time that the rows of `table` are sorted by, ns, as the footer says; `None` where they are
+/// sorted by something else, or it does not say.
+#[must_use]
+pub fn extent(segment: &ParquetRecordBatchReaderBuilder<File>, table: &TableDef) -> Option<(i64, i64)> {
+    let sorted_by = table.sorted_by.first().filter(|name| name.ends_with("_ns"))?;
+    let groups = segment.metadata().row_groups().iter().map(|group| {
+        let column = group.columns().iter().find(|column| column.column_path().string() == **sorted_by)?;
+        match column.statistics()? {
+            Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
+            _ => None,
+        }
+    });
+    groups.reduce(|a, b| a.zip(b).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1)))).flatten()
+}
+
 /// Appends all rows of the segment at `path` to `columns`.
 ///
 /// # Errors
@@ -360,6 +382,7 @@ mod tests {
         assert_eq!(back.time_ns, [10, 15, 20]);
         assert_eq!(&*back.name[0], "prefill-0");
         assert_eq!((meta.dropped, meta.wall_at_zero_ns, meta.version), (3, Some(5), version::CURRENT));
+        assert_eq!(extent(&open(&path).unwrap().1, NixlAgents::DEF), Some((10, 20)));
     }
 
     #[test]

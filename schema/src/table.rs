@@ -105,6 +105,8 @@ pub trait Columns: Default {
     const DEF: &'static TableDef;
     /// Appends a row.
     fn push(&mut self, row: Self::Row);
+    /// Appends all rows of `other`.
+    fn append(&mut self, other: Self);
     /// Number of rows.
     fn len(&self) -> usize;
     /// Whether there are no rows.
@@ -191,6 +193,7 @@ macro_rules! define_table {
                 sorted_by: &[ $(stringify!($sort)),* ],
             };
             fn push(&mut self, row: $row) { $( self.$col.push(row.$col); )+ }
+            fn append(&mut self, other: Self) { $( self.$col.extend(other.$col); )+ }
             fn clear(&mut self) { $( self.$col.clear(); )+ }
             fn len(&self) -> usize { let lengths = [ $( self.$col.len() ),+ ]; lengths[0] }
             fn row(&self, i: usize) -> $row { $row { $( $col: self.$col[i].clone() ),+ } }

@@ -57,17 +57,4 @@ pub enum LoadError {
         /// The value.
         value: i64,
     },
-    /// Times of several hosts cannot be compared yet.
-    #[error(
-        "{run}: holds segments of several hosts ({hosts}), whose clocks this version cannot align; \
-         give one of them, such as {run}/node={first}"
-    )]
-    SeveralHosts {
-        /// The run.
-        run: String,
-        /// Its hosts.
-        hosts: String,
-        /// One of them.
-        first: String,
-    },
 }

@@ -1,10 +1,12 @@
 //! kvpath's engine: from the segments of a run to tables. Nothing is printed here.
 //!
 //! * [`load`] opens a run and reads its tables.
+//! * [`clocks`] puts the clocks of its hosts on one axis.
 //! * [`analysis`] is pure: tables in, tables out.
 //! * [`timeline`] holds everything that ran, [`graph`] says what waited for what, and [`path`] walks back over it.
 
 pub mod analysis;
+pub mod clocks;
 pub mod error;
 pub mod graph;
 pub mod load;

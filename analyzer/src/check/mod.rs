@@ -92,7 +92,7 @@ impl Checked {
         for drop in &self.losses.drops {
             drops.push(drop.clone());
         }
-        Ok(json!({
+        let mut object = json!({
             "run": self.run,
             "segments": self.segments,
             "rows": self.rows,
@@ -103,7 +103,11 @@ impl Checked {
             "lost": self.lost,
             "not_judged": self.not_judged,
             "coverage": report_json::rows(&self.analysis.coverage.to_batch())?,
-        }))
+        });
+        if self.analysis.clocks.len() > 1 {
+            object["clocks"] = report_json::rows(&self.analysis.clocks.to_batch())?;
+        }
+        Ok(object)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use kvpath_schema::table::Columns;
 
 use super::Checked;
+use crate::report::clocks;
 use crate::report::table::Table;
 use crate::report::text::list;
 use crate::report::title::short;
@@ -16,6 +17,7 @@ pub fn render(checked: &Checked) -> String {
     let mut out = String::new();
     let segments = i64::try_from(checked.segments).unwrap_or(i64::MAX);
     let _ = writeln!(out, "{}: {} segments, {} rows", checked.run, count(segments), count(checked.rows));
+    list(&mut out, "CLOCKS", &clocks::lines(&checked.analysis.clocks));
     coverage(&mut out, checked);
     list(&mut out, "UNREADABLE", &checked.unreadable);
     list(&mut out, "LOST, COUNTED OR SAID BY THE RECORDER", &checked.losses.lines());

@@ -38,6 +38,9 @@ pub struct Client {
     /// The run that it is about.
     #[arg(long, value_name = "RUN")]
     pub run: String,
+    /// Host on whose clock its times are, where the run has several.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
 }
 
 /// Import an Nsight Systems SQLite export.
@@ -76,7 +79,7 @@ impl Import {
 
 impl Client {
     fn run(self) -> anyhow::Result<u8> {
-        let written = client::import(&self.file, &self.run)?;
+        let written = client::import(&self.file, &self.run, self.host.as_deref())?;
         eprintln!("{:<14} {:>9} rows", "spans", written.map_or(0, |written| written.rows));
         println!("{}", self.run);
         Ok(OK)

@@ -37,7 +37,7 @@ pub fn render(report: &Report) -> Result<Value, ArrowError> {
         }
         Ok(value)
     };
-    Ok(json!({
+    let mut object = json!({
         "run": report.run.name,
         "hosts": report.run.hosts(),
         "stages": rows(&analysis.stages.to_batch())?,
@@ -49,5 +49,9 @@ pub fn render(report: &Report) -> Result<Value, ArrowError> {
         "coverage": rows(&analysis.coverage.to_batch())?,
         "findings": findings::of(analysis),
         "missing": report.missing(),
-    }))
+    });
+    if report.run.hosts().len() > 1 {
+        object["clocks"] = rows(&analysis.clocks.to_batch())?;
+    }
+    Ok(object)
 }

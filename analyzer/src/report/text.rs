@@ -8,13 +8,14 @@ use kvpath_schema::tables::derived::Handoff;
 use super::table::Table;
 use super::title::short;
 use super::units::{bytes, count, or_dash, rate, share, time};
-use super::{Report, findings};
+use super::{Report, clocks, findings};
 
 /// The whole report.
 #[must_use]
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
     head(&mut out, report);
+    list(&mut out, "CLOCKS", &clocks::lines(&report.analysis.clocks));
     stages(&mut out, report);
     requests(&mut out, report);
     per_stage(&mut out, report);

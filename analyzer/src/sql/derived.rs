@@ -11,8 +11,10 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::PartitionStream;
 use kvpath_schema::table::{Columns, TableDef};
+use kvpath_schema::tables::derived::Clocks;
 
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::clocks::gpu;
 use kvpath_engine::error::LoadError;
 use kvpath_engine::load::Run;
 use kvpath_engine::path::{Found, Walker};
@@ -27,20 +29,26 @@ pub struct Derived {
     // The error as text: each query that scans a derived table reports it anew.
     batches: OnceLock<Result<Batches, String>>,
     paths: OnceLock<Result<Batches, String>>,
+    // By itself: it reads all CUDA calls, and no other table needs these.
+    clocks: OnceLock<Result<RecordBatch, String>>,
 }
 
 impl Derived {
     /// Those of `run`; nothing is computed yet.
     #[must_use]
     pub fn new(run: Run) -> Self {
-        Self { run, batches: OnceLock::new(), paths: OnceLock::new() }
+        Self { run, batches: OnceLock::new(), paths: OnceLock::new(), clocks: OnceLock::new() }
     }
 
     /// Tables that were computed elsewhere.
     #[cfg(test)]
     pub(super) fn computed(run: Run, analysis: &Analysis) -> Self {
-        let paths = OnceLock::from(Ok(path_batches(&Found::default())));
-        Self { run, batches: OnceLock::from(Ok(batches(analysis))), paths }
+        Self {
+            run,
+            batches: OnceLock::from(Ok(batches(analysis))),
+            paths: OnceLock::from(Ok(path_batches(&Found::default()))),
+            clocks: OnceLock::from(Ok(analysis.clocks.to_batch())),
+        }
     }
 
     /// The table `def` as the engine sees it.
@@ -54,6 +62,10 @@ impl Derived {
     }
 
     fn batch(&self, name: &str) -> Result<RecordBatch> {
+        if name == Clocks::DEF.name {
+            let clocks = self.clocks.get_or_init(|| self.compute_clocks().map_err(|error| error.to_string()));
+            return clocks.clone().map_err(|error| DataFusionError::External(error.into()));
+        }
         // Paths are computed for those who ask for them: they need all that ran.
         let batches = if [Paths::DEF.name, CriticalPath::DEF.name].contains(&name) {
             self.paths.get_or_init(|| self.compute_paths().map_err(|error| error.to_string()))
@@ -78,6 +90,13 @@ impl Derived {
         let analysis = Analysis::of(&raw, &Settings::default());
         Ok(path_batches(&Walker::of(&self.run, &raw, &analysis)?.paths(&raw, &analysis, |_| true)))
     }
+
+    fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
+        let hosts = kvpath_engine::clocks::Clocks::of(&self.run)?;
+        let mut clocks: Clocks = hosts.table();
+        clocks.append(gpu::rows(&self.run, &hosts)?);
+        Ok(clocks.to_batch())
+    }
 }
 
 fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
@@ -89,8 +108,9 @@ fn path_batches(found: &Found) -> Batches {
 }
 
 fn batches(analysis: &Analysis) -> Batches {
-    let Analysis { stages, requests, chunks, bubbles, layers, handoffs, coverage, .. } = analysis;
-    [one(stages), one(requests), one(chunks), one(bubbles), one(layers), one(handoffs), one(coverage)].into()
+    let Analysis { stages, requests, chunks, bubbles, layers, handoffs, coverage, clocks, .. } = analysis;
+    [one(stages), one(requests), one(chunks), one(bubbles), one(layers), one(handoffs), one(coverage), one(clocks)]
+        .into()
 }
 
 /// The rows of one derived table.

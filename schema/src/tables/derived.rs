@@ -257,3 +257,51 @@ crate::define_table! {
         verdict: String => Plain,
     }
 }
+
+crate::define_table! {
+    /// How a host's clock stands to that of the reference host, a window of time each; and, a row a process, what launches say
+    /// of GPU times. In a run of several hosts the times of all derived tables are moved to the reference's clock. The bounds
+    /// hold if within the window both clocks run at steady rates that differ by 500 ppm at most, and no message arrived before
+    /// it was sent; where observations contradict that, the window is split, or the observation excluded and counted.
+    Derived clocks: Clock, Clocks, sorted by [host_index, start_ns] {
+        /// Host: `node=` of its segments.
+        host: Name => Dict,
+        /// Number of the host: 0 is the reference, the others by name. Ids of its rows in derived tables are the raw ones +
+        /// `host_index` * 2^48.
+        host_index: i32 => Plain,
+        /// Host whose clock it is compared with: the one with most rows (by name, if several have), or, for hosts that cannot be
+        /// related to that, the one with most rows among them.
+        reference: Name => Dict,
+        /// The process, for `gpu_causality`; else null.
+        process_id: Option<i64> => Plain,
+        /// Start of the window, ns, as the derived tables show it; null where no record tells.
+        start_ns: Option<i64> => Plain,
+        /// End of the window, ns, as the derived tables show it; null where no record tells.
+        end_ns: Option<i64> => Plain,
+        /// What this host's clock shows more than the reference's in the middle of the window, ns; null if not known.
+        offset_ns: Option<i64> => Plain,
+        /// How much faster it runs, billionths; null if not known.
+        drift_ppb: Option<i64> => Plain,
+        /// Nowhere in the window is a time moved to the reference's clock wrong by more than this, ns; null if there is no such
+        /// bound.
+        eps_ns: Option<i64> => Plain,
+        /// The least that `offset_ns` can be, ns; null if it is not bounded. For `gpu_causality` null.
+        offset_min_ns: Option<i64> => Plain,
+        /// The most that `offset_ns` can be, ns; null if it is not bounded. For `gpu_causality`: the smallest time from a launch's
+        /// entry to its kernel's start; below 0, GPU times are too early by as much at least.
+        offset_max_ns: Option<i64> => Plain,
+        /// Messages (a probe is two) in the window that bound it; for `gpu_causality` kernels with their launch.
+        observations: i64 => Plain,
+        /// Messages in the window that contradict the others beyond any drift and were left out; for `gpu_causality` kernels that
+        /// start before their launch.
+        violations: i64 => Plain,
+        /// Other hosts through which the offset comes out outside of the bounds found here (the triangle does not close).
+        open_triangles: i32 => Plain,
+        /// `reference` (nothing to find), `probes`, `messages` (NIXL notifications), `probes+messages`, `between` (two windows
+        /// that one line does not fit: either may hold), `outside` (before the first message or after the last: the next window drawn
+        /// on), `one_way` (messages in one direction only), `none` (no message), or `gpu_causality`.
+        method: Name => Dict,
+        /// Host through which it was related; then the errors of both parts are summed. Null if directly.
+        via: Option<Name> => Dict,
+    }
+}

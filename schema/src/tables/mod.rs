@@ -1,6 +1,9 @@
-//! Every table. Times are Int64 ns on the recording host's `CLOCK_MONOTONIC`; the run's zero is that clock's zero.
+//! Every table. Times are Int64 ns on the recording host's `CLOCK_MONOTONIC`; the run's zero is that clock's zero. In a run of
+//! several hosts that holds for raw tables, each row on its own host's clock; derived tables are on the clock of the reference
+//! host (`clocks`), and their `process_id` is the raw one + host index * 2^48.
 
 pub mod capture;
+pub mod clock;
 pub mod derived;
 pub mod gpu;
 pub mod nixl;
@@ -41,6 +44,7 @@ pub const RAW: &[&TableDef] = &[
     sockets::Sockets::DEF,
     sched::OffCpus::DEF,
     spans::Spans::DEF,
+    clock::ClockProbes::DEF,
     capture::Drops::DEF,
     capture::CaptureInfos::DEF,
 ];
@@ -56,6 +60,7 @@ pub const DERIVED: &[&TableDef] = &[
     derived::Coverages::DEF,
     path::Paths::DEF,
     path::CriticalPath::DEF,
+    derived::Clocks::DEF,
 ];
 
 /// The raw table of that name.

@@ -32,6 +32,9 @@ pub(crate) enum Command {
         /// Seed of what is random in it.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Probes of each host to each other, a second, that show how their clocks stand; 0: none.
+        #[arg(long, default_value_t = 0, value_name = "HZ", value_parser = clap::value_parser!(u32).range(0..=1000))]
+        probes: u32,
     },
     /// List the exact cases.
     Cases,
@@ -176,6 +179,9 @@ pub(crate) struct RunArgs {
     /// OFFSET:PPM, the clock of each host in turn: prefill by stage, then decode.
     #[arg(long, value_parser = clock, value_delimiter = ',', allow_hyphen_values = true, help_heading = "Records")]
     clocks: Vec<(i64, f64)>,
+    /// Probes of each host to each other, a second, that show how their clocks stand; 0: none.
+    #[arg(long, default_value_t = 0, value_name = "HZ", value_parser = clap::value_parser!(u32).range(0..=1000), help_heading = "Records")]
+    probes: u32,
     /// Records lost, percent.
     #[arg(long, default_value_t = 0.0, value_parser = percent, help_heading = "Records")]
     loss: f64,
@@ -291,6 +297,7 @@ impl RunArgs {
             is_silent: self.silent,
             shuffle: self.shuffle,
             poll_ns: self.poll,
+            probe_hz: self.probes,
             segment_rows: self.segment_rows as usize,
             ..distort
         })

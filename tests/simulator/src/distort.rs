@@ -53,6 +53,8 @@ pub struct Distortions {
     pub shuffle: u32,
     /// Polls of transfers by their poster come this far apart, ns; 0 shows completion at once.
     pub poll_ns: Ns,
+    /// Probes of each host to each other, a second; 0: none.
+    pub probe_hz: u32,
     /// Rows of a table in memory; a segment holds as many, divided by `shuffle`.
     pub segment_rows: usize,
 }
@@ -67,6 +69,7 @@ impl Distortions {
             is_silent: false,
             shuffle: 1,
             poll_ns: 0,
+            probe_hz: 0,
             segment_rows: 262_144,
         }
     }
@@ -95,6 +98,8 @@ impl Random {
     pub const LOSS: u64 = 1;
     /// Where records go.
     pub const SHUFFLE: u64 = 2;
+    /// How long clock probes take.
+    pub const PROBES: u64 = 3;
 
     /// The stream `purpose` of `seed`.
     #[must_use]

@@ -32,10 +32,10 @@ fn run(cli: &Cli) -> Result<()> {
             }
             Ok(())
         }
-        Command::Case { name, out, seed } => {
+        Command::Case { name, out, seed, probes } => {
             let case = Case::named(name).with_context(|| format!("no case `{name}`: `kvpath-sim cases` lists them"))?;
             empty(out)?;
-            let found = case.make(Some(out), *seed)?;
+            let found = case.make_probed(Some(out), *seed, *probes)?;
             eprintln!("{}: {} requests in {}", case.name, found.requests.len(), out.display());
             Ok(())
         }

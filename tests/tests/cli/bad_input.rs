@@ -216,19 +216,3 @@ fn another_parquet_file_is_refused_as_foreign() {
     std::fs::write(&segment, foreign).unwrap();
     refused(kvpath().arg("report").arg(folder.path().join("run")), &["gpus-000003", "not a kvpath segment"]);
 }
-
-#[test]
-fn two_hosts_are_not_compared() {
-    let folder = tempfile::tempdir().unwrap();
-    copy(folder.path());
-    let other = folder.path().join("run/node=uneven/source=nsys");
-    std::fs::create_dir_all(&other).unwrap();
-    for entry in std::fs::read_dir(fixture("v1/uneven/node=uneven/source=nsys")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), other.join(entry.file_name())).unwrap();
-    }
-    let run = folder.path().join("run");
-    refused(kvpath().arg("report").arg(&run), &["several hosts", "even, uneven", "node=even"]);
-    let one = kvpath().arg("report").arg(run.join("node=uneven")).output().unwrap();
-    assert!(one.status.success());
-}

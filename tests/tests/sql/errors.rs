@@ -115,13 +115,3 @@ fn what_is_no_run_is_refused() {
     assert!(refusal(&["sql", &empty, "SELECT 1"]).contains("no kvpath segments"));
     assert!(refusal(&["sql", &run.path(), "-f", &run.beside("nowhere.sql")]).contains("nowhere.sql"));
 }
-
-#[test]
-fn derived_tables_of_several_hosts_are_refused_and_raw_ones_answer() {
-    let run = Small::new(2);
-    let mut other = kvpath_schema::segment::RunWriter::new(run.path(), "other", "test 0", None);
-    other.write("cupti", &kernels(2), 0).unwrap();
-    says(&run, "SELECT * FROM stages", &["several hosts", "host, other", "node=host"]);
-    let count = text(&["sql", &run.path(), "SELECT count(*) AS n FROM kernels", "--format", "csv"]);
-    assert_eq!(count, "n\n6\n");
-}

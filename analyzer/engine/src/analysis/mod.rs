@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
 
 pub mod bubbles;
 pub mod chunks;
@@ -18,6 +19,7 @@ pub mod posts;
 pub mod raw;
 pub mod requests;
 pub mod serving;
+mod several;
 pub mod stages;
 pub mod summary;
 #[cfg(test)]
@@ -56,12 +58,50 @@ pub struct Analysis {
     pub of_transfer: BTreeMap<usize, i32>,
     /// Forward passes of each process by time, prefill's and decode's: from the first kernel to the last, ns.
     pub passes: BTreeMap<i64, Vec<intervals::Span>>,
+    /// Clocks, without what launches say of GPU times ([`crate::clocks::gpu`]).
+    pub clocks: Clocks,
 }
 
 impl Analysis {
-    /// Computes every derived table.
+    /// Computes every derived table. Hosts whose clocks could not be related are analysed each by themselves.
     #[must_use]
     pub fn of(raw: &Raw, settings: &Settings) -> Self {
+        let mut all = Self::of_related(raw, settings);
+        for apart in &raw.apart {
+            all.append(Self::of_related(apart, settings));
+        }
+        all.clocks = raw.clocks.table();
+        all
+    }
+
+    /// Adds tables of hosts that have nothing in common with these; their stages and requests come after these.
+    fn append(&mut self, mut other: Self) {
+        let after = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let (stages, requests) = (after(self.stages.len()), after(self.requests.len()));
+        let shift = |column: &mut Vec<i32>, by: i32| column.iter_mut().for_each(|id| *id = id.saturating_add(by));
+        shift(&mut other.stages.stage_id, stages);
+        shift(&mut other.requests.request, requests);
+        for (request, stage) in [
+            (&mut other.chunks.request, &mut other.chunks.stage_id),
+            (&mut other.bubbles.request, &mut other.bubbles.stage_id),
+            (&mut other.layers.request, &mut other.layers.stage_id),
+            (&mut other.handoffs.request, &mut other.handoffs.stage_id),
+        ] {
+            shift(request, requests);
+            shift(stage, stages);
+        }
+        self.stages.append(other.stages);
+        self.requests.append(other.requests);
+        self.chunks.append(other.chunks);
+        self.bubbles.append(other.bubbles);
+        self.layers.append(other.layers);
+        self.handoffs.append(other.handoffs);
+        self.coverage.append(other.coverage);
+        // Their transfers are rows of other tables: no path is walked there.
+        self.passes.append(&mut other.passes);
+    }
+
+    fn of_related(raw: &Raw, settings: &Settings) -> Self {
         let lanes = lanes::of(raw);
         let posts = posts::of(raw, &lanes);
         let work = stages::of(raw, &lanes, &posts);
@@ -76,7 +116,8 @@ impl Analysis {
         let of_transfer = requests::of_transfers(&work, &request_work);
         let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
-        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes }
+        let clocks = Clocks::default();
+        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes, clocks }
     }
 
     /// The end of the pass of a process that runs at `time`, or begins next, ns.

@@ -1,15 +1,19 @@
 //! The raw tables that the analyses read, in memory.
 
+use std::collections::BTreeMap;
+
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{Kernels, Memcpys};
 use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
 use kvpath_schema::tables::nvtx::NvtxRanges;
 use kvpath_schema::tables::process::Processes;
 
+use crate::clocks::Clocks;
 use crate::error::LoadError;
 use crate::load::Run;
+use crate::load::limits::{SPAN, TIME, within};
 
-/// The raw tables of one host that the analyses read. `api_calls` and `memsets` are not among them: they are large and
+/// The raw tables that the analyses read, of all hosts whose clocks could be related, on the clock of one of them. `api_calls` and `memsets` are not among them: they are large and
 /// nothing here needs them.
 #[derive(Debug, Default)]
 pub struct Raw {
@@ -31,15 +35,36 @@ pub struct Raw {
     pub descriptors: NixlDescriptors,
     /// NIXL notifs.
     pub notifs: NixlNotifs,
+    /// How the clocks of the run's hosts stand to each other.
+    pub clocks: Clocks,
+    /// The same of hosts whose clocks could not be related to those of these: nothing crosses over.
+    pub apart: Vec<Self>,
 }
 
 impl Raw {
-    /// Reads them from a run.
+    /// Reads them from a run, the times of each host moved to the clock of its reference, and the ids of each its own.
     ///
     /// # Errors
-    /// Several hosts, or a segment that does not decode.
+    /// A segment that does not decode, or values that cannot be.
     pub fn of(run: &Run) -> Result<Self, LoadError> {
-        run.one_host()?;
+        let clocks = Clocks::of(run)?;
+        if clocks.hosts.len() < 2 {
+            return Ok(Self { clocks, ..Self::of_host(run)? });
+        }
+        let mut by_reference: BTreeMap<usize, Self> = BTreeMap::new();
+        for host in &clocks.hosts {
+            let mut raw = Self::of_host(&run.of_host(&host.name))?;
+            raw.settle(host)?;
+            raw.check()?;
+            by_reference.entry(host.reference).or_default().append(raw);
+        }
+        let mut groups = by_reference.into_values();
+        let first = groups.next().unwrap_or_default();
+        Ok(Self { clocks, apart: groups.collect(), ..first })
+    }
+
+    /// Reads those of one host, as they are.
+    fn of_host(run: &Run) -> Result<Self, LoadError> {
         let mut raw = Self {
             processes: run.table()?,
             kernels: run.table()?,
@@ -50,6 +75,7 @@ impl Raw {
             transfers: run.table()?,
             descriptors: run.table()?,
             notifs: run.table()?,
+            ..Self::default()
         };
         raw.check()?;
         raw.keep_last_of_each_process();
@@ -63,10 +89,22 @@ impl Raw {
         self.transfers.local_memory[transfer].as_ref().is_none_or(|memory| &**memory == "VRAM")
     }
 
+    fn append(&mut self, other: Self) {
+        self.processes.append(other.processes);
+        self.kernels.append(other.kernels);
+        self.memcpys.append(other.memcpys);
+        self.nvtx.append(other.nvtx);
+        self.agents.append(other.agents);
+        self.regions.append(other.regions);
+        self.transfers.append(other.transfers);
+        self.descriptors.append(other.descriptors);
+        self.notifs.append(other.notifs);
+    }
+
     /// The recorder rewrites `processes`; a reader may meet two versions of it.
     fn keep_last_of_each_process(&mut self) {
         let rows = std::mem::take(&mut self.processes);
-        let last: std::collections::BTreeMap<i64, usize> = rows.process_id.iter().copied().zip(0..).collect();
+        let last: BTreeMap<i64, usize> = rows.process_id.iter().copied().zip(0..).collect();
         for row in last.into_values() {
             self.processes.push(rows.row(row));
         }
@@ -96,22 +134,5 @@ impl Raw {
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
         within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
         within("nixl_descriptors", "bytes", descriptors.bytes.iter().copied(), 0..=i64::MAX)
-    }
-}
-
-/// The largest time, ns: 73 years, more than any clock of a running host and than the wall clock. The sum of two fits.
-const TIME: i64 = 1 << 61;
-/// The longest duration, ns (104 days), and the largest copy, bytes (9 PB).
-const SPAN: i64 = 1 << 53;
-
-fn within(
-    table: &'static str,
-    column: &'static str,
-    mut values: impl Iterator<Item = i64>,
-    range: std::ops::RangeInclusive<i64>,
-) -> Result<(), LoadError> {
-    match values.find(|value| !range.contains(value)) {
-        Some(value) => Err(LoadError::Implausible { table, column, value }),
-        None => Ok(()),
     }
 }

@@ -1,12 +1,14 @@
 //! Opening a run: a folder of segments, a glob of them, or one segment.
 
 pub mod batches;
+pub mod limits;
 pub mod losses;
 
 use std::path::{Path, PathBuf};
 
 use kvpath_schema::segment::{self, Meta, SegmentError};
 use kvpath_schema::table::Columns;
+use kvpath_schema::tables;
 
 use crate::error::LoadError;
 
@@ -19,6 +21,8 @@ pub struct Segment {
     pub meta: Meta,
     /// Rows.
     pub rows: i64,
+    /// Least and greatest time that its rows are sorted by, ns, where the footer says it.
+    pub extent: Option<(i64, i64)>,
 }
 
 /// A run, opened: every footer was read and can be read by this version.
@@ -80,20 +84,11 @@ impl Run {
         hosts
     }
 
-    /// Refuses runs of several hosts, for analyses that compare times.
-    ///
-    /// # Errors
-    /// More than one host.
-    pub fn one_host(&self) -> Result<(), LoadError> {
-        let hosts = self.hosts();
-        if hosts.len() > 1 {
-            return Err(LoadError::SeveralHosts {
-                run: self.name.clone(),
-                hosts: hosts.join(", "),
-                first: hosts[0].to_owned(),
-            });
-        }
-        Ok(())
+    /// What one of its hosts recorded.
+    #[must_use]
+    pub fn of_host(&self, host: &str) -> Self {
+        let segments = self.segments.iter().filter(|segment| segment.meta.host == host).cloned().collect();
+        Self { name: self.name.clone(), segments, partial: Vec::new() }
     }
 }
 
@@ -126,7 +121,8 @@ impl Survey {
             match segment::open(&path) {
                 Ok((meta, builder)) => {
                     let rows = builder.metadata().file_metadata().num_rows();
-                    segments.push(Segment { path, meta, rows });
+                    let extent = tables::raw(&meta.table).and_then(|table| segment::extent(&builder, table));
+                    segments.push(Segment { path, meta, rows, extent });
                 }
                 Err(error) => bad.push(error),
             }

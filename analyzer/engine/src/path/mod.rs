@@ -18,6 +18,7 @@ use crate::error::LoadError;
 use crate::graph::pairs::Pairs;
 use crate::graph::{Graph, Request, Transfers};
 use crate::load::Run;
+use crate::load::limits::{SPAN, TIME, within};
 use crate::timeline::{Timeline, build};
 use places::Places;
 use requests::Told;
@@ -47,7 +48,7 @@ impl Walker {
     /// # Errors
     /// A segment that does not decode.
     pub fn of(run: &Run, raw: &Raw, analysis: &Analysis) -> Result<Self, LoadError> {
-        let timeline = build::of(run, &raw.transfers)?;
+        let timeline = build::of(run, raw)?;
         let stages = &analysis.stages;
         let prefill = (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] == "prefill");
         let devices: Vec<(i64, Option<i32>)> =
@@ -55,7 +56,7 @@ impl Walker {
         let transfers = Transfers::of(raw, &timeline, &devices);
         let pairs = Pairs::of(&timeline, &pipelines(analysis));
         let places = Places::of(stages, &analysis.chunks, &analysis.layers);
-        let requests = requests::of(analysis, &transfers, &told(&run.table()?));
+        let requests = requests::of(analysis, &transfers, &told(&spans(run, raw)?));
         Ok(Self { timeline, transfers, pairs, places, requests })
     }
 
@@ -117,6 +118,24 @@ fn pipelines(analysis: &Analysis) -> Vec<Vec<i64>> {
         ranks.into_iter().map(|(_, process)| process).collect()
     });
     sorted.collect()
+}
+
+/// What programs say of requests, on the clock of the reference.
+fn spans(run: &Run, raw: &Raw) -> Result<Spans, LoadError> {
+    let mut all = Spans::default();
+    for host in &raw.clocks.hosts {
+        let mut own: Spans = run.of_host(&host.name).table()?;
+        let starts = own.start_ns.iter().copied();
+        within("spans", "start_ns", starts, -TIME..=TIME)?;
+        within("spans", "dur_ns", own.dur_ns.iter().copied().flatten(), 0..=SPAN)?;
+        for (start, dur) in own.start_ns.iter_mut().zip(&mut own.dur_ns) {
+            let end = dur.map(|dur| host.time(start.saturating_add(dur)));
+            *start = host.time(*start);
+            *dur = end.map(|end| end.saturating_sub(*start));
+        }
+        all.append(own);
+    }
+    Ok(all)
 }
 
 /// What clients say of requests.

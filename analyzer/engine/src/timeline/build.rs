@@ -8,6 +8,8 @@ use kvpath_schema::tables::nixl::NixlTransfers;
 
 use super::waits::{Record, Sync, SyncKind};
 use super::{Class, Lane, LaneId, LaneKind, Names, New, Timeline, Waits, dispatch};
+use crate::analysis::Raw;
+use crate::clocks::HostClock;
 use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::batches::{self, Batch};
@@ -19,7 +21,8 @@ const LATEST_NS: i64 = 1 << 61;
 
 /// Lanes while they are filled.
 #[derive(Default)]
-struct Builder {
+struct Builder<'a> {
+    host: Option<&'a HostClock>,
     lanes: Vec<(LaneId, Lane)>,
     by_id: HashMap<LaneId, usize>,
     last: usize,
@@ -27,12 +30,13 @@ struct Builder {
     impossible: i64,
 }
 
-impl Builder {
+impl Builder<'_> {
     fn push(&mut self, id: LaneId, start: i64, dur: i64, (key, name, node): (i64, u32, i64)) {
         if !(-LATEST_NS..=LATEST_NS).contains(&start) || !(0..=LONGEST_NS).contains(&dur) {
             self.impossible += 1;
             return;
         }
+        let (start, end) = (self.time(start), self.time(start + dur));
         // Neighbouring rows are mostly of one lane.
         if self.lanes.get(self.last).is_none_or(|(last, _)| *last != id) {
             let lanes = &mut self.lanes;
@@ -41,7 +45,16 @@ impl Builder {
                 lanes.len() - 1
             });
         }
-        self.lanes[self.last].1.push(New { start, end: start + dur, key, name, node });
+        self.lanes[self.last].1.push(New { start, end, key, name, node });
+    }
+
+    /// A time on the clock of the reference.
+    fn time(&self, t: i64) -> i64 {
+        self.host.map_or(t, |host| host.time(t))
+    }
+
+    fn process(&self, id: i64) -> Result<i64, LoadError> {
+        process(self.host, id)
     }
 
     fn gpu(&mut self, batch: &Batch, names: &[u32]) -> Result<(), LoadError> {
@@ -51,7 +64,7 @@ impl Builder {
         let node = batch.optional_i64("graph_node_id")?;
         for row in 0..batch.len() {
             let kind = LaneKind::Stream { context: context[row], stream: stream[row] };
-            let id = LaneId { process: process[row], kind };
+            let id = LaneId { process: self.process(process[row])?, kind };
             self.push(id, start[row], dur[row], (correlation[row], names[row], node(row).unwrap_or(0)));
         }
         Ok(())
@@ -60,12 +73,51 @@ impl Builder {
 
 const GPU: [&str; 6] = ["start_ns", "dur_ns", "process_id", "context_id", "stream_id", "correlation_id"];
 
-/// Builds the lanes of `run`; the NIXL calls come from `transfers`, by row.
+/// Builds the lanes of `run`, with the NIXL calls of `raw`; times on the clock of the reference, as those of `raw`. Of hosts
+/// whose clocks could not be related only those of `raw` are there.
 ///
 /// # Errors
 /// A segment that does not decode.
-pub fn of(run: &Run, transfers: &NixlTransfers) -> Result<Timeline, LoadError> {
+pub fn of(run: &Run, raw: &Raw) -> Result<Timeline, LoadError> {
     let mut builder = Builder::default();
+    let hosts = related(run, raw);
+    for (of_host, host) in &hosts {
+        builder.host = *host;
+        read(&mut builder, of_host)?;
+    }
+    builder.host = None;
+    nixl_calls(&mut builder, &raw.transfers);
+    let mut timeline = finish(builder);
+    let (mut syncs, mut records) = (Vec::new(), Vec::new());
+    for (of_host, host) in &hosts {
+        read_syncs(of_host, *host, &timeline, &mut syncs)?;
+        read_records(of_host, *host, &mut records)?;
+    }
+    timeline.waits = Waits::of(&syncs, &records, |id| timeline.find(id));
+    for at in 0..u32::try_from(timeline.lanes.len()).unwrap_or(u32::MAX) {
+        let dispatch_ns = dispatch::of(&timeline, at);
+        timeline.lanes[at as usize].1.dispatch_ns = dispatch_ns;
+    }
+    Ok(timeline)
+}
+
+/// What the hosts recorded that share the reference of the first, each with its clock; one host needs none.
+fn related<'a>(run: &Run, raw: &'a Raw) -> Vec<(Run, Option<&'a HostClock>)> {
+    let hosts = &raw.clocks.hosts;
+    if hosts.len() < 2 {
+        return vec![(run.clone(), None)];
+    }
+    let first = hosts[0].reference;
+    let related = hosts.iter().filter(|host| host.reference == first);
+    related.map(|host| (run.of_host(&host.name), Some(host))).collect()
+}
+
+fn process(host: Option<&HostClock>, id: i64) -> Result<i64, LoadError> {
+    let own = host.map_or(Some(id), |host| host.id(id));
+    own.ok_or(LoadError::Implausible { table: "kernels", column: "process_id", value: id })
+}
+
+fn read(builder: &mut Builder, run: &Run) -> Result<(), LoadError> {
     let columns = |more: &[&'static str]| [&GPU[..], more].concat();
     batches::for_each(run, Kernels::DEF, &columns(&["name", "graph_node_id"]), |batch| {
         let names = batch.names("name", |text| builder.names.kernel(text))?;
@@ -91,20 +143,12 @@ pub fn of(run: &Run, transfers: &NixlTransfers) -> Result<Timeline, LoadError> {
         let (start, dur, tid) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i32("tid")?);
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
-            let id = LaneId { process: process[row], kind: LaneKind::Thread(tid[row]) };
+            let id = LaneId { process: builder.process(process[row])?, kind: LaneKind::Thread(tid[row]) };
             builder.push(id, start[row], dur[row], (correlation[row], names[row], 0));
         }
         Ok(())
     })?;
-    nixl_calls(&mut builder, transfers);
-    let mut timeline = finish(builder);
-    let (syncs, records) = (syncs(run, &timeline)?, records(run)?);
-    timeline.waits = Waits::of(&syncs, &records, |id| timeline.find(id));
-    for at in 0..u32::try_from(timeline.lanes.len()).unwrap_or(u32::MAX) {
-        let dispatch_ns = dispatch::of(&timeline, at);
-        timeline.lanes[at as usize].1.dispatch_ns = dispatch_ns;
-    }
-    Ok(timeline)
+    Ok(())
 }
 
 fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) {
@@ -155,8 +199,12 @@ fn finish(builder: Builder) -> Timeline {
     Timeline { lanes, names, processes, waits: Waits::default(), impossible }
 }
 
-fn syncs(run: &Run, timeline: &Timeline) -> Result<Vec<Sync>, LoadError> {
-    let mut syncs = Vec::new();
+fn read_syncs(
+    run: &Run,
+    host: Option<&HostClock>,
+    timeline: &Timeline,
+    syncs: &mut Vec<Sync>,
+) -> Result<(), LoadError> {
     let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id", "kind"];
     batches::for_each(run, GpuSyncs::DEF, &columns, |batch| {
         let mut kinds: Vec<Option<SyncKind>> = Vec::new();
@@ -175,7 +223,7 @@ fn syncs(run: &Run, timeline: &Timeline) -> Result<Vec<Sync>, LoadError> {
         let (recording, correlation) = (batch.optional_i64("event_sync_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
             let Some(kind) = kinds[names[row] as usize] else { continue };
-            let (process, correlation) = (process[row], correlation[row]);
+            let (process, correlation) = (self::process(host, process[row])?, correlation[row]);
             // Transports ask for events all the time; only waits of recorded calls can be on a path.
             if kind != SyncKind::StreamWait && timeline.call(process, correlation).is_none() {
                 continue;
@@ -191,28 +239,27 @@ fn syncs(run: &Run, timeline: &Timeline) -> Result<Vec<Sync>, LoadError> {
             });
         }
         Ok(())
-    })?;
-    Ok(syncs)
+    })
 }
 
-fn records(run: &Run) -> Result<Vec<Record>, LoadError> {
-    let mut records = Vec::new();
+fn read_records(run: &Run, host: Option<&HostClock>, records: &mut Vec<Record>) -> Result<(), LoadError> {
     let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"];
     batches::for_each(run, CudaEvents::DEF, &columns, |batch| {
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
         let (context, stream, event) = (batch.i32("context_id")?, batch.i32("stream_id")?, batch.i32("event_id")?);
         let recording = batch.optional_i64("event_sync_id")?;
-        records.extend((0..batch.len()).map(|row| Record {
-            process: process[row],
-            context: context[row],
-            stream: stream[row],
-            event: event[row],
-            recording: recording(row),
-            correlation: correlation[row],
-        }));
+        for row in 0..batch.len() {
+            records.push(Record {
+                process: self::process(host, process[row])?,
+                context: context[row],
+                stream: stream[row],
+                event: event[row],
+                recording: recording(row),
+                correlation: correlation[row],
+            });
+        }
         Ok(())
-    })?;
-    Ok(records)
+    })
 }
 
 /// The key of a NIXL call: correlation ids are above 0, rows of transfers below.

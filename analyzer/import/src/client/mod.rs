@@ -36,6 +36,14 @@ pub enum ClientError {
     /// The log has no line.
     #[error("{0}: no requests in it")]
     Empty(PathBuf),
+    /// Whose clock the log is on is not known.
+    #[error("{run}: holds the hosts {hosts}; say with --host on whose clock the client's times are")]
+    Host {
+        /// The run.
+        run: String,
+        /// Its hosts.
+        hosts: String,
+    },
     /// The run.
     #[error(transparent)]
     Run(#[from] LoadError),
@@ -44,15 +52,21 @@ pub enum ClientError {
     Segment(#[from] SegmentError),
 }
 
-/// Adds the log to the run; an earlier one of it is replaced.
+/// Adds the log to the run, on the clock of `host` where it has several; an earlier one of it is replaced.
 ///
 /// # Errors
 /// A log or run that cannot be read, a line that is none, a run of several hosts.
-pub fn import(log: &Path, run: &str) -> Result<Option<Written>, ClientError> {
+pub fn import(log: &Path, run: &str, host: Option<&str>) -> Result<Option<Written>, ClientError> {
     let opened = Run::open(run)?;
-    opened.one_host()?;
-    let host = opened.hosts()[0].to_owned();
-    let wall_at_zero_ns = opened.segments.iter().find_map(|segment| segment.meta.wall_at_zero_ns);
+    let hosts = opened.hosts();
+    let host = match host {
+        Some(host) if hosts.contains(&host) => host,
+        None if hosts.len() == 1 => hosts[0],
+        _ => return Err(ClientError::Host { run: run.to_owned(), hosts: hosts.join(", ") }),
+    };
+    let host = host.to_owned();
+    let of_host = opened.of_host(&host);
+    let wall_at_zero_ns = of_host.segments.iter().find_map(|segment| segment.meta.wall_at_zero_ns);
     let text = std::fs::read_to_string(log).map_err(|error| ClientError::Io { path: log.to_owned(), error })?;
     let mut spans = Spans::default();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

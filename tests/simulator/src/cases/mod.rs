@@ -29,6 +29,7 @@ pub struct Case {
 struct Place<'a> {
     run: Option<&'a Path>,
     seed: u64,
+    probe_hz: u32,
 }
 
 /// The truth of a small run, all at once.
@@ -110,7 +111,15 @@ impl Case {
     /// # Errors
     /// Records or truth cannot be written.
     pub fn make(&self, run: Option<&Path>, seed: u64) -> Result<Found, RunError> {
-        let mut found = (self.run)(&Place { run, seed })?;
+        self.make_probed(run, seed, 0)
+    }
+
+    /// The same with so many clock probes a second between its hosts.
+    ///
+    /// # Errors
+    /// Records or truth cannot be written.
+    pub fn make_probed(&self, run: Option<&Path>, seed: u64, probe_hz: u32) -> Result<Found, RunError> {
+        let mut found = (self.run)(&Place { run, seed, probe_hz })?;
         self.name.clone_into(&mut found.run.made_by);
         if let Some(run) = run {
             let mut writer = TruthWriter::new(run)?;
@@ -128,6 +137,7 @@ fn of_model(place: &Place, model: &Model, distort: impl FnOnce(&mut Distortions)
     let model = Model { seed: place.seed, ..model.clone() };
     let names = model.hosts.names(model.stages(), model.handoff.mode != crate::model::HandoffMode::None);
     let mut distortions = Distortions::none(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    distortions.probe_hz = place.probe_hz;
     distort(&mut distortions);
     let mut requests = Vec::new();
     let run = simulate(&model, place.run, distortions, true, &mut |request| {

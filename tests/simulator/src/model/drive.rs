@@ -96,6 +96,7 @@ impl Simulation {
         assert!(self.live.is_empty(), "operations of the model wait for each other");
         self.retire(Ns::MAX);
         let model = &self.builder.model;
+        self.recorder.probes(model.seed);
         let truth = RunTruth {
             format: truth::FORMAT,
             made_by: "model".to_owned(),

@@ -2,6 +2,7 @@
 
 mod cuda;
 mod nixl;
+mod probes;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use kvpath_schema::cell::Name;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
+use kvpath_schema::tables::clock::ClockProbes;
 use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, Gpu, GpuSyncs, Gpus, Kernels};
 use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
@@ -37,6 +39,7 @@ struct Host {
     transfers: Buffers<NixlTransfers>,
     descriptors: Buffers<NixlDescriptors>,
     notifs: Buffers<NixlNotifs>,
+    probes: Buffers<ClockProbes>,
     drops: Drops,
     next_transfer: i64,
     /// Uses of each handle address so far.
@@ -60,6 +63,8 @@ pub struct Recorder {
     rows: BTreeMap<&'static str, (u64, u64)>,
     /// Events of a process have as many handles; a handle is used again after so many recordings.
     event_handles: u64,
+    /// First and last time, of those that records show, on the simulator's own clock.
+    seen: Option<(Ns, Ns)>,
 }
 
 /// Texts that recur.
@@ -117,6 +122,7 @@ impl Recorder {
             transfers: Buffers::new("nixl", &distort),
             descriptors: Buffers::new("nixl", &distort),
             notifs: Buffers::new("nixl", &distort),
+            probes: Buffers::new("clock", &distort),
             drops: Drops::default(),
             next_transfer: 0,
             epochs: BTreeMap::new(),
@@ -133,6 +139,7 @@ impl Recorder {
             words: Words::new(),
             rows: BTreeMap::new(),
             event_handles: 64,
+            seen: None,
         }
     }
 
@@ -181,6 +188,7 @@ impl Recorder {
     /// What the clock of a process shows at a time, which is taken as time of a record.
     fn clock(&mut self, rig: &Rig, process: usize, t: Ns) -> Ns {
         let host = rig.processes[process].host;
+        self.seen = Some(self.seen.map_or((t, t), |(first, last)| (first.min(t), last.max(t))));
         let shown = self.distort.clocks[host].read(t);
         let host = &mut self.hosts[host];
         host.first_ns.get_or_insert(shown);
@@ -198,7 +206,7 @@ impl Recorder {
             macro_rules! flush {
                 ($($table:ident),+) => { $( host.$table.finish(at, &self.disk, &mut host.drops, host.last_ns); )+ };
             }
-            flush!(kernels, api_calls, gpu_syncs, cuda_events, agents, regions, transfers, descriptors, notifs);
+            flush!(kernels, api_calls, gpu_syncs, cuda_events, agents, regions, transfers, descriptors, notifs, probes);
             let drops = std::mem::take(&mut host.drops);
             self.disk.write(at, "capture", drops, 0);
             let (processes, threads, gpus) = inventory(rig, at);

@@ -1,0 +1,85 @@
+//! Raw tables of one of several hosts: times on its reference's clock, ids of its own.
+
+use super::Raw;
+use crate::clocks::HostClock;
+use crate::error::LoadError;
+
+impl Raw {
+    /// Moves all times of a host's rows to the clock of its reference, and makes its ids differ from those of other hosts.
+    /// Durations follow their ends, so what touched or overlapped still does.
+    ///
+    /// # Errors
+    /// An id that no recorder gives.
+    pub(super) fn settle(&mut self, host: &HostClock) -> Result<(), LoadError> {
+        self.give_ids(host)?;
+        let time = |t: &mut i64| *t = host.time(*t);
+        let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);
+        let optional = |column: &mut Vec<Option<i64>>| column.iter_mut().flatten().for_each(time);
+        spans(host, &mut self.kernels.start_ns, &mut self.kernels.dur_ns);
+        spans(host, &mut self.memcpys.start_ns, &mut self.memcpys.dur_ns);
+        open_spans(host, &mut self.nvtx.start_ns, &mut self.nvtx.dur_ns);
+        open_spans(host, &mut self.regions.time_ns, &mut self.regions.dur_ns);
+        optional(&mut self.processes.start_ns);
+        optional(&mut self.processes.end_ns);
+        times(&mut self.agents.time_ns);
+        times(&mut self.notifs.time_ns);
+        let transfers = &mut self.transfers;
+        for (made, dur) in transfers.made_ns.iter_mut().zip(&mut transfers.make_dur_ns) {
+            let start = made.unwrap_or(0);
+            if let (Some(_), Some(dur)) = (&made, dur) {
+                *dur = host.time(start.saturating_add(*dur)).saturating_sub(host.time(start));
+            }
+            *made = made.map(|made| host.time(made));
+        }
+        for column in [
+            &mut transfers.posted_ns,
+            &mut transfers.post_end_ns,
+            &mut transfers.last_pending_poll_ns,
+            &mut transfers.done_poll_ns,
+            &mut transfers.released_ns,
+        ] {
+            optional(column);
+        }
+        Ok(())
+    }
+
+    fn give_ids(&mut self, host: &HostClock) -> Result<(), LoadError> {
+        let ids = |table: &'static str, column: &'static str, ids: &mut Vec<i64>| -> Result<(), LoadError> {
+            ids.iter_mut().try_for_each(|id| {
+                *id = host.id(*id).ok_or(LoadError::Implausible { table, column, value: *id })?;
+                Ok(())
+            })
+        };
+        ids("processes", "process_id", &mut self.processes.process_id)?;
+        ids("kernels", "process_id", &mut self.kernels.process_id)?;
+        ids("memcpys", "process_id", &mut self.memcpys.process_id)?;
+        ids("nvtx_ranges", "process_id", &mut self.nvtx.process_id)?;
+        ids("nixl_agents", "process_id", &mut self.agents.process_id)?;
+        ids("nixl_regions", "process_id", &mut self.regions.process_id)?;
+        ids("nixl_transfers", "process_id", &mut self.transfers.process_id)?;
+        ids("nixl_transfers", "transfer_id", &mut self.transfers.transfer_id)?;
+        ids("nixl_descriptors", "transfer_id", &mut self.descriptors.transfer_id)?;
+        ids("nixl_notifs", "process_id", &mut self.notifs.process_id)?;
+        self.notifs.transfer_id.iter_mut().flatten().try_for_each(|id| {
+            let wrong = LoadError::Implausible { table: "nixl_notifs", column: "transfer_id", value: *id };
+            *id = host.id(*id).ok_or(wrong)?;
+            Ok(())
+        })
+    }
+}
+
+fn spans(host: &HostClock, starts: &mut [i64], durations: &mut [i64]) {
+    for (start, dur) in starts.iter_mut().zip(durations) {
+        let end = host.time(start.saturating_add(*dur));
+        *start = host.time(*start);
+        *dur = end.saturating_sub(*start);
+    }
+}
+
+fn open_spans(host: &HostClock, starts: &mut [i64], durations: &mut [Option<i64>]) {
+    for (start, dur) in starts.iter_mut().zip(durations) {
+        let end = dur.map(|dur| host.time(start.saturating_add(dur)));
+        *start = host.time(*start);
+        *dur = end.map(|end| end.saturating_sub(*start));
+    }
+}

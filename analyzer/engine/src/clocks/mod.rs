@@ -1,0 +1,38 @@
+//! The clocks of several hosts on one axis, with an error that is a guarantee.
+//!
+//! A message leaves before it arrives, whatever delays it on its way: one that host H sent at `h` on its own clock, and that
+//! arrived at `r` on R's, says that R's clock showed `r` at most when H's showed `h`; one from R to H says the contrary. So each
+//! message bounds the offset `o(h) = r - h` from one side at one time. Within a [`windows::Window`] the offset is taken to be a
+//! straight line (both clocks steady, rates at most 500 ppm apart); all lines that satisfy all messages ([`bounds`]) give the
+//! least and the most that it can be at any time, a line in their middle moves times ([`map`]), and the farther bound is its
+//! error. Ways need not be symmetric: the floor of the error is half of the shortest round trip. Messages in one direction bound
+//! one side only: no error is given then, and times are not moved by them.
+
+pub mod bounds;
+mod chain;
+pub mod gpu;
+mod hosts;
+pub mod map;
+mod observe;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod windows;
+
+pub use chain::Chain;
+pub use hosts::{Carrier, Clocks, HostClock, HostFacts, Message};
+
+use crate::error::LoadError;
+use crate::load::Run;
+
+impl Clocks {
+    /// The clocks of a run's hosts, by the probes and notifications between them; where there is one host, nothing is read.
+    ///
+    /// # Errors
+    /// A segment that does not decode, or times that cannot be.
+    pub fn of(run: &Run) -> Result<Self, LoadError> {
+        let facts = observe::facts(run);
+        let messages = if facts.len() > 1 { observe::messages(run, &facts)? } else { Vec::new() };
+        Ok(Self::align(facts, &messages))
+    }
+}
