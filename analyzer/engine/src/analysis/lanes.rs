@@ -7,6 +7,7 @@ use kvpath_schema::cell::Name;
 use super::Raw;
 use super::intervals::{Span, Union};
 use super::mine;
+use super::ranges::{self, Ranges};
 
 /// The GPU side of one process.
 #[derive(Debug, Default)]
@@ -100,6 +101,7 @@ impl Work {
 pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
     let kernels = &raw.kernels;
     let symbols = Symbols::of(&kernels.name);
+    let ranges = ranges::of(raw);
     let mut rows: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (row, process) in kernels.process_id.iter().enumerate() {
         rows.entry(*process).or_default().push(row);
@@ -107,7 +109,7 @@ pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
     let mut lanes: BTreeMap<i64, Lane> = BTreeMap::new();
     for (process, mut rows) in rows {
         rows.sort_by_key(|row| (kernels.start_ns[*row], *row));
-        lanes.insert(process, lane(raw, &symbols, &rows, regions(raw, process)));
+        lanes.insert(process, lane(raw, &symbols, &ranges, &rows, regions(raw, process)));
     }
     for row in 0..raw.memcpys.start_ns.len() {
         if &*raw.memcpys.kind[row] == "PtoP" {
@@ -124,6 +126,19 @@ pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
         lane.copies.sort_by_key(|copy| (copy.span, copy.bytes));
     }
     lanes
+}
+
+/// A number for each distinct kernel name, grid and block.
+fn shapes(raw: &Raw, symbols: &Symbols, rows: &[usize]) -> Vec<u32> {
+    let k = &raw.kernels;
+    let mut numbers: HashMap<(u32, [Option<i32>; 6]), u32> = HashMap::new();
+    let mut number = |row: &usize| {
+        let row = *row;
+        let shape = [k.grid_x[row], k.grid_y[row], k.grid_z[row], k.block_x[row], k.block_y[row], k.block_z[row]];
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        *numbers.entry((symbols.of_row[row], shape)).or_insert(next)
+    };
+    rows.iter().map(&mut number).collect()
 }
 
 /// Memory regions that the process registered for KV; those in host memory hold something else if others are on the GPU.
@@ -207,7 +222,7 @@ impl Symbols {
     }
 }
 
-fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize], regions: Option<u32>) -> Lane {
+fn lane(raw: &Raw, symbols: &Symbols, ranges: &Ranges, rows: &[usize], regions: Option<u32>) -> Lane {
     let kernels = &raw.kernels;
     let span = |row: usize| (kernels.start_ns[row], kernels.start_ns[row].saturating_add(kernels.dur_ns[row]));
     let doing = |work: Work| rows.iter().copied().filter(move |row| symbols.work(*row) == work);
@@ -227,16 +242,25 @@ fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize], regions: Option<u32>) -> L
         symbol: symbols.of_row[*row],
         span: span(*row),
         node: kernels.graph_node_id[*row],
-        range: None,
+        range: ranges.get(&(kernels.process_id[*row], kernels.correlation_id[*row])).copied(),
     };
-    let sequence: Vec<mine::Kernel> = main.iter().map(kernel).collect();
+    let mut sequence: Vec<mine::Kernel> = main.iter().map(kernel).collect();
+    let mut found = passes(&sequence, regions);
+    if found.is_empty() {
+        // Names alone repeat nothing; with their shapes they may.
+        let shapes = shapes(raw, symbols, &main);
+        for (kernel, shape) in sequence.iter_mut().zip(shapes) {
+            kernel.symbol = shape;
+        }
+        found = passes(&sequence, regions);
+    }
     Lane {
         device_id: devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device),
         kernels: i64::try_from(rows.len()).unwrap_or(i64::MAX),
         compute: Union::of(compute.iter().map(|row| span(*row))),
         p2p: doing(Work::PointToPoint).map(span).collect(),
         collectives: doing(Work::Collective).map(span).collect(),
-        passes: passes(&sequence, regions),
+        passes: found,
         copies: Vec::new(),
         span: rows.iter().map(|row| span(*row)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
     }

@@ -13,6 +13,7 @@ pub mod intervals;
 pub mod lanes;
 pub mod mine;
 pub mod posts;
+pub mod ranges;
 pub mod raw;
 pub mod requests;
 pub mod serving;

@@ -1,16 +1,16 @@
 //! The raw tables that the analyses read, in memory.
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::gpu::{Kernels, Memcpys};
+use kvpath_schema::tables::gpu::{ApiCalls, Kernels, Memcpys};
 use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
 use kvpath_schema::tables::nvtx::NvtxRanges;
 use kvpath_schema::tables::process::Processes;
 
+use super::ranges;
 use crate::error::LoadError;
 use crate::load::Run;
 
-/// The raw tables of one host that the analyses read. `api_calls` and `memsets` are not among them: they are large and
-/// nothing here needs them.
+/// The raw tables of one host that the analyses read. `memsets` are not among them: nothing here needs them.
 #[derive(Debug, Default)]
 pub struct Raw {
     /// Processes.
@@ -21,6 +21,8 @@ pub struct Raw {
     pub memcpys: Memcpys,
     /// NVTX.
     pub nvtx: NvtxRanges,
+    /// CUDA calls, which are many: only where NVTX ranges name layers, to tell which kernels these launched.
+    pub calls: ApiCalls,
     /// NIXL agents.
     pub agents: NixlAgents,
     /// NIXL regions.
@@ -45,12 +47,16 @@ impl Raw {
             kernels: run.table()?,
             memcpys: run.table()?,
             nvtx: run.table()?,
+            calls: ApiCalls::default(),
             agents: run.table()?,
             regions: run.table()?,
             transfers: run.table()?,
             descriptors: run.table()?,
             notifs: run.table()?,
         };
+        if raw.nvtx.text.iter().any(|text| ranges::layer(text).is_some()) {
+            raw.calls = run.table()?;
+        }
         raw.check()?;
         raw.keep_last_of_each_process();
         Ok(raw)

@@ -390,3 +390,53 @@ fn activations_are_no_kv() {
     assert_eq!(analysis.handoffs.bytes, [8 << 20, 8 << 20]);
     assert_eq!(analysis.handoffs.copies, [Some(1), Some(1)]);
 }
+
+#[test]
+fn ranges_that_name_layers_are_preferred() {
+    use kvpath_schema::tables::gpu::ApiCall;
+    use kvpath_schema::tables::nvtx::NvtxRange;
+    let mut raw = live();
+    let (first, second) = prefill(&mut raw, 0, 3);
+    raw.write(1, "a-0", "d-0", first + 3 * MS, 8 << 20, "req-1");
+    raw.write(2, "a-1", "d-0", second + 3 * MS, 8 << 20, "req-1");
+    // Two of the layers that names show are one of the model's.
+    let mut at = [0usize; 3];
+    for row in 0..raw.kernels.len() {
+        let process = usize::try_from(raw.kernels.process_id[row]).unwrap();
+        let (pass, in_pass) = (at[process] / 75, at[process] % 75);
+        at[process] += 1;
+        let launched = i64::try_from(pass * 75 + in_pass).unwrap();
+        let id = 1 + i64::try_from(row).unwrap();
+        raw.kernels.correlation_id[row] = id;
+        raw.calls.push(ApiCall {
+            start_ns: launched,
+            dur_ns: 1,
+            process_id: raw.kernels.process_id[row],
+            tid: 1,
+            correlation_id: id,
+            name: "cuLaunchKernel".into(),
+        });
+    }
+    for (process, pass, layer) in
+        [1, 2].iter().flat_map(|p| (0..3).flat_map(move |pass| (0..6).map(move |l| (*p, pass, l))))
+    {
+        raw.nvtx.push(NvtxRange {
+            start_ns: pass * 75 + 3 + layer * 12,
+            dur_ns: Some(12),
+            process_id: process,
+            tid: 1,
+            kind: "range".into(),
+            domain: None,
+            text: format!("model.layers.{}", 6 * (process - 1) + layer).as_str().into(),
+            payload: None,
+        });
+    }
+    let analysis = analyse(&raw);
+    assert_eq!(analysis.stages.layers[..2], [Some(6), Some(6)]);
+    assert!(analysis.stages.layers_method[..2].iter().all(|method| &**method == "nvtx"));
+    assert_eq!(analysis.layers.len(), 2 * 3 * 6);
+    for row in 0..analysis.layers.len() {
+        let layer = analysis.layers.row(row);
+        assert_eq!((&*layer.method, &*layer.layer_resolution, layer.kernels), ("nvtx", "layer", 12), "{layer:?}");
+    }
+}
