@@ -80,7 +80,7 @@ impl Path {
             })
         };
         let only = self.request.as_deref().map(number).transpose()?;
-        let mut found = walker.paths(&raw, &analysis, |request| only.is_none_or(|only| only == request.number));
+        let mut found = walker.paths(|request| only.is_none_or(|only| only == request.number));
         if let Some(count) = self.slowest {
             path::keep_slowest(&mut found, count);
         }

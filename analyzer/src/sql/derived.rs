@@ -88,7 +88,7 @@ impl Derived {
     fn compute_paths(&self) -> Result<Batches, LoadError> {
         let raw = Raw::of(&self.run)?;
         let analysis = Analysis::of(&raw, &Settings::default());
-        Ok(path_batches(&Walker::of(&self.run, &raw, &analysis)?.paths(&raw, &analysis, |_| true)))
+        Ok(path_batches(&Walker::of(&self.run, &raw, &analysis)?.paths(|_| true)))
     }
 
     fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {

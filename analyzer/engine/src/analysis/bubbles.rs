@@ -4,15 +4,16 @@
 //! kernel does not compute, so that wait is part of the bubble. Causes beyond that are not told apart here.
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Bubble, Bubbles, Chunks};
+use kvpath_schema::tables::derived::{Bubble, Bubbles};
 
 use super::intervals::{Span, Union};
 use super::requests::RequestWork;
 use super::stages::StageWork;
+use crate::timeline::Timeline;
 
 /// Fills the table; requests without recorded compute have no rows.
 #[must_use]
-pub fn of(stages: &[StageWork], requests: &[RequestWork], chunks: &Chunks) -> Bubbles {
+pub fn of(timeline: &Timeline, stages: &[StageWork], requests: &[RequestWork]) -> Bubbles {
     let mut table = Bubbles::default();
     for (r, request) in requests.iter().enumerate() {
         let Some(window) = request.window() else { continue };
@@ -26,10 +27,10 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork], chunks: &Chunks) -> Bu
                 |spans: &[Span]| Union::of(spans.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))));
             let (p2p, collectives) = (within(&lane.p2p), within(&lane.collectives));
             let window_ns = window.1 - window.0;
-            let compute_ns = lane.compute.within(window);
-            let of_stage = (0..chunks.len())
-                .filter(|row| chunks.request[*row] == id && chunks.stage_id[*row] == stage.row.stage_id);
-            let mut layers: Vec<i32> = of_stage.filter_map(|row| chunks.layers[row]).collect();
+            let compute = lane.compute(timeline, window);
+            let compute_ns = compute.len_ns();
+            let of_pass = |pass: &&super::lanes::Pass| i32::try_from(pass.layers.len()).ok().filter(|n| *n > 0);
+            let mut layers: Vec<i32> = request.passes[s].iter().filter_map(of_pass).collect();
             layers.sort_unstable();
             table.push(Bubble {
                 request: id,
@@ -37,8 +38,8 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork], chunks: &Chunks) -> Bu
                 window_ns: whole.then_some(window_ns),
                 compute_ns,
                 idle_ns: whole.then_some(window_ns - compute_ns),
-                p2p_wait_ns: whole.then(|| p2p.outside(&lane.compute)),
-                collective_wait_ns: whole.then(|| collectives.outside(&lane.compute)),
+                p2p_wait_ns: whole.then(|| p2p.outside(&compute)),
+                collective_wait_ns: whole.then(|| collectives.outside(&compute)),
                 p2p_ns: p2p.len_ns(),
                 chunks: i32::try_from(request.passes[s].len()).unwrap_or(i32::MAX),
                 layers: layers.get(layers.len() / 2).copied(),

@@ -7,10 +7,11 @@ use super::intervals::{Span, Union};
 use super::lanes::{Lane, Pass};
 use super::requests::RequestWork;
 use super::stages::StageWork;
+use crate::timeline::Timeline;
 
 /// Fills both tables.
 #[must_use]
-pub fn of(stages: &[StageWork], requests: &[RequestWork]) -> (Chunks, Layers) {
+pub fn of(timeline: &Timeline, stages: &[StageWork], requests: &[RequestWork]) -> (Chunks, Layers) {
     let mut chunks = Chunks::default();
     let mut layers = Layers::default();
     for (r, request) in requests.iter().enumerate() {
@@ -26,7 +27,7 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork]) -> (Chunks, Layers) {
             let comm = comm_of_chunks(lane, passes, start);
             for (c, pass) in passes.iter().enumerate() {
                 let key = (r, stage.row.stage_id, i32::try_from(c).unwrap_or(i32::MAX));
-                chunks.push(chunk(key, lane, pass, &comm[c]));
+                chunks.push(chunk(timeline, key, lane, pass, &comm[c]));
                 push_layers(&mut layers, key, pass, stage.resolution(pass));
             }
         }
@@ -36,13 +37,16 @@ pub fn of(stages: &[StageWork], requests: &[RequestWork]) -> (Chunks, Layers) {
 
 type Key = (i32, i32, i32);
 
-fn chunk((request, stage_id, chunk): Key, lane: &Lane, pass: &Pass, comm: &[Span]) -> Chunk {
+fn chunk(timeline: &Timeline, (request, stage_id, chunk): Key, lane: &Lane, pass: &Pass, comm: &[Span]) -> Chunk {
     let comm = Union::of(comm.iter().copied());
     let dur_ns = pass.span.1 - pass.span.0;
-    let compute_ns = lane.compute.within(pass.span);
-    let p2p_exposed_ns = comm.outside(&lane.compute);
+    // Sends and receives of the chunk may lie outside of its kernels.
+    let all = comm.spans().iter().copied().fold(pass.span, |all, span| (all.0.min(span.0), all.1.max(span.1)));
+    let compute = lane.compute(timeline, all);
+    let compute_ns = compute.within(pass.span);
+    let p2p_exposed_ns = comm.outside(&compute);
     // Exposed communication may lie outside of the chunk; what lies inside is not idle.
-    let busy = Union::of(comm.spans().iter().copied().chain(clip(lane.compute.spans(), pass.span)));
+    let busy = Union::of(comm.spans().iter().copied().chain(clip(compute.spans(), pass.span)));
     Chunk {
         request,
         stage_id,

@@ -12,26 +12,38 @@ use kvpath_schema::tables::derived::{Coverage, Coverages, Handoffs};
 use super::Raw;
 use super::requests::{self, RequestWork};
 use super::stages::StageWork;
+use crate::timeline::{Lane, Timeline};
 
 /// The verdict of a table with no sign of loss.
 pub const COMPLETE: &str = "complete";
+
+/// Kernels and copies of a stream: rows, first start, last end.
+fn of_lane(timeline: &Timeline, lane: &Lane) -> BTreeMap<&'static str, (i64, i64, i64)> {
+    let mut extents = BTreeMap::new();
+    for at in 0..lane.len() {
+        let table = timeline.names.class(lane.name[at]).table();
+        if matches!(table, "kernels" | "memcpys") {
+            let extent = extents.entry(table).or_insert((0, i64::MAX, i64::MIN));
+            *extent = (extent.0 + 1, extent.1.min(lane.start[at]), extent.2.max(lane.end[at]));
+        }
+    }
+    extents
+}
 
 /// Fills the table.
 #[must_use]
 pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], handoffs: &Handoffs) -> Coverages {
     let mut extents: BTreeMap<(i64, &'static str), (i64, i64, i64)> = BTreeMap::new();
-    let mut see = |process: i64, table: &'static str, start: i64, end: i64| {
+    let mut see_all = |process: i64, table: &'static str, (rows, start, end): (i64, i64, i64)| {
         let extent = extents.entry((process, table)).or_insert((0, i64::MAX, i64::MIN));
-        *extent = (extent.0 + 1, extent.1.min(start), extent.2.max(end));
+        *extent = (extent.0 + rows, extent.1.min(start), extent.2.max(end));
     };
-    for row in 0..raw.kernels.len() {
-        let start = raw.kernels.start_ns[row];
-        see(raw.kernels.process_id[row], "kernels", start, start.saturating_add(raw.kernels.dur_ns[row]));
+    for (id, lane) in &raw.timeline.lanes {
+        for (table, extent) in of_lane(&raw.timeline, lane) {
+            see_all(id.process, table, extent);
+        }
     }
-    for row in 0..raw.memcpys.len() {
-        let start = raw.memcpys.start_ns[row];
-        see(raw.memcpys.process_id[row], "memcpys", start, start.saturating_add(raw.memcpys.dur_ns[row]));
-    }
+    let mut see = |process: i64, table: &'static str, start: i64, end: i64| see_all(process, table, (1, start, end));
     for row in 0..raw.nvtx.len() {
         let start = raw.nvtx.start_ns[row];
         see(raw.nvtx.process_id[row], "nvtx_ranges", start, start.saturating_add(raw.nvtx.dur_ns[row].unwrap_or(0)));

@@ -1,12 +1,12 @@
 //! What each process ran on its GPU: compute, communication, peer copies, and its forward passes.
 
-use std::collections::{BTreeMap, HashMap};
-
-use kvpath_schema::cell::Name;
+use std::collections::BTreeMap;
 
 use super::Raw;
 use super::intervals::{Span, Union};
 use super::mine;
+use super::ranges::Ranges;
+use crate::timeline::{Class, LaneAt, ProcessLanes, Timeline};
 
 /// The GPU side of one process.
 #[derive(Debug, Default)]
@@ -15,8 +15,8 @@ pub struct Lane {
     pub device_id: Option<i32>,
     /// Kernels, of any kind.
     pub kernels: i64,
-    /// Time in which a compute kernel ran.
-    pub compute: Union,
+    /// Its streams.
+    pub streams: Vec<LaneAt>,
     /// NCCL sends and receives, by start.
     pub p2p: Vec<Span>,
     /// Other NCCL kernels, by start.
@@ -98,25 +98,23 @@ impl Work {
 /// The lanes of all processes that ran kernels or peer copies, by process id.
 #[must_use]
 pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
-    let kernels = &raw.kernels;
-    let symbols = Symbols::of(&kernels.name);
-    let mut rows: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for (row, process) in kernels.process_id.iter().enumerate() {
-        rows.entry(*process).or_default().push(row);
-    }
+    let ranges = Ranges::of(raw);
     let mut lanes: BTreeMap<i64, Lane> = BTreeMap::new();
-    for (process, mut rows) in rows {
-        rows.sort_by_key(|row| (kernels.start_ns[*row], *row));
-        lanes.insert(process, lane(raw, &symbols, &rows, regions(raw, process)));
+    for (process, own) in &raw.timeline.processes {
+        let lane = lane(&raw.timeline, own, &ranges, regions(raw, *process));
+        if lane.kernels > 0 {
+            lanes.insert(*process, lane);
+        }
     }
-    for row in 0..raw.memcpys.start_ns.len() {
-        if &*raw.memcpys.kind[row] == "PtoP" {
-            let start = raw.memcpys.start_ns[row];
-            lanes.entry(raw.memcpys.process_id[row]).or_default().copies.push(Copy {
-                span: (start, start.saturating_add(raw.memcpys.dur_ns[row])),
-                bytes: raw.memcpys.bytes[row],
-                from: raw.memcpys.src_device_id[row],
-                to: raw.memcpys.dst_device_id[row],
+    let copies = &raw.device_copies;
+    for row in 0..copies.start_ns.len() {
+        if &*copies.kind[row] == "PtoP" {
+            let start = copies.start_ns[row];
+            lanes.entry(copies.process_id[row]).or_default().copies.push(Copy {
+                span: (start, start.saturating_add(copies.dur_ns[row])),
+                bytes: copies.bytes[row],
+                from: copies.src_device_id[row],
+                to: copies.dst_device_id[row],
             });
         }
     }
@@ -137,14 +135,34 @@ pub fn regions(raw: &Raw, process: i64) -> Option<u32> {
     u32::try_from(count).ok().filter(|n| *n > 0)
 }
 
-/// The passes of a stream.
-fn passes(sequence: &[mine::Kernel], regions: Option<u32>) -> Vec<Pass> {
-    let mut miner = mine::Miner::new(regions);
-    let mut found = Vec::new();
-    miner.feed(sequence, &mut found);
-    miner.finish(&mut found);
-    let marks = miner.pattern().map_or(0, mine::Pattern::marks);
-    found.into_iter().map(|pass| Pass::of(&pass, marks)).collect()
+/// Kernels that are handed to the miner at a time.
+const BLOCK: usize = 65_536;
+
+/// The passes of a stream, by the names of its kernels or, where these alone repeat nothing, by names and shapes.
+fn passes(timeline: &Timeline, main: LaneAt, ranges: &Ranges, regions: Option<u32>) -> Vec<Pass> {
+    let by = |with_shapes: bool| {
+        let mut miner = mine::Miner::new(regions);
+        let mut found = Vec::new();
+        let (id, own) = (timeline.id(main), timeline.lane(main));
+        let kernel = |at: usize| {
+            let name = own.name[at];
+            (timeline.names.class(name) == Class::Compute).then(|| mine::Kernel {
+                symbol: if with_shapes { name } else { timeline.names.base(name) },
+                span: (own.start[at], own.end[at]),
+                node: own.node.get(at).copied().filter(|node| *node != 0),
+                range: ranges.layer(timeline, id.process, own.key[at]),
+            })
+        };
+        for from in (0..own.len()).step_by(BLOCK) {
+            let block: Vec<mine::Kernel> = (from..(from + BLOCK).min(own.len())).filter_map(kernel).collect();
+            miner.feed(&block, &mut found);
+        }
+        miner.finish(&mut found);
+        let marks = miner.pattern().map_or(0, mine::Pattern::marks);
+        found.into_iter().map(|pass| Pass::of(&pass, marks)).collect::<Vec<Pass>>()
+    };
+    let found = by(false);
+    if found.is_empty() { by(true) } else { found }
 }
 
 impl Pass {
@@ -176,68 +194,44 @@ impl PassLayer {
     }
 }
 
-/// A number a distinct kernel name, and which of them communicate.
-struct Symbols {
-    of_row: Vec<u32>,
-    work: Vec<Work>,
-}
-
-impl Symbols {
-    fn of(names: &[Name]) -> Self {
-        // Rows of one dictionary share a pointer, so most look-ups hash 8 bytes instead of a mangled name.
-        let mut by_pointer: HashMap<*const u8, u32> = HashMap::new();
-        let mut by_name: HashMap<&str, u32> = HashMap::new();
-        let mut work = Vec::new();
-        let of_row = names
-            .iter()
-            .map(|name| {
-                *by_pointer.entry(name.as_ptr()).or_insert_with(|| {
-                    *by_name.entry(name).or_insert_with(|| {
-                        work.push(Work::of(name));
-                        u32::try_from(work.len() - 1).unwrap_or(u32::MAX)
-                    })
-                })
-            })
-            .collect();
-        Self { of_row, work }
-    }
-
-    fn work(&self, row: usize) -> Work {
-        self.work[self.of_row[row] as usize]
-    }
-}
-
-fn lane(raw: &Raw, symbols: &Symbols, rows: &[usize], regions: Option<u32>) -> Lane {
-    let kernels = &raw.kernels;
-    let span = |row: usize| (kernels.start_ns[row], kernels.start_ns[row].saturating_add(kernels.dur_ns[row]));
-    let doing = |work: Work| rows.iter().copied().filter(move |row| symbols.work(*row) == work);
-    let compute: Vec<usize> = doing(Work::Compute).collect();
-    let mut busy: BTreeMap<i32, i64> = BTreeMap::new();
+fn lane(timeline: &Timeline, own: &ProcessLanes, ranges: &Ranges, regions: Option<u32>) -> Lane {
+    let mut found = Lane { streams: own.streams.clone(), ..Lane::default() };
     let mut devices: BTreeMap<i32, usize> = BTreeMap::new();
-    for row in &compute {
-        let stream: &mut i64 = busy.entry(kernels.stream_id[*row]).or_default();
-        *stream = stream.saturating_add(kernels.dur_ns[*row]);
-        *devices.entry(kernels.device_id[*row]).or_default() += 1;
+    for at in &own.streams {
+        let stream = timeline.lane(*at);
+        for op in 0..stream.len() {
+            let class = timeline.names.class(stream.name[op]);
+            let span = (stream.start[op], stream.end[op]);
+            match class {
+                Class::Compute => {}
+                Class::PointToPoint => found.p2p.push(span),
+                Class::Collective => found.collectives.push(span),
+                _ => continue,
+            }
+            found.kernels += 1;
+            found.span = Some(found.span.map_or(span, |all| (all.0.min(span.0), all.1.max(span.1))));
+            if let (Class::Compute, Some(device)) = (class, stream.device) {
+                *devices.entry(device).or_default() += 1;
+            }
+        }
     }
-    let main: Vec<usize> = match busy.iter().max_by_key(|(stream, ns)| (**ns, std::cmp::Reverse(**stream))) {
-        Some((stream, _)) => compute.iter().copied().filter(|row| kernels.stream_id[*row] == *stream).collect(),
-        None => Vec::new(),
-    };
-    let kernel = |row: &usize| mine::Kernel {
-        symbol: symbols.of_row[*row],
-        span: span(*row),
-        node: kernels.graph_node_id[*row],
-        range: None,
-    };
-    let sequence: Vec<mine::Kernel> = main.iter().map(kernel).collect();
-    Lane {
-        device_id: devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device),
-        kernels: i64::try_from(rows.len()).unwrap_or(i64::MAX),
-        compute: Union::of(compute.iter().map(|row| span(*row))),
-        p2p: doing(Work::PointToPoint).map(span).collect(),
-        collectives: doing(Work::Collective).map(span).collect(),
-        passes: passes(&sequence, regions),
-        copies: Vec::new(),
-        span: rows.iter().map(|row| span(*row)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
+    found.p2p.sort_unstable();
+    found.collectives.sort_unstable();
+    found.device_id = devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device);
+    found.passes = own.main.map(|main| passes(timeline, main, ranges, regions)).unwrap_or_default();
+    found
+}
+
+impl Lane {
+    /// Time within `window` in which a compute kernel ran, on any stream.
+    #[must_use]
+    pub fn compute(&self, timeline: &Timeline, window: Span) -> Union {
+        let spans = self.streams.iter().flat_map(|at| {
+            let stream = timeline.lane(*at);
+            let ops = stream.overlapping(window);
+            let computes = ops.filter(|op| timeline.names.class(stream.name[*op]) == Class::Compute);
+            computes.map(|op| (stream.start[op].max(window.0), stream.end[op].min(window.1)))
+        });
+        Union::of(spans)
     }
 }

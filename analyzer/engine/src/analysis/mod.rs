@@ -16,6 +16,7 @@ pub mod intervals;
 pub mod lanes;
 pub mod mine;
 pub mod posts;
+pub mod ranges;
 pub mod raw;
 pub mod requests;
 pub mod serving;
@@ -106,8 +107,8 @@ impl Analysis {
         let posts = posts::of(raw, &lanes);
         let work = stages::of(raw, &lanes, &posts);
         let request_work = requests::of(raw, &work);
-        let (chunks, layers) = chunks::of(&work, &request_work);
-        let bubbles = bubbles::of(&work, &request_work, &chunks);
+        let (chunks, layers) = chunks::of(&raw.timeline, &work, &request_work);
+        let bubbles = bubbles::of(&raw.timeline, &work, &request_work);
         let handoffs = handoffs::of(raw, &work, &request_work, settings);
         let requests = summary::requests(raw, &work, &request_work, &handoffs);
         let coverage = coverage::of(raw, &work, &request_work, &handoffs);

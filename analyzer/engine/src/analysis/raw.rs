@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use kvpath_schema::segment;
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::gpu::{Kernels, Memcpys};
+use kvpath_schema::tables::gpu::Memcpys;
 use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
 use kvpath_schema::tables::nvtx::NvtxRanges;
 use kvpath_schema::tables::process::Processes;
@@ -12,17 +13,18 @@ use crate::clocks::Clocks;
 use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::limits::{SPAN, TIME, within};
+use crate::timeline::Timeline;
+use crate::timeline::build::Builder;
 
-/// The raw tables that the analyses read, of all hosts whose clocks could be related, on the clock of one of them. `api_calls` and `memsets` are not among them: they are large and
-/// nothing here needs them.
+/// What the analyses read, of all hosts whose clocks could be related, on the clock of one of them.
 #[derive(Debug, Default)]
 pub struct Raw {
     /// Processes.
     pub processes: Processes,
-    /// Kernels.
-    pub kernels: Kernels,
-    /// Copies.
-    pub memcpys: Memcpys,
+    /// What ran: GPU work and calls.
+    pub timeline: Timeline,
+    /// Copies from device to device, among them those of a hand-off by `cuda_ipc`.
+    pub device_copies: Memcpys,
     /// NVTX.
     pub nvtx: NvtxRanges,
     /// NIXL agents.
@@ -48,27 +50,30 @@ impl Raw {
     /// A segment that does not decode, or values that cannot be.
     pub fn of(run: &Run) -> Result<Self, LoadError> {
         let clocks = Clocks::of(run)?;
-        if clocks.hosts.len() < 2 {
-            return Ok(Self { clocks, ..Self::of_host(run)? });
-        }
-        let mut by_reference: BTreeMap<usize, Self> = BTreeMap::new();
+        let mut groups: BTreeMap<usize, (Self, Builder)> = BTreeMap::new();
         for host in &clocks.hosts {
-            let mut raw = Self::of_host(&run.of_host(&host.name))?;
-            raw.settle(host)?;
-            raw.check()?;
-            by_reference.entry(host.reference).or_default().append(raw);
+            let of_host = if clocks.hosts.len() > 1 { run.of_host(&host.name) } else { run.clone() };
+            let mut raw = Self::of_host(&of_host)?;
+            if clocks.hosts.len() > 1 {
+                raw.settle(host)?;
+                raw.check()?;
+            }
+            let (group, builder) = groups.entry(host.reference).or_default();
+            builder.read(&of_host, (clocks.hosts.len() > 1).then_some(host))?;
+            group.append(raw);
         }
-        let mut groups = by_reference.into_values();
+        let mut groups =
+            groups.into_values().map(|(raw, builder)| Self { timeline: builder.finish(&raw.transfers), ..raw });
         let first = groups.next().unwrap_or_default();
-        Ok(Self { clocks, apart: groups.collect(), ..first })
+        let apart = groups.collect();
+        Ok(Self { clocks, apart, ..first })
     }
 
     /// Reads those of one host, as they are.
     fn of_host(run: &Run) -> Result<Self, LoadError> {
         let mut raw = Self {
             processes: run.table()?,
-            kernels: run.table()?,
-            memcpys: run.table()?,
+            device_copies: device_copies(run)?,
             nvtx: run.table()?,
             agents: run.table()?,
             regions: run.table()?,
@@ -91,8 +96,7 @@ impl Raw {
 
     fn append(&mut self, other: Self) {
         self.processes.append(other.processes);
-        self.kernels.append(other.kernels);
-        self.memcpys.append(other.memcpys);
+        self.device_copies.append(other.device_copies);
         self.nvtx.append(other.nvtx);
         self.agents.append(other.agents);
         self.regions.append(other.regions);
@@ -112,9 +116,7 @@ impl Raw {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { kernels, memcpys, nvtx, transfers, notifs, descriptors, .. } = self;
-        within("kernels", "start_ns", kernels.start_ns.iter().copied(), -TIME..=TIME)?;
-        within("kernels", "dur_ns", kernels.dur_ns.iter().copied(), 0..=SPAN)?;
+        let Self { device_copies: memcpys, nvtx, transfers, notifs, descriptors, .. } = self;
         within("memcpys", "start_ns", memcpys.start_ns.iter().copied(), -TIME..=TIME)?;
         within("memcpys", "dur_ns", memcpys.dur_ns.iter().copied(), 0..=SPAN)?;
         within("memcpys", "bytes", memcpys.bytes.iter().copied(), 0..=SPAN)?;
@@ -135,4 +137,17 @@ impl Raw {
         within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
         within("nixl_descriptors", "bytes", descriptors.bytes.iter().copied(), 0..=i64::MAX)
     }
+}
+
+/// A segment at a time, so that the many other copies are never held.
+fn device_copies(run: &Run) -> Result<Memcpys, LoadError> {
+    let mut kept = Memcpys::default();
+    for found in run.of_table(Memcpys::DEF.name) {
+        let mut all = Memcpys::default();
+        segment::read_into(&found.path, &mut all)?;
+        for row in (0..all.len()).filter(|row| matches!(&*all.kind[*row], "PtoP" | "DtoD")) {
+            kept.push(all.row(row));
+        }
+    }
+    Ok(kept)
 }

@@ -15,8 +15,7 @@ impl Raw {
         let time = |t: &mut i64| *t = host.time(*t);
         let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);
         let optional = |column: &mut Vec<Option<i64>>| column.iter_mut().flatten().for_each(time);
-        spans(host, &mut self.kernels.start_ns, &mut self.kernels.dur_ns);
-        spans(host, &mut self.memcpys.start_ns, &mut self.memcpys.dur_ns);
+        spans(host, &mut self.device_copies.start_ns, &mut self.device_copies.dur_ns);
         open_spans(host, &mut self.nvtx.start_ns, &mut self.nvtx.dur_ns);
         open_spans(host, &mut self.regions.time_ns, &mut self.regions.dur_ns);
         optional(&mut self.processes.start_ns);
@@ -51,8 +50,7 @@ impl Raw {
             })
         };
         ids("processes", "process_id", &mut self.processes.process_id)?;
-        ids("kernels", "process_id", &mut self.kernels.process_id)?;
-        ids("memcpys", "process_id", &mut self.memcpys.process_id)?;
+        ids("memcpys", "process_id", &mut self.device_copies.process_id)?;
         ids("nvtx_ranges", "process_id", &mut self.nvtx.process_id)?;
         ids("nixl_agents", "process_id", &mut self.agents.process_id)?;
         ids("nixl_regions", "process_id", &mut self.regions.process_id)?;

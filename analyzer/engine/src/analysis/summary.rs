@@ -8,12 +8,12 @@ use kvpath_schema::tables::derived::{Handoffs, Layers, Request, Requests, Stages
 use super::Raw;
 use super::requests::RequestWork;
 use super::stages::StageWork;
+use crate::timeline::Timeline;
 
 /// Fills `requests`.
 #[must_use]
 pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs: &Handoffs) -> Requests {
     let mut table = Requests::default();
-    let decode = DecodeKernels::of(raw, stages);
     for (at, request) in work.iter().enumerate() {
         let r = i32::try_from(at).unwrap_or(i32::MAX);
         let rows: Vec<usize> = (0..handoffs.len()).filter(|row| handoffs.request[*row] == r).collect();
@@ -32,8 +32,9 @@ pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs:
             start_ns,
             prefill_end_ns,
             handoff_end_ns,
-            decode_start_ns: handoff_end_ns
-                .and_then(|end| decode.start_after(end, rows.iter().map(|row| handoffs.peer_process_id[*row]))),
+            decode_start_ns: handoff_end_ns.and_then(|end| {
+                decode_start(&raw.timeline, stages, end, rows.iter().map(|row| handoffs.peer_process_id[*row]))
+            }),
             prefill_ns: prefill_end_ns.map(|end| end - start_ns),
             handoff_exposed_ns: prefill_end_ns.zip(handoff_end_ns).map(|(from, to)| (to - from).max(0)),
             handoff_ns: handoff_end_ns.zip(begin(handoffs, &rows)).map(|(end, begin)| end - begin),
@@ -73,45 +74,35 @@ fn total(values: impl Iterator<Item = i64>) -> i64 {
     values.fold(0, i64::saturating_add)
 }
 
-/// Kernels of the decode workers.
-struct DecodeKernels {
-    /// Start and end of each, by process, by start.
-    by_process: BTreeMap<i64, Vec<(i64, i64)>>,
-}
-
 /// A decode worker that ran a kernel this shortly before a hand-off ended is busy with other requests, and its next
 /// kernel says nothing of this one.
 const DECODE_IDLE_NS: i64 = 1_000_000;
 
-impl DecodeKernels {
-    fn of(raw: &Raw, stages: &[StageWork]) -> Self {
-        let decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
-        let mut by_process: BTreeMap<i64, Vec<(i64, i64)>> =
-            decode.map(|stage| (stage.row.process_id, Vec::new())).collect();
-        for row in 0..raw.kernels.len() {
-            if let Some(kernels) = by_process.get_mut(&raw.kernels.process_id[row]) {
-                let start = raw.kernels.start_ns[row];
-                kernels.push((start, start.saturating_add(raw.kernels.dur_ns[row])));
-            }
-        }
-        for kernels in by_process.values_mut() {
-            kernels.sort_unstable();
-        }
-        Self { by_process }
+/// The first kernel after `end` of the one worker that received everything; `None` where several did, the receiver is unknown or
+/// no decode worker, or it was busy.
+fn decode_start(
+    timeline: &Timeline,
+    stages: &[StageWork],
+    end: i64,
+    mut peers: impl Iterator<Item = Option<i64>>,
+) -> Option<i64> {
+    let peer = peers.next()??;
+    let decodes = stages.iter().any(|stage| &*stage.row.role == "decode" && stage.row.process_id == peer);
+    if !decodes || peers.any(|other| other != Some(peer)) {
+        return None;
     }
-
-    /// The first kernel after `end` of the one worker that received everything; `None` where several did, the receiver
-    /// is unknown, or it was busy.
-    fn start_after(&self, end: i64, mut peers: impl Iterator<Item = Option<i64>>) -> Option<i64> {
-        let peer = peers.next()??;
-        if peers.any(|other| other != Some(peer)) {
+    let mut first = None;
+    for at in &timeline.processes.get(&peer)?.streams {
+        let stream = timeline.lane(*at);
+        let is_kernel = |op: &usize| timeline.names.class(stream.name[*op]).table() == "kernels";
+        if stream.overlapping((end - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
             return None;
         }
-        let kernels = self.by_process.get(&peer)?;
-        let next = kernels.partition_point(|(start, _)| *start < end);
-        let busy = next > 0 && kernels[next - 1].1 > end - DECODE_IDLE_NS;
-        if busy { None } else { kernels.get(next).map(|(start, _)| *start) }
+        let after = stream.start.partition_point(|start| *start < end);
+        let next = (after..stream.len()).find(is_kernel).map(|op| stream.start[op]);
+        first = [first, next].into_iter().flatten().min();
     }
+    first
 }
 
 /// Fills in each stage's median layer time over the requests' chunks.

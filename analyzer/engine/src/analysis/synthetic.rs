@@ -1,11 +1,12 @@
 //! Raw tables made by hand, for the tests of the analyses.
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::gpu::{Kernel, Memcpy};
+use kvpath_schema::tables::gpu::Memcpy;
 use kvpath_schema::tables::nixl::{NixlAgent, NixlDescriptor, NixlNotif, NixlRegion, NixlTransfer};
 use kvpath_schema::tables::process::Process;
 
 use super::Raw;
+use crate::timeline::{LaneId, LaneKind};
 
 pub(crate) const MS: i64 = 1_000_000;
 
@@ -20,23 +21,12 @@ impl Raw {
     }
 
     pub(crate) fn kernel(&mut self, process_id: i64, stream_id: i32, name: &str, start_ns: i64, dur_ns: i64) {
-        self.kernels.push(Kernel {
-            start_ns,
-            dur_ns,
-            process_id,
-            device_id: 0,
-            context_id: 1,
-            stream_id,
-            correlation_id: 0,
-            name: name.into(),
-            graph_node_id: None,
-            grid_x: None,
-            grid_y: None,
-            grid_z: None,
-            block_x: None,
-            block_y: None,
-            block_z: None,
-        });
+        self.kernel_on(process_id, 0, stream_id, name, (start_ns, dur_ns));
+    }
+
+    pub(crate) fn kernel_on(&mut self, process: i64, device: i32, stream: i32, name: &str, (start, dur): (i64, i64)) {
+        let id = LaneId { process, kind: LaneKind::Stream { context: 1, stream } };
+        self.timeline.add_kernel(id, device, name, (start, start + dur, 0));
     }
 
     /// A forward pass: 3 kernels of preparation and `layers` layers of 6, without gaps; ends `(3 + 6 layers) each` later.
@@ -58,7 +48,7 @@ impl Raw {
     }
 
     pub(crate) fn copy(&mut self, process_id: i64, start_ns: i64, dur_ns: i64, bytes: i64) {
-        self.memcpys.push(Memcpy {
+        self.device_copies.push(Memcpy {
             start_ns,
             dur_ns,
             process_id,

@@ -208,10 +208,14 @@ fn the_order_of_rows_changes_nothing() {
         raw.copy(2, second + 5 * MS, MS, 8 << 20);
     }
     let forward = analyse(&raw);
-    let kernels = raw.kernels.clone();
-    raw.kernels = kvpath_schema::tables::gpu::Kernels::default();
-    for row in (0..kernels.len()).rev() {
-        raw.kernels.push(kernels.row(row));
+    // Rows of lanes are put in order as they are read (timeline's tests); here those of the tables.
+    let copies = std::mem::take(&mut raw.device_copies);
+    let transfers = std::mem::take(&mut raw.transfers);
+    for row in (0..copies.len()).rev() {
+        raw.device_copies.push(copies.row(row));
+    }
+    for row in (0..transfers.len()).rev() {
+        raw.transfers.push(transfers.row(row));
     }
     let backward = analyse(&raw);
     assert_eq!(forward.chunks, backward.chunks);
@@ -376,17 +380,59 @@ fn a_failed_transfer_is_counted_once() {
 fn activations_are_no_kv() {
     let mut raw = live();
     let (first, second) = prefill(&mut raw, 0, 2);
-    raw.kernels.device_id = raw.kernels.process_id.iter().map(|process| i32::try_from(*process).unwrap() - 1).collect();
+    for (id, lane) in &mut raw.timeline.lanes {
+        lane.device = i32::try_from(id.process - 1).ok();
+    }
     for (process, end, from) in [(1, first, 0), (2, second, 1)] {
         raw.write(process, &format!("a-{}", process - 1), "d-0", end + 3 * MS, 8 << 20, "req-1");
         raw.copy(process, end + 4 * MS, MS, 8 << 20);
-        *raw.memcpys.src_device_id.last_mut().unwrap() = Some(from);
+        *raw.device_copies.src_device_id.last_mut().unwrap() = Some(from);
         // Stage 2 fetches its input after the post, or stage 1 sends it.
         raw.copy(process, end + 6 * MS, MS, 64 << 20);
-        *raw.memcpys.src_device_id.last_mut().unwrap() = Some(0);
-        *raw.memcpys.dst_device_id.last_mut().unwrap() = Some(1);
+        *raw.device_copies.src_device_id.last_mut().unwrap() = Some(0);
+        *raw.device_copies.dst_device_id.last_mut().unwrap() = Some(1);
     }
     let analysis = analyse(&raw);
     assert_eq!(analysis.handoffs.bytes, [8 << 20, 8 << 20]);
     assert_eq!(analysis.handoffs.copies, [Some(1), Some(1)]);
+}
+
+#[test]
+fn ranges_that_name_layers_are_preferred() {
+    use kvpath_schema::tables::nvtx::NvtxRange;
+    let mut raw = live();
+    let (first, second) = prefill(&mut raw, 0, 3);
+    raw.write(1, "a-0", "d-0", first + 3 * MS, 8 << 20, "req-1");
+    raw.write(2, "a-1", "d-0", second + 3 * MS, 8 << 20, "req-1");
+    // Two of the layers that names show are one of the model's.
+    for process in [1, 2] {
+        let main = raw.timeline.processes[&process].main.unwrap();
+        let kernels = i64::try_from(raw.timeline.lane(main).len()).unwrap();
+        raw.timeline.lanes[main as usize].1.key = (1..=kernels).collect();
+        for launched in 0..kernels {
+            raw.timeline.add_call(process, 1, "cuLaunchKernel", (launched, launched + 1, launched + 1));
+        }
+    }
+    for (process, pass, layer) in
+        [1, 2].iter().flat_map(|p| (0..3).flat_map(move |pass| (0..6).map(move |l| (*p, pass, l))))
+    {
+        raw.nvtx.push(NvtxRange {
+            start_ns: pass * 75 + 3 + layer * 12,
+            dur_ns: Some(12),
+            process_id: process,
+            tid: 1,
+            kind: "range".into(),
+            domain: None,
+            text: format!("model.layers.{}", 6 * (process - 1) + layer).as_str().into(),
+            payload: None,
+        });
+    }
+    let analysis = analyse(&raw);
+    assert_eq!(analysis.stages.layers[..2], [Some(6), Some(6)]);
+    assert!(analysis.stages.layers_method[..2].iter().all(|method| &**method == "nvtx"));
+    assert_eq!(analysis.layers.len(), 2 * 3 * 6);
+    for row in 0..analysis.layers.len() {
+        let layer = analysis.layers.row(row);
+        assert_eq!((&*layer.method, &*layer.layer_resolution, layer.kernels), ("nvtx", "layer", 12), "{layer:?}");
+    }
 }

@@ -95,9 +95,23 @@ mod tests {
     }
 
     fn kernel(start_ns: i64, correlation_id: i64) -> Kernel {
-        let mut raw = crate::analysis::Raw::default();
-        raw.kernel(7, 1, "k", start_ns, 10);
-        Kernel { correlation_id, ..raw.kernels.row(0) }
+        Kernel {
+            start_ns,
+            dur_ns: 10,
+            process_id: 7,
+            device_id: 0,
+            context_id: 1,
+            stream_id: 1,
+            correlation_id,
+            name: "k".into(),
+            graph_node_id: None,
+            grid_x: None,
+            grid_y: None,
+            grid_z: None,
+            block_x: None,
+            block_y: None,
+            block_z: None,
+        }
     }
 
     #[test]

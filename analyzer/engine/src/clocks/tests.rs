@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::{Carrier, Clocks, HostFacts, Message};
 use crate::analysis::Raw;
 use crate::load::Run;
+use crate::timeline::{Lane, LaneId};
 
 const S: i64 = 1_000_000_000;
 
@@ -213,9 +214,6 @@ fn case_11_lies_within_the_error_by_probes_and_by_notifications_alone() {
         let raw = Raw::of(&Run::open(folder.path().to_str().unwrap()).unwrap()).unwrap();
         assert!(raw.apart.is_empty());
         let reference = found.run.clocks.iter().find(|clock| clock.host == raw.clocks.hosts[0].name).unwrap();
-        let at: std::collections::BTreeMap<(i64, i64), usize> = (0..raw.kernels.len())
-            .map(|row| ((raw.kernels.process_id[row], raw.kernels.correlation_id[row]), row))
-            .collect();
         let mut checked = 0;
         for segment in found.requests.iter().flat_map(|request| &request.path) {
             if (segment.what, segment.kind) != (What::Kernel, StepKind::Work) {
@@ -225,9 +223,11 @@ fn case_11_lies_within_the_error_by_probes_and_by_notifications_alone() {
             let stage = found.run.stages.iter().find(|stage| stage.process_id == process).unwrap();
             let host = &found.run.clocks[stage.host].host;
             let host = raw.clocks.hosts.iter().find(|clock| clock.name == *host).unwrap();
-            let row = at[&(host.id(process).unwrap(), i64::try_from(segment.correlation_id.unwrap()).unwrap())];
-            let off = raw.kernels.start_ns[row] + raw.kernels.dur_ns[row] - reference.read(segment.end_ns);
-            let eps = host.eps_at_ns(raw.kernels.start_ns[row]).unwrap();
+            let correlation = i64::try_from(segment.correlation_id.unwrap()).unwrap();
+            let (lane, at) = raw.timeline.started_by(host.id(process).unwrap(), correlation).unwrap();
+            let lane = raw.timeline.lane(lane);
+            let off = lane.end[at] - reference.read(segment.end_ns);
+            let eps = host.eps_at_ns(lane.start[at]).unwrap();
             assert!(off.abs() <= eps && Some(eps) <= host.eps_ns(), "{}: {off} of {eps}", host.name);
             checked += 1;
         }
@@ -265,11 +265,12 @@ fn runs_of_two_and_more_hosts_are_as_if_recorded_on_one_clock() {
         assert_eq!(several.clocks.hosts[0].name, one.clocks.hosts[0].name, "its clock is the true one");
         let eps = several.clocks.hosts.iter().map(|host| host.eps_ns().unwrap()).max().unwrap();
         assert!(eps < 60_000, "{eps}");
-        let key = |raw: &Raw, row: usize| {
-            (raw.kernels.process_id[row], raw.kernels.correlation_id[row], raw.kernels.stream_id[row])
-        };
         let starts = |raw: &Raw| -> std::collections::BTreeMap<_, i64> {
-            (0..raw.kernels.len()).map(|row| (key(raw, row), raw.kernels.start_ns[row])).collect()
+            let ops = |(id, lane): &(LaneId, Lane)| {
+                let id = *id;
+                (0..lane.len()).map(move |at| (id, at)).zip(lane.start.clone()).collect::<Vec<_>>()
+            };
+            raw.timeline.lanes.iter().flat_map(ops).collect()
         };
         let (one_kernels, several_kernels) = (starts(&one), starts(&several));
         assert_eq!(one_kernels.keys().collect::<Vec<_>>(), several_kernels.keys().collect::<Vec<_>>());

@@ -209,11 +209,11 @@ struct Copies(HashMap<i64, Vec<(i64, i64, i64)>>);
 impl Copies {
     fn of(raw: &Raw) -> Self {
         let mut copies: HashMap<i64, Vec<(i64, i64, i64)>> = HashMap::new();
-        let rows = 0..raw.memcpys.start_ns.len();
-        for row in rows.filter(|row| matches!(&*raw.memcpys.kind[*row], "PtoP" | "DtoD")) {
-            let start = raw.memcpys.start_ns[row];
-            let copy = (start, start.saturating_add(raw.memcpys.dur_ns[row]), raw.memcpys.bytes[row]);
-            copies.entry(raw.memcpys.process_id[row]).or_default().push(copy);
+        let rows = 0..raw.device_copies.start_ns.len();
+        for row in rows.filter(|row| matches!(&*raw.device_copies.kind[*row], "PtoP" | "DtoD")) {
+            let start = raw.device_copies.start_ns[row];
+            let copy = (start, start.saturating_add(raw.device_copies.dur_ns[row]), raw.device_copies.bytes[row]);
+            copies.entry(raw.device_copies.process_id[row]).or_default().push(copy);
         }
         for of_process in copies.values_mut() {
             of_process.sort_unstable();
@@ -332,19 +332,20 @@ fn registrations(raw: &Raw, process_of: &HashMap<&str, i64>) -> Vec<Registration
 fn copied_in(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> BTreeMap<i64, Vec<(i64, Op)>> {
     let mut found: BTreeMap<i64, Vec<(i64, Op)>> = BTreeMap::new();
     let prefill: Vec<(i64, i32)> = stages.iter().filter_map(|(process, device)| Some((*process, (*device)?))).collect();
-    for row in (0..raw.memcpys.start_ns.len()).filter(|row| &*raw.memcpys.kind[*row] == "PtoP") {
-        let from = raw.memcpys.process_id[row];
+    for row in (0..raw.device_copies.start_ns.len()).filter(|row| &*raw.device_copies.kind[*row] == "PtoP") {
+        let from = raw.device_copies.process_id[row];
         if !prefill.iter().any(|(process, _)| *process == from) {
             continue;
         }
         let to = prefill
             .iter()
-            .find(|(process, device)| *process != from && Some(*device) == raw.memcpys.dst_device_id[row]);
+            .find(|(process, device)| *process != from && Some(*device) == raw.device_copies.dst_device_id[row]);
         let Some((process, _)) = to else { continue };
-        let kind = LaneKind::Stream { context: raw.memcpys.context_id[row], stream: raw.memcpys.stream_id[row] };
+        let kind =
+            LaneKind::Stream { context: raw.device_copies.context_id[row], stream: raw.device_copies.stream_id[row] };
         let Some(lane) = timeline.find(LaneId { process: from, kind }) else { continue };
         let ops = timeline.lane(lane);
-        let start = raw.memcpys.start_ns[row];
+        let start = raw.device_copies.start_ns[row];
         let at = ops.start.partition_point(|other| *other < start);
         if at < ops.len() && ops.start[at] == start {
             found.entry(*process).or_default().push((ops.end[at], op(lane, at)));

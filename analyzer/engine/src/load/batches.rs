@@ -95,6 +95,29 @@ impl Batch {
         Ok(move |row| values.filter(|values| values.is_valid(row)).map(|values| values.value(row)))
     }
 
+    /// Columns that a recorder writes all of or none: each without nulls, or `None` where it is absent or has some.
+    ///
+    /// # Errors
+    /// One is of another type.
+    pub fn all_or_none_i32<const N: usize>(
+        &self,
+        columns: [&'static str; N],
+    ) -> Result<[Option<&[i32]>; N], LoadError> {
+        let mut found = [None; N];
+        for (column, into) in columns.into_iter().zip(&mut found) {
+            let Some(array) = self.rows.column_by_name(column) else { continue };
+            let array = array.as_primitive_opt::<Int32Type>().ok_or_else(|| self.wrong(column))?;
+            *into = (array.null_count() == 0).then(|| &array.values()[..]);
+        }
+        Ok(found)
+    }
+
+    /// Name of the table.
+    #[must_use]
+    pub fn table(&self) -> &'static str {
+        self.table
+    }
+
     /// A column of names: `intern` is asked once for each distinct one of the batch; a number a row.
     ///
     /// # Errors

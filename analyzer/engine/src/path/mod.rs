@@ -10,7 +10,7 @@ pub mod table;
 pub mod walk;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::path::{CriticalPath, Paths};
+use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
 use kvpath_schema::tables::spans::Spans;
 
 use crate::analysis::{Analysis, Raw};
@@ -19,9 +19,8 @@ use crate::graph::pairs::Pairs;
 use crate::graph::{Graph, Request, Transfers};
 use crate::load::Run;
 use crate::load::limits::{SPAN, TIME, within};
-use crate::timeline::{Timeline, build};
 use places::Places;
-use requests::Told;
+use requests::{Sink, Told};
 
 /// The paths of a run.
 #[derive(Debug, Default)]
@@ -34,30 +33,33 @@ pub struct Found {
 
 /// A run, ready to be walked.
 #[derive(Debug)]
-pub struct Walker {
-    timeline: Timeline,
+pub struct Walker<'a> {
+    raw: &'a Raw,
+    analysis: &'a Analysis,
     transfers: Transfers,
     pairs: Pairs,
     places: Places,
     requests: Vec<Request>,
 }
 
-impl Walker {
-    /// Loads what ran, and joins it.
+/// Requests that a thread walks before their rows are handed on.
+const SHARE: usize = 32;
+
+impl<'a> Walker<'a> {
+    /// Joins what ran.
     ///
     /// # Errors
     /// A segment that does not decode.
-    pub fn of(run: &Run, raw: &Raw, analysis: &Analysis) -> Result<Self, LoadError> {
-        let timeline = build::of(run, raw)?;
+    pub fn of(run: &Run, raw: &'a Raw, analysis: &'a Analysis) -> Result<Self, LoadError> {
         let stages = &analysis.stages;
         let prefill = (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] == "prefill");
         let devices: Vec<(i64, Option<i32>)> =
             prefill.map(|row| (stages.process_id[row], stages.device_id[row])).collect();
-        let transfers = Transfers::of(raw, &timeline, &devices);
-        let pairs = Pairs::of(&timeline, &pipelines(analysis));
+        let transfers = Transfers::of(raw, &raw.timeline, &devices);
+        let pairs = Pairs::of(&raw.timeline, &pipelines(analysis));
         let places = Places::of(stages, &analysis.chunks, &analysis.layers);
         let requests = requests::of(analysis, &transfers, &told(&spans(run, raw)?));
-        Ok(Self { timeline, transfers, pairs, places, requests })
+        Ok(Self { raw, analysis, transfers, pairs, places, requests })
     }
 
     /// The requests that it knows.
@@ -66,40 +68,54 @@ impl Walker {
         &self.requests
     }
 
-    /// The paths of the requests that `wanted` picks, in their order.
+    /// Where gates are looked up.
     #[must_use]
-    pub fn paths(&self, raw: &Raw, analysis: &Analysis, wanted: impl Fn(&Request) -> bool) -> Found {
-        let picked: Vec<&Request> = self.requests.iter().filter(|request| wanted(request)).collect();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(picked.len()).max(1);
-        let each = picked.len().div_ceil(threads).max(1);
-        // In shares that follow each other, so that the order of the rows does not depend on the threads.
-        let shares: Vec<Found> = std::thread::scope(|scope| {
-            let work = |share: &[&Request]| self.share(raw, analysis, share);
-            let running: Vec<_> = picked.chunks(each).map(|share| scope.spawn(move || work(share))).collect();
-            running.into_iter().map(|thread| thread.join().expect("a walk does not panic")).collect()
-        });
-        let mut found = Found::default();
-        for share in shares {
-            for row in 0..share.paths.len() {
-                found.paths.push(share.paths.row(row));
-            }
-            for row in 0..share.segments.len() {
-                found.segments.push(share.segments.row(row));
-            }
-        }
-        found
+    pub fn graph(&self) -> Graph<'_> {
+        Graph { timeline: &self.raw.timeline, transfers: &self.transfers, pairs: &self.pairs }
     }
 
-    fn share(&self, raw: &Raw, analysis: &Analysis, requests: &[&Request]) -> Found {
-        let graph = Graph { timeline: &self.timeline, transfers: &self.transfers, pairs: &self.pairs };
-        let context = table::Context { graph: &graph, places: &self.places, transfers: &raw.transfers };
-        let mut found = Found::default();
-        for request in requests {
-            let decode_pass = |process, start| analysis.pass_end(process, start);
-            let Some(sink) = requests::sink(&self.timeline, &self.transfers, request, decode_pass) else { continue };
-            let walked = walk::walk(&graph, request, sink.node, request.source_ns);
-            table::push(&context, request, &sink, &walked, (&mut found.paths, &mut found.segments));
+    /// Where the path of a request ends; `None` if nothing of it was recorded.
+    #[must_use]
+    pub fn sink(&self, request: &Request) -> Option<Sink> {
+        let decode_pass = |process, start| self.analysis.pass_end(process, start);
+        requests::sink(&self.raw.timeline, &self.transfers, request, decode_pass)
+    }
+
+    /// The path of a request with its segments.
+    #[must_use]
+    pub fn path(&self, request: &Request) -> Option<(Path, Vec<PathSegment>)> {
+        let graph = self.graph();
+        let context = table::Context { graph: &graph, places: &self.places, raw: self.raw };
+        let sink = self.sink(request)?;
+        let walked = walk::walk(&graph, request, sink.node, request.source_ns);
+        Some(context.rows(request, &sink, &walked))
+    }
+
+    /// The paths of the requests that `wanted` picks, in their order, a share at a time: only so much is in memory.
+    pub fn each(&self, wanted: impl Fn(&Request) -> bool, mut take: impl FnMut(Path, Vec<PathSegment>)) {
+        let picked: Vec<&Request> = self.requests.iter().filter(|request| wanted(request)).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        for share in picked.chunks(SHARE * threads) {
+            let each = share.len().div_ceil(threads).max(1);
+            let found: Vec<Vec<_>> = std::thread::scope(|scope| {
+                let walk = |part: &[&Request]| part.iter().filter_map(|request| self.path(request)).collect();
+                let running: Vec<_> = share.chunks(each).map(|part| scope.spawn(move || walk(part))).collect();
+                running.into_iter().map(|thread| thread.join().expect("a walk does not panic")).collect()
+            });
+            for (path, segments) in found.into_iter().flatten() {
+                take(path, segments);
+            }
         }
+    }
+
+    /// All of them at once.
+    #[must_use]
+    pub fn paths(&self, wanted: impl Fn(&Request) -> bool) -> Found {
+        let mut found = Found::default();
+        self.each(wanted, |path, segments| {
+            found.paths.push(path);
+            segments.into_iter().for_each(|segment| found.segments.push(segment));
+        });
         found
     }
 }

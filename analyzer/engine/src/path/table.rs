@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use kvpath_schema::cell::Name;
-use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::NixlTransfers;
-use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
+use kvpath_schema::tables::path::{Path, PathSegment};
 
 use super::category::Category;
 use super::places::{Place, Places};
 use super::requests::Sink;
 use super::walk::{Step, StepKind, Walked};
+use crate::analysis::Raw;
 use crate::graph::{Graph, Op, Request};
 use crate::timeline::build::nixl_row;
 use crate::timeline::{Class, LaneKind};
@@ -25,51 +24,46 @@ pub struct Context<'a> {
     pub graph: &'a Graph<'a>,
     /// Where operations belong.
     pub places: &'a Places,
-    /// The transfers.
-    pub transfers: &'a NixlTransfers,
-}
-
-/// Adds a request's path to the tables.
-pub fn push(
-    context: &Context,
-    request: &Request,
-    sink: &Sink,
-    walked: &Walked,
-    (paths, segments): (&mut Paths, &mut CriticalPath),
-) {
-    let mut rows: Vec<PathSegment> = walked.steps.iter().map(|step| context.segment(request, step)).collect();
-    let sink_end = context.graph.time(sink.node);
-    let end_ns = request.first_token_ns.map_or(sink_end, |told| told.max(sink_end));
-    if end_ns > sink_end {
-        rows.push(respond(rows.last(), sink_end, end_ns));
-    }
-    let sum = |keep: &dyn Fn(&PathSegment) -> bool| rows.iter().filter(|row| keep(row)).map(|row| row.dur_ns).sum();
-    let ttft_ns = (end_ns - request.source_ns).max(0);
-    let unexplained_ns: i64 = sum(&|row| &*row.category == Category::Unexplained.name());
-    #[expect(clippy::cast_precision_loss, reason = "a share")]
-    let coverage = if ttft_ns > 0 { 1.0 - unexplained_ns as f64 / ttft_ns as f64 } else { 0.0 };
-    paths.push(Path {
-        request: request.number,
-        request_id: request.id.clone(),
-        source_ns: request.source_ns,
-        end_ns,
-        ttft_ns,
-        source: if request.has_arrival { "client" } else { "first_record" }.into(),
-        sink: sink.method.into(),
-        unexplained_ns,
-        coverage,
-        segments: i32::try_from(rows.len()).unwrap_or(i32::MAX),
-        guessed_ns: sum(&|row| row.confidence < SURE),
-        uncertain_ns: rows.iter().map(|row| row.uncertain_ns).sum(),
-    });
-    for (position, mut row) in rows.into_iter().enumerate() {
-        row.request = request.number;
-        row.position = i32::try_from(position).unwrap_or(i32::MAX);
-        segments.push(row);
-    }
+    /// The tables that it was made of.
+    pub raw: &'a Raw,
 }
 
 impl Context<'_> {
+    /// The row of a request's path, and those of its segments.
+    #[must_use]
+    pub fn rows(&self, request: &Request, sink: &Sink, walked: &Walked) -> (Path, Vec<PathSegment>) {
+        let mut rows: Vec<PathSegment> = walked.steps.iter().map(|step| self.segment(request, step)).collect();
+        let sink_end = self.graph.time(sink.node);
+        let end_ns = request.first_token_ns.map_or(sink_end, |told| told.max(sink_end));
+        if end_ns > sink_end {
+            rows.push(respond(rows.last(), sink_end, end_ns));
+        }
+        for (position, row) in rows.iter_mut().enumerate() {
+            row.request = request.number;
+            row.position = i32::try_from(position).unwrap_or(i32::MAX);
+        }
+        let sum = |keep: &dyn Fn(&PathSegment) -> bool| rows.iter().filter(|row| keep(row)).map(|row| row.dur_ns).sum();
+        let ttft_ns = (end_ns - request.source_ns).max(0);
+        let unexplained_ns: i64 = sum(&|row| &*row.category == Category::Unexplained.name());
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let coverage = if ttft_ns > 0 { 1.0 - unexplained_ns as f64 / ttft_ns as f64 } else { 0.0 };
+        let path = Path {
+            request: request.number,
+            request_id: request.id.clone(),
+            source_ns: request.source_ns,
+            end_ns,
+            ttft_ns,
+            source: if request.has_arrival { "client" } else { "first_record" }.into(),
+            sink: sink.method.into(),
+            unexplained_ns,
+            coverage,
+            segments: i32::try_from(rows.len()).unwrap_or(i32::MAX),
+            guessed_ns: sum(&|row| row.confidence < SURE),
+            uncertain_ns: rows.iter().map(|row| row.uncertain_ns).sum(),
+        };
+        (path, rows)
+    }
+
     fn segment(&self, request: &Request, step: &Step) -> PathSegment {
         let place = self.places.of_op(self.graph, step.op);
         let mut row = PathSegment {
@@ -90,10 +84,10 @@ impl Context<'_> {
         match step.op {
             Op::Lane(lane, at) => self.name_lane(&mut row, lane, at as usize),
             Op::Wire(transfer) => {
-                row.transfer_id = self.transfers.transfer_id.get(transfer as usize).copied();
+                row.transfer_id = self.raw.transfers.transfer_id.get(transfer as usize).copied();
                 row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
             }
-            Op::Notif(transfer) => row.transfer_id = self.transfers.transfer_id.get(transfer as usize).copied(),
+            Op::Notif(transfer) => row.transfer_id = self.raw.transfers.transfer_id.get(transfer as usize).copied(),
             Op::Registration(at) => row.process_id = Some(self.graph.transfers.registered_with(at)),
         }
         // A gap is not the operation's own.
@@ -116,7 +110,7 @@ impl Context<'_> {
         row.name = Some(Arc::clone(timeline.names.text(ops.name[at])));
         if matches!(class, Class::Make | Class::Post) {
             let transfer = nixl_row(ops.key[at]).map(|transfer| transfer as usize);
-            row.transfer_id = transfer.and_then(|transfer| self.transfers.transfer_id.get(transfer)).copied();
+            row.transfer_id = transfer.and_then(|transfer| self.raw.transfers.transfer_id.get(transfer)).copied();
         } else {
             row.correlation_id = Some(ops.key[at]).filter(|key| *key > 0);
             row.graph_node_id = ops.node.get(at).copied().filter(|node| *node != 0);

@@ -8,35 +8,54 @@ use kvpath_schema::tables::nixl::NixlTransfers;
 
 use super::waits::{Record, Sync, SyncKind};
 use super::{Class, Lane, LaneId, LaneKind, Names, New, Timeline, Waits, dispatch};
-use crate::analysis::Raw;
 use crate::clocks::HostClock;
 use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::batches::{self, Batch};
+use crate::load::limits::{SPAN, TIME};
 
-/// The longest duration, ns (104 days): more is no operation.
-const LONGEST_NS: i64 = 1 << 53;
-/// The largest time, ns.
-const LATEST_NS: i64 = 1 << 61;
-
-/// Lanes while they are filled.
-#[derive(Default)]
-struct Builder<'a> {
-    host: Option<&'a HostClock>,
+/// Lanes while they are filled, of one host after another.
+#[derive(Debug, Default)]
+pub struct Builder {
+    syncs: Vec<Sync>,
+    records: Vec<Record>,
     lanes: Vec<(LaneId, Lane)>,
     by_id: HashMap<LaneId, usize>,
     last: usize,
     names: Names,
-    impossible: i64,
 }
 
-impl Builder<'_> {
-    fn push(&mut self, id: LaneId, start: i64, dur: i64, (key, name, node): (i64, u32, i64)) {
-        if !(-LATEST_NS..=LATEST_NS).contains(&start) || !(0..=LONGEST_NS).contains(&dur) {
-            self.impossible += 1;
-            return;
+impl Builder {
+    /// Reads what a host recorded; times are moved to the clock of the reference where `host` is given.
+    ///
+    /// # Errors
+    /// A segment that does not decode, or values that cannot be.
+    pub fn read(&mut self, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
+        read_gpu(self, run, host)?;
+        read_calls(self, run, host)?;
+        read_syncs(self, run, host)?;
+        read_records(self, run, host)
+    }
+
+    /// Puts everything in order, with the NIXL calls of `transfers`, by row.
+    #[must_use]
+    pub fn finish(mut self, transfers: &NixlTransfers) -> Timeline {
+        nixl_calls(&mut self, transfers);
+        let (syncs, records) = (std::mem::take(&mut self.syncs), std::mem::take(&mut self.records));
+        let mut timeline = finish(self);
+        // Transports ask for events all the time; only waits of recorded calls can be on a path.
+        let is_known =
+            |sync: &Sync| sync.kind == SyncKind::StreamWait || timeline.call(sync.process, sync.correlation).is_some();
+        let syncs: Vec<Sync> = syncs.into_iter().filter(is_known).collect();
+        timeline.waits = Waits::of(&syncs, &records, |id| timeline.find(id));
+        for at in 0..u32::try_from(timeline.lanes.len()).unwrap_or(u32::MAX) {
+            let dispatch_ns = dispatch::of(&timeline, at);
+            timeline.lanes[at as usize].1.dispatch_ns = dispatch_ns;
         }
-        let (start, end) = (self.time(start), self.time(start + dur));
+        timeline
+    }
+
+    fn push(&mut self, id: LaneId, (start, end): (i64, i64), (key, name, node): (i64, u32, i64)) {
         // Neighbouring rows are mostly of one lane.
         if self.lanes.get(self.last).is_none_or(|(last, _)| *last != id) {
             let lanes = &mut self.lanes;
@@ -48,107 +67,83 @@ impl Builder<'_> {
         self.lanes[self.last].1.push(New { start, end, key, name, node });
     }
 
-    /// A time on the clock of the reference.
-    fn time(&self, t: i64) -> i64 {
-        self.host.map_or(t, |host| host.time(t))
-    }
-
-    fn process(&self, id: i64) -> Result<i64, LoadError> {
-        process(self.host, id)
-    }
-
-    fn gpu(&mut self, batch: &Batch, names: &[u32]) -> Result<(), LoadError> {
+    fn gpu(&mut self, batch: &Batch, names: &[u32], host: Option<&HostClock>) -> Result<(), LoadError> {
         let (start, dur) = (batch.i64("start_ns")?, batch.i64("dur_ns")?);
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
-        let (context, stream) = (batch.i32("context_id")?, batch.i32("stream_id")?);
+        let (context, stream, device) = (batch.i32("context_id")?, batch.i32("stream_id")?, batch.i32("device_id")?);
         let node = batch.optional_i64("graph_node_id")?;
         for row in 0..batch.len() {
             let kind = LaneKind::Stream { context: context[row], stream: stream[row] };
-            let id = LaneId { process: self.process(process[row])?, kind };
-            self.push(id, start[row], dur[row], (correlation[row], names[row], node(row).unwrap_or(0)));
+            let id = LaneId { process: self::process(host, process[row])?, kind };
+            let span = span(batch.table(), host, start[row], dur[row])?;
+            self.push(id, span, (correlation[row], names[row], node(row).unwrap_or(0)));
+            self.lanes[self.last].1.device = Some(device[row]);
         }
         Ok(())
     }
 }
 
-const GPU: [&str; 6] = ["start_ns", "dur_ns", "process_id", "context_id", "stream_id", "correlation_id"];
-
-/// Builds the lanes of `run`, with the NIXL calls of `raw`; times on the clock of the reference, as those of `raw`. Of hosts
-/// whose clocks could not be related only those of `raw` are there.
-///
-/// # Errors
-/// A segment that does not decode.
-pub fn of(run: &Run, raw: &Raw) -> Result<Timeline, LoadError> {
-    let mut builder = Builder::default();
-    let hosts = related(run, raw);
-    for (of_host, host) in &hosts {
-        builder.host = *host;
-        read(&mut builder, of_host)?;
+/// A span on the clock of the reference; refuses what would overflow.
+fn span(table: &'static str, host: Option<&HostClock>, start: i64, dur: i64) -> Result<(i64, i64), LoadError> {
+    if !(-TIME..=TIME).contains(&start) {
+        return Err(LoadError::Implausible { table, column: "start_ns", value: start });
     }
-    builder.host = None;
-    nixl_calls(&mut builder, &raw.transfers);
-    let mut timeline = finish(builder);
-    let (mut syncs, mut records) = (Vec::new(), Vec::new());
-    for (of_host, host) in &hosts {
-        read_syncs(of_host, *host, &timeline, &mut syncs)?;
-        read_records(of_host, *host, &mut records)?;
+    if !(0..=SPAN).contains(&dur) {
+        return Err(LoadError::Implausible { table, column: "dur_ns", value: dur });
     }
-    timeline.waits = Waits::of(&syncs, &records, |id| timeline.find(id));
-    for at in 0..u32::try_from(timeline.lanes.len()).unwrap_or(u32::MAX) {
-        let dispatch_ns = dispatch::of(&timeline, at);
-        timeline.lanes[at as usize].1.dispatch_ns = dispatch_ns;
-    }
-    Ok(timeline)
+    let time = |t| host.map_or(t, |host| host.time(t));
+    Ok((time(start), time(start + dur)))
 }
 
-/// What the hosts recorded that share the reference of the first, each with its clock; one host needs none.
-fn related<'a>(run: &Run, raw: &'a Raw) -> Vec<(Run, Option<&'a HostClock>)> {
-    let hosts = &raw.clocks.hosts;
-    if hosts.len() < 2 {
-        return vec![(run.clone(), None)];
-    }
-    let first = hosts[0].reference;
-    let related = hosts.iter().filter(|host| host.reference == first);
-    related.map(|host| (run.of_host(&host.name), Some(host))).collect()
-}
+const GPU: [&str; 7] = ["start_ns", "dur_ns", "process_id", "device_id", "context_id", "stream_id", "correlation_id"];
+/// A kernel's grid and block.
+const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
 
 fn process(host: Option<&HostClock>, id: i64) -> Result<i64, LoadError> {
     let own = host.map_or(Some(id), |host| host.id(id));
     own.ok_or(LoadError::Implausible { table: "kernels", column: "process_id", value: id })
 }
 
-fn read(builder: &mut Builder, run: &Run) -> Result<(), LoadError> {
+fn read_gpu(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
     let columns = |more: &[&'static str]| [&GPU[..], more].concat();
-    batches::for_each(run, Kernels::DEF, &columns(&["name", "graph_node_id"]), |batch| {
-        let names = batch.names("name", |text| builder.names.kernel(text))?;
-        builder.gpu(batch, &names)
+    let of_kernels = [&["name", "graph_node_id"][..], &SHAPE].concat();
+    batches::for_each(run, Kernels::DEF, &columns(&of_kernels), |batch| {
+        let mut names = batch.names("name", |text| builder.names.kernel(text))?;
+        let shape = batch.all_or_none_i32(SHAPE)?;
+        for (row, name) in names.iter_mut().enumerate() {
+            *name = builder.names.shaped(*name, shape.map(|column| column.map_or(0, |column| column[row])));
+        }
+        builder.gpu(batch, &names, host)
     })?;
     batches::for_each(run, Memcpys::DEF, &columns(&["kind", "graph_node_id"]), |batch| {
         let class = |text: &str| if text == "PtoP" { Class::PeerCopy } else { Class::Copy };
         let names = batch.names("kind", |text| builder.names.intern(class(text), text))?;
-        builder.gpu(batch, &names)
+        builder.gpu(batch, &names, host)
     })?;
     batches::for_each(run, Memsets::DEF, &columns(&[]), |batch| {
         let name = builder.names.intern(Class::Memset, "memset");
-        builder.gpu(batch, &vec![name; batch.len()])
+        builder.gpu(batch, &vec![name; batch.len()], host)
     })?;
     batches::for_each(run, GraphLaunches::DEF, &columns(&["graph_id"]), |batch| {
         let graphs = batch.i64("graph_id")?.iter();
         let names: Vec<u32> = graphs.map(|id| builder.names.intern(Class::GraphRun, &format!("graph {id}"))).collect();
-        builder.gpu(batch, &names)
-    })?;
+        builder.gpu(batch, &names, host)
+    })
+}
+
+fn read_calls(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
     let columns = ["start_ns", "dur_ns", "process_id", "tid", "correlation_id", "name"];
     batches::for_each(run, ApiCalls::DEF, &columns, |batch| {
         let names = batch.names("name", |text| builder.names.intern(Class::Call, text))?;
         let (start, dur, tid) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i32("tid")?);
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
-            let id = LaneId { process: builder.process(process[row])?, kind: LaneKind::Thread(tid[row]) };
-            builder.push(id, start[row], dur[row], (correlation[row], names[row], 0));
+            let id = LaneId { process: self::process(host, process[row])?, kind: LaneKind::Thread(tid[row]) };
+            let span = span(batch.table(), host, start[row], dur[row])?;
+            builder.push(id, span, (correlation[row], names[row], 0));
         }
         Ok(())
-    })?;
-    Ok(())
+    })
 }
 
 fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) {
@@ -159,16 +154,16 @@ fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) {
         // Below zero: correlation ids are above.
         let key = nixl_key(row);
         if let (Some(made), Some(dur)) = (transfers.made_ns[row], transfers.make_dur_ns[row]) {
-            builder.push(id, made, dur, (key, make, 0));
+            builder.push(id, (made, made.saturating_add(dur)), (key, make, 0));
         }
         if let (Some(posted), Some(end)) = (transfers.posted_ns[row], transfers.post_end_ns[row]) {
-            builder.push(id, posted, end.saturating_sub(posted), (key, post, 0));
+            builder.push(id, (posted, end.max(posted)), (key, post, 0));
         }
     }
 }
 
 fn finish(builder: Builder) -> Timeline {
-    let Builder { mut lanes, names, impossible, .. } = builder;
+    let Builder { mut lanes, names, .. } = builder;
     lanes.sort_by_key(|(id, _)| *id);
     // Numbers follow the order in which rows were met; the texts do not.
     let mut by_text: Vec<u32> = (0..names.count()).collect();
@@ -177,10 +172,18 @@ fn finish(builder: Builder) -> Timeline {
     for (at, number) in by_text.into_iter().enumerate() {
         rank[number as usize] = at;
     }
+    for (_, lane) in &mut lanes {
+        lane.sort(|name| rank[name as usize]);
+    }
+    let processes = processes(&lanes, &names);
+    Timeline { lanes, names, processes, waits: Waits::default() }
+}
+
+/// The lanes of each process.
+pub(super) fn processes(lanes: &[(LaneId, Lane)], names: &Names) -> BTreeMap<i64, super::ProcessLanes> {
     let mut processes: BTreeMap<i64, super::ProcessLanes> = BTreeMap::new();
     let mut busiest: BTreeMap<i64, i64> = BTreeMap::new();
-    for (at, (id, lane)) in lanes.iter_mut().enumerate() {
-        lane.sort(|name| rank[name as usize]);
+    for (at, (id, lane)) in lanes.iter().enumerate() {
         let at = u32::try_from(at).unwrap_or(u32::MAX);
         let own = processes.entry(id.process).or_default();
         match id.kind {
@@ -196,15 +199,10 @@ fn finish(builder: Builder) -> Timeline {
             LaneKind::Thread(_) => own.threads.push(at),
         }
     }
-    Timeline { lanes, names, processes, waits: Waits::default(), impossible }
+    processes
 }
 
-fn read_syncs(
-    run: &Run,
-    host: Option<&HostClock>,
-    timeline: &Timeline,
-    syncs: &mut Vec<Sync>,
-) -> Result<(), LoadError> {
+fn read_syncs(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
     let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id", "kind"];
     batches::for_each(run, GpuSyncs::DEF, &columns, |batch| {
         let mut kinds: Vec<Option<SyncKind>> = Vec::new();
@@ -224,11 +222,7 @@ fn read_syncs(
         for row in 0..batch.len() {
             let Some(kind) = kinds[names[row] as usize] else { continue };
             let (process, correlation) = (self::process(host, process[row])?, correlation[row]);
-            // Transports ask for events all the time; only waits of recorded calls can be on a path.
-            if kind != SyncKind::StreamWait && timeline.call(process, correlation).is_none() {
-                continue;
-            }
-            syncs.push(Sync {
+            builder.syncs.push(Sync {
                 process,
                 context: context[row],
                 stream: stream(row),
@@ -242,14 +236,14 @@ fn read_syncs(
     })
 }
 
-fn read_records(run: &Run, host: Option<&HostClock>, records: &mut Vec<Record>) -> Result<(), LoadError> {
+fn read_records(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
     let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"];
     batches::for_each(run, CudaEvents::DEF, &columns, |batch| {
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
         let (context, stream, event) = (batch.i32("context_id")?, batch.i32("stream_id")?, batch.i32("event_id")?);
         let recording = batch.optional_i64("event_sync_id")?;
         for row in 0..batch.len() {
-            records.push(Record {
+            builder.records.push(Record {
                 process: self::process(host, process[row])?,
                 context: context[row],
                 stream: stream[row],

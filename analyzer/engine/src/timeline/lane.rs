@@ -36,6 +36,8 @@ pub struct Lane {
     pub name: Vec<u32>,
     /// `graph_node_id`, 0 outside graphs; empty where the lane has none.
     pub node: Vec<i64>,
+    /// CUDA ordinal, of streams.
+    pub device: Option<i32>,
     /// Positions in the order of `key`, where that is not the order of time.
     by_key: Option<Vec<u32>>,
     /// Longest time from the end of one operation to the start of the next that had been launched long before: what
@@ -147,6 +149,15 @@ impl Lane {
         let from = at.saturating_sub(LOOK);
         let ended = (from..at).rev().filter(|other| self.end[*other] <= self.start[at]);
         ended.max_by_key(|other| (self.end[*other], *other))
+    }
+
+    /// Operations that run at some time of `[from, to)`. Few overlap, so those that begin long before and run on are missed
+    /// only behind many shorter ones.
+    pub fn overlapping(&self, (from, to): (i64, i64)) -> impl Iterator<Item = usize> {
+        const LOOK: usize = 64;
+        let begin = self.start.partition_point(|start| *start < from);
+        let end = self.start.partition_point(|start| *start < to);
+        (begin.saturating_sub(LOOK)..end).filter(move |at| self.end[*at] > from)
     }
 
     /// The last operation that started before `time`.

@@ -26,8 +26,6 @@ pub struct Timeline {
     pub processes: BTreeMap<i64, ProcessLanes>,
     /// What streams and threads waited for.
     pub waits: Waits,
-    /// Rows without times that can be, or that end before they start.
-    pub impossible: i64,
 }
 
 /// The lanes of a process.
@@ -115,5 +113,35 @@ impl Timeline {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lanes.is_empty()
+    }
+}
+
+#[cfg(test)]
+impl Timeline {
+    /// Adds a kernel to a lane, in its place.
+    pub(crate) fn add_kernel(&mut self, id: LaneId, device: i32, text: &str, span_and_key: (i64, i64, i64)) {
+        let name = self.names.kernel(text);
+        self.add(id, name, span_and_key).device = Some(device);
+    }
+
+    /// Adds a call of a thread.
+    pub(crate) fn add_call(&mut self, process: i64, tid: i32, text: &str, span_and_key: (i64, i64, i64)) {
+        let name = self.names.intern(Class::Call, text);
+        self.add(LaneId { process, kind: LaneKind::Thread(tid) }, name, span_and_key);
+    }
+
+    fn add(&mut self, id: LaneId, name: u32, (start, end, key): (i64, i64, i64)) -> &mut Lane {
+        let at = match self.lanes.binary_search_by_key(&id, |(id, _)| *id) {
+            Ok(at) => at,
+            Err(at) => {
+                self.lanes.insert(at, (id, Lane::default()));
+                at
+            }
+        };
+        let lane = &mut self.lanes[at].1;
+        lane.push(New { start, end, key, name, node: 0 });
+        lane.sort(|name| name as usize);
+        self.processes = build::processes(&self.lanes, &self.names);
+        &mut self.lanes[at].1
     }
 }

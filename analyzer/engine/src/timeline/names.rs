@@ -57,8 +57,22 @@ impl Class {
 /// Names by number.
 #[derive(Debug, Default)]
 pub struct Names {
-    texts: Vec<(Arc<str>, Class)>,
+    texts: Vec<Text>,
     by_text: HashMap<(Class, Arc<str>), u32>,
+    by_shape: HashMap<(u32, Shape), u32>,
+    /// The shape that each name had last, and its number: neighbours are mostly alike.
+    last: Vec<(Shape, u32)>,
+}
+
+/// Grid and block of a kernel; 0 where they were not recorded.
+pub type Shape = [i32; 6];
+
+#[derive(Debug)]
+struct Text {
+    text: Arc<str>,
+    class: Class,
+    /// Number of the name without a shape.
+    base: u32,
 }
 
 impl Names {
@@ -75,11 +89,42 @@ impl Names {
     /// The number of a name of that class.
     pub fn intern(&mut self, class: Class, text: &str) -> u32 {
         let text: Arc<str> = text.into();
-        let next = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-        *self.by_text.entry((class, Arc::clone(&text))).or_insert_with(|| {
-            self.texts.push((text, class));
-            next
-        })
+        if let Some(number) = self.by_text.get(&(class, Arc::clone(&text))) {
+            return *number;
+        }
+        let number = self.count();
+        self.by_text.insert((class, Arc::clone(&text)), number);
+        self.add(Text { text, class, base: number });
+        number
+    }
+
+    /// The number of a kernel of that name and shape.
+    pub fn shaped(&mut self, base: u32, shape: Shape) -> u32 {
+        if shape == [0; 6] {
+            return base;
+        }
+        if let Some((last, number)) = self.last.get(base as usize).filter(|(last, _)| *last == shape) {
+            debug_assert_eq!(*last, shape);
+            return *number;
+        }
+        let number = match self.by_shape.get(&(base, shape)) {
+            Some(number) => *number,
+            None => {
+                let number = self.count();
+                let Text { text, class, .. } = &self.texts[base as usize];
+                let (text, class) = (Arc::clone(text), *class);
+                self.add(Text { text, class, base });
+                self.by_shape.insert((base, shape), number);
+                number
+            }
+        };
+        self.last[base as usize] = (shape, number);
+        number
+    }
+
+    fn add(&mut self, text: Text) {
+        self.texts.push(text);
+        self.last.push(([0; 6], 0));
     }
 
     /// How many there are.
@@ -91,12 +136,18 @@ impl Names {
     /// Its text.
     #[must_use]
     pub fn text(&self, number: u32) -> &Arc<str> {
-        &self.texts[number as usize].0
+        &self.texts[number as usize].text
     }
 
     /// Its class.
     #[must_use]
     pub fn class(&self, number: u32) -> Class {
-        self.texts[number as usize].1
+        self.texts[number as usize].class
+    }
+
+    /// The number of the same name without its shape.
+    #[must_use]
+    pub fn base(&self, number: u32) -> u32 {
+        self.texts[number as usize].base
     }
 }

@@ -1,0 +1,4 @@
+//! The engine's answers held against the simulator's truth.
+
+mod layers;
+mod simulated;
