@@ -143,8 +143,14 @@ mod tests {
         let (mut processes, mut threads) = (Processes::default(), Threads::default());
         actors.rows(process, "(rank 1 of 8)", &mut processes, &mut threads);
         assert_eq!(processes.name, ["python3 (rank 1 of 8)"]);
-        let rows: Vec<_> = threads.tid.iter().copied().zip(threads.name.iter().flatten().map(|name| &**name)).collect();
-        let expected = [(loader, "loader"), (long, "1099511627776"), (cut, "-2147483648"), (8, "main")];
+        let rows: Vec<_> = threads.tid.iter().copied().zip(threads.name.iter().map(Option::as_deref)).collect();
+        let expected = [
+            (loader, Some("loader")),
+            (long, Some("1099511627776")),
+            (cut, Some("-2147483648")),
+            (-549_452_224, None),
+            (8, Some("main")),
+        ];
         assert_eq!(rows, expected);
     }
 }
