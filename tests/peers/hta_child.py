@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 
-def events_and_bytes(trace: Path) -> tuple[int, int]:
+def count(trace: str) -> dict:
     """Events of a trace (descriptions of processes left aside, as kvpath does), and bytes of its JSON."""
-    data = trace.read_bytes()
-    if trace.suffix == ".gz":
+    data = Path(trace).read_bytes()
+    if trace.endswith(".gz"):
         data = gzip.decompress(data)
     events = json.loads(data)["traceEvents"]
-    return sum(event.get("ph") != "M" for event in events), len(data)
+    return {"events": sum(event.get("ph") != "M" for event in events), "bytes": len(data)}
 
 
 def load(trace: str, memory_profiling: bool):
@@ -61,7 +61,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     what, trace, *more = sys.argv[1:]
     trace = str(Path(trace).resolve())
-    if what == "path":
+    if what == "count":
+        said = count(trace)
+    elif what == "path":
         said = path(trace, *more)
     else:
         loaded, seconds = load(trace, memory_profiling=what == "load-as-is")

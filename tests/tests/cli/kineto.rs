@@ -151,7 +151,7 @@ fn ranks_become_processes_of_one_run_in_whatever_order_they_are_named() {
     let (rank0, rank1) = (trace("dlrm_rank0"), trace("dlrm_rank1"));
     let done = import(&[&rank0, &rank1], &first);
     import(&[&rank1, &rank0], &second);
-    assert!(files_of(&first) == files_of(&second));
+    assert_eq!(files_of(&first), files_of(&second));
     let processes: Processes = read(&first);
     assert_eq!(processes.name, ["python3 (rank 0 of 8)", "python3 (rank 1 of 8)"]);
     assert_eq!(processes.process_id, [59_811, 59_812]);

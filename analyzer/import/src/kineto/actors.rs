@@ -51,10 +51,11 @@ impl Actors {
         }
     }
 
-    /// The thread of a host event. What is no OS thread id gets an id of its own, below 0, and its text as name.
+    /// The thread of a host event. Ids are of 32 bits, below 0 where they are cut from larger ones, as older Kinetos did.
+    /// What is no such id gets a number of its own, and its text as name.
     pub(super) fn thread(&mut self, process: i64, tid: Id, names: &mut Names) -> i32 {
-        let os_id = tid.number().and_then(|tid| i32::try_from(tid).ok()).filter(|tid| *tid >= 0);
-        if let Some(tid) = os_id {
+        let as_is = tid.number().and_then(|tid| i32::try_from(tid).ok());
+        if let Some(tid) = as_is.filter(|tid| *tid >= 0 || !self.is_odd(process, *tid)) {
             if self.last_thread != Some((process, tid)) {
                 self.threads.entry((process, tid)).or_default();
                 self.last_thread = Some((process, tid));
@@ -66,13 +67,20 @@ impl Actors {
             Id::Number(number) => number.to_string().into(),
             Id::None => "unknown".into(),
         };
-        let next = self.odd.len();
-        let tid = *self
-            .odd
-            .entry((process, name.clone()))
-            .or_insert_with(|| i32::try_from(next).map_or(i32::MIN, |n| -1 - n));
-        self.threads.insert((process, tid), Some(name));
-        tid
+        let key = (process, name.clone());
+        if let Some(tid) = self.odd.get(&key) {
+            return *tid;
+        }
+        let next = i32::try_from(self.odd.len()).map_or(i32::MIN, |made| i32::MIN + made);
+        let free = (next..0).find(|tid| !self.threads.contains_key(&(process, *tid))).unwrap_or(i32::MIN);
+        self.odd.insert(key, free);
+        self.threads.insert((process, free), Some(name));
+        free
+    }
+
+    /// Whether that number was made here.
+    fn is_odd(&self, process: i64, tid: i32) -> bool {
+        self.threads.get(&(process, tid)).is_some_and(Option::is_some)
     }
 
     /// The trace names a process.
@@ -88,10 +96,9 @@ impl Actors {
     /// All that acted; `title` is said of the process `main` beside its name.
     pub(super) fn rows(&self, main: i64, title: &str, processes: &mut Processes, threads: &mut Threads) {
         for (&pid, &process_id) in &self.ids {
-            let mut name = self.process_names.get(&i64::from(pid)).map_or_else(String::new, ToString::to_string);
-            if process_id == main && !title.is_empty() {
-                name = format!("{name} {title}").trim_start().to_owned();
-            }
+            let name = self.process_names.get(&i64::from(pid)).map_or("", |name| name);
+            let title = if process_id == main { title } else { "" };
+            let name = format!("{name} {title}").trim().to_owned();
             processes.push(Process { process_id, pid, name, start_ns: None, end_ns: None });
         }
         let pids: HashMap<i64, i32> = self.ids.iter().map(|(pid, id)| (*id, *pid)).collect();
@@ -124,16 +131,26 @@ mod tests {
         let process = actors.process(7, &mut pids).unwrap();
         assert_eq!(actors.thread(process, Id::Number(8), &mut names), 8);
         let text = |raw| Id::Text(Text { raw, escaped: false });
-        assert_eq!(actors.thread(process, text(b"loader"), &mut names), -1);
-        assert_eq!(actors.thread(process, Id::Number(1 << 40), &mut names), -2);
-        assert_eq!(actors.thread(process, text(b"loader"), &mut names), -1);
+        let loader = actors.thread(process, text(b"loader"), &mut names);
+        let long = actors.thread(process, Id::Number(1 << 40), &mut names);
+        assert_eq!((loader, long), (i32::MIN, i32::MIN + 1));
+        assert_eq!(actors.thread(process, text(b"loader"), &mut names), loader);
+        assert_eq!(actors.thread(process, Id::Number(-549_452_224), &mut names), -549_452_224);
+        let cut = actors.thread(process, Id::Number(i64::from(loader)), &mut names);
+        assert!(cut != loader && cut != long);
         actors.name_thread(7, 8, "main".into());
         actors.name_process(7, "python3".into());
         let (mut processes, mut threads) = (Processes::default(), Threads::default());
         actors.rows(process, "(rank 1 of 8)", &mut processes, &mut threads);
         assert_eq!(processes.name, ["python3 (rank 1 of 8)"]);
-        let named: Vec<_> =
-            threads.tid.iter().copied().zip(threads.name.iter().flatten().map(|name| &**name)).collect();
-        assert_eq!(named, [(-2, "1099511627776"), (-1, "loader"), (8, "main")]);
+        let rows: Vec<_> = threads.tid.iter().copied().zip(threads.name.iter().map(Option::as_deref)).collect();
+        let expected = [
+            (loader, Some("loader")),
+            (long, Some("1099511627776")),
+            (cut, Some("-2147483648")),
+            (-549_452_224, None),
+            (8, Some("main")),
+        ];
+        assert_eq!(rows, expected);
     }
 }

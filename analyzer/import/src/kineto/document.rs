@@ -87,9 +87,8 @@ pub(super) fn read<R: Read, V: Visitor>(window: &mut Window<R>, visitor: &mut V)
         return match state {
             State::Behind if seen_events => Ok(End::Whole),
             State::Behind => Err(Unreadable::NoEvents),
-            State::Events { .. } => Ok(End::Cut { whole: window.offset() }),
             State::Members { .. } if seen_events => Ok(End::CutBehind),
-            State::Start | State::Members { .. } => Ok(End::Cut { whole: window.offset() }),
+            State::Start | State::Members { .. } | State::Events { .. } => Ok(End::Cut { whole: window.offset() }),
         };
     }
 }
@@ -208,7 +207,7 @@ mod tests {
     #[test]
     fn a_trace_cut_anywhere_gives_its_whole_events() {
         let behind = |part: &str| TRACE.find(part).unwrap() + part.len();
-        let (a, b, events) = (behind(r#""a"}"#), behind(r#""args": {}}"#), behind(r#"{}}]"#));
+        let (a, b, events) = (behind(r#""a"}"#), behind(r#""args": {}}"#), behind("{}}]"));
         for cut in 0..TRACE.trim_end().len() {
             let (end, seen) = reading(&TRACE.as_bytes()[..cut]);
             assert_eq!(seen.names.len(), usize::from(cut >= a) + usize::from(cut >= b), "{cut}");

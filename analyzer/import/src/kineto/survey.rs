@@ -47,7 +47,7 @@ impl Survey {
     }
 }
 
-/// `torch.profiler.tensorboard_trace_handler` names files HOST_PID.TIME.pt.trace.json; taken for such a name only where
+/// `torch.profiler.tensorboard_trace_handler` names files `HOST_PID.TIME.pt.trace.json`; taken for such a name only where
 /// the pid is that of the trace.
 fn host_in_name(name: &str, pid: i64) -> Option<String> {
     let (worker, _) = name.split_once(".pt.trace.json")?;

@@ -82,7 +82,7 @@ fn general(token: &[u8], power: u32) -> Option<(i64, bool)> {
         (Some(tens), false) => value.checked_mul(tens)?,
         (None, false) => return None,
         (Some(tens), true) => {
-            exact &= value % tens == 0;
+            exact &= value.is_multiple_of(tens);
             value / tens + u128::from(value % tens >= tens.div_ceil(2))
         }
         (None, true) => {

@@ -79,13 +79,13 @@ mod tests {
         let file: Vec<u8> = (0..USUAL * 3 - 10).map(|at| u8::try_from(at % 251).unwrap()).collect();
         let mut window = Window::new(file.as_slice());
         assert!(window.fill().unwrap());
-        assert!(window.bytes() == &file[..USUAL]);
+        assert_eq!(window.bytes(), &file[..USUAL]);
         window.consume(USUAL - 10);
         assert!(window.fill().unwrap());
-        assert!(window.bytes() == &file[USUAL - 10..2 * USUAL - 10]);
+        assert_eq!(window.bytes(), &file[USUAL - 10..2 * USUAL - 10]);
         assert_eq!(window.offset(), USUAL as u64 - 10);
         assert!(window.fill().unwrap(), "full, so it grows");
-        assert!(window.bytes() == &file[USUAL - 10..]);
+        assert_eq!(window.bytes(), &file[USUAL - 10..]);
         assert!(!window.fill().unwrap());
     }
 
