@@ -32,12 +32,12 @@ fn hosts_that_probe_each_other_are_reported_on_one_clock() {
     simulated(folder.path(), "20");
     let report = said(kvpath().arg("report").arg(folder.path()));
     for line in
-        ["prefill-0 is +10.", "decode is +5.", " of prefill-1 (", "messages of probes and notifications, 1 window"]
+        ["prefill-0 is +9.5", "decode is +4.7", " of prefill-1 (", "messages of probes and notifications, 1 window"]
     {
         assert!(report.contains(line), "{line}: {report}");
     }
     assert!(said(kvpath().arg("check").arg(folder.path())).contains("CLOCKS"));
-    // Skews of 10 and 5 ms are gone: no hand-off ends before it begins.
+    // 10 ms + 60 ppm and 5 ms + 40 ppm as of 100 s, in the middle of the records, at 92.7 s. Skews of 10 and 5 ms are gone: no hand-off ends before it begins.
     let wrong = "SELECT count(*) AS n FROM handoffs WHERE notif_arrived_ns < posted_ns OR ready_ns > notif_arrived_ns";
     assert_eq!(sql(folder.path(), wrong), "n\n0\n");
     let clocks = sql(
@@ -48,7 +48,7 @@ fn hosts_that_probe_each_other_are_reported_on_one_clock() {
     assert_eq!(
         clocks,
         "host,n,reference,method,fine,violations\nprefill-1,0,prefill-1,reference,true,0\n\
-         decode,1,prefill-1,probes+messages,true,0\nprefill-0,2,prefill-1,probes+messages,true,0\n"
+         decode,1,prefill-1,probes+messages,true,0\nprefill-0,2,prefill-1,probes,true,0\n"
     );
     let gpu = sql(
         folder.path(),
@@ -76,7 +76,11 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() { copy(&path, &to) } else { drop(std::fs::copy(&path, &to).unwrap()) }
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
     }
 }
 
