@@ -90,7 +90,9 @@ impl Source {
         facts: &mut Facts,
     ) -> Result<(), SegmentError> {
         let mut rows = ClockProbes::default();
-        self.rows.try_iter().for_each(|row| rows.push(row));
+        for row in self.rows.try_iter() {
+            rows.push(row);
+        }
         let unwritten = {
             let mut tally = lock(&self.tally);
             let said = tally.dropped.len() + tally.errors.len();
@@ -261,6 +263,7 @@ mod tests {
     use kvpath_schema::segment::{RunWriter, read_into};
     use kvpath_schema::tables::capture::CaptureInfos;
 
+    use super::super::packet::Foreign::{BadSignature, NoPacket};
     use super::*;
 
     const KEY: &[u8] = b"0123456789abcdef";
@@ -340,7 +343,6 @@ mod tests {
         }
         until(&[&a], |tally| {
             let count = |why| tally.dropped.get(&why).copied().unwrap_or(0);
-            use super::super::packet::Foreign::{BadSignature, NoPacket};
             count(Dropped::Foreign(BadSignature)) >= 2
                 && count(Dropped::Foreign(NoPacket)) == 3
                 && count(Dropped::OldProbe) == 1
