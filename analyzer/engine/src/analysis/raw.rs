@@ -13,8 +13,8 @@ use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::limits::{SPAN, TIME, within};
 
-/// The raw tables that the analyses read, of all hosts whose clocks could be related, on the clock of one of them. `api_calls` and `memsets` are not among them: they are large and
-/// nothing here needs them.
+/// The raw tables that the analyses read, of all hosts whose clocks could be related, on the clock of one of them.
+/// `api_calls` and `memsets` are not among them: they are large and nothing here needs them.
 #[derive(Debug, Default)]
 pub struct Raw {
     /// Processes.
@@ -80,18 +80,6 @@ impl Raw {
         raw.check()?;
         raw.keep_last_of_each_process();
         Ok(raw)
-    }
-
-    fn append(&mut self, other: Self) {
-        self.processes.append(other.processes);
-        self.kernels.append(other.kernels);
-        self.memcpys.append(other.memcpys);
-        self.nvtx.append(other.nvtx);
-        self.agents.append(other.agents);
-        self.regions.append(other.regions);
-        self.transfers.append(other.transfers);
-        self.descriptors.append(other.descriptors);
-        self.notifs.append(other.notifs);
     }
 
     /// The recorder rewrites `processes`; a reader may meet two versions of it.
