@@ -1,11 +1,14 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kvpath_schema::wire::ring::Level;
+
+use crate::clock::{self, Clocking};
 
 /// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
 #[derive(Debug, Parser)]
@@ -63,9 +66,51 @@ pub struct Record {
     /// says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value_t = MAX_OVERHEAD)]
     pub max_overhead: f64,
+    /// Name of this host in the run, which no other host of it may have [default: the kernel's host name].
+    #[arg(long, value_name = "NAME", value_parser = node)]
+    pub node: Option<String>,
+    /// Clock probes.
+    #[command(flatten)]
+    pub clock: ClockOptions,
     /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// Clock probes between hosts: what a run of several hosts needs for its times to be compared. Off where no address is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ClockOptions {
+    /// Answer clock probes of other agents at this UDP address, as 0.0.0.0:7433, and probe --clock-peer from it.
+    #[arg(long = "clock-listen", value_name = "ADDRESS:PORT", requires = "key")]
+    pub listen: Option<SocketAddr>,
+    /// Probe the clock of this agent, 20 times a second.
+    #[arg(long = "clock-peer", value_name = "HOST:PORT", value_delimiter = ',', value_parser = clock::peer, requires = "listen")]
+    pub peers: Vec<String>,
+    /// File of the key that the agents share, 16 bytes or more: what is signed with another is dropped.
+    #[arg(long = "clock-key", value_name = "FILE", requires = "listen")]
+    pub key: Option<PathBuf>,
+}
+
+impl ClockOptions {
+    /// The settings, if probes are asked for.
+    pub fn settings(&self) -> Option<Clocking> {
+        let (listen, key) = self.listen.zip(self.key.clone())?;
+        Some(Clocking { listen, peers: self.peers.clone(), key })
+    }
+}
+
+impl From<Clocking> for ClockOptions {
+    fn from(Clocking { listen, peers, key }: Clocking) -> Self {
+        Self { listen: Some(listen), peers, key: Some(key) }
+    }
+}
+
+/// Checks a host's name, which becomes that of a folder.
+pub fn node(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 64 || kvpath_schema::segment::host_name(text) != text {
+        return Err(format!("`{text}` is no host name: 1 to 64 of A-Z, a-z, 0-9, `-`, `_` and `.`"));
+    }
+    Ok(text.to_owned())
 }
 
 /// What is recorded only where it is asked for.
@@ -183,6 +228,26 @@ mod tests {
         assert!(level("all").unwrap_err().contains("graph, kernel"));
         assert_eq!((target("all"), target("12")), (Ok(Target::All), Ok(Target::Pid(12))));
         assert!(target("-1").is_err());
+    }
+
+    #[test]
+    fn clock_probes_take_an_address_and_a_key() {
+        let record = |args: &[&str]| {
+            let all = ["kvpath-agent", "record"].iter().chain(args);
+            match Cli::try_parse_from(all).map(|cli| cli.command) {
+                Ok(Command::Record(options)) => Ok(options.clock.settings()),
+                Ok(_) => unreachable!("it says `record`"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(record(&[]), Ok(None));
+        let (listen, key) = (["--clock-listen", "0.0.0.0:7433"], ["--clock-key", "k"]);
+        let set = record(&[&listen[..], &key, &["--clock-peer", "a:1,b:2"]].concat()).unwrap().unwrap();
+        assert_eq!((set.peers, set.listen.port()), (vec!["a:1".to_owned(), "b:2".to_owned()], 7433));
+        assert!(record(&listen).unwrap_err().contains("--clock-key"));
+        assert!(record(&["--clock-peer", "a:1"]).unwrap_err().contains("--clock-listen"));
+        assert!(record(&["--node", "a/b"]).unwrap_err().contains("no host name"));
+        assert!(node("node-1.rack_2").is_ok() && node("").is_err() && node(&"n".repeat(65)).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use kvpath_schema::wire::ring::Level;
 use serde::Deserialize;
 
 use crate::cli::{self, More};
+use crate::clock::{self, Clocking};
 use crate::error::AgentError;
 
 /// A file of settings; `deploy/agent.toml` explains each.
@@ -21,6 +22,10 @@ struct Config {
     max_overhead: f64,
     #[serde(default)]
     libraries: Vec<PathBuf>,
+    #[serde(default)]
+    node: Option<String>,
+    #[serde(default)]
+    clock: Option<Clocking>,
 }
 
 fn default_overhead() -> f64 {
@@ -49,6 +54,10 @@ fn parse(text: &str, time: &str) -> Result<cli::Record, String> {
     if !cli::is_share(config.max_overhead) {
         return Err(format!("max_overhead = {}: a share of a core in %, as 5 or 0.5", config.max_overhead));
     }
+    let node = config.node.map(|name| cli::node(&name)).transpose()?;
+    if let Some(clock) = &config.clock {
+        clock.peers.iter().try_for_each(|peer| clock::peer(peer).map(drop))?;
+    }
     Ok(cli::Record {
         out: Some(config.out.join(format!("kvpath-run-{time}"))),
         duration: None,
@@ -56,6 +65,8 @@ fn parse(text: &str, time: &str) -> Result<cli::Record, String> {
         gpu,
         sources: config.with,
         max_overhead: config.max_overhead,
+        node,
+        clock: config.clock.map(Into::into).unwrap_or_default(),
         command: Vec::new(),
     })
 }
@@ -68,7 +79,7 @@ mod tests {
 
     /// The example with its commented settings in force.
     fn all_set() -> String {
-        let is_setting = |line: &&str| line.starts_with("# ") && line.contains(" = ");
+        let is_setting = |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.starts_with("# ["));
         let lines = EXAMPLE.lines().map(|line| if is_setting(&line) { &line[2..] } else { line });
         lines.collect::<Vec<_>>().join("\n")
     }
@@ -79,6 +90,7 @@ mod tests {
         assert_eq!(read.out.as_deref(), Some(Path::new("/var/lib/kvpath/kvpath-run-T")));
         assert_eq!((read.gpu, read.max_overhead), (None, cli::MAX_OVERHEAD));
         assert!(read.sources.is_empty() && read.libraries.is_empty() && read.command.is_empty());
+        assert!(read.node.is_none() && read.clock.settings().is_none());
     }
 
     #[test]
@@ -87,6 +99,10 @@ mod tests {
         assert_eq!(read.gpu, Some(Level::Kernel));
         assert_eq!(read.sources, [More::Ucx, More::Rdma, More::Sockets, More::Sched, More::Telemetry]);
         assert_eq!(read.libraries.len(), 1);
+        assert_eq!(read.node.as_deref(), Some("gpu-1"));
+        let clock = read.clock.settings().unwrap();
+        assert_eq!((clock.peers.len(), clock.listen.port()), (2, 7433));
+        assert_eq!(clock.key, Path::new("/etc/kvpath/clock.key"));
     }
 
     #[test]
@@ -99,6 +115,11 @@ mod tests {
             ("out = \"/x\"\ngpu = \"all\"", "gpu = \"all\""),
             ("out = \"/x\"\nwith = [\"udp\"]", "udp"),
             ("out = \"/x\"\nmax_overhed = 5", "max_overhed"),
+            ("out = \"/x\"\nnode = \"a/b\"", "a/b"),
+            ("out = \"/x\"\n[clock]\nlisten = \"0.0.0.0:7433\"", "key"),
+            ("out = \"/x\"\n[clock]\nkey = \"k\"\nlisten = \"node-a\"", "listen"),
+            ("out = \"/x\"\n[clock]\nkey = \"k\"\nlisten = \"0.0.0.0:1\"\npeers = [\"node-b\"]", "node-b"),
+            ("out = \"/x\"\n[clock]\nkey = \"k\"\nlisten = \"0.0.0.0:1\"\nhz = 5", "hz"),
         ] {
             let error = parse(text, "T").unwrap_err();
             assert!(error.contains(word), "{text:?}: {error}");

@@ -1,10 +1,12 @@
 //! Why a command fails; each says what to do about it. The exit code is 2.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use kvpath_schema::segment::SegmentError;
 
 use crate::capture::error::AttachError;
+use crate::clock::KeyError;
 use crate::elf::ElfError;
 
 /// See the module.
@@ -111,6 +113,22 @@ pub enum AgentError {
         path: PathBuf,
         /// Why.
         error: String,
+    },
+    /// Clock probes have no key.
+    #[error("clock key {}: {error}", .path.display())]
+    ClockKey {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        error: KeyError,
+    },
+    /// Clock probes cannot be answered.
+    #[error("clock probes at {listen}: {error}; name another address or port")]
+    ClockListen {
+        /// Address.
+        listen: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
     },
     /// The run cannot be written.
     #[error("the run cannot be written: {0}")]

@@ -1,12 +1,13 @@
 //! kvpath-agent: records what programs of this node do with NIXL and its GPUs, and says what can be recorded.
 //!
-//! A library only so that `bench/` can drain rings as `record` does; the program is [`main`].
+//! A library only so that `bench/` can drain rings as `record` does, and tests can probe clocks without BPF; the program is [`main`].
 
 mod btf;
 mod budget;
 mod bytes;
 mod capture;
 mod cli;
+mod clock;
 mod config;
 mod devices;
 mod discover;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use capture::cupti::source::{Folders, Source};
+pub use clock::{Clocking, Source as ClockSource};
 pub use processes::ProcessTable;
 pub use segments::{Facts, Segments};
 

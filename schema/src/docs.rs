@@ -51,11 +51,13 @@ pub fn markdown() -> String {
          `CLOCK_MONOTONIC`, durations end in `_ns`, sizes in `_bytes`; null means unknown or not recorded.\n\n",
     );
     let _ = writeln!(out, "Schema version {}.\n", crate::version::CURRENT);
-    out.push_str("## Raw tables\n\nRecorded or imported; Parquet segments below the run's folder.\n\n");
+    out.push_str("## Raw tables\n\nRecorded or imported; Parquet segments below the run's folder. In a run of several hosts each row is on its \
+         own host's clock, and ids are those of its host: times of two hosts do not compare here.\n\n");
     for def in tables::RAW {
         out.push_str(&table(def));
     }
-    out.push_str("## Derived tables\n\nComputed by the analyzer when a query names them.\n\n");
+    out.push_str("## Derived tables\n\nComputed by the analyzer when a query names them. In a run of several hosts times are on the clock of the reference \
+         host (table `clocks`), and `process_id` is the raw one + `clocks.host_index` * 2^48.\n\n");
     for def in tables::DERIVED {
         out.push_str(&table(def));
     }

@@ -25,6 +25,7 @@ use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::{builds, decode};
 use crate::capture::{rdma, sched, sockets, telemetry, ucx};
 use crate::cli::{self, More};
+use crate::clock;
 use crate::devices;
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
@@ -76,7 +77,9 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     }
     let mut programs = Programs::load()?;
     let confined = seccomp::attempt(&mut programs);
-    let writer = RunWriter::new(&folder.path, &host::name(), WRITER, Some(wall - now_ns(Clock::Monotonic)));
+    let host = options.node.clone().unwrap_or_else(host::name);
+    let clock = clock(options, &host)?;
+    let writer = RunWriter::new(&folder.path, &host, WRITER, Some(wall - now_ns(Clock::Monotonic)));
     let gpu = gpu::Plan::of(options)?;
     let source = gpu.source(now_ns(Clock::Monotonic));
     let now = now_ns(Clock::Monotonic);
@@ -94,6 +97,7 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     recorder.rdma = asks(More::Rdma).then(rdma::source::Source::start).transpose()?;
     recorder.sockets = asks(More::Sockets).then(|| sockets::source::Source::start(now)).transpose()?;
     recorder.sched = asks(More::Sched).then(|| sched::source::Source::start(now, &mut recorder.facts)).transpose()?;
+    recorder.clock = clock;
     recorder.telemetry = asks(More::Telemetry).then(|| telemetry::source::Source::start(now));
     recorder.begin(options)?;
     // Written before the command starts: from then on the loop must be quick, or it misses the first calls.
@@ -104,6 +108,14 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
         Some(Child::spawn(&options.command, &gpu.variables()).inspect_err(|_| folder.clear())?)
     };
     recorder.run(options, child, &stop)
+}
+
+/// Starts clock probes, if they are asked for.
+fn clock(options: &cli::Record, host: &str) -> Result<Option<clock::Source>, AgentError> {
+    let Some(settings) = options.clock.settings() else { return Ok(None) };
+    let key = clock::key(&settings.key).map_err(|error| AgentError::ClockKey { path: settings.key.clone(), error })?;
+    let source = clock::Source::start(&settings, key, host);
+    source.map(Some).map_err(|error| AgentError::ClockListen { listen: settings.listen, error })
 }
 
 struct Recorder {
@@ -119,6 +131,7 @@ struct Recorder {
     sockets: Option<sockets::source::Source>,
     sched: Option<sched::source::Source>,
     telemetry: Option<telemetry::source::Source>,
+    clock: Option<clock::Source>,
     segments: Segments,
     facts: Facts,
     layouts: Vec<Layout>,
@@ -153,6 +166,7 @@ impl Recorder {
             sockets: None,
             sched: None,
             telemetry: None,
+            clock: None,
             segments,
             facts,
             layouts: builds::layouts(),
@@ -168,7 +182,7 @@ impl Recorder {
     fn begin(&mut self, options: &cli::Record) -> Result<(), AgentError> {
         self.facts.say("capture", "writer", WRITER);
         self.facts.say("capture", "kernel", host::kernel());
-        self.facts.say("capture", "host", host::name());
+        self.facts.say("capture", "host", options.node.clone().unwrap_or_else(host::name));
         self.facts.say("capture", "clock", CLOCK_MONOTONIC);
         self.facts.say("capture", "wall_at_zero_ns", (now_ns(Clock::Wall) - now_ns(Clock::Monotonic)).to_string());
         self.facts.say("capture", "started_ns", now_ns(Clock::Monotonic).to_string());
@@ -431,6 +445,9 @@ impl Recorder {
         }
         if let Some(telemetry) = &mut self.telemetry {
             telemetry.write(now, &mut self.segments)?;
+        }
+        if let Some(clock) = &mut self.clock {
+            clock.write(now, is_last, &mut self.segments, &mut self.facts)?;
         }
         self.lacks.extend(self.assembler.take_lacks());
         let rows = self.assembler.take_rows();

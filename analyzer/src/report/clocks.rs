@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Clock, Clocks};
 
-use super::units::{count, time};
+use super::units::count;
 
 /// A line for each host but the reference; none for a run of one host.
 #[must_use]
@@ -72,7 +72,8 @@ fn plural(n: i64, what: &str) -> String {
 /// An error with two digits, rounded up.
 fn error(ns: i64) -> String {
     let step = last_digit(ns);
-    time(ns.checked_add(step - 1).map_or(ns, |up| up / step * step))
+    let up = ns.checked_add(step - 1).map_or(ns, |up| up / step * step);
+    to_error(up, ns).trim_start_matches('+').to_owned()
 }
 
 /// A power of ten, the second digit of an error.
@@ -126,7 +127,9 @@ mod tests {
 
     fn said(rows: &[Clock]) -> Vec<String> {
         let mut clocks = Clocks::default();
-        rows.iter().for_each(|row| clocks.push(row.clone()));
+        for row in rows {
+            clocks.push(row.clone());
+        }
         lines(&clocks)
     }
 
@@ -137,19 +140,19 @@ mod tests {
         assert_eq!(to_error(-1_234_567_890_123, 45_000), "-1234.567890 s");
         assert_eq!(to_error(412, 97), "+0.412 us");
         assert_eq!(to_error(1_499, 2_000_000), "+0 us");
-        assert_eq!((error(2_101), error(0), error(97)), ("2.20 us".into(), "0 ns".into(), "97 ns".into()));
+        assert_eq!((error(2_101), error(0), error(97)), ("2.2 us".into(), "0.000 us".into(), "0.097 us".into()));
     }
 
     #[test]
     fn a_host_that_was_related_says_by_what() {
         let two = [row("probes", Some(5_000_012), Some(2_100), 30), row("probes", Some(5_000_100), Some(900), 10)];
-        assert_eq!(said(&two), ["node-b is +5.0001 ms +- 2.10 us of node-a (20 probes, 2 windows)"]);
+        assert_eq!(said(&two), ["node-b is +5.0001 ms +- 2.1 us of node-a (20 probes, 2 windows)"]);
         let mut far = row("probes+messages", Some(-7_000_000), Some(12_345), 7);
         (far.via, far.violations, far.open_triangles) = (Some("node-c".into()), 1, 1);
         assert_eq!(
             said(&[far]),
             [
-                "node-b is -7.000 ms +- 13.0 us of node-a (7 messages of probes and notifications, 1 window, through node-c, \
+                "node-b is -7.000 ms +- 13 us of node-a (7 messages of probes and notifications, 1 window, through node-c, \
               1 message left out, for the rest contradicts it, 1 way through a third host comes out elsewhere)"
             ]
         );
@@ -160,7 +163,7 @@ mod tests {
                 row("outside", Some(0), Some(4_000), 0)
             ]),
             [
-                "node-b is +0.00 us +- 900 ns of node-a (4 messages, 2 windows, +- 4.00 us before and after all messages, \
+                "node-b is +0.00 us +- 0.90 us of node-a (4 messages, 2 windows, +- 4.0 us before and after all messages, \
               in 1 of them without a bound)"
             ]
         );

@@ -13,7 +13,7 @@ crate::define_table! {
         pp_rank: Option<i32> => Plain,
         /// Tensor-parallel rank, from the title; null if the title has none.
         tp_rank: Option<i32> => Plain,
-        /// Its process.
+        /// Its process: `processes.process_id` + number of its host * 2^48.
         process_id: i64 => Plain,
         /// CUDA ordinal on which it ran kernels; null without GPU records.
         device_id: Option<i32> => Plain,

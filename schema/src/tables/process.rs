@@ -5,7 +5,8 @@ use crate::cell::Name;
 crate::define_table! {
     /// A traced process.
     Raw processes: Process, Processes, sorted by [process_id] {
-        /// Id in this run: the OS pid; if the pid was reused during the run, plus n * 2^32.
+        /// Id in this run and host: the OS pid; if the pid was reused during the run, plus n * 2^32. Derived tables of a run of
+        /// several hosts add the host's number * 2^48 (`clocks.host_index`).
         process_id: i64 => Delta,
         /// OS pid (thread group id) as the host sees it.
         pid: i32 => Delta,

@@ -1,6 +1,7 @@
 //! The analyzer as its users run it: on the bundled H200 recordings, and on bad input.
 
 mod bad_input;
+mod clocks;
 mod even;
 mod full;
 mod import;

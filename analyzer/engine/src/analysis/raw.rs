@@ -94,17 +94,6 @@ impl Raw {
         self.transfers.local_memory[transfer].as_ref().is_none_or(|memory| &**memory == "VRAM")
     }
 
-    fn append(&mut self, other: Self) {
-        self.processes.append(other.processes);
-        self.device_copies.append(other.device_copies);
-        self.nvtx.append(other.nvtx);
-        self.agents.append(other.agents);
-        self.regions.append(other.regions);
-        self.transfers.append(other.transfers);
-        self.descriptors.append(other.descriptors);
-        self.notifs.append(other.notifs);
-    }
-
     /// The recorder rewrites `processes`; a reader may meet two versions of it.
     fn keep_last_of_each_process(&mut self) {
         let rows = std::mem::take(&mut self.processes);

@@ -1,10 +1,39 @@
 //! Raw tables of one of several hosts: times on its reference's clock, ids of its own.
 
+use kvpath_schema::table::Columns as _;
+
 use super::Raw;
 use crate::clocks::HostClock;
 use crate::error::LoadError;
 
 impl Raw {
+    /// Adds the rows of another host.
+    pub(super) fn append(&mut self, other: Self) {
+        // All are named, so that a new table is not forgotten.
+        let Self {
+            processes,
+            device_copies,
+            nvtx,
+            agents,
+            regions,
+            transfers,
+            descriptors,
+            notifs,
+            // Read of all hosts together.
+            timeline: _,
+            clocks: _,
+            apart: _,
+        } = other;
+        self.processes.append(processes);
+        self.device_copies.append(device_copies);
+        self.nvtx.append(nvtx);
+        self.agents.append(agents);
+        self.regions.append(regions);
+        self.transfers.append(transfers);
+        self.descriptors.append(descriptors);
+        self.notifs.append(notifs);
+    }
+
     /// Moves all times of a host's rows to the clock of its reference, and makes its ids differ from those of other hosts.
     /// Durations follow their ends, so what touched or overlapped still does.
     ///
@@ -12,17 +41,31 @@ impl Raw {
     /// An id that no recorder gives.
     pub(super) fn settle(&mut self, host: &HostClock) -> Result<(), LoadError> {
         self.give_ids(host)?;
+        // All are named, so that a new table is not forgotten; descriptors have no times.
+        let Self {
+            processes,
+            device_copies,
+            nvtx,
+            agents,
+            regions,
+            transfers,
+            notifs,
+            descriptors: _,
+            // Read of all hosts together.
+            timeline: _,
+            clocks: _,
+            apart: _,
+        } = self;
         let time = |t: &mut i64| *t = host.time(*t);
         let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);
         let optional = |column: &mut Vec<Option<i64>>| column.iter_mut().flatten().for_each(time);
-        spans(host, &mut self.device_copies.start_ns, &mut self.device_copies.dur_ns);
-        open_spans(host, &mut self.nvtx.start_ns, &mut self.nvtx.dur_ns);
-        open_spans(host, &mut self.regions.time_ns, &mut self.regions.dur_ns);
-        optional(&mut self.processes.start_ns);
-        optional(&mut self.processes.end_ns);
-        times(&mut self.agents.time_ns);
-        times(&mut self.notifs.time_ns);
-        let transfers = &mut self.transfers;
+        spans(host, &mut device_copies.start_ns, &mut device_copies.dur_ns);
+        open_spans(host, &mut nvtx.start_ns, &mut nvtx.dur_ns);
+        open_spans(host, &mut regions.time_ns, &mut regions.dur_ns);
+        optional(&mut processes.start_ns);
+        optional(&mut processes.end_ns);
+        times(&mut agents.time_ns);
+        times(&mut notifs.time_ns);
         for (made, dur) in transfers.made_ns.iter_mut().zip(&mut transfers.make_dur_ns) {
             let start = made.unwrap_or(0);
             if let (Some(_), Some(dur)) = (&made, dur) {

@@ -116,17 +116,14 @@ impl Map {
         let anchor = lines.iter().position(Option::is_some)?;
         let mut pieces: Vec<Piece> = Vec::new();
         for (at, window) in windows.iter().enumerate() {
-            let (line, basis) = match lines[at] {
-                Some(line) => (line, Basis::TwoWay),
+            let (line, basis) = if let Some(line) = lines[at] {
+                (line, Basis::TwoWay)
+            } else {
                 // Nothing bounds it: the offset is taken to stay as it was next to it.
-                None => {
-                    let next = || lines[anchor].map_or(0, |line| line.0);
-                    let offset = pieces.last().map_or_else(next, |piece| piece.line(piece.end));
-                    (
-                        (clamped(&window.bounds, window.first, offset), clamped(&window.bounds, window.last, offset)),
-                        Basis::OneWay,
-                    )
-                }
+                let next = || lines[anchor].map_or(0, |line| line.0);
+                let offset = pieces.last().map_or_else(next, |piece| piece.line(piece.end));
+                let offset_at = |t| clamped(&window.bounds, t, offset);
+                ((offset_at(window.first), offset_at(window.last)), Basis::OneWay)
             };
             let piece = Piece::of(window, line, basis);
             if let Some(before) = pieces.last()

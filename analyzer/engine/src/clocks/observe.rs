@@ -172,7 +172,9 @@ mod tests {
         for (host, rows, agent) in [(0, sent, "p0"), (1, arrived, "d0")] {
             let (mut notifs, mut agents) = (NixlNotifs::default(), NixlAgents::default());
             agents.push(NixlAgent { time_ns: 0, process_id: 7, agent_ptr: 1, name: agent.into() });
-            rows.iter().for_each(|row| notifs.push(row.clone()));
+            for row in rows {
+                notifs.push(row.clone());
+            }
             ends.add(host, &notifs, &agents).unwrap();
         }
         let mut out = Vec::new();
@@ -190,14 +192,14 @@ mod tests {
     fn a_text_of_several_or_of_other_agents_is_none() {
         let sent = notif(5, 7, "sent", "d0", "r1");
         let arrived = notif(90, 7, "arrived", "p0", "r1");
-        assert!(paired(&[sent.clone(), sent.clone()], &[arrived.clone()]).is_empty());
-        assert!(paired(&[sent.clone()], &[arrived.clone(), arrived.clone()]).is_empty());
-        assert!(paired(&[notif(5, 7, "sent", "d1", "r1")], &[arrived.clone()]).is_empty());
-        assert!(paired(&[sent.clone()], &[notif(90, 7, "arrived", "p1", "r1")]).is_empty());
-        assert!(paired(&[sent.clone()], &[]).is_empty());
+        assert!(paired(&[sent.clone(), sent.clone()], std::slice::from_ref(&arrived)).is_empty());
+        assert!(paired(std::slice::from_ref(&sent), &[arrived.clone(), arrived.clone()]).is_empty());
+        assert!(paired(&[notif(5, 7, "sent", "d1", "r1")], std::slice::from_ref(&arrived)).is_empty());
+        assert!(paired(std::slice::from_ref(&sent), &[notif(90, 7, "arrived", "p1", "r1")]).is_empty());
+        assert!(paired(std::slice::from_ref(&sent), &[]).is_empty());
         // One text to two agents, as where decode registers with each stage.
         let other = notif(6, 7, "sent", "d1", "r1");
-        assert_eq!(paired(&[sent, other], &[arrived.clone()]).len(), 1);
-        assert!(paired(&[arrived.clone()], &[arrived]).is_empty());
+        assert_eq!(paired(&[sent, other], std::slice::from_ref(&arrived)).len(), 1);
+        assert!(paired(std::slice::from_ref(&arrived), std::slice::from_ref(&arrived)).is_empty());
     }
 }

@@ -52,13 +52,18 @@ fn windows(clocks: &Clocks) -> Vec<Row> {
     rows(clocks).into_iter().filter(|row| &*row.method != "outside").collect()
 }
 
+/// Quarters of a second, for 10 s.
+fn quarters() -> Vec<i64> {
+    (0..=40).map(|i| i * S / 4).collect()
+}
+
 /// Times moved to the reference's clock against what that showed: never farther off than is said.
-fn assert_within(aligned: &Clocks, clocks: &[Clock], times: impl Iterator<Item = i64> + Clone) {
+fn assert_within(aligned: &Clocks, clocks: &[Clock], times: &[i64]) {
     for host in &aligned.hosts {
         let own = clocks.iter().find(|clock| clock.host == host.name).unwrap();
         let reference = clocks.iter().find(|clock| clock.host == aligned.hosts[host.reference].name).unwrap();
         let eps = host.eps_ns().unwrap();
-        for t in times.clone() {
+        for t in times.iter().copied() {
             let off = (host.time(own.read(t)) - reference.read(t)).abs();
             let here = host.chain.worst(own.read(t)..=own.read(t)).unwrap();
             assert!(off <= here && off <= eps, "{} at {t}: off by {off}, said {here}, at worst {eps}", host.name);
@@ -92,7 +97,7 @@ proptest! {
         }
         let aligned = Clocks::align(facts(&clocks, 10 * S), &messages);
         prop_assert!(aligned.hosts.iter().all(|host| host.reference == 0 && host.open_triangles == 0));
-        assert_within(&aligned, &clocks, (0..=40).map(|i| i * S / 4));
+        assert_within(&aligned, &clocks, &quarters());
         let table = rows(&aligned);
         prop_assert!(table.iter().all(|row| row.violations == 0 && row.eps_ns.is_some()));
         prop_assert!(table.iter().all(|row| ["reference", "probes", "outside"].contains(&&*row.method)));
@@ -190,7 +195,7 @@ fn a_third_host_relates_two_and_errors_add_up() {
     messages.extend(probes(&clocks, (0, 2), 10 * S, (400_000, 400_000)));
     let aligned = Clocks::align(facts(&clocks, 10 * S), &messages);
     assert_eq!(windows(&aligned)[2].via.as_deref(), Some("b"));
-    assert_within(&aligned, &clocks, (0..=40).map(|i| i * S / 4));
+    assert_within(&aligned, &clocks, &quarters());
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn longest(all: usize, fits: impl Fn(usize) -> bool) -> usize {
 /// Which constraints are wrong.
 fn wrong(constraints: &[Constraint]) -> Vec<bool> {
     let mut wrong = vec![false; constraints.len()];
-    let mut open = vec![0..constraints.len()];
+    let mut open: Vec<Range<usize>> = std::iter::once(0..constraints.len()).collect();
     while let Some(range) = open.pop() {
         if Bounds::of(&constraints[range.clone()]).is_some() {
             continue;

@@ -27,7 +27,7 @@ impl Recorder {
         };
         let Self { distort, words, rows, hosts: of, disk, .. } = self;
         let read = |host: usize, t: Ns| distort.clocks[host].read(t);
-        for from in 0..hosts {
+        for (from, host) in of.iter_mut().enumerate() {
             let mut sequence = 0;
             let mut at = first + random.around_zero(every / 2);
             while at <= last + every {
@@ -45,7 +45,6 @@ impl Recorder {
                     };
                     sequence += 1;
                     rows.entry("clock_probes").or_default().0 += 1;
-                    let host = &mut of[from];
                     host.probes.push(row, 0, (from, disk, &mut host.drops, host.last_ns));
                 }
                 at += every;
