@@ -6,17 +6,21 @@
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Layers, Requests, Stages};
 
 pub mod bubbles;
+pub mod ceilings;
 pub mod chunks;
 pub mod coverage;
 pub mod handoffs;
 pub mod intervals;
 pub mod lanes;
+pub mod made;
 pub mod mine;
 pub mod posts;
 pub mod ranges;
 pub mod raw;
 pub mod requests;
 pub mod serving;
+#[cfg(test)]
+mod serving_tests;
 pub mod stages;
 pub mod summary;
 #[cfg(test)]
