@@ -23,7 +23,7 @@ pub fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork
         })
         .max_by(f64::total_cmp);
     let best_transfer = table.rate_bytes_per_s.iter().flatten().copied().max_by(f64::total_cmp);
-    for row in 0..table.request.len() {
+    for (row, shortest_ns) in shortest.iter().enumerate() {
         let (ceiling, method) = match (settings.ceiling_bytes_per_s, best_copy, best_transfer) {
             (Some(given), ..) => (Some(given), "given"),
             (None, Some(best), _) if table.copies[row].is_some() => (Some(best), "best_copy"),
@@ -47,7 +47,7 @@ pub fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork
             Some(rate)
         } else {
             #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^53")]
-            let fastest = shortest[row].filter(|ns| *ns > 0).map(|ns| table.bytes[row] as f64 * 1e9 / ns as f64);
+            let fastest = shortest_ns.filter(|ns| *ns > 0).map(|ns| table.bytes[row] as f64 * 1e9 / ns as f64);
             fastest
         };
         table.finding[row] = match (mostly_small, rate.is_some_and(|rate| rate < SLOW_SHARE * ceiling)) {

@@ -42,7 +42,7 @@ pub fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut
     }
     let left = |stage: usize, group: Span| {
         let passes = run.passes(stage, group.0, group.1);
-        passes.into_iter().all(|pass| !divided.contains(&(stage, pass.span.0)))
+        passes.iter().all(|pass| !divided.contains(&(stage, pass.span.0)))
     };
     for s in (0..stages.len()).filter(|s| stages[*s].is_prefill()) {
         for (group, span) in groups.iter().enumerate().filter(|(_, span)| left(s, **span)) {
