@@ -32,6 +32,25 @@ fn chunks_and_bytes_are_those_of_the_prompts() {
 }
 
 #[test]
+fn each_chunk_has_18_layers_and_the_rate_is_that_of_the_transfers() {
+    let report = of(SGLANG, &[]);
+    let chunks = rows(&report, "chunks", &[]);
+    assert_eq!(chunks.len(), 2 * (1 + 4 + 4 + 8));
+    assert!(chunks.iter().all(|chunk| chunk["layers"] == 18));
+    let layers = rows(&report, "layers", &[]);
+    // K and V are a region each.
+    assert!(layers.len() == 34 * 18 && layers.iter().all(|layer| layer["layer_resolution"] == "layer"));
+    for request in 2..5 {
+        for stage in [0, 1] {
+            let handoff = rows(&report, "handoffs", &[("request", request), ("stage_id", stage)])[0];
+            let share =
+                handoff["rate_bytes_per_s"].as_f64().unwrap() / handoff["ceiling_bytes_per_s"].as_f64().unwrap();
+            assert!((0.3..0.6).contains(&share), "{handoff}");
+        }
+    }
+}
+
+#[test]
 fn posts_last_as_long_as_the_witness_says() {
     let query = "SELECT process_id, posted_ns, post_end_ns, sender_rank, chunk, request FROM nixl_transfers";
     let out = kvpath().args(["sql", "--format", "json"]).arg(fixture(SGLANG)).arg(query).output().expect("kvpath runs");

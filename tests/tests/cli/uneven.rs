@@ -3,7 +3,7 @@
 use kvpath_tests::{fixture, kvpath};
 use serde_json::Value;
 
-use crate::report::{of, row};
+use crate::report::{of, row, rows};
 
 const UNEVEN: &str = "v1/uneven";
 
@@ -15,6 +15,19 @@ fn stage_0_is_named_slower_and_its_layers_are_24_against_12() {
     }
     let finding = report["findings"][0].as_str().unwrap();
     assert!(finding.starts_with("Stage 0 is the slow stage") && finding.ends_with("24, 12."), "{finding}");
+}
+
+#[test]
+fn layers_are_confirmed_by_the_decode_worker_but_not_where_the_recording_breaks_off() {
+    let report = of(UNEVEN, &[]);
+    let resolution = |row: &Value| row["layer_resolution"].as_str().map(str::to_owned);
+    for chunk in report["chunks"].as_array().unwrap() {
+        let key = ["request", "stage_id", "chunk"].map(|column| (column, chunk[column].as_i64().unwrap()));
+        let usual = if chunk["stage_id"] == 0 { 24 } else { 12 };
+        let said = if chunk["layers"] == usual { "layer" } else { "none" };
+        let layers = rows(&report, "layers", &key);
+        assert!(!layers.is_empty() && layers.iter().all(|row| resolution(row).as_deref() == Some(said)), "{chunk}");
+    }
 }
 
 #[test]

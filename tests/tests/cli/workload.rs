@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use kvpath_tests::{fixture, kvpath};
 use serde_json::Value;
 
+use crate::report;
+
 /// Answers to a query, a row each.
 fn ask(query: &str) -> Vec<Value> {
     let mut command = kvpath();
@@ -70,5 +72,51 @@ fn each_layer_of_each_chunk_wrote_its_blocks_within_the_chunk() {
         let inside =
             by_process[&number(0)].iter().filter(|(start, end)| number(4) <= *start && *end <= number(5)).count();
         assert_eq!(inside, 8, "{chunk:?}");
+    }
+}
+
+#[test]
+fn passes_are_the_chunks_of_the_truth_and_each_has_its_8_layers() {
+    let found = report::of("v1/workload-gpu", &[]);
+    for stage in found["stages"].as_array().unwrap() {
+        let layers = if stage["role"] == "prefill" { 8 } else { 24 };
+        assert_eq!((&stage["layers"], &stage["layers_confidence"]), (&layers.into(), &1.0.into()), "{stage}");
+    }
+    assert_eq!(found["chunks"].as_array().unwrap().len(), 3 * 4 * 4);
+    for chunk in truth("chunk") {
+        let number = |at: usize| chunk[at].parse::<i64>().expect("a number");
+        let requests = found["requests"].as_array().unwrap();
+        let request = requests.iter().position(|row| row["request_id"] == *chunk[6]).expect("the request");
+        let stage = report::row(&found, "stages", &[("process_id", number(0))])["stage_id"].as_i64().unwrap();
+        let at = chunk[11].strip_prefix("chunk=").and_then(|at| at.parse::<i64>().ok()).expect("a chunk");
+        let key = [("request", i64::try_from(request).unwrap()), ("stage_id", stage), ("chunk", at)];
+        let pass = report::row(&found, "chunks", &key);
+        let start = pass["start_ns"].as_i64().unwrap();
+        // The very first chunk of each stage follows the kernels that fill its weights.
+        let is_first = chunk[6] == truth("chunk")[0][6] && at == 0;
+        // Stage 0 embeds the tokens just before its chunk is said to begin.
+        assert!(is_first || start >= number(4) - 10_000, "{pass} {chunk:?}");
+        assert!(start + pass["dur_ns"].as_i64().unwrap() <= number(5), "{pass} {chunk:?}");
+        let layers = report::rows(&found, "layers", &key);
+        assert_eq!(layers.len(), 8, "{chunk:?}");
+        assert!(
+            layers.iter().all(|layer| layer["layer_resolution"] == "layer" && layer["method"] == "kernel_sequence")
+        );
+    }
+}
+
+#[test]
+fn kv_is_what_was_handed_over_and_its_rate_is_that_of_the_copies() {
+    let found = report::of("v1/workload-gpu", &[]);
+    let posts = truth("post");
+    for handoff in found["handoffs"].as_array().unwrap() {
+        let at = |column: &str| handoff[column].as_i64().unwrap();
+        let request = report::row(&found, "requests", &[("request", at("request"))])["request_id"].clone();
+        let process = report::row(&found, "stages", &[("stage_id", at("stage_id"))])["process_id"].clone();
+        let own = posts.iter().filter(|post| request == *post[6] && process == post[0].parse::<i64>().unwrap());
+        let bytes: i64 = own.map(|post| post[9].parse::<i64>().unwrap()).sum();
+        assert_eq!((at("bytes"), at("copies"), at("transfers")), (bytes, 4 * 8, 4));
+        // Four chunks of 268 MB over NVLink; the prefill takes half a second, of which the copies ran about 4 ms.
+        assert!((3_000_000..6_000_000).contains(&at("span_ns")), "{handoff}");
     }
 }

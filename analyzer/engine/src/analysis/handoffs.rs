@@ -6,22 +6,21 @@ use std::collections::{BTreeMap, HashMap};
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Handoff, Handoffs};
 
-use super::intervals::{Span, Union};
+use super::intervals::Union;
 use super::lanes::Copy;
+use super::made::{self, Made};
 use super::posts::Post;
 use super::requests::RequestWork;
 use super::stages::StageWork;
-use super::{Raw, Settings};
+use super::{Raw, Settings, ceilings};
 
 /// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
 pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
-/// Below this share of the ceiling a hand-off of small pieces is called scattered.
-const SLOW_SHARE: f64 = 0.5;
 
 /// Fills the table.
 #[must_use]
 pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &Settings) -> Handoffs {
-    let copies: Vec<Vec<Vec<Copy>>> = stages.iter().map(|stage| copies_of_posts(stage, stages)).collect();
+    let copies = made::copies_of_posts(stages);
     let descriptors = Descriptors::of(raw);
     let arrivals = Arrivals::of(raw);
     let mut table = Handoffs::default();
@@ -36,55 +35,12 @@ pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &
                 posts.iter().map(|post| Made { post: &stages[s].posts[*post], copies: &copies[s][*post] }).collect();
             let mut row = handoff(raw, stages, &stages[s], &posts, &descriptors, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
-            shortest.push(open_ns(&posts, |post| post.done_after));
+            shortest.push(made::open_ns(&posts, |post| post.done_after));
             table.push(row);
         }
     }
-    judge(&mut table, &shortest, stages, settings);
+    ceilings::judge(&mut table, &shortest, stages, settings);
     table
-}
-
-/// A hand-over and its copies.
-#[derive(Clone, Copy)]
-struct Made<'a> {
-    post: &'a Post,
-    copies: &'a [Copy],
-}
-
-/// The time in which a transfer was under way, each until `end` says; none if that is not known of each.
-fn open_ns(posts: &[Made], end: impl Fn(&Post) -> Option<i64>) -> Option<i64> {
-    let done = posts.iter().filter(|made| !made.post.failed);
-    let spans: Option<Vec<Span>> = done.map(|made| made.post.posted.zip(end(made.post))).collect();
-    spans.filter(|spans| !spans.is_empty()).map(|spans| Union::of(spans).len_ns())
-}
-
-/// Whether a copy by a stage may carry KV. Into its own device go activations of the stage before, unless it pulls KV; to
-/// the device of another stage go its own. Devices are compared only where all stages number them alike.
-fn may_carry_kv(copy: &Copy, stage: &StageWork, stages: &[StageWork]) -> bool {
-    let pulls = stage.posts.iter().any(|post| post.pulled) || stage.posts.iter().all(|post| post.transfer.is_none());
-    let comes_in = copy.from != copy.to && copy.to.is_some() && copy.to == stage.row.device_id;
-    if comes_in && !pulls {
-        return false;
-    }
-    let mut devices: Vec<i32> =
-        stages.iter().filter(|stage| stage.is_prefill()).filter_map(|stage| stage.row.device_id).collect();
-    let count = devices.len();
-    devices.sort_unstable();
-    devices.dedup();
-    let to_a_stage = copy.to.is_some_and(|to| Some(to) != stage.row.device_id && devices.contains(&to));
-    !(stage.is_prefill() && to_a_stage && devices.len() == count)
-}
-
-/// The copies of each post of a stage: those that began after it and before the next.
-fn copies_of_posts(stage: &StageWork, stages: &[StageWork]) -> Vec<Vec<Copy>> {
-    let mut of_post = vec![Vec::new(); stage.posts.len()];
-    let copies = stage.lane.iter().flat_map(|lane| &lane.copies);
-    for copy in copies.filter(|copy| may_carry_kv(copy, stage, stages)) {
-        if let Some(post) = stage.posts.partition_point(|post| post.at <= copy.span.0).checked_sub(1) {
-            of_post[post].push(*copy);
-        }
-    }
-    of_post
 }
 
 /// Notifs that arrived, by message; those that register a request with a stage apart.
@@ -158,7 +114,7 @@ fn handoff(
     let last_done = last_done.filter(|_| posts.iter().all(|post| post.done_by.is_some()));
     let done_by_ns = last_done.and_then(|post| post.done_by);
     let span_ns = if copies.is_empty() {
-        open_ns(&made, |post| post.done_by)
+        made::open_ns(&made, |post| post.done_by)
     } else {
         let span = |made: &Made| {
             let end = made.copies.iter().map(|copy| copy.span.1).max()?;
@@ -326,55 +282,6 @@ fn notif_arrived(raw: &Raw, arrivals: &Arrivals, transfers: &[usize]) -> Option<
             .min()
     });
     arrived.collect::<Option<Vec<i64>>>()?.into_iter().max()
-}
-
-/// Sets ceilings and findings, which need all hand-offs of the run.
-fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork], settings: &Settings) {
-    let best_copy = stages
-        .iter()
-        .filter_map(|stage| stage.lane)
-        .flat_map(|lane| &lane.copies)
-        .filter(|copy| copy.bytes >= SMALL_PIECE_BYTES && copy.span.1 > copy.span.0)
-        .map(|copy| {
-            #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a copy are below 2^52")]
-            let rate = copy.bytes as f64 * 1e9 / (copy.span.1 - copy.span.0) as f64;
-            rate
-        })
-        .max_by(f64::total_cmp);
-    let best_transfer = table.rate_bytes_per_s.iter().flatten().copied().max_by(f64::total_cmp);
-    for row in 0..table.request.len() {
-        let (ceiling, method) = match (settings.ceiling_bytes_per_s, best_copy, best_transfer) {
-            (Some(given), ..) => (Some(given), "given"),
-            (None, Some(best), _) if table.copies[row].is_some() => (Some(best), "best_copy"),
-            (None, _, Some(best)) => (Some(best), "best_transfer"),
-            _ => (None, "none"),
-        };
-        table.ceiling_bytes_per_s[row] = ceiling;
-        table.ceiling_method[row] = method.into();
-        if &*table.finding[row] != "unknown" {
-            continue;
-        }
-        let (Some(small), Some(rate), Some(ceiling)) =
-            (table.small_piece_bytes[row], table.rate_bytes_per_s[row], ceiling)
-        else {
-            continue;
-        };
-        let mostly_small = small.saturating_mul(2) >= table.bytes[row];
-        // Without copies the span ends at a poll, which may come late: then the rate is at most that of the earliest
-        // possible end.
-        let rate = if table.copies[row].is_some() {
-            Some(rate)
-        } else {
-            #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^53")]
-            let fastest = shortest[row].filter(|ns| *ns > 0).map(|ns| table.bytes[row] as f64 * 1e9 / ns as f64);
-            fastest
-        };
-        table.finding[row] = match (mostly_small, rate.is_some_and(|rate| rate < SLOW_SHARE * ceiling)) {
-            (true, true) => "scattered".into(),
-            (false, _) => "contiguous".into(),
-            (true, false) => "unknown".into(),
-        };
-    }
 }
 
 #[cfg(test)]

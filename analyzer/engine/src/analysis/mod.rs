@@ -9,17 +9,21 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
 
 pub mod bubbles;
+pub mod ceilings;
 pub mod chunks;
 pub mod coverage;
 pub mod handoffs;
 pub mod intervals;
 pub mod lanes;
+pub mod made;
 pub mod mine;
 pub mod posts;
 pub mod ranges;
 pub mod raw;
 pub mod requests;
 pub mod serving;
+#[cfg(test)]
+mod serving_tests;
 mod several;
 pub mod stages;
 pub mod summary;

@@ -194,11 +194,11 @@ fn bytes(stages: &[StageWork], raw: &Raw, requests: &mut [RequestWork]) {
     let Some(most) = (0..stages.len()).max_by_key(|s| (known(&by_stage[*s]), std::cmp::Reverse(*s))) else { return };
     let scales: Vec<Option<(i64, i64)>> = by_stage.iter().map(|own| scale(own, &by_stage[most])).collect();
     for (r, request) in requests.iter_mut().enumerate() {
-        let scaled = by_stage.iter().zip(&scales).filter_map(|(own, scale)| {
+        let shown = by_stage.iter().zip(&scales).filter_map(|(own, scale)| {
             let (own_bytes, bytes) = (*scale)?;
             i64::try_from(i128::from(own[r]) * i128::from(bytes) / i128::from(own_bytes)).ok()
         });
-        request.bytes = scaled.max().filter(|bytes| *bytes > 0);
+        request.bytes = shown.max().filter(|bytes| *bytes > 0);
     }
 }
 

@@ -42,7 +42,7 @@ pub fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut
     }
     let left = |stage: usize, group: Span| {
         let passes = run.passes(stage, group.0, group.1);
-        passes.into_iter().all(|pass| !divided.contains(&(stage, pass.span.0)))
+        passes.iter().all(|pass| !divided.contains(&(stage, pass.span.0)))
     };
     for s in (0..stages.len()).filter(|s| stages[*s].is_prefill()) {
         for (group, span) in groups.iter().enumerate().filter(|(_, span)| left(s, **span)) {
@@ -183,13 +183,15 @@ fn named_chunks(stages: &[StageWork], request: &RequestWork) -> Option<usize> {
 /// A pass belongs to the request of its group; of several, to the first that the stage hands over after it.
 fn by_next_hand_over<'a>(run: &Run<'_, 'a>, s: usize, (group, span): (usize, Span), requests: &mut [RequestWork<'a>]) {
     let owners: Vec<usize> = (0..requests.len()).filter(|r| requests[*r].group == Some(group)).collect();
+    let last_post = |r: usize| {
+        let own = requests[r].posts.iter().filter(|(stage, _)| *stage == s);
+        own.map(|(_, p)| run.stages[s].posts[*p].at).max()
+    };
+    let mut by_post: Vec<(i64, usize)> = owners.iter().filter_map(|r| Some((last_post(*r)?, *r))).collect();
+    by_post.sort_unstable();
     for pass in run.passes(s, span.0, span.1) {
-        let last_post = |r: usize| {
-            let own = requests[r].posts.iter().filter(|(stage, _)| *stage == s);
-            own.map(|(_, p)| run.stages[s].posts[*p].at).max()
-        };
-        let next = owners.iter().copied().filter(|r| last_post(*r).is_some_and(|at| at >= pass.span.1));
-        if let Some(r) = next.min_by_key(|r| last_post(*r)).or_else(|| owners.last().copied()) {
+        let next = by_post.partition_point(|(at, _)| *at < pass.span.1);
+        if let Some(r) = by_post.get(next).map(|(_, r)| *r).or_else(|| owners.last().copied()) {
             requests[r].passes[s].push(pass);
         }
     }

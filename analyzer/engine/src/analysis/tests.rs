@@ -5,12 +5,12 @@ use kvpath_schema::table::Columns;
 use super::synthetic::MS;
 use super::{Analysis, Raw, Settings};
 
-fn analyse(raw: &Raw) -> Analysis {
+pub(super) fn analyse(raw: &Raw) -> Analysis {
     Analysis::of(raw, &Settings::default())
 }
 
 /// Two stages (1, 2) and a decode process (3) without GPU records, as the CPU workload is recorded.
-fn live() -> Raw {
+pub(super) fn live() -> Raw {
     let mut raw = Raw::default();
     raw.process(1, "VLLM::Worker_PP0_TP0");
     raw.process(2, "VLLM::Worker_PP1_TP0");
@@ -103,7 +103,7 @@ fn a_transfer_not_seen_to_end_has_no_rate() {
 }
 
 /// Stage 1 then stage 2 run `chunks` chunks of 12 layers from `at`; returns the end of each stage.
-fn prefill(raw: &mut Raw, at: i64, chunks: i64) -> (i64, i64) {
+pub(super) fn prefill(raw: &mut Raw, at: i64, chunks: i64) -> (i64, i64) {
     let (mut first, mut second) = (at, at);
     for _ in 0..chunks {
         first = raw.pass(1, first, 12, MS / 10);
@@ -304,65 +304,6 @@ fn an_end_that_names_no_handle_is_nobodys_where_two_are_open() {
     assert_eq!(done, [3_001 * MS]);
 }
 
-/// Two stages run the chunks of requests back to back, and hand each over `late` after it was computed; tokens are bytes.
-fn back_to_back(chunks: &[i64], late: i64) -> Raw {
-    let mut raw = live();
-    let mut ends = [0, 0];
-    for (number, chunks) in chunks.iter().enumerate() {
-        for chunk in 0..*chunks {
-            let each = MS / 10 + chunk * MS / 100;
-            ends[0] = raw.pass(1, ends[0], 12, each);
-            ends[1] = raw.pass(2, ends[0].max(ends[1]), 12, each);
-        }
-        for (process, agent, end) in [(1, "a-0", ends[0]), (2, "a-1", ends[1])] {
-            raw.write(process, agent, "d-0", end + late + 3 * MS, (*chunks << 20) - 4096, &format!("req-{number}"));
-        }
-    }
-    raw
-}
-
-#[test]
-fn passes_are_divided_by_the_bytes_handed_over_even_if_late() {
-    let chunks = [2, 5, 1, 3, 5];
-    // So late that the next requests were computed meanwhile.
-    for late in [0, 40 * MS, 300 * MS] {
-        let analysis = analyse(&back_to_back(&chunks, late));
-        let found: Vec<_> = analysis.requests.chunks.iter().map(|n| i64::from(n.unwrap_or(0))).collect();
-        assert_eq!(found, chunks, "{late} ns late");
-        let of_second = analysis.chunks.stage_id.iter().filter(|stage| **stage == 1).count();
-        assert_eq!(of_second, 16);
-    }
-}
-
-#[test]
-fn warm_up_is_nobodys_where_passes_are_divided() {
-    let mut raw = back_to_back(&[3, 4], 40 * MS);
-    for process in [1, 2] {
-        raw.pass(process, -900 * MS, 12, MS / 10);
-    }
-    assert_eq!(analyse(&raw).requests.chunks, [Some(3), Some(4)]);
-}
-
-#[test]
-fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
-    let mut raw = back_to_back(&[2, 5, 3], 40 * MS);
-    // The second stage's hand-over of the second request.
-    let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
-    for row in (0..raw.transfers.len()).filter(|row| *row != 3) {
-        rows.push(raw.transfers.row(row));
-    }
-    raw.transfers = rows;
-    let analysis = analyse(&raw);
-    for stage in [0, 1] {
-        let of = |request| {
-            let is_its =
-                |row: &usize| analysis.chunks.request[*row] == request && analysis.chunks.stage_id[*row] == stage;
-            (0..analysis.chunks.len()).filter(is_its).count()
-        };
-        assert_eq!([of(0), of(1), of(2)], [2, 5, 3], "stage {stage}");
-    }
-}
-
 #[test]
 fn a_failed_transfer_is_counted_once() {
     let mut raw = live();
@@ -395,44 +336,4 @@ fn activations_are_no_kv() {
     let analysis = analyse(&raw);
     assert_eq!(analysis.handoffs.bytes, [8 << 20, 8 << 20]);
     assert_eq!(analysis.handoffs.copies, [Some(1), Some(1)]);
-}
-
-#[test]
-fn ranges_that_name_layers_are_preferred() {
-    use kvpath_schema::tables::nvtx::NvtxRange;
-    let mut raw = live();
-    let (first, second) = prefill(&mut raw, 0, 3);
-    raw.write(1, "a-0", "d-0", first + 3 * MS, 8 << 20, "req-1");
-    raw.write(2, "a-1", "d-0", second + 3 * MS, 8 << 20, "req-1");
-    // Two of the layers that names show are one of the model's.
-    for process in [1, 2] {
-        let main = raw.timeline.processes[&process].main.unwrap();
-        let kernels = i64::try_from(raw.timeline.lane(main).len()).unwrap();
-        raw.timeline.lanes[main as usize].1.key = (1..=kernels).collect();
-        for launched in 0..kernels {
-            raw.timeline.add_call(process, 1, "cuLaunchKernel", (launched, launched + 1, launched + 1));
-        }
-    }
-    for (process, pass, layer) in
-        [1, 2].iter().flat_map(|p| (0..3).flat_map(move |pass| (0..6).map(move |l| (*p, pass, l))))
-    {
-        raw.nvtx.push(NvtxRange {
-            start_ns: pass * 75 + 3 + layer * 12,
-            dur_ns: Some(12),
-            process_id: process,
-            tid: 1,
-            kind: "range".into(),
-            domain: None,
-            text: format!("model.layers.{}", 6 * (process - 1) + layer).as_str().into(),
-            payload: None,
-        });
-    }
-    let analysis = analyse(&raw);
-    assert_eq!(analysis.stages.layers[..2], [Some(6), Some(6)]);
-    assert!(analysis.stages.layers_method[..2].iter().all(|method| &**method == "nvtx"));
-    assert_eq!(analysis.layers.len(), 2 * 3 * 6);
-    for row in 0..analysis.layers.len() {
-        let layer = analysis.layers.row(row);
-        assert_eq!((&*layer.method, &*layer.layer_resolution, layer.kernels), ("nvtx", "layer", 12), "{layer:?}");
-    }
 }

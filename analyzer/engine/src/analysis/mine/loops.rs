@@ -25,15 +25,12 @@ fn once(symbols: &[u32]) -> Vec<u32> {
     let mut at = 0;
     while at < symbols.len() {
         let found = (1..=LONGEST_BODY).find_map(|body| Some((body, rounds(symbols, at, body)?)));
-        match found {
-            Some((body, rounds)) => {
-                out.extend_from_slice(&symbols[at..at + body]);
-                at += body * rounds;
-            }
-            None => {
-                out.push(symbols[at]);
-                at += 1;
-            }
+        if let Some((body, rounds)) = found {
+            out.extend_from_slice(&symbols[at..at + body]);
+            at += body * rounds;
+        } else {
+            out.push(symbols[at]);
+            at += 1;
         }
     }
     out

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::pattern::{Lead, Pattern, Place};
-use super::{Kernel, mode, share};
+use super::pattern::{Pattern, Place};
+use super::{Kernel, beginning, mode, share};
 
 /// Share of the layers in which a mark runs exactly once.
 const ONCE: f64 = 0.9;
@@ -13,8 +13,6 @@ const ELSEWHERE: f64 = 1.05;
 const AT_ONE_PLACE: f64 = 0.8;
 /// Layers further apart than so many usual ones have something else between them.
 const FAR: usize = 8;
-/// Ends of passes by which the beginning of a layer is judged.
-const ENDS: usize = 64;
 /// Marks of a layer at most.
 const MOST_MARKS: usize = 256;
 
@@ -78,7 +76,7 @@ pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
         is_sure: false,
         nodes: HashMap::new(),
     };
-    beginning(&mut pattern, sample);
+    beginning::find(&mut pattern, sample);
     Some(pattern)
 }
 
@@ -188,119 +186,8 @@ fn rotation(
         // The pause before the next turn belongs to this one.
         for (kernel, at) in kernels.iter().zip(turns.at[turn] + 1..) {
             passed += usize::from(rank[kernel.symbol as usize].is_some());
-            pauses.push((pause(turns.sample, at), passed));
+            pauses.push((beginning::pause(turns.sample, at), passed));
         }
     }
-    (widest(pauses, turns.at.len()) % marks, Vec::new())
-}
-
-/// Kernels between the last mark of a layer and the first of the next, which is at `to`.
-struct Wrap {
-    from: usize,
-    to: usize,
-    /// Whether a pass ends in it.
-    is_end: bool,
-}
-
-/// Idle before a kernel, ns.
-fn pause(sample: &[Kernel], at: usize) -> i64 {
-    at.checked_sub(1)
-        .zip(sample.get(at))
-        .map_or(0, |(before, kernel)| kernel.span.0.saturating_sub(sample[before].span.1))
-}
-
-/// The place at which most of the widest pauses lie: a twentieth of the layers, about as many as passes begin in.
-fn widest(mut pauses: Vec<(i64, usize)>, layers: usize) -> usize {
-    pauses.retain(|(pause, _)| *pause > 0);
-    pauses.sort_unstable_by(|a, b| b.cmp(a));
-    pauses.truncate((layers / 20).max(4));
-    let places: Vec<usize> = pauses.into_iter().map(|(_, place)| place).collect();
-    mode(&places).0
-}
-
-/// Finds where between the last mark and the next first one a layer begins.
-fn beginning(pattern: &mut Pattern, sample: &[Kernel]) {
-    let last = pattern.marks - 1;
-    let mut wraps: Vec<Wrap> = Vec::new();
-    let mut since: Option<usize> = None;
-    let mut is_end = false;
-    for (i, kernel) in sample.iter().enumerate() {
-        match pattern.place(kernel) {
-            Place::Mark(rank) => {
-                if let Some(from) = since.filter(|_| rank == 0) {
-                    wraps.push(Wrap { from, to: i, is_end });
-                }
-                since = (rank == last).then_some(i + 1);
-                is_end = false;
-            }
-            Place::Between => is_end = true,
-            Place::Body | Place::Layer(_) => {}
-        }
-    }
-    let inner: Vec<&Wrap> = wraps.iter().filter(|wrap| !wrap.is_end).collect();
-    pattern.trail = if pattern.is_marked { by_likeness(sample, &wraps) } else { by_pauses(sample, &inner) };
-    pattern.leads = leads(pattern, sample);
-    let firsts: Vec<usize> = inner
-        .iter()
-        .filter_map(|wrap| sample[wrap.from..wrap.to].get(pattern.trail))
-        .map(|k| k.symbol as usize)
-        .collect();
-    if !firsts.is_empty() {
-        pattern.first = u32::try_from(mode(&firsts).0).ok();
-    }
-}
-
-/// How many kernels of a layer run before each mark, in layers that follow another one of their pass.
-fn leads(pattern: &Pattern, sample: &[Kernel]) -> Vec<Lead> {
-    let last = pattern.marks - 1;
-    let mut counts: Vec<Vec<usize>> = vec![Vec::new(); usize::from(pattern.marks)];
-    let mut begin: Option<usize> = None;
-    for (i, kernel) in sample.iter().enumerate() {
-        match pattern.place(kernel) {
-            Place::Mark(rank) => {
-                if let Some(before) = begin.and_then(|begin| i.checked_sub(begin)) {
-                    counts[usize::from(rank)].push(before);
-                }
-                if rank == last {
-                    begin = Some(i + 1 + pattern.trail);
-                }
-            }
-            Place::Between => begin = None,
-            Place::Body | Place::Layer(_) => {}
-        }
-    }
-    counts.into_iter().map(Lead::of).collect()
-}
-
-/// Kernels of a layer after its last mark, by what precedes and follows a pass: the last layer goes on as the layers before
-/// it do, the first begins as those after it do.
-fn by_likeness(sample: &[Kernel], wraps: &[Wrap]) -> usize {
-    let mut scores: Vec<usize> = Vec::new();
-    let ends =
-        (1..wraps.len().saturating_sub(1)).filter(|i| wraps[*i].is_end && !wraps[i - 1].is_end && !wraps[i + 1].is_end);
-    for i in ends.take(ENDS) {
-        let of = |wrap: &Wrap| &sample[wrap.from..wrap.to];
-        let (before, end, after) = (of(&wraps[i - 1]), of(&wraps[i]), of(&wraps[i + 1]));
-        let alike = |a: &Kernel, b: &Kernel| usize::from(a.symbol == b.symbol);
-        let widest = before.len().min(after.len());
-        scores.resize(scores.len().max(widest + 1), 0);
-        // From all of it before the first layer to all of it after the last.
-        let mut score: usize = after.iter().rev().zip(end.iter().rev()).map(|(a, b)| alike(a, b)).sum();
-        for (trail, sum) in scores.iter_mut().enumerate().take(widest + 1) {
-            if trail > 0 {
-                score += before.get(trail - 1).zip(end.get(trail - 1)).map_or(0, |(a, b)| alike(a, b));
-                let back = after.len() - (trail - 1);
-                score -= end.len().checked_sub(back).map_or(0, |at| alike(&after[trail - 1], &end[at]));
-            }
-            *sum += score;
-        }
-    }
-    let best = scores.iter().copied().max().unwrap_or(0);
-    scores.iter().position(|score| *score == best).unwrap_or(0)
-}
-
-/// The same where nothing runs between passes: a layer begins after the widest pauses.
-fn by_pauses(sample: &[Kernel], inner: &[&Wrap]) -> usize {
-    let places = inner.iter().flat_map(|wrap| (wrap.from..=wrap.to).map(|at| (pause(sample, at), at - wrap.from)));
-    widest(places.collect(), inner.len())
+    (beginning::widest(pauses, turns.at.len()) % marks, Vec::new())
 }

@@ -15,11 +15,13 @@
 //! kernels. Where a stage runs loops within its layers and nothing else repeats above these, loops and layers cannot be
 //! told apart by names, and the number of regions decides.
 
+mod beginning;
 mod known;
 mod learn;
 mod loops;
 mod marks;
 mod miner;
+mod open;
 mod pattern;
 mod period;
 mod scanner;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use super::open::Open;
 use super::pattern::{Pattern, Place};
 use super::{Kernel, Layer, Pass};
 
@@ -15,22 +16,6 @@ const MOST_BETWEEN: usize = 4096;
 const KEPT: usize = 1024;
 /// So many layers are no pass any more.
 const MOST_LAYERS: usize = 4096;
-
-/// A pass that has not ended.
-#[derive(Debug, Clone)]
-struct Open {
-    start_ns: i64,
-    end_ns: i64,
-    /// Kernels before its first layer and after its last.
-    others: u64,
-    layers: Vec<Layer>,
-    /// The last mark that ran, in the layer that runs.
-    mark: Option<u16>,
-    /// The layer that runs, where a range or a graph node tells.
-    known: Option<u32>,
-    /// Whether a range or a node told of the last kernel that said anything.
-    is_told: bool,
-}
 
 /// Finds the passes of one stream. Kernels come in the order of their start; how many at a time changes nothing. It holds
 /// the layers of the pass that runs and the kernels since the last mark, at most 4,096 each.
@@ -270,7 +255,7 @@ impl Scanner {
             open.others += 1;
             after += 1;
         }
-        self.emit(open, out);
+        open.end(&self.pattern, out);
         after.max(end)
     }
 
@@ -284,46 +269,5 @@ impl Scanner {
             let first = first.saturating_sub(gone);
             (first, last - gone)
         });
-    }
-
-    fn emit(&self, open: Open, out: &mut Vec<Pass>) {
-        let marks = u32::from(self.pattern.marks);
-        let mut layers: Vec<Layer> = Vec::with_capacity(open.layers.len());
-        let mut others = open.others;
-        for layer in open.layers {
-            // With less than half of its marks it is none: part of the one before, or of what precedes the first.
-            if layer.ranges + layer.nodes > 0 || layer.marks * 2 >= marks {
-                layers.push(layer);
-            } else if let Some(before) = layers.last_mut() {
-                before.join(&layer);
-            } else {
-                others += u64::from(layer.kernels);
-            }
-        }
-        if layers.len() < 2 {
-            return;
-        }
-        for at in 1..layers.len() {
-            layers[at - 1].end_ns = layers[at].start_ns;
-        }
-        let count = |layers: &[Layer]| layers.iter().map(|layer| u64::from(layer.kernels)).sum::<u64>();
-        let end_ns = layers.iter().map(|layer| layer.until_ns).fold(open.end_ns, i64::max);
-        let usual = self.pattern.layers.filter(|_| self.pattern.is_sure).map_or(0, |n| n as usize);
-        if usual < 2 || layers.len() <= usual || !layers.len().is_multiple_of(usual) {
-            let kernels = count(&layers) + others;
-            out.push(Pass { span: (open.start_ns, end_ns), kernels, layers });
-            return;
-        }
-        // Several passes with nothing between them that shows it.
-        let pieces = layers.len() / usual;
-        for (piece, layers) in layers.chunks(usual).enumerate() {
-            let start = if piece == 0 { open.start_ns } else { layers[0].start_ns };
-            let mut layers = layers.to_vec();
-            let last = layers.last_mut().expect("a piece has layers");
-            last.end_ns = last.until_ns;
-            let end = if piece + 1 == pieces { end_ns } else { last.end_ns };
-            let kernels = count(&layers) + if piece == 0 { others } else { 0 };
-            out.push(Pass { span: (start, end), kernels, layers });
-        }
     }
 }
