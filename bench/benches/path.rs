@@ -1,0 +1,110 @@
+//! Critical paths of runs of 10^5 to 10^8 records: how long and how much memory, stage by stage, each size in a process of its own.
+//!
+//!     ./x bench --bench path                    # 10^5, 10^6 and 10^7 records
+//!     ./x bench --bench path -- 100000000       # sizes of one's own
+//!
+//! Runs are simulated: 4 stages of 20 layers, 8 chunks a request, two requests at a time, decode of 80 layers. `KVPATH_BENCH_RUNS`
+//! names a folder where they are kept for the next time.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::load::Run;
+use kvpath_engine::path::Walker;
+use kvpath_simulator::distort::Distortions;
+use kvpath_simulator::model::{Arrivals, Decode, Handoff, Model, P2p, simulate};
+use kvpath_simulator::rig::CallCosts;
+
+/// Records that a request of the model makes.
+const RECORDS: u64 = 19_036;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if let [what, run] = &words[..]
+        && what == "one"
+    {
+        one(Path::new(run));
+        return;
+    }
+    let kept = std::env::var_os("KVPATH_BENCH_RUNS").map(PathBuf::from);
+    let folder = tempfile::tempdir().expect("a folder for the runs");
+    let root = kept.as_deref().unwrap_or(folder.path());
+    let mut sizes: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
+    if sizes.is_empty() {
+        sizes = vec![100_000, 1_000_000, 10_000_000];
+    }
+    println!("| records | requests | load, s | analysis, s | paths, s | segments | peak RSS, MB |\n|---|---|---|---|---|---|---|");
+    for size in sizes {
+        let run = root.join(size.to_string());
+        if !run.is_dir() {
+            make(&run, size);
+        }
+        let own = std::env::current_exe().expect("a program has a path");
+        let done = Command::new(own).arg("one").arg(&run).status().expect("starts");
+        assert!(done.success(), "{}: {done}", run.display());
+    }
+}
+
+fn make(run: &Path, records: u64) {
+    let ideal = Model::ideal(&[20; 4], &(0..8).map(|chunk| 1_000_000 + chunk * 142_857).collect::<Vec<i64>>());
+    let model = Model {
+        seed: 1,
+        requests: u32::try_from((records / RECORDS).max(1)).unwrap_or(u32::MAX),
+        concurrency: 2,
+        arrivals: Arrivals::Closed { think_ns: 10_000_000 },
+        noise_ppm: 10_000,
+        prologue_ns: 3_000,
+        calls: CallCosts { launch_ns: 3_000, event_ns: 1_000, dispatch_ns: 1_200, sync_ns: 5_000 },
+        schedule_ns: 300_000,
+        host_lead: 2,
+        p2p: P2p { bytes: 128 << 20, bytes_per_s: 300_000_000_000, latency_ns: 10_000, fifo_bytes: 4 << 20 },
+        handoff: Handoff {
+            layer_chunk_bytes: 32 << 20,
+            blocks: 64,
+            bytes_per_s: 50_000_000_000,
+            latency_ns: 5_000,
+            make_ns: (20_000, 30),
+            post_ns: (50_000, 500),
+            wake_ns: 30_000,
+            message_ns: 20_000,
+            decode_poll_ns: 200_000,
+            decode_schedule_ns: 500_000,
+            ..ideal.handoff
+        },
+        decode: Decode { layers: 80, kernel_ns: 15_000 },
+        ..ideal
+    };
+    let names = model.hosts.names(model.stages(), true);
+    let plain = Distortions::none(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    simulate(&model, Some(run), plain, false, &mut |_| Ok(())).expect("it can be written");
+}
+
+fn one(run: &Path) {
+    let at = Instant::now();
+    let run = Run::open(run.to_str().expect("UTF-8")).expect("a run");
+    let raw = Raw::of(&run).expect("it loads");
+    let loaded = at.elapsed();
+    let at = Instant::now();
+    let analysis = Analysis::of(&raw, &Settings::default());
+    let analysed = at.elapsed();
+    let at = Instant::now();
+    let walker = Walker::of(&run, &raw, &analysis).expect("it joins");
+    let (mut requests, mut segments) = (0usize, 0usize);
+    walker.each(
+        |_| true,
+        |path, rows| {
+            let sum: i64 = rows.iter().map(|row| row.dur_ns).sum();
+            assert_eq!(sum, path.ttft_ns, "request {}", path.request);
+            requests += 1;
+            segments += rows.len();
+        },
+    );
+    let walked = at.elapsed();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|rest| rest.split_whitespace().next());
+    let mb = peak.and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024;
+    let (load, analysis, walk) = (loaded.as_secs_f64(), analysed.as_secs_f64(), walked.as_secs_f64());
+    println!("| {} | {requests} | {load:.2} | {analysis:.2} | {walk:.2} | {segments} | {mb} |", run.segments.iter().map(|s| s.rows).sum::<i64>());
+}
