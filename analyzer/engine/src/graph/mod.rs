@@ -82,6 +82,8 @@ pub enum GateKind {
     Posted,
     /// Another transfer to the same receiver, posted before, was there: it had the link.
     LinkFree,
+    /// The transfer failed that this one makes again.
+    Failed,
     /// The bytes of the transfer were there.
     Transferred,
     /// The notification of a transfer arrived.
@@ -107,6 +109,7 @@ impl GateKind {
             Self::PrefillDone => "prefill_done",
             Self::Posted => "posted",
             Self::LinkFree => "link_free",
+            Self::Failed => "failed",
             Self::Transferred => "transferred",
             Self::Notified => "notified",
         }

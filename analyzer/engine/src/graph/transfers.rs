@@ -29,6 +29,7 @@ struct Transfer {
     /// When its first copy began, where the GPU made them, ns.
     copied_from: Option<i64>,
     behind: Option<u32>,
+    has_failed: bool,
 }
 
 /// A registration of decode with a stage.
@@ -159,6 +160,14 @@ impl Transfers {
         self.row(row).behind
     }
 
+    /// Whether a transfer carries what `other` failed to.
+    #[must_use]
+    pub fn is_again(&self, row: u32, other: u32) -> bool {
+        let (own, failed) = (self.row(row), self.row(other));
+        let what = |transfer: &Transfer| (transfer.sender, transfer.receiver, transfer.chunk, transfer.bytes);
+        failed.has_failed && row != other && what(own) == what(failed)
+    }
+
     /// The call that posted it.
     #[must_use]
     pub fn post(&self, row: u32, timeline: &Timeline) -> Option<(LaneAt, usize)> {
@@ -265,6 +274,7 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),
         copied_from: copied.map(|(start, _)| start),
         behind: None,
+        has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
     }
 }
 

@@ -67,12 +67,7 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
             request.source_ns = request.source_ns.min(first.unwrap_or(i64::MAX));
         }
     }
-    let told_early = |request: &Request| {
-        let prefilled = request.passes.iter().map(|pass| pass.span.1).max();
-        let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
-        first.zip(prefilled).is_some_and(|(sent, prefilled)| sent < prefilled)
-    };
-    let waits_for_prefill = !requests.values().any(told_early);
+    let waits_for_prefill = waits_for_prefill(requests.values(), transfers);
     for request in requests.values_mut() {
         request.waits_for_prefill = waits_for_prefill;
     }
@@ -94,6 +89,26 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
         next += 1;
     }
     requests.into_values().collect()
+}
+
+/// Whether decode registers because prefill is done. It does not if it ever came earlier, nor if it comes the same time after
+/// arrivals rather than after the ends of prefill.
+fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> bool {
+    let (mut after_arrival, mut after_prefill) = (Vec::new(), Vec::new());
+    for request in requests {
+        let prefilled = request.passes.iter().map(|pass| pass.span.1).max();
+        let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
+        let Some((sent, prefilled)) = first.zip(prefilled) else { continue };
+        if sent < prefilled {
+            return false;
+        }
+        if request.has_arrival {
+            after_arrival.push(sent.saturating_sub(request.source_ns));
+            after_prefill.push(sent.saturating_sub(prefilled));
+        }
+    }
+    let spread = |times: &[i64]| times.iter().max().zip(times.iter().min()).map_or(0, |(most, least)| most - least);
+    spread(&after_prefill) <= spread(&after_arrival)
 }
 
 /// Whether a text names the request and not one whose id merely begins or ends alike (`req-1` in `req-10`).
