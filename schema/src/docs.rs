@@ -55,8 +55,15 @@ pub fn markdown() -> String {
     for def in tables::RAW {
         out.push_str(&table(def));
     }
-    out.push_str("## Derived tables\n\nComputed by the analyzer when a query names them.\n\n");
+    out.push_str(
+        "## Derived tables\n\nComputed by the analyzer when a query names them. Each is a function too: `layers()` is the \
+         table, `layers(0)` and `layers('id')` what it holds of one request.\n\n",
+    );
     for def in tables::DERIVED {
+        out.push_str(&table(def));
+    }
+    out.push_str("## Functions\n\nComputed for one request, by its number or id: `slack(0)`, `slack('id')`.\n\n");
+    for def in tables::OF_REQUEST {
         out.push_str(&table(def));
     }
     out.truncate(out.trim_end().len());

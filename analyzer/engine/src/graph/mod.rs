@@ -72,6 +72,8 @@ pub enum GateKind {
     PeerStarted,
     /// Activations were copied into the device by another stage.
     CopiedIn,
+    /// The stage that made the activations had waited for its GPU, and could say so.
+    PeerDone,
     /// The KV of the hand-off was written.
     KvWritten,
     /// Decode's registration arrived.
@@ -104,6 +106,7 @@ impl GateKind {
             Self::HostSync => "host_sync",
             Self::PeerStarted => "peer_started",
             Self::CopiedIn => "copied_in",
+            Self::PeerDone => "peer_done",
             Self::KvWritten => "kv_written",
             Self::Registered => "registered",
             Self::PrefillDone => "prefill_done",

@@ -64,6 +64,8 @@ pub struct Transfers {
     pub registrations: Vec<Registration>,
     /// Copies into the device of a process by another one, by end: (end, operation).
     copied_in: BTreeMap<i64, Vec<(i64, Op)>>,
+    /// Copies that a process made itself from another one's device, by process and `correlation_id`: whose it was.
+    fetched: HashMap<(i64, i64), i64>,
 }
 
 impl Transfers {
@@ -78,7 +80,12 @@ impl Transfers {
             .map(|row| transfer(raw, row, &process_of, arrivals.get(&row).copied(), &copies))
             .collect();
         link::queue(&mut rows);
-        Self { rows, registrations: registrations(raw, &process_of), copied_in: copied_in(raw, timeline, stages) }
+        Self {
+            rows,
+            registrations: registrations(raw, &process_of),
+            copied_in: copied_in(raw, timeline, stages),
+            fetched: fetched(raw, stages),
+        }
     }
 
     fn row(&self, row: u32) -> &Transfer {
@@ -203,6 +210,12 @@ impl Transfers {
         Part { pass: Some(passes[at / each].chunk), until: None, is_known: each == 1 }
     }
 
+    /// The process from whose device the call with that number copied into its own.
+    #[must_use]
+    pub fn fetched_from(&self, process: i64, correlation: i64) -> Option<i64> {
+        self.fetched.get(&(process, correlation)).copied()
+    }
+
     /// The last copy into the device of a process by another one that ended after `since` and not after `until`.
     #[must_use]
     pub fn copied_in(&self, process: i64, since: i64, until: i64) -> Option<Op> {
@@ -210,6 +223,21 @@ impl Transfers {
         let (end, copy) = copies[..copies.partition_point(|(end, _)| *end <= until)].last()?;
         (*end > since).then_some(*copy)
     }
+}
+
+/// Peer copies that bring what another stage made: of each prefill stage those into its own device.
+fn fetched(raw: &Raw, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64> {
+    let copies = &raw.memcpys;
+    let mut found = HashMap::new();
+    for row in (0..copies.start_ns.len()).filter(|row| &*copies.kind[*row] == "PtoP") {
+        let (process, correlation) = (copies.process_id[row], copies.correlation_id[row]);
+        let is_own = stages.contains(&(process, copies.dst_device_id[row])) && copies.dst_device_id[row].is_some();
+        let from = |(of, device): &&(i64, Option<i32>)| *of != process && *device == copies.src_device_id[row];
+        if let (true, Some((from, _))) = (is_own && correlation > 0, stages.iter().find(from)) {
+            found.insert((process, correlation), *from);
+        }
+    }
+    found
 }
 
 /// GPU copies to other devices, of each process by start: (start, end, bytes).

@@ -1,11 +1,15 @@
 //! The critical path of every request: back from its first token over the gates that opened last.
 //!
 //! [`requests`] says what belongs to a request and where its path ends; [`walk`] goes back over [`crate::graph`]; [`category`]
-//! and [`places`] say what each step is and whose; [`table`] makes rows of it.
+//! and [`places`] say what each step is and whose; [`table`] makes rows of it. [`edges`] lists what else each node waited for,
+//! [`slack`] what could have taken longer.
 
 pub mod category;
+pub mod edges;
 pub mod places;
+pub mod record;
 pub mod requests;
+pub mod slack;
 pub mod table;
 pub mod walk;
 
@@ -90,8 +94,12 @@ impl Walker {
         found
     }
 
+    fn graph(&self) -> Graph<'_> {
+        Graph { timeline: &self.timeline, transfers: &self.transfers, pairs: &self.pairs }
+    }
+
     fn share(&self, raw: &Raw, analysis: &Analysis, requests: &[&Request]) -> Found {
-        let graph = Graph { timeline: &self.timeline, transfers: &self.transfers, pairs: &self.pairs };
+        let graph = self.graph();
         let context = table::Context { graph: &graph, places: &self.places, transfers: &raw.transfers };
         let mut found = Found::default();
         for request in requests {

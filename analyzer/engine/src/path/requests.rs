@@ -26,7 +26,7 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
     for row in 0..analysis.requests.request.len() {
         let number = analysis.requests.request[row];
         let id = analysis.requests.request_id[row].clone();
-        let said = id.as_deref().and_then(|id| told.iter().find(|told| names(id, &told.id)));
+        let said = id.as_deref().and_then(|id| told.iter().find(|told| is_told(id, &told.id)));
         requests.insert(
             number,
             Request {
@@ -74,7 +74,7 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
     // What the recording itself does not tell apart, the client does.
     let known: Vec<String> = requests.values().filter_map(|request| request.id.clone()).collect();
     let mut next = requests.keys().next_back().map_or(0, |last| last + 1);
-    for told in told.iter().filter(|told| !known.iter().any(|id| names(id, &told.id))) {
+    for told in told.iter().filter(|told| !known.iter().any(|id| is_told(id, &told.id))) {
         requests.insert(
             next,
             Request {
@@ -89,6 +89,15 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
         next += 1;
     }
     requests.into_values().collect()
+}
+
+/// Whether a client that says `told` means the request that the recording calls `id`: either may have what the engine puts
+/// around it, as vLLM's eight hex digits at the end.
+fn is_told(id: &str, told: &str) -> bool {
+    let is_suffix = |rest: &str| {
+        rest.strip_prefix('-').is_some_and(|hex| hex.len() == 8 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    names(id, told) || (!id.is_empty() && told.strip_prefix(id).is_some_and(is_suffix))
 }
 
 /// Whether decode registers because prefill is done. It does not if it ever came earlier, nor if it comes the same time after
@@ -181,4 +190,18 @@ fn last_before_first_token(timeline: &Timeline, request: &Request, process: Opti
         (end > request.source_ns).then_some((end, *lane, at))
     });
     last.max().map(|(_, lane, at)| Sink { node: Node::end(op(lane, at)), method: "before_first_token" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_name_a_request_with_or_without_what_the_engine_adds() {
+        assert!(is_told("cmpl-req-1-0", "req-1"));
+        assert!(is_told("cmpl-req-1", "cmpl-req-1-89025cc1"));
+        assert!(is_told("req-1", "req-1"));
+        assert!(!is_told("cmpl-req-1", "cmpl-req-10-89025cc1"));
+        assert!(!is_told("req-1", "req-1-2") && !is_told("", "-89025cc1") && !is_told("req-10", "req-1"));
+    }
 }
