@@ -90,7 +90,7 @@ fn one(run: &Path) {
     let analysis = Analysis::of(&raw, &Settings::default());
     let analysed = at.elapsed();
     let at = Instant::now();
-    let walker = Walker::of(&run, &raw, &analysis).expect("it joins");
+    let walker = Walker::join(&run, raw, analysis).expect("it joins");
     let (mut requests, mut segments) = (0usize, 0usize);
     walker.each(
         |_| true,

@@ -56,9 +56,16 @@ pub fn markdown() -> String {
     for def in tables::RAW {
         out.push_str(&table(def));
     }
-    out.push_str("## Derived tables\n\nComputed by the analyzer when a query names them. In a run of several hosts times are on the clock of the reference \
-         host (table `clocks`), and `process_id` is the raw one + `clocks.host_index` * 2^48.\n\n");
+    out.push_str(
+        "## Derived tables\n\nComputed by the analyzer when a query names them. Each is a function too: `layers()` is the \
+         table, `layers(0)` and `layers('id')` what it holds of one request. In a run of several hosts times are on the clock \
+         of the reference host (table `clocks`), and `process_id` is the raw one + `clocks.host_index` * 2^48.\n\n",
+    );
     for def in tables::DERIVED {
+        out.push_str(&table(def));
+    }
+    out.push_str("## Functions\n\nComputed for one request, by its number or id: `slack(0)`, `slack('id')`.\n\n");
+    for def in tables::OF_REQUEST {
         out.push_str(&table(def));
     }
     out.truncate(out.trim_end().len());

@@ -4,10 +4,12 @@ use clap::{Args, ValueEnum};
 
 use super::stdout::print;
 use crate::error::OK;
+use crate::report::against::Against;
 use crate::report::path::{self, Key};
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::analysis::Settings;
+use kvpath_engine::graph::Request;
 use kvpath_engine::load::Run;
-use kvpath_engine::path::Walker;
+use kvpath_engine::path::{Found, Walker};
 
 /// Where the time to first token went: the critical path of every request.
 ///
@@ -24,6 +26,9 @@ pub struct Path {
     /// Only the N requests with the longest time to first token.
     #[arg(long, value_name = "N")]
     pub slowest: Option<usize>,
+    /// Where it differs from this run, segment by segment: the mean over as many requests of each.
+    #[arg(long, value_name = "CLEAN", conflicts_with_all = ["request", "slowest"])]
+    pub against: Option<String>,
     /// What the time is summed by.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "stage,category")]
     pub by: Vec<By>,
@@ -62,37 +67,66 @@ impl From<By> for Key {
     }
 }
 
-impl Path {
-    pub(super) fn run(self) -> anyhow::Result<u8> {
-        let run = Run::open(&self.run)?;
-        let raw = Raw::of(&run)?;
-        let analysis = Analysis::of(&raw, &Settings::default());
-        let walker = Walker::of(&run, &raw, &analysis)?;
-        let number = |id: &str| {
-            let requests = walker.requests();
-            let by_id = requests.iter().find(|request| request.id.as_deref() == Some(id));
-            let found = by_id.or_else(|| requests.iter().find(|request| request.number.to_string() == id));
-            found.map(|request| request.number).ok_or_else(|| {
-                let known = requests.len();
-                anyhow::anyhow!(
-                    "no request `{id}` in this run; it has {known} (numbers from 0, or ids where they were recorded)"
-                )
-            })
-        };
-        let only = self.request.as_deref().map(number).transpose()?;
-        let mut found = walker.paths(|request| only.is_none_or(|only| only == request.number));
-        if let Some(count) = self.slowest {
-            path::keep_slowest(&mut found, count);
-        }
+/// A run whose paths can be walked.
+struct Walked {
+    run: Run,
+    walker: Walker,
+}
+
+impl Walked {
+    fn open(name: &str) -> anyhow::Result<Self> {
+        let run = Run::open(name)?;
+        let walker = Walker::of(&run, &Settings::default())?;
+        Ok(Self { run, walker })
+    }
+
+    /// The request of that id, else number.
+    fn number(&self, id: &str) -> anyhow::Result<i32> {
+        let requests = self.walker.requests();
+        let by_id = requests.iter().find(|request| request.id.as_deref() == Some(id));
+        let found = by_id.or_else(|| requests.iter().find(|request| request.number.to_string() == id));
+        found.map(|request| request.number).ok_or_else(|| {
+            let known = requests.len();
+            anyhow::anyhow!(
+                "no request `{id}` in this run; it has {known} (numbers from 0, or ids where they were recorded)"
+            )
+        })
+    }
+
+    /// All paths, or that of one request; at least one.
+    fn paths(&self, only: Option<i32>) -> anyhow::Result<Found> {
+        let is_wanted = |request: &Request| only.is_none_or(|only| only == request.number);
+        let found = self.walker.paths(is_wanted);
         anyhow::ensure!(
             !found.paths.request.is_empty(),
             "{}: no path: no request was handed over in it, and no client told of one (`kvpath import client`)",
-            self.run
+            self.run.name
         );
+        Ok(found)
+    }
+}
+
+impl Path {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        let own = Walked::open(&self.run)?;
+        let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
+        let mut found = own.paths(only)?;
+        if let Some(count) = self.slowest {
+            path::keep_slowest(&mut found, count);
+        }
         let keys: Vec<Key> = self.by.iter().copied().map(Key::from).collect();
+        let is_one = only.is_some();
         let body =
-            path::Body { run: &run, stages: &analysis.stages, found: &found, keys: &keys, is_one: only.is_some() };
-        print(&if self.json { format!("{}\n", path::json(&body)?) } else { path::text(&body) })?;
+            path::Body { run: &own.run, stages: &own.walker.analysis.stages, found: &found, keys: &keys, is_one };
+        let Some(other) = &self.against else {
+            print(&if self.json { format!("{}\n", path::json(&body)?) } else { path::text(&body) })?;
+            return Ok(OK);
+        };
+        let clean = Walked::open(other)?;
+        let found = clean.paths(None)?;
+        let other = path::Body { run: &clean.run, stages: &clean.walker.analysis.stages, found: &found, ..body };
+        let against = Against::of(&body, &other);
+        print(&if self.json { format!("{}\n", against.json()?) } else { against.text() })?;
         Ok(OK)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::{Args, ValueEnum};
 use kvpath_schema::docs::{self, one_line, sql_type};
 use kvpath_schema::table::{Kind, TableDef};
-use kvpath_schema::tables::{DERIVED, RAW};
+use kvpath_schema::tables::{DERIVED, OF_REQUEST, RAW};
 use kvpath_schema::version;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ impl Schema {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let tables: Vec<&TableDef> = match &self.table {
             Some(name) => vec![find(name)?],
-            None => RAW.iter().chain(DERIVED).copied().collect(),
+            None => RAW.iter().chain(DERIVED).chain(OF_REQUEST).copied().collect(),
         };
         print(&match self.format {
             Format::Text => tables.iter().map(|table| text(table)).collect::<Vec<_>>().join("\n"),
@@ -51,7 +51,12 @@ impl Schema {
 }
 
 fn find(name: &str) -> Result<&'static TableDef, SqlError> {
-    RAW.iter().chain(DERIVED).copied().find(|table| table.name == name).ok_or_else(|| SqlError::unknown_table(name))
+    RAW.iter()
+        .chain(DERIVED)
+        .chain(OF_REQUEST)
+        .copied()
+        .find(|table| table.name == name)
+        .ok_or_else(|| SqlError::unknown_table(name))
 }
 
 fn text(table: &TableDef) -> String {

@@ -1,5 +1,6 @@
 //! What people read: text for a terminal, and the same as one JSON object.
 
+pub mod against;
 pub mod clocks;
 pub mod findings;
 pub mod json;

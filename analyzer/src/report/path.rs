@@ -36,6 +36,30 @@ pub enum Key {
     Name,
 }
 
+impl Key {
+    /// Name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Chunk => "chunk",
+            Self::Layer => "layer",
+            Self::Category => "category",
+            Self::Gate => "gate",
+            Self::Name => "name",
+        }
+    }
+
+    /// Heading of its column.
+    pub(super) const fn heading(self) -> &'static str {
+        match self {
+            Self::Category => "on",
+            Self::Gate => "after",
+            _ => self.name(),
+        }
+    }
+}
+
 /// What is printed.
 #[derive(Debug)]
 pub struct Body<'a> {
@@ -68,7 +92,7 @@ pub fn keep_slowest(found: &mut Found, count: usize) {
 }
 
 /// A group of segments: the key's cells, as they are printed and ordered.
-type Cells = Vec<(i64, String)>;
+pub(super) type Cells = Vec<(i64, String)>;
 
 impl Body<'_> {
     fn stage(&self, stage: Option<i32>) -> (i64, String) {
@@ -101,7 +125,7 @@ impl Body<'_> {
     }
 
     /// Time of each group in each request that is on a path, by group and request, ns.
-    fn sums(&self) -> BTreeMap<Cells, BTreeMap<i32, i64>> {
+    pub(super) fn sums(&self) -> BTreeMap<Cells, BTreeMap<i32, i64>> {
         let mut sums: BTreeMap<Cells, BTreeMap<i32, i64>> = BTreeMap::new();
         for row in 0..self.found.segments.len() {
             let cells = self.keys.iter().map(|key| self.cell(row, *key)).collect();
@@ -181,14 +205,7 @@ fn on_path(out: &mut String, body: &Body) {
     let (sums, paths) = (body.sums(), &body.found.paths);
     let ttft: BTreeMap<i32, i64> = paths.request.iter().copied().zip(paths.ttft_ns.iter().copied()).collect();
     let (p50, p99) = (mean(&ttft, &middle), mean(&ttft, &slow));
-    let keys = body.keys.iter().map(|key| match key {
-        Key::Stage => "stage",
-        Key::Chunk => "chunk",
-        Key::Layer => "layer",
-        Key::Category => "on",
-        Key::Gate => "after",
-        Key::Name => "name",
-    });
+    let keys = body.keys.iter().map(|key| key.heading());
     let is_many = paths.len() > 1;
     let last = if is_many { ["p50", "share", "p99", "share"] } else { ["time", "share", "-", "-"] };
     let mut table = Table::new(body.keys.len(), &keys.chain(last).collect::<Vec<_>>());
@@ -256,15 +273,13 @@ fn stretches(out: &mut String, body: &Body) {
 pub fn json(body: &Body) -> serde_json::Result<String> {
     let paths = &body.found.paths;
     let (middle, slow) = body.cohorts();
-    let names = ["stage", "chunk", "layer", "category", "gate", "name"];
-    let name = |key: &Key| names[*key as usize];
     let groups: Vec<Value> = body
         .sums()
         .iter()
         .map(|(cells, of)| {
             let mut group = serde_json::Map::new();
             for (key, (_, text)) in body.keys.iter().zip(cells) {
-                group.insert(name(key).to_owned(), Value::from(text.as_str()));
+                group.insert(key.name().to_owned(), Value::from(text.as_str()));
             }
             group.insert("p50_ns".to_owned(), mean(of, &middle).into());
             group.insert("p99_ns".to_owned(), mean(of, &slow).into());

@@ -7,7 +7,7 @@ use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use kvpath_schema::docs::{one_line, sql_type};
 use kvpath_schema::table::{ColumnDef, TableDef};
-use kvpath_schema::tables::{DERIVED, RAW};
+use kvpath_schema::tables::{DERIVED, OF_REQUEST, RAW};
 
 use super::library::{self, Query, signature};
 
@@ -45,13 +45,17 @@ pub fn query_catalog() -> Result<MemTable> {
     ])
 }
 
-/// `schema_columns`: a row a column of every raw and derived table.
+/// `schema_columns`: a row a column of every table and function.
 ///
 /// # Errors
 /// None that is known: the columns are of equal length.
 pub fn schema_columns() -> Result<MemTable> {
-    let all: Vec<(&TableDef, &ColumnDef)> =
-        RAW.iter().chain(DERIVED).flat_map(|def| def.columns.iter().map(move |column| (*def, column))).collect();
+    let all: Vec<(&TableDef, &ColumnDef)> = RAW
+        .iter()
+        .chain(DERIVED)
+        .chain(OF_REQUEST)
+        .flat_map(|def| def.columns.iter().map(move |column| (*def, column)))
+        .collect();
     let column = |of: fn(&TableDef, &ColumnDef) -> String| text(all.iter().map(|(def, column)| of(def, column)));
     table([
         ("table_name", column(|def, _| def.name.to_owned())),

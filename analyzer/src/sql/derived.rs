@@ -3,22 +3,24 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::PartitionStream;
 use kvpath_schema::table::{Columns, TableDef};
-use kvpath_schema::tables::derived::Clocks;
+use kvpath_schema::tables::derived::{Clocks, Requests};
 
+use super::functions::Wanted;
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::clocks::gpu;
 use kvpath_engine::error::LoadError;
 use kvpath_engine::load::Run;
 use kvpath_engine::path::{Found, Walker};
-use kvpath_schema::tables::path::{CriticalPath, Paths};
+use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
 
 type Batches = HashMap<&'static str, RecordBatch>;
 
@@ -29,6 +31,7 @@ pub struct Derived {
     // The error as text: each query that scans a derived table reports it anew.
     batches: OnceLock<Result<Batches, String>>,
     paths: OnceLock<Result<Batches, String>>,
+    walked: OnceLock<Result<Walker, String>>,
     // By itself: it reads all CUDA calls, and no other table needs these.
     clocks: OnceLock<Result<RecordBatch, String>>,
 }
@@ -37,16 +40,18 @@ impl Derived {
     /// Those of `run`; nothing is computed yet.
     #[must_use]
     pub fn new(run: Run) -> Self {
-        Self { run, batches: OnceLock::new(), paths: OnceLock::new(), clocks: OnceLock::new() }
+        let walked = OnceLock::new();
+        Self { run, batches: OnceLock::new(), paths: OnceLock::new(), walked, clocks: OnceLock::new() }
     }
 
     /// Tables that were computed elsewhere.
     #[cfg(test)]
-    pub(super) fn computed(run: Run, analysis: &Analysis) -> Self {
+    pub(super) fn computed(run: Run, analysis: &Analysis, found: &Found) -> Self {
         Self {
             run,
             batches: OnceLock::from(Ok(batches(analysis))),
-            paths: OnceLock::from(Ok(path_batches(&Found::default()))),
+            paths: OnceLock::from(Ok(path_batches(found))),
+            walked: OnceLock::new(),
             clocks: OnceLock::from(Ok(analysis.clocks.to_batch())),
         }
     }
@@ -57,8 +62,44 @@ impl Derived {
     /// None that is known: the table has its own schema.
     pub fn table(self: &Arc<Self>, def: &'static TableDef) -> Result<StreamingTable> {
         let schema = def.arrow_schema();
-        let rows = Rows { of: Arc::clone(self), name: def.name, schema: Arc::clone(&schema) };
+        let rows = Rows { of: Arc::clone(self), name: def.name, only: None, schema: Arc::clone(&schema) };
         StreamingTable::try_new(schema, vec![Arc::new(rows)])
+    }
+
+    /// What `def` holds of one request.
+    ///
+    /// # Errors
+    /// None that is known: the table has its own schema.
+    pub fn table_of(self: &Arc<Self>, def: &'static TableDef, only: Wanted) -> Result<StreamingTable> {
+        let schema = def.arrow_schema();
+        let rows = Rows { of: Arc::clone(self), name: def.name, only: Some(only), schema: Arc::clone(&schema) };
+        StreamingTable::try_new(schema, vec![Arc::new(rows)])
+    }
+
+    fn batch_of(&self, name: &str, wanted: &Wanted) -> Result<RecordBatch> {
+        // Those that paths are walked for know requests that only a client told of.
+        let is_walked = [Paths::DEF.name, CriticalPath::DEF.name, Edges::DEF.name, Slacks::DEF.name].contains(&name);
+        if !is_walked {
+            let batch = self.batch(name)?;
+            let requests = self.batch(Requests::DEF.name)?;
+            let mut known = Requests::default();
+            known.extend_from_batch(&requests).map_err(|error| DataFusionError::External(error.into()))?;
+            let number =
+                wanted.among(known.request.iter().copied().zip(known.request_id.iter().map(Option::as_deref)))?;
+            return of_request(&batch, number);
+        }
+        let load = || Walker::of(&self.run, &Settings::default()).map_err(|error| error.to_string());
+        let walker = self.walked.get_or_init(load).as_ref();
+        let walker = walker.map_err(|error| DataFusionError::External(error.clone().into()))?;
+        let requests = walker.requests().iter();
+        let number = wanted.among(requests.map(|request| (request.number, request.id.as_deref())))?;
+        let found = || walker.paths(|request| request.number == number);
+        Ok(match name {
+            name if name == Paths::DEF.name => found().paths.to_batch(),
+            name if name == CriticalPath::DEF.name => found().segments.to_batch(),
+            name if name == Edges::DEF.name => walker.edges(number).unwrap_or_default().to_batch(),
+            _ => walker.slack(number).unwrap_or_default().to_batch(),
+        })
     }
 
     fn batch(&self, name: &str) -> Result<RecordBatch> {
@@ -86,9 +127,7 @@ impl Derived {
     }
 
     fn compute_paths(&self) -> Result<Batches, LoadError> {
-        let raw = Raw::of(&self.run)?;
-        let analysis = Analysis::of(&raw, &Settings::default());
-        Ok(path_batches(&Walker::of(&self.run, &raw, &analysis)?.paths(|_| true)))
+        Ok(path_batches(&Walker::of(&self.run, &Settings::default())?.paths(|_| true)))
     }
 
     fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
@@ -97,6 +136,14 @@ impl Derived {
         clocks.append(gpu::rows(&self.run, &hosts)?);
         Ok(clocks.to_batch())
     }
+}
+
+/// The rows of a table that are of a request.
+fn of_request(batch: &RecordBatch, number: i32) -> Result<RecordBatch> {
+    let requests = batch.column_by_name("request").and_then(|column| column.as_primitive_opt::<Int32Type>());
+    let requests = requests.ok_or_else(|| DataFusionError::Internal("the table is of no request".to_owned()))?;
+    let is_wanted: BooleanArray = requests.iter().map(|request| Some(request == Some(number))).collect();
+    Ok(filter_record_batch(batch, &is_wanted)?)
 }
 
 fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
@@ -118,6 +165,7 @@ fn batches(analysis: &Analysis) -> Batches {
 struct Rows {
     of: Arc<Derived>,
     name: &'static str,
+    only: Option<Wanted>,
     schema: SchemaRef,
 }
 
@@ -128,10 +176,13 @@ impl PartitionStream for Rows {
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut builder = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), 1);
-        let (rows, of, name) = (builder.tx(), Arc::clone(&self.of), self.name);
+        let (rows, of, name, only) = (builder.tx(), Arc::clone(&self.of), self.name, self.only.clone());
         let size = context.session_config().batch_size();
         builder.spawn_blocking(move || {
-            let batch = of.batch(name)?;
+            let batch = match &only {
+                Some(wanted) => of.batch_of(name, wanted)?,
+                None => of.batch(name)?,
+            };
             for start in (0..batch.num_rows()).step_by(size) {
                 let slice = batch.slice(start, size.min(batch.num_rows() - start));
                 if rows.blocking_send(Ok(slice)).is_err() {

@@ -5,6 +5,7 @@ use datafusion::error::DataFusionError;
 use super::catalog;
 use super::params::ParamError;
 use kvpath_engine::error::LoadError;
+use kvpath_schema::tables::OF_REQUEST;
 
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub enum SqlError {
         /// The nearest name.
         near: Option<String>,
     },
+    /// A function where a table is expected.
+    #[error("`{0}` is computed for one request: {0}(0) by its number, {0}('id') by its id")]
+    NeedsRequest(String),
     /// A statement that is not a query.
     #[error("{0} is refused: a run is never modified, only SELECT, EXPLAIN, DESCRIBE and SHOW are answered")]
     Forbidden(String),
@@ -57,6 +61,9 @@ impl SqlError {
     #[must_use]
     pub fn unknown_table(name: &str) -> Self {
         let bare = name.rsplit('.').next().unwrap_or(name);
+        if OF_REQUEST.iter().any(|def| def.name == bare) {
+            return Self::NeedsRequest(bare.to_owned());
+        }
         Self::UnknownTable { name: name.escape_debug().to_string(), near: nearest(bare, catalog::table_names()) }
     }
 }

@@ -16,10 +16,11 @@ use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryPo
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use kvpath_schema::tables::{DERIVED, RAW};
+use kvpath_schema::tables::{DERIVED, OF_REQUEST, RAW};
 
 use super::derived::Derived;
 use super::error::{SqlError, planning, running};
+use super::functions::Function;
 use super::header::Param;
 use super::segments::Segments;
 use super::{catalog, params, statement};
@@ -73,6 +74,9 @@ impl Session {
         let derived = Arc::new(derived);
         for def in DERIVED {
             register(def.name, Arc::new(derived.table(def)?))?;
+        }
+        for def in DERIVED.iter().chain(OF_REQUEST) {
+            context.register_udtf(def.name, Arc::new(Function::new(def, Arc::clone(&derived))));
         }
         register("query_catalog", Arc::new(catalog::query_catalog()?))?;
         register("schema_columns", Arc::new(catalog::schema_columns()?))?;

@@ -63,6 +63,9 @@ pub const DERIVED: &[&TableDef] = &[
     derived::Clocks::DEF,
 ];
 
+/// Tables that the analyzer computes for one request at a time: functions in SQL.
+pub const OF_REQUEST: &[&TableDef] = &[path::Edges::DEF, path::Slacks::DEF];
+
 /// The raw table of that name.
 #[must_use]
 pub fn raw(name: &str) -> Option<&'static TableDef> {
@@ -76,7 +79,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_sort_columns_exist() {
         let mut seen = std::collections::HashSet::new();
-        for table in RAW.iter().chain(DERIVED) {
+        for table in RAW.iter().chain(DERIVED).chain(OF_REQUEST) {
             assert!(seen.insert(table.name), "{} is defined twice", table.name);
             for column in table.sorted_by {
                 assert!(table.column(column).is_some(), "{}: sorted by unknown `{column}`", table.name);
@@ -86,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_column_of_time_carries_its_unit() {
-        for table in RAW.iter().chain(DERIVED) {
+        for table in RAW.iter().chain(DERIVED).chain(OF_REQUEST) {
             for column in table.columns {
                 let name = column.name;
                 for word in ["start", "end", "dur", "time", "first", "last"] {

@@ -53,8 +53,8 @@ crate::define_table! {
         /// and its start, or `source`: from the request's arrival to the first operation.
         kind: Name => Dict,
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
-        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `kv_written`, `registered`,
-        /// `prefill_done`, `posted`, `transferred`, `notified`. Null at the source.
+        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `peer_done`, `kv_written`, `registered`,
+        /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`. Null at the source.
         gate: Option<Name> => Dict,
         /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`.
         method: Option<Name> => Dict,
@@ -72,6 +72,99 @@ crate::define_table! {
         /// `layers.layer`.
         layer: Option<i32> => Plain,
         /// Request whose work it is; another one's work may keep this one waiting, and a batch may serve both.
+        of_request: Option<i32> => Plain,
+        /// Process.
+        process_id: Option<i64> => Plain,
+        /// Thread, of calls.
+        tid: Option<i32> => Plain,
+        /// CUDA stream, of work on a GPU.
+        stream_id: Option<i32> => Plain,
+        /// Raw table that holds the operation; null for what lies between records.
+        table_name: Option<Name> => Dict,
+        /// Joins `kernels`, `memcpys` and `api_calls` of that process.
+        correlation_id: Option<i64> => Plain,
+        /// `kernels.graph_node_id`.
+        graph_node_id: Option<i64> => Plain,
+        /// `nixl_transfers.transfer_id`.
+        transfer_id: Option<i64> => Plain,
+        /// Name of the kernel or call.
+        name: Option<Name> => Dict,
+    }
+}
+
+crate::define_table! {
+    /// What the operations of a path waited for, all of it: the gate that opened last and bound, and those that had opened
+    /// before. A function of one request: `edges(0)`, `edges('id')`.
+    Derived edges: Edge, Edges, sorted by [request, node] {
+        /// `requests.request`.
+        request: i32 => Plain,
+        /// Position of the node on the path, from 0 at the source; each operation has two, its start and its end.
+        node: i32 => Plain,
+        /// `critical_path.position` of the segment that ends at the node; where the path stays at the same ns, of the next one.
+        position: Option<i32> => Plain,
+        /// When the node happened, ns.
+        time_ns: i64 => Plain,
+        /// The node is the end of the operation, not its start.
+        is_end: bool => Plain,
+        /// `stages.stage_id` of the operation.
+        stage_id: Option<i32> => Plain,
+        /// Process of the operation.
+        process_id: Option<i64> => Plain,
+        /// Joins `kernels`, `memcpys` and `api_calls` of that process.
+        correlation_id: Option<i64> => Plain,
+        /// `nixl_transfers.transfer_id`.
+        transfer_id: Option<i64> => Plain,
+        /// Name of the kernel or call.
+        name: Option<Name> => Dict,
+        /// Why it waited, as `critical_path.gate`.
+        gate: Name => Dict,
+        /// How that was found, as `critical_path.method`.
+        method: Name => Dict,
+        /// How sure the join is, 0 to 1.
+        confidence: f64 => Plain,
+        /// It opened last: the path goes on over it. Of an operation that was not kept waiting after its start, none of its
+        /// end is.
+        is_bound: bool => Plain,
+        /// When it opened, ns.
+        at_ns: i64 => Plain,
+        /// How much earlier it opened than the one that bound, ns; null where none did.
+        margin_ns: Option<i64> => Plain,
+        /// It opened with the end of the other operation, not with its start.
+        from_is_end: bool => Plain,
+        /// `stages.stage_id` of the other operation.
+        from_stage_id: Option<i32> => Plain,
+        /// Its process.
+        from_process_id: Option<i64> => Plain,
+        /// As `correlation_id`.
+        from_correlation_id: Option<i64> => Plain,
+        /// As `transfer_id`.
+        from_transfer_id: Option<i64> => Plain,
+        /// Its name.
+        from_name: Option<Name> => Dict,
+    }
+}
+
+crate::define_table! {
+    /// How much longer operations could have taken without a later first token: those within a request's time from which its
+    /// first token can be reached. 0 on the path. A function of one request: `slack(0)`, `slack('id')`.
+    Derived slack: Slack, Slacks, sorted by [request, start_ns] {
+        /// `requests.request`.
+        request: i32 => Plain,
+        /// Start, ns.
+        start_ns: i64 => Plain,
+        /// Length, ns.
+        dur_ns: i64 => Plain,
+        /// How much longer it could have taken, all else as it was, ns.
+        slack_ns: i64 => Plain,
+        /// How much longer before anything that waited for it would have been later, ns.
+        free_slack_ns: i64 => Plain,
+        /// `stages.stage_id`.
+        stage_id: Option<i32> => Plain,
+        /// `chunks.chunk`.
+        chunk: Option<i32> => Plain,
+        /// `layers.layer`.
+        layer: Option<i32> => Plain,
+        /// Request whose work it is, where that is known.
         of_request: Option<i32> => Plain,
         /// Process.
         process_id: Option<i64> => Plain,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Handoff, Handoffs};
 
+use super::ids::Texts;
 use super::intervals::Union;
 use super::lanes::Copy;
 use super::made::{self, Made};
@@ -47,11 +48,13 @@ pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &
 struct Arrivals<'a> {
     by_message: HashMap<&'a str, Vec<usize>>,
     registrations: Vec<usize>,
+    /// Their messages, in the same order.
+    texts: Texts<'a>,
 }
 
 impl<'a> Arrivals<'a> {
     fn of(raw: &'a Raw) -> Self {
-        let mut all = Self { by_message: HashMap::new(), registrations: Vec::new() };
+        let mut all = Self { by_message: HashMap::new(), registrations: Vec::new(), texts: Texts::default() };
         for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
             let message = raw.notifs.message[row].as_str();
             all.by_message.entry(message).or_default().push(row);
@@ -59,6 +62,7 @@ impl<'a> Arrivals<'a> {
                 all.registrations.push(row);
             }
         }
+        all.texts = Texts::of(all.registrations.iter().map(|row| raw.notifs.message[*row].as_str()));
         all
     }
 }
@@ -256,13 +260,8 @@ fn regions(raw: &Raw, process: i64, rows: &[usize]) -> Option<i32> {
 /// When decode's registration for the request arrived at the stage: vLLM's `PUSH_REG:` notif, which holds the request id.
 fn ready(raw: &Raw, arrivals: &Arrivals, process: i64, posts: &[&Post]) -> Option<i64> {
     let id = posts.iter().find_map(|post| post.request.as_deref())?;
-    let own = arrivals.registrations.iter().filter(|row| raw.notifs.process_id[**row] == process);
-    own.filter(|row| names(&raw.notifs.message[**row], id)).map(|row| raw.notifs.time_ns[*row]).min()
-}
-
-/// Whether a message names the request and not one whose id merely begins alike (`req-1` in `req-10`).
-fn names(message: &str, id: &str) -> bool {
-    message.match_indices(id).any(|(at, _)| !message[at + id.len()..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+    let rows = arrivals.texts.naming(id).map(|at| arrivals.registrations[at]);
+    rows.filter(|row| raw.notifs.process_id[*row] == process).map(|row| raw.notifs.time_ns[row]).min()
 }
 
 /// When the last notif of these transfers arrived at their receiver; `None` unless all arrived.

@@ -13,6 +13,7 @@ pub mod ceilings;
 pub mod chunks;
 pub mod coverage;
 pub mod handoffs;
+pub mod ids;
 pub mod intervals;
 pub mod lanes;
 pub mod made;

@@ -33,6 +33,9 @@ impl Graph<'_> {
             let method = if part.is_known && pass.is_some() { Method::Count } else { Method::Time };
             into.extend(kernel.map(|at| self.gate(Node::end(op(lane, at)), GateKind::KvWritten, method)));
         }
+        for other in request.transfers.iter().filter(|other| self.transfers.is_again(row, **other)) {
+            into.push(self.gate(Node::end(Op::Wire(*other)), GateKind::Failed, Method::Id));
+        }
         for at in &request.registrations {
             if Some(self.transfers.registered_with(*at)) == sender {
                 into.push(self.gate(Node::end(Op::Registration(*at)), GateKind::Registered, Method::Id));

@@ -20,8 +20,31 @@ impl Graph<'_> {
             _ => {
                 let since = before.map_or(i64::MIN, |before| own.end[before]);
                 self.wakes(id.process, since, own.start[at], request, into);
+                if let Some(from) = self.transfers.fetched_from(id.process, own.key[at]) {
+                    into.extend(self.peer_done(from, own.start[at]));
+                }
             }
         }
+    }
+
+    /// The last wait of a process for its GPU that was over by then: after it the process can tell the next stage to fetch. How
+    /// it does that is not recorded.
+    fn peer_done(&self, process: i64, by: i64) -> Option<Gate> {
+        // Launches of some passes: a process that does not wait that often says it in another way.
+        const LOOK: usize = 65_536;
+        let threads = &self.timeline.processes.get(&process)?.threads;
+        let waits = threads.iter().filter_map(|thread| {
+            let calls = self.timeline.lane(*thread);
+            let until = calls.started_before(by)? + 1;
+            let is_wait = |at: &usize| {
+                let key = calls.key[*at];
+                calls.end[*at] <= by && key > 0 && self.timeline.waits.of_call(process, key).is_some()
+            };
+            let at = (until.saturating_sub(LOOK)..until).rev().find(is_wait)?;
+            Some((calls.end[at], *thread, at))
+        });
+        let (_, thread, at) = waits.max()?;
+        Some(self.gate(Node::end(op(thread, at)), GateKind::PeerDone, Method::Time))
     }
 
     /// A blocking call returns after what it waits for.

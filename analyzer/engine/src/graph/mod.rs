@@ -72,6 +72,8 @@ pub enum GateKind {
     PeerStarted,
     /// Activations were copied into the device by another stage.
     CopiedIn,
+    /// The stage that made the activations had waited for its GPU, and could say so.
+    PeerDone,
     /// The KV of the hand-off was written.
     KvWritten,
     /// Decode's registration arrived.
@@ -82,6 +84,8 @@ pub enum GateKind {
     Posted,
     /// Another transfer to the same receiver, posted before, was there: it had the link.
     LinkFree,
+    /// The transfer failed that this one makes again.
+    Failed,
     /// The bytes of the transfer were there.
     Transferred,
     /// The notification of a transfer arrived.
@@ -102,11 +106,13 @@ impl GateKind {
             Self::HostSync => "host_sync",
             Self::PeerStarted => "peer_started",
             Self::CopiedIn => "copied_in",
+            Self::PeerDone => "peer_done",
             Self::KvWritten => "kv_written",
             Self::Registered => "registered",
             Self::PrefillDone => "prefill_done",
             Self::Posted => "posted",
             Self::LinkFree => "link_free",
+            Self::Failed => "failed",
             Self::Transferred => "transferred",
             Self::Notified => "notified",
         }

@@ -29,6 +29,7 @@ struct Transfer {
     /// When its first copy began, where the GPU made them, ns.
     copied_from: Option<i64>,
     behind: Option<u32>,
+    has_failed: bool,
 }
 
 /// A registration of decode with a stage.
@@ -63,6 +64,8 @@ pub struct Transfers {
     pub registrations: Vec<Registration>,
     /// Copies into the device of a process by another one, by end: (end, operation).
     copied_in: BTreeMap<i64, Vec<(i64, Op)>>,
+    /// Copies that a process made itself from another one's device, by process and `correlation_id`: whose it was.
+    fetched: HashMap<(i64, i64), i64>,
 }
 
 impl Transfers {
@@ -77,7 +80,12 @@ impl Transfers {
             .map(|row| transfer(raw, row, &process_of, arrivals.get(&row).copied(), &copies))
             .collect();
         link::queue(&mut rows);
-        Self { rows, registrations: registrations(raw, &process_of), copied_in: copied_in(raw, timeline, stages) }
+        Self {
+            rows,
+            registrations: registrations(raw, &process_of),
+            copied_in: copied_in(raw, timeline, stages),
+            fetched: fetched(raw, stages),
+        }
     }
 
     fn row(&self, row: u32) -> &Transfer {
@@ -159,6 +167,14 @@ impl Transfers {
         self.row(row).behind
     }
 
+    /// Whether a transfer carries what `other` failed to.
+    #[must_use]
+    pub fn is_again(&self, row: u32, other: u32) -> bool {
+        let (own, failed) = (self.row(row), self.row(other));
+        let what = |transfer: &Transfer| (transfer.sender, transfer.receiver, transfer.chunk, transfer.bytes);
+        failed.has_failed && row != other && what(own) == what(failed)
+    }
+
     /// The call that posted it.
     #[must_use]
     pub fn post(&self, row: u32, timeline: &Timeline) -> Option<(LaneAt, usize)> {
@@ -194,6 +210,12 @@ impl Transfers {
         Part { pass: Some(passes[at / each].chunk), until: None, is_known: each == 1 }
     }
 
+    /// The process from whose device the call with that number copied into its own.
+    #[must_use]
+    pub fn fetched_from(&self, process: i64, correlation: i64) -> Option<i64> {
+        self.fetched.get(&(process, correlation)).copied()
+    }
+
     /// The last copy into the device of a process by another one that ended after `since` and not after `until`.
     #[must_use]
     pub fn copied_in(&self, process: i64, since: i64, until: i64) -> Option<Op> {
@@ -201,6 +223,21 @@ impl Transfers {
         let (end, copy) = copies[..copies.partition_point(|(end, _)| *end <= until)].last()?;
         (*end > since).then_some(*copy)
     }
+}
+
+/// Peer copies that bring what another stage made: of each prefill stage those into its own device.
+fn fetched(raw: &Raw, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64> {
+    let copies = &raw.device_copies;
+    let mut found = HashMap::new();
+    for row in (0..copies.start_ns.len()).filter(|row| &*copies.kind[*row] == "PtoP") {
+        let (process, correlation) = (copies.process_id[row], copies.correlation_id[row]);
+        let is_own = stages.contains(&(process, copies.dst_device_id[row])) && copies.dst_device_id[row].is_some();
+        let from = |(of, device): &&(i64, Option<i32>)| *of != process && *device == copies.src_device_id[row];
+        if let (true, Some((from, _))) = (is_own && correlation > 0, stages.iter().find(from)) {
+            found.insert((process, correlation), *from);
+        }
+    }
+    found
 }
 
 /// GPU copies to other devices, of each process by start: (start, end, bytes).
@@ -265,6 +302,7 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),
         copied_from: copied.map(|(start, _)| start),
         behind: None,
+        has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
     }
 }
 

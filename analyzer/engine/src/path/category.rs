@@ -113,6 +113,7 @@ impl Category {
             (Class::Make, ..) => Self::Make,
             (_, StepKind::Source, _) => Self::Queue,
             (_, StepKind::Completion, _) => Self::Sync,
+            (_, StepKind::Gap, Some((GateKind::PeerDone, _))) => Self::P2p,
             (_, StepKind::Gap, Some((GateKind::Notified | GateKind::Transferred, _))) => Self::Schedule,
             _ => Self::Host,
         }

@@ -1,11 +1,15 @@
 //! The critical path of every request: back from its first token over the gates that opened last.
 //!
 //! [`requests`] says what belongs to a request and where its path ends; [`walk`] goes back over [`crate::graph`]; [`category`]
-//! and [`places`] say what each step is and whose; [`table`] makes rows of it.
+//! and [`places`] say what each step is and whose; [`table`] makes rows of it. [`edges`] lists what else each node waited for,
+//! [`slack`] what could have taken longer.
 
 pub mod category;
+pub mod edges;
 pub mod places;
+pub mod record;
 pub mod requests;
+pub mod slack;
 pub mod table;
 pub mod walk;
 
@@ -13,7 +17,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
 use kvpath_schema::tables::spans::Spans;
 
-use crate::analysis::{Analysis, Raw};
+use crate::analysis::{Analysis, Raw, Settings};
 use crate::error::LoadError;
 use crate::graph::pairs::Pairs;
 use crate::graph::{Graph, Request, Transfers};
@@ -33,9 +37,11 @@ pub struct Found {
 
 /// A run, ready to be walked.
 #[derive(Debug)]
-pub struct Walker<'a> {
-    raw: &'a Raw,
-    analysis: &'a Analysis,
+pub struct Walker {
+    /// The tables that it was made of.
+    pub raw: Raw,
+    /// What they say.
+    pub analysis: Analysis,
     transfers: Transfers,
     pairs: Pairs,
     places: Places,
@@ -45,20 +51,30 @@ pub struct Walker<'a> {
 /// Requests that a thread walks before their rows are handed on.
 const SHARE: usize = 32;
 
-impl<'a> Walker<'a> {
-    /// Joins what ran.
+impl Walker {
+    /// Loads a run, analyses it, and joins what ran.
     ///
     /// # Errors
     /// A segment that does not decode.
-    pub fn of(run: &Run, raw: &'a Raw, analysis: &'a Analysis) -> Result<Self, LoadError> {
+    pub fn of(run: &Run, settings: &Settings) -> Result<Self, LoadError> {
+        let raw = Raw::of(run)?;
+        let analysis = Analysis::of(&raw, settings);
+        Self::join(run, raw, analysis)
+    }
+
+    /// Joins what was loaded and analysed.
+    ///
+    /// # Errors
+    /// A segment of `spans` that does not decode.
+    pub fn join(run: &Run, raw: Raw, analysis: Analysis) -> Result<Self, LoadError> {
         let stages = &analysis.stages;
         let prefill = (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] == "prefill");
         let devices: Vec<(i64, Option<i32>)> =
             prefill.map(|row| (stages.process_id[row], stages.device_id[row])).collect();
-        let transfers = Transfers::of(raw, &raw.timeline, &devices);
-        let pairs = Pairs::of(&raw.timeline, &pipelines(analysis));
+        let transfers = Transfers::of(&raw, &raw.timeline, &devices);
+        let pairs = Pairs::of(&raw.timeline, &pipelines(&analysis));
         let places = Places::of(stages, &analysis.chunks, &analysis.layers);
-        let requests = requests::of(analysis, &transfers, &told(&spans(run, raw)?));
+        let requests = requests::of(&analysis, &transfers, &told(&spans(run, &raw)?));
         Ok(Self { raw, analysis, transfers, pairs, places, requests })
     }
 
@@ -85,7 +101,7 @@ impl<'a> Walker<'a> {
     #[must_use]
     pub fn path(&self, request: &Request) -> Option<(Path, Vec<PathSegment>)> {
         let graph = self.graph();
-        let context = table::Context { graph: &graph, places: &self.places, raw: self.raw };
+        let context = table::Context { graph: &graph, places: &self.places, raw: &self.raw };
         let sink = self.sink(request)?;
         let walked = walk::walk(&graph, request, sink.node, request.source_ns);
         Some(context.rows(request, &sink, &walked))

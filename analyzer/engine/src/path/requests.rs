@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::analysis::Analysis;
+use crate::analysis::ids::{Texts, without_suffix};
 use crate::graph::{Node, PassOf, Request, Transfers, op};
 use crate::timeline::{LaneAt, Timeline};
 
@@ -22,11 +23,13 @@ pub struct Told {
 pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Request> {
     let process_of: HashMap<i32, i64> =
         analysis.stages.stage_id.iter().copied().zip(analysis.stages.process_id.iter().copied()).collect();
+    let ids: Vec<&str> = analysis.requests.request_id.iter().map(|id| id.as_deref().unwrap_or("")).collect();
+    let (said, others) = said(&ids, told);
     let mut requests: BTreeMap<i32, Request> = BTreeMap::new();
     for row in 0..analysis.requests.request.len() {
         let number = analysis.requests.request[row];
         let id = analysis.requests.request_id[row].clone();
-        let said = id.as_deref().and_then(|id| told.iter().find(|told| names(id, &told.id)));
+        let said = said.get(&row);
         requests.insert(
             number,
             Request {
@@ -57,29 +60,23 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
             request.decode = request.decode.or(transfers.receiver(row));
         }
     }
+    let messages = Texts::of(transfers.registrations.iter().map(|registration| registration.message.as_str()));
     for request in requests.values_mut() {
         let Some(id) = &request.id else { continue };
-        let mine = |at: &usize| names(&transfers.registrations[*at].message, id);
-        let found = (0..transfers.registrations.len()).filter(mine);
+        let found = messages.naming(id);
         request.registrations = found.filter_map(|at| u32::try_from(at).ok()).collect();
         if !request.has_arrival {
             let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
             request.source_ns = request.source_ns.min(first.unwrap_or(i64::MAX));
         }
     }
-    let told_early = |request: &Request| {
-        let prefilled = request.passes.iter().map(|pass| pass.span.1).max();
-        let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
-        first.zip(prefilled).is_some_and(|(sent, prefilled)| sent < prefilled)
-    };
-    let waits_for_prefill = !requests.values().any(told_early);
+    let waits_for_prefill = waits_for_prefill(requests.values(), transfers);
     for request in requests.values_mut() {
         request.waits_for_prefill = waits_for_prefill;
     }
     // What the recording itself does not tell apart, the client does.
-    let known: Vec<String> = requests.values().filter_map(|request| request.id.clone()).collect();
     let mut next = requests.keys().next_back().map_or(0, |last| last + 1);
-    for told in told.iter().filter(|told| !known.iter().any(|id| names(id, &told.id))) {
+    for told in others {
         requests.insert(
             next,
             Request {
@@ -96,13 +93,43 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
     requests.into_values().collect()
 }
 
-/// Whether a text names the request and not one whose id merely begins or ends alike (`req-1` in `req-10`).
-fn names(text: &str, id: &str) -> bool {
-    let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
-    !id.is_empty()
-        && text
-            .match_indices(id)
-            .any(|(at, _)| edge(text[..at].chars().next_back()) && edge(text[at + id.len()..].chars().next()))
+/// What the client said of each request of the recording, by position among `ids`, and which of what it said is of none. Either
+/// may have what the engine puts around an id.
+fn said<'a>(ids: &[&str], told: &'a [Told]) -> (HashMap<usize, &'a Told>, Vec<&'a Told>) {
+    let texts = Texts::of(ids.iter().copied());
+    let by_id: HashMap<&str, usize> = ids.iter().copied().zip(0..).filter(|(id, _)| !id.is_empty()).collect();
+    let (mut of, mut others) = (HashMap::new(), Vec::new());
+    for told in told {
+        let shorter = without_suffix(&told.id).and_then(|id| by_id.get(id)).copied();
+        let mut found = texts.naming(&told.id).chain(shorter).peekable();
+        if found.peek().is_none() {
+            others.push(told);
+        }
+        for at in found {
+            of.entry(at).or_insert(told);
+        }
+    }
+    (of, others)
+}
+
+/// Whether decode registers because prefill is done. It does not if it ever came earlier, nor if it comes the same time after
+/// arrivals rather than after the ends of prefill.
+fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> bool {
+    let (mut after_arrival, mut after_prefill) = (Vec::new(), Vec::new());
+    for request in requests {
+        let prefilled = request.passes.iter().map(|pass| pass.span.1).max();
+        let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
+        let Some((sent, prefilled)) = first.zip(prefilled) else { continue };
+        if sent < prefilled {
+            return false;
+        }
+        if request.has_arrival {
+            after_arrival.push(sent.saturating_sub(request.source_ns));
+            after_prefill.push(sent.saturating_sub(prefilled));
+        }
+    }
+    let spread = |times: &[i64]| times.iter().max().zip(times.iter().min()).map_or(0, |(most, least)| most - least);
+    spread(&after_prefill) <= spread(&after_arrival)
 }
 
 /// Where a path begins its walk back, and how that was found.
@@ -166,4 +193,24 @@ fn last_before_first_token(timeline: &Timeline, request: &Request, process: Opti
         (end > request.source_ns).then_some((end, *lane, at))
     });
     last.max().map(|(_, lane, at)| Sink { node: Node::end(op(lane, at)), method: "before_first_token" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_clients_and_engines_are_the_same_request() {
+        let is_told = |id: &str, told: &str| {
+            let told = [Told { id: told.to_owned(), arrival_ns: 0, first_token_ns: 1 }];
+            let (of, others) = said(&[id], &told);
+            assert_eq!(of.len() + others.len(), 1);
+            of.contains_key(&0)
+        };
+        assert!(is_told("cmpl-req-1-0", "req-1"));
+        assert!(is_told("cmpl-req-1", "cmpl-req-1-89025cc1"));
+        assert!(is_told("req-1", "req-1"));
+        assert!(!is_told("cmpl-req-1", "cmpl-req-10-89025cc1"));
+        assert!(!is_told("req-1", "req-1-2") && !is_told("", "-89025cc1") && !is_told("req-10", "req-1"));
+    }
 }

@@ -1,18 +1,15 @@
 //! Paths as tables.
 
-use std::sync::Arc;
-
 use kvpath_schema::cell::Name;
 use kvpath_schema::tables::path::{Path, PathSegment};
 
 use super::category::Category;
 use super::places::{Place, Places};
+use super::record;
 use super::requests::Sink;
 use super::walk::{Step, StepKind, Walked};
 use crate::analysis::Raw;
 use crate::graph::{Graph, Op, Request};
-use crate::timeline::build::nixl_row;
-use crate::timeline::{Class, LaneKind};
 
 /// Joins below this are guesses.
 const SURE: f64 = 0.9;
@@ -65,7 +62,8 @@ impl Context<'_> {
     }
 
     fn segment(&self, request: &Request, step: &Step) -> PathSegment {
-        let place = self.places.of_op(self.graph, step.op);
+        let (place, record) =
+            (self.places.of_op(self.graph, step.op), record::of(self.graph, &self.raw.transfers, step.op));
         let mut row = PathSegment {
             start_ns: step.start,
             dur_ns: step.end - step.start,
@@ -79,42 +77,24 @@ impl Context<'_> {
             chunk: place.chunk,
             layer: place.layer,
             of_request: place.request.or(Some(request.number)),
+            process_id: record.process_id,
+            tid: record.tid,
+            stream_id: record.stream_id,
+            table_name: record.table_name,
+            correlation_id: record.correlation_id,
+            graph_node_id: record.graph_node_id,
+            transfer_id: record.transfer_id,
+            name: record.name,
             ..empty(place)
         };
-        match step.op {
-            Op::Lane(lane, at) => self.name_lane(&mut row, lane, at as usize),
-            Op::Wire(transfer) => {
-                row.transfer_id = self.raw.transfers.transfer_id.get(transfer as usize).copied();
-                row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
-            }
-            Op::Notif(transfer) => row.transfer_id = self.raw.transfers.transfer_id.get(transfer as usize).copied(),
-            Op::Registration(at) => row.process_id = Some(self.graph.transfers.registered_with(at)),
+        if let Op::Wire(transfer) = step.op {
+            row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
         }
         // A gap is not the operation's own.
         if step.kind == StepKind::Source {
             row.table_name = None;
         }
         row
-    }
-
-    fn name_lane(&self, row: &mut PathSegment, lane: u32, at: usize) {
-        let (timeline, id) = (self.graph.timeline, self.graph.timeline.id(lane));
-        let ops = timeline.lane(lane);
-        let class = timeline.class(lane, at);
-        row.process_id = Some(id.process);
-        match id.kind {
-            LaneKind::Stream { stream, .. } => row.stream_id = Some(stream),
-            LaneKind::Thread(tid) => row.tid = Some(tid),
-        }
-        row.table_name = Some(class.table().into());
-        row.name = Some(Arc::clone(timeline.names.text(ops.name[at])));
-        if matches!(class, Class::Make | Class::Post) {
-            let transfer = nixl_row(ops.key[at]).map(|transfer| transfer as usize);
-            row.transfer_id = transfer.and_then(|transfer| self.raw.transfers.transfer_id.get(transfer)).copied();
-        } else {
-            row.correlation_id = Some(ops.key[at]).filter(|key| *key > 0);
-            row.graph_node_id = ops.node.get(at).copied().filter(|node| *node != 0);
-        }
     }
 }
 

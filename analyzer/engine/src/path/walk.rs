@@ -57,9 +57,30 @@ pub struct Walked {
     pub circles: usize,
 }
 
+/// A node of the path, as the walk meets it.
+#[derive(Debug)]
+pub struct Met<'a> {
+    /// The node.
+    pub node: Node,
+    /// When it happened, ns.
+    pub at: i64,
+    /// Its gates.
+    pub gates: &'a [Gate],
+    /// The one over which the path goes on; none where it goes on to the start of the operation, or ends.
+    pub bound: Option<Gate>,
+    /// Steps that follow on the path.
+    pub steps_after: usize,
+}
+
 /// Walks back from `sink` to `source` ns. The steps cover all the time from `source` to the sink, if that is later.
 #[must_use]
 pub fn walk(graph: &Graph, request: &Request, sink: Node, source: i64) -> Walked {
+    walk_seeing(graph, request, sink, source, |_| ())
+}
+
+/// The same, and shows each node, the last one first.
+#[must_use]
+pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mut see: impl FnMut(&Met)) -> Walked {
     let mut walked = Walked::default();
     let mut gates: Vec<Gate> = Vec::new();
     let mut node = sink;
@@ -72,10 +93,12 @@ pub fn walk(graph: &Graph, request: &Request, sink: Node, source: i64) -> Walked
         let all = gates.len();
         gates.retain(|gate| gate.at < t || !met.contains(&gate.from));
         walked.circles += all - gates.len();
-        let (since, kind, gate, next) = match (node.is_end, last(&gates)) {
-            (true, Some(gate)) if gate.at > start => (gate.at, StepKind::Completion, Some(*gate), gate.from),
-            (true, _) => (start, StepKind::Work, None, Node::start(node.op)),
-            (false, Some(gate)) => (gate.at, StepKind::Gap, Some(*gate), gate.from),
+        let bound = last(&gates).copied().filter(|gate| !node.is_end || gate.at > start);
+        see(&Met { node, at: t, gates: &gates, bound, steps_after: walked.steps.len() });
+        let (since, kind, gate, next) = match (node.is_end, bound) {
+            (true, Some(gate)) => (gate.at, StepKind::Completion, bound, gate.from),
+            (true, None) => (start, StepKind::Work, None, Node::start(node.op)),
+            (false, Some(gate)) => (gate.at, StepKind::Gap, bound, gate.from),
             (false, None) => {
                 let step =
                     Step { start: source, end: t, op: node.op, kind: StepKind::Source, gate: None, margin: None };

@@ -2,14 +2,15 @@
 //!
 //! Nothing records when bytes leave. A transfer is taken to have queued behind an earlier one to the same receiver if it was
 //! slower than the best one of pieces as large, and if all its bytes could have gone at that best rate after the earlier one was
-//! over. Where the GPU made its copies their times are known, and decide.
+//! over. By how much rates differ without a queue is seen in those transfers that found the link free. Where the GPU made its
+//! copies their times are known, and decide.
 
 use std::collections::HashMap;
 
 use super::Transfer;
 
-/// Sizes and rates are alike within this factor.
-const ALIKE: f64 = 1.15;
+/// Rates are alike within this factor at most, and within the second at least: clocks and polls have their grain.
+const ALIKE: (f64, f64) = (1.15, 1.01);
 
 /// Fills in [`Transfer::behind`].
 pub(super) fn queue(rows: &mut [Transfer]) {
@@ -29,14 +30,15 @@ pub(super) fn queue(rows: &mut [Transfer]) {
             let entry = best.entry(class(&rows[*row])).or_default();
             *entry = entry.max(rate(&rows[*row], rows[*row].wire.0));
         }
+        let alike = alike(rows, own, &best);
         for (at, row) in own.iter().enumerate() {
             let transfer = &rows[*row];
-            let best = best[&class(transfer)];
+            let (best, alike) = (best[&class(transfer)], alike.get(&class(transfer)).copied().unwrap_or(ALIKE.0));
             let before = own[..at].iter().rev().map(|other| (*other, &rows[*other]));
-            let behind = before
-                .take_while(|(_, other)| other.wire.1 > transfer.wire.0)
-                .find(|(_, other)| other.posted <= transfer.posted && could_follow(transfer, other.wire.1, best));
-            if rate(transfer, transfer.wire.0) * ALIKE < best {
+            let behind = before.take_while(|(_, other)| other.wire.1 > transfer.wire.0).find(|(_, other)| {
+                other.posted <= transfer.posted && could_follow(transfer, other.wire.1, best * alike)
+            });
+            if rate(transfer, transfer.wire.0) * alike < best {
                 found.extend(behind.and_then(|(other, _)| Some((*row, u32::try_from(other).ok()?))));
             }
         }
@@ -57,9 +59,26 @@ fn rate(transfer: &Transfer, start: i64) -> f64 {
     rate
 }
 
-fn could_follow(transfer: &Transfer, free: i64, best: f64) -> bool {
+fn could_follow(transfer: &Transfer, free: i64, most: f64) -> bool {
     match transfer.copied_from {
         Some(start) => start >= free,
-        None => rate(transfer, free) <= best * ALIKE,
+        None => rate(transfer, free) <= most,
     }
+}
+
+/// By which factor those that found the link free are slower than the best of their class, at worst.
+fn alike(rows: &[Transfer], own: &[usize], best: &HashMap<u32, f64>) -> HashMap<u32, f64> {
+    let mut by_start = own.to_vec();
+    by_start.sort_unstable_by_key(|row| (rows[*row].wire.0, rows[*row].posted, *row));
+    let mut found: HashMap<u32, f64> = HashMap::new();
+    let mut busy_until = i64::MIN;
+    for row in by_start {
+        let (transfer, class) = (&rows[row], class(&rows[row]));
+        if transfer.wire.0 >= busy_until {
+            let entry = found.entry(class).or_insert(ALIKE.1);
+            *entry = entry.max(best[&class] / rate(transfer, transfer.wire.0)).min(ALIKE.0);
+        }
+        busy_until = busy_until.max(transfer.wire.1);
+    }
+    found
 }
