@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::load::Run;
+use kvpath_engine::timeline::{Lane, LaneId, LaneKind};
 use kvpath_simulator::cases::Case;
 use kvpath_simulator::distort::Distortions;
 use kvpath_simulator::engine::What;
@@ -114,12 +115,13 @@ fn truth(raw: &Raw, run: &RunTruth, requests: &[RequestTruth], chunks: usize) ->
         let layers = usize::try_from(stage.layers).expect("a count");
         let lane = run.lanes.iter().position(|lane| lane.stage == Some(stage.stage) && lane.name == "compute");
         let stream = run.lanes[lane.expect("a compute stream")].stream_id.expect("its id");
-        let mut rows: Vec<usize> = (0..raw.kernels.start_ns.len())
-            .filter(|row| raw.kernels.process_id[*row] == stage.process_id && raw.kernels.stream_id[*row] == stream)
-            .collect();
-        rows.sort_by_key(|row| (raw.kernels.start_ns[*row], raw.kernels.correlation_id[*row]));
-        let start = |row: usize| raw.kernels.start_ns[row];
-        let end = |row: usize| raw.kernels.start_ns[row] + raw.kernels.dur_ns[row];
+        let is_compute = |(id, _): &&(LaneId, Lane)| {
+            let is_stream = matches!(id.kind, LaneKind::Stream { stream: of, .. } if of == stream);
+            id.process == stage.process_id && is_stream
+        };
+        let (_, ops) = raw.timeline.lanes.iter().find(is_compute).expect("a compute stream");
+        let rows: Vec<usize> = (0..ops.len()).collect();
+        let (start, end) = (|row: usize| ops.start[row], |row: usize| ops.end[row]);
         let mut of_kernel: BTreeMap<i64, (u32, i32, Option<i16>)> = BTreeMap::new();
         for (pass, rows) in rows.chunks(before + layers * each).enumerate() {
             let (request, chunk) = (pass / chunks, pass % chunks);
@@ -127,7 +129,7 @@ fn truth(raw: &Raw, run: &RunTruth, requests: &[RequestTruth], chunks: usize) ->
             for (at, row) in rows.iter().enumerate() {
                 let layer = at.checked_sub(before).and_then(|at| i16::try_from(at / each).ok());
                 let request = u32::try_from(request).expect("a request");
-                of_kernel.insert(raw.kernels.correlation_id[*row], (request, number, layer));
+                of_kernel.insert(ops.key[*row], (request, number, layer));
             }
             let last = end(rows[rows.len() - 1]);
             let mut starts: Vec<i64> = (0..layers).map(|layer| start(rows[before + layer * each])).collect();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
+use kvpath_engine::analysis::Settings;
 use kvpath_engine::clocks::Clocks;
 use kvpath_engine::load::Run;
 use kvpath_engine::path::{Found, Walker};
@@ -117,10 +117,9 @@ impl Simulated {
         std::fs::write(file.path(), log).expect("the client's log");
         kvpath_import::client::import(file.path(), name, Some(&host)).expect("a log");
         let run = Run::open(name).expect("a run");
-        let raw = Raw::of(&run).expect("its tables");
-        let analysis = Analysis::of(&raw, &Settings::default());
-        let found = Walker::of(&run, &raw, &analysis).expect("what ran").paths(&raw, &analysis, |_| true);
-        let related = raw.clocks.hosts.iter().filter(|host| host.reference == 0);
+        let walker = Walker::of(&run, &Settings::default()).expect("what ran");
+        let found = walker.paths(|_| true);
+        let related = walker.raw.clocks.hosts.iter().filter(|host| host.reference == 0);
         let eps_ns = related.filter_map(|host| host.eps_ns()).max().unwrap_or(0);
         Walked { reference, eps_ns, found }
     }
