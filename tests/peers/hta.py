@@ -127,7 +127,7 @@ def paths(arguments, python: str, traces: list[Path], scratch: Path) -> list[lis
             out = scratch / "path"
             shutil.rmtree(out, ignore_errors=True)
             run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)])
-            mine = [run([arguments.kvpath, "path", str(out)]) for _ in range(arguments.rounds)]
+            mine = [run([arguments.kvpath, "path", str(out), "--range", "ProfilerStep"]) for _ in range(arguments.rounds)]
             ours = [f"{median(mine, lambda run: run.seconds):.3f}", f"{median(mine, lambda run: run.memory):.0f}"]
         rows.append([
             trace.name, f"{said['graph_nodes']:,}", f"{said['path_nodes']:,}", f"{seconds:.2f}",
@@ -145,7 +145,7 @@ def known_answers(arguments, python: str, scratch: Path) -> list[list[str]]:
         known = write_probe(trace, probe)
         out = scratch / probe.name
         run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)])
-        ours = run([arguments.kvpath, "path", str(out)]).output.strip() if has_path else "-"
+        ours = run([arguments.kvpath, "path", str(out), "--range", "ProfilerStep"]).output.strip() if has_path else "-"
         said = run([python, str(CHILD), "path", str(trace), "ProfilerStep"]).said
         rows.append([
             probe.name, f"{known.length_us} us, through {', '.join(known.kernels)}",

@@ -23,6 +23,10 @@ pub struct Path {
     /// Only this request, by number or id; also prints its path from stretch to stretch.
     #[arg(long, value_name = "ID", conflicts_with = "slowest")]
     pub request: Option<String>,
+    /// Instead of requests, the NVTX ranges whose text begins so (`ProfilerStep`): each from its start to the last work that its
+    /// process ended in it.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["request", "against"])]
+    pub range: Option<String>,
     /// Only the N requests with the longest time to first token.
     #[arg(long, value_name = "N")]
     pub slowest: Option<usize>,
@@ -93,6 +97,14 @@ impl Walked {
         })
     }
 
+    /// The paths of ranges; at least one.
+    fn paths_of_ranges(&self, text: &str) -> anyhow::Result<Found> {
+        let ranges = self.walker.ranges(text);
+        let found = self.walker.paths_of(&ranges.iter().collect::<Vec<_>>());
+        anyhow::ensure!(!found.paths.request.is_empty(), "{}: no work in a range that begins `{text}`", self.run.name);
+        Ok(found)
+    }
+
     /// All paths, or that of one request; at least one.
     fn paths(&self, only: Option<i32>) -> anyhow::Result<Found> {
         let is_wanted = |request: &Request| only.is_none_or(|only| only == request.number);
@@ -110,7 +122,10 @@ impl Path {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let own = Walked::open(&self.run)?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
-        let mut found = own.paths(only)?;
+        let mut found = match &self.range {
+            Some(text) => own.paths_of_ranges(text)?,
+            None => own.paths(only)?,
+        };
         if let Some(count) = self.slowest {
             path::keep_slowest(&mut found, count);
         }

@@ -63,7 +63,8 @@ crate::define_table! {
         /// How much earlier the next-to-last gate opened, ns: what removing the last one would gain here at most. Null where
         /// there was no other.
         margin_ns: Option<i64> => Plain,
-        /// By how much its end may be earlier, ns.
+        /// By how much its ends may lie elsewhere, ns: a completion that was seen by polling only, and the error of the clocks
+        /// where it goes from one host to another.
         uncertain_ns: i64 => Plain,
         /// `stages.stage_id`.
         stage_id: Option<i32> => Plain,

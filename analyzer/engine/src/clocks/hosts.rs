@@ -111,6 +111,12 @@ pub struct Clocks {
 }
 
 impl Clocks {
+    /// The host of a process or transfer, by the id that [`HostClock::id`] gave it.
+    #[must_use]
+    pub fn host_of(&self, id: i64) -> Option<&HostClock> {
+        self.hosts.get(usize::try_from(id >> ID_BITS).ok()?)
+    }
+
     /// Relates hosts by messages between them. The reference is the host with most rows, the first by name of several; of hosts
     /// that cannot be related to it again the one with most rows is the reference of those that can be related to that one.
     #[must_use]

@@ -205,6 +205,19 @@ impl Graph<'_> {
         }
     }
 
+    /// The process on whose clock the time of a node was read; `None` if that is not known.
+    #[must_use]
+    pub fn process(&self, node: Node) -> Option<i64> {
+        match (node.op, node.is_end) {
+            (Op::Lane(lane, _), _) => Some(self.timeline.id(lane).process),
+            (Op::Wire(row), _) | (Op::Notif(row), false) => Some(self.transfers.poster(row)),
+            (Op::Notif(row), true) if !self.transfers.is_pulled(row) => self.transfers.receiver(row),
+            (Op::Notif(row), true) => self.transfers.sender(row),
+            (Op::Registration(at), false) => self.transfers.registrations[at as usize].from,
+            (Op::Registration(at), true) => Some(self.transfers.registered_with(at)),
+        }
+    }
+
     /// The gates of a node, none later than it. A node that opened no gate later than its own start has none at its end.
     pub fn gates(&self, node: Node, request: &Request, into: &mut Vec<Gate>) {
         into.clear();

@@ -39,6 +39,8 @@ pub struct Registration {
     pub sent_ns: i64,
     /// When it arrived, ns.
     pub arrived_ns: i64,
+    /// Decode's process, where the sending was recorded.
+    pub from: Option<i64>,
     /// The stage's process.
     pub with: i64,
     /// Its text, which names the request.
@@ -140,6 +142,12 @@ impl Transfers {
     #[must_use]
     pub fn receiver(&self, row: u32) -> Option<i64> {
         self.row(row).receiver
+    }
+
+    /// The process that posted it.
+    #[must_use]
+    pub fn poster(&self, row: u32) -> i64 {
+        self.row(row).poster
     }
 
     /// Whether the receiver posted it.
@@ -342,14 +350,14 @@ fn arrivals(raw: &Raw, process_of: &HashMap<&str, i64>) -> HashMap<usize, i64> {
 /// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
 fn registrations(raw: &Raw, process_of: &HashMap<&str, i64>) -> Vec<Registration> {
     let rows = (0..raw.notifs.time_ns.len()).filter(|row| raw.notifs.message[*row].starts_with("PUSH_REG:"));
-    let mut sent: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
+    let mut sent: BTreeMap<(i64, &str), Vec<(i64, i64)>> = BTreeMap::new();
     let mut arrived: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
     for row in rows {
         let (time, message) = (raw.notifs.time_ns[row], raw.notifs.message[row].as_str());
         if &*raw.notifs.direction[row] == "arrived" {
             arrived.entry((raw.notifs.process_id[row], message)).or_default().push(time);
         } else if let Some(to) = raw.notifs.peer[row].as_deref().and_then(|name| process_of.get(name)) {
-            sent.entry((*to, message)).or_default().push(time);
+            sent.entry((*to, message)).or_default().push((time, raw.notifs.process_id[row]));
         }
     }
     let mut found = Vec::new();
@@ -358,8 +366,9 @@ fn registrations(raw: &Raw, process_of: &HashMap<&str, i64>) -> Vec<Registration
         let mut sent = sent.remove(&(with, message)).unwrap_or_default();
         sent.sort_unstable();
         for (at, arrived_ns) in times.into_iter().enumerate() {
-            let sent_ns = sent.get(at).copied().unwrap_or(arrived_ns).min(arrived_ns);
-            found.push(Registration { sent_ns, arrived_ns, with, message: message.to_owned() });
+            let (sent_ns, from) = sent.get(at).map_or((arrived_ns, None), |(time, from)| (*time, Some(*from)));
+            let sent_ns = sent_ns.min(arrived_ns);
+            found.push(Registration { sent_ns, arrived_ns, from, with, message: message.to_owned() });
         }
     }
     found.sort();

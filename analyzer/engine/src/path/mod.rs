@@ -84,6 +84,24 @@ impl Walker {
         &self.requests
     }
 
+    /// The NVTX ranges whose text begins so, as if each were a request: training steps, rounds of a benchmark. By time; their
+    /// numbers count from 0.
+    #[must_use]
+    pub fn ranges(&self, text: &str) -> Vec<Request> {
+        let nvtx = &self.raw.nvtx;
+        let rows = (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with(text));
+        let mut found: Vec<((i64, i64), i64, &str)> = rows
+            .filter_map(|row| {
+                let start = nvtx.start_ns[row];
+                Some(((start, start.checked_add(nvtx.dur_ns[row]?)?), nvtx.process_id[row], &*nvtx.text[row]))
+            })
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        let numbered = (0i32..).zip(found);
+        numbered.map(|(number, (span, process, text))| requests::of_range(number, text, process, span)).collect()
+    }
+
     /// Where gates are looked up.
     #[must_use]
     pub fn graph(&self) -> Graph<'_> {
@@ -108,8 +126,12 @@ impl Walker {
     }
 
     /// The paths of the requests that `wanted` picks, in their order, a share at a time: only so much is in memory.
-    pub fn each(&self, wanted: impl Fn(&Request) -> bool, mut take: impl FnMut(Path, Vec<PathSegment>)) {
+    pub fn each(&self, wanted: impl Fn(&Request) -> bool, take: impl FnMut(Path, Vec<PathSegment>)) {
         let picked: Vec<&Request> = self.requests.iter().filter(|request| wanted(request)).collect();
+        self.each_of(&picked, take);
+    }
+
+    fn each_of(&self, picked: &[&Request], mut take: impl FnMut(Path, Vec<PathSegment>)) {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         for share in picked.chunks(SHARE * threads) {
             let each = share.len().div_ceil(threads).max(1);
@@ -127,8 +149,15 @@ impl Walker {
     /// All of them at once.
     #[must_use]
     pub fn paths(&self, wanted: impl Fn(&Request) -> bool) -> Found {
+        let picked: Vec<&Request> = self.requests.iter().filter(|request| wanted(request)).collect();
+        self.paths_of(&picked)
+    }
+
+    /// Those of given requests.
+    #[must_use]
+    pub fn paths_of(&self, picked: &[&Request]) -> Found {
         let mut found = Found::default();
-        self.each(wanted, |path, segments| {
+        self.each_of(picked, |path, segments| {
             found.paths.push(path);
             segments.into_iter().for_each(|segment| found.segments.push(segment));
         });

@@ -132,6 +132,20 @@ fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers:
     spread(&after_prefill) <= spread(&after_arrival)
 }
 
+/// A span of one process as if it were a request: from its start to the last work that ended in it.
+#[must_use]
+pub fn of_range(number: i32, text: &str, process: i64, (start, end): (i64, i64)) -> Request {
+    Request {
+        number,
+        id: Some(text.to_owned()),
+        source_ns: start,
+        has_arrival: true,
+        first_token_ns: Some(end),
+        decode: Some(process),
+        ..Request::default()
+    }
+}
+
 /// Where a path begins its walk back, and how that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sink {

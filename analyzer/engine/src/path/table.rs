@@ -26,6 +26,13 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// How wrong a duration between two processes can be because their hosts' clocks differ, ns.
+    fn clock_error(&self, (from, to): (i64, i64), (start, end): (i64, i64)) -> i64 {
+        let clocks = &self.raw.clocks;
+        let (Some(a), Some(b)) = (clocks.host_of(from), clocks.host_of(to)) else { return 0 };
+        if a.name == b.name { 0 } else { a.eps_at_ns(start).unwrap_or(0).saturating_add(b.eps_at_ns(end).unwrap_or(0)) }
+    }
+
     /// The row of a request's path, and those of its segments.
     #[must_use]
     pub fn rows(&self, request: &Request, sink: &Sink, walked: &Walked) -> (Path, Vec<PathSegment>) {
@@ -90,6 +97,7 @@ impl Context<'_> {
         if let Op::Wire(transfer) = step.op {
             row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
         }
+        row.uncertain_ns += step.between.map_or(0, |between| self.clock_error(between, (step.start, step.end)));
         // A gap is not the operation's own.
         if step.kind == StepKind::Source {
             row.table_name = None;

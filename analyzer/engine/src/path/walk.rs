@@ -46,6 +46,8 @@ pub struct Step {
     pub gate: Option<(GateKind, Method)>,
     /// How much earlier the next-to-last gate opened, ns; `None` where there was no other.
     pub margin: Option<i64>,
+    /// The processes that its start and its end were seen by, where both are known.
+    pub between: Option<(i64, i64)>,
 }
 
 /// A path.
@@ -100,8 +102,15 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
             (true, None) => (start, StepKind::Work, None, Node::start(node.op)),
             (false, Some(gate)) => (gate.at, StepKind::Gap, bound, gate.from),
             (false, None) => {
-                let step =
-                    Step { start: source, end: t, op: node.op, kind: StepKind::Source, gate: None, margin: None };
+                let step = Step {
+                    start: source,
+                    end: t,
+                    op: node.op,
+                    kind: StepKind::Source,
+                    gate: None,
+                    margin: None,
+                    between: None,
+                };
                 walked.steps.push(step);
                 break;
             }
@@ -111,7 +120,9 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
             met.clear();
             let gate = gate.map(|gate| (gate.kind, gate.method));
             let kind = if kind == StepKind::Gap && since < source { StepKind::Source } else { kind };
-            let step = Step { start: since.max(source), end: t, op: node.op, kind, gate, margin: margin(&gates) };
+            let between = graph.process(next).zip(graph.process(node)).filter(|_| since >= source);
+            let start = since.max(source);
+            let step = Step { start, end: t, op: node.op, kind, gate, margin: margin(&gates), between };
             walked.steps.push(step);
         }
         met.push(node);
