@@ -7,7 +7,7 @@ use parquet::file::properties::WriterProperties;
 use kvpath_schema::segment::keys;
 use kvpath_schema::table::Columns as _;
 
-use crate::run::{Small, kernels, refusal, text};
+use crate::run::{Small, kernels, refusal};
 
 fn says(run: &Small, query: &str, parts: &[&str]) {
     let line = refusal(&["sql", &run.path(), query]);
