@@ -1,5 +1,7 @@
 //! What the queries of the library answer over tables small enough to reckon by hand.
 
+mod path;
+
 use std::collections::BTreeMap;
 
 use kvpath_schema::segment::RunWriter;
@@ -17,7 +19,6 @@ use super::format::{Encoder, Format};
 use super::{Session, library};
 use kvpath_engine::analysis::Analysis;
 use kvpath_engine::load::Run;
-use kvpath_engine::path::Found;
 
 const MIB: i64 = 1 << 20;
 
@@ -349,7 +350,7 @@ fn ask(query: &str, params: &[(&str, &str)]) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let csv = runtime.block_on(async {
         let session =
-            Session::build(&run, Derived::computed(run.clone(), &analysis(), &Found::default()), 256 << 20).unwrap();
+            Session::build(&run, Derived::computed(run.clone(), &analysis(), &path::found()), 256 << 20).unwrap();
         let plan = session.bind(session.plan(query.text).await.unwrap(), &query.header.params, &given).unwrap();
         let mut answer = session.run(plan).await.unwrap();
         let mut encoder = Encoder::new(Format::Csv, &answer.schema(), session.reserve("test")).unwrap();

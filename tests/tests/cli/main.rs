@@ -8,6 +8,7 @@ mod import;
 mod kineto;
 mod live;
 mod output;
+mod path;
 mod report;
 mod sglang;
 mod uneven;

@@ -2,6 +2,7 @@
 
 mod errors;
 mod formats;
+mod functions;
 mod library;
 mod limits;
 mod run;

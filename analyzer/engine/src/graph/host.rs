@@ -20,9 +20,11 @@ impl Graph<'_> {
             _ => {
                 let since = before.map_or(i64::MIN, |before| own.end[before]);
                 self.wakes(id.process, since, own.start[at], request, into);
-                if let Some(from) = self.transfers.fetched_from(id.process, own.key[at]) {
-                    into.extend(self.peer_done(from, own.start[at]));
-                }
+                // What a fetch takes (memory of another process is opened first) comes after the wait for it too.
+                const AHEAD: usize = 4;
+                let calls = &own.key[at..own.len().min(at + AHEAD)];
+                let from = calls.iter().find_map(|key| self.transfers.fetched_from(id.process, *key));
+                into.extend(from.and_then(|from| self.peer_done(from, own.start[at])));
             }
         }
     }

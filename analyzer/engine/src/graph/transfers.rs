@@ -1,5 +1,6 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
+mod agents;
 mod link;
 
 use std::collections::{BTreeMap, HashMap};
@@ -74,8 +75,7 @@ impl Transfers {
     /// Joins the tables of a run.
     #[must_use]
     pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
-        let process_of: HashMap<&str, i64> =
-            raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied()).collect();
+        let process_of = agents::names(raw);
         let arrivals = arrivals(raw, &process_of);
         let copies = Copies::of(raw);
         let mut rows: Vec<Transfer> = (0..raw.transfers.transfer_id.len())

@@ -1,0 +1,115 @@
+//! `kvpath path`: what people read, and that its figures add up.
+
+use std::path::Path;
+
+use kvpath_tests::{fixture, kvpath};
+use serde_json::Value;
+
+const VLLM: &str = "v1/vllm-full";
+const WORKLOAD: &str = "v1/workload-gpu";
+
+fn out(run: &Path, more: &[&str]) -> String {
+    let out = kvpath().arg("path").arg(run).args(more).output().expect("kvpath runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("UTF-8")
+}
+
+/// What it prints of a recording, without the path of this checkout.
+fn text(recording: &str, more: &[&str]) -> String {
+    let path = fixture(recording);
+    out(&path, more).replace(&path.display().to_string(), "RUN")
+}
+
+fn object(run: &Path, more: &[&str]) -> Value {
+    serde_json::from_str(&out(run, &[&["--json"], more].concat())).expect("one JSON object")
+}
+
+fn ns(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no time"))
+}
+
+#[test]
+fn all_requests_of_vllm() {
+    insta::assert_snapshot!(text(VLLM, &[]));
+}
+
+#[test]
+fn one_request_of_vllm_from_stretch_to_stretch() {
+    insta::assert_snapshot!(text(VLLM, &["--request", "cmpl-req-1-32000-0"]));
+}
+
+#[test]
+fn all_requests_of_the_workload_by_stage() {
+    insta::assert_snapshot!(text(WORKLOAD, &["--by", "stage"]));
+}
+
+#[test]
+fn the_slowest_request_of_the_workload_by_chunk_and_gate() {
+    insta::assert_snapshot!(text(WORKLOAD, &["--slowest", "1", "--by", "chunk,gate"]));
+}
+
+#[test]
+fn groups_sum_to_the_time_to_first_token() {
+    for recording in [VLLM, WORKLOAD] {
+        let all = object(&fixture(recording), &["--slowest", "1"]);
+        let sum: i64 = all["on_path"].as_array().expect("a list").iter().map(|group| ns(&group["p99_ns"])).sum();
+        assert_eq!(sum, ns(&all["requests"][0]["ttft_ns"]));
+    }
+}
+
+/// The recording with a client that says when requests came, `late_ns` before their first record.
+fn told(late_ns: i64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = |from: &Path, to: &Path| {
+        let status = std::process::Command::new("cp").arg("-r").arg(from).arg(to).status().expect("cp runs");
+        assert!(status.success());
+    };
+    copy(&fixture(WORKLOAD), &folder.path().join("run"));
+    let requests = object(&fixture(WORKLOAD), &[]);
+    let lines = requests["requests"].as_array().expect("a list").iter().map(|request| {
+        let (id, start) = (request["request_id"].as_str().expect("an id"), ns(&request["source_ns"]) - late_ns);
+        format!(r#"{{"request": "{id}", "start_ns": {start}, "ttft_ns": {}}}"#, ns(&request["end_ns"]) - start)
+    });
+    let log = folder.path().join("client.jsonl");
+    std::fs::write(&log, lines.collect::<Vec<_>>().join("\n")).expect("a log");
+    let status = kvpath().args(["import", "client"]).arg(&log).arg("--run").arg(folder.path().join("run")).output();
+    assert!(status.expect("kvpath runs").status.success());
+    folder
+}
+
+#[test]
+fn two_runs_differ_by_the_difference_of_their_means() {
+    let (slow, clean) = (told(7_000_001), told(0));
+    let (slow, clean) = (slow.path().join("run"), clean.path().join("run"));
+    for by in ["stage,category", "chunk,layer", "name"] {
+        let found = object(&slow, &["--against", clean.to_str().expect("UTF-8"), "--by", by]);
+        assert_eq!((ns(&found["difference_ns"]), ns(&found["requests"])), (7_000_001, 4));
+        assert_eq!(ns(&found["ttft_ns"]) - ns(&found["against_ttft_ns"]), 7_000_001);
+        let parts = found["on_path"].as_array().expect("a list");
+        let sum = |key: &str| parts.iter().map(|part| ns(&part[key])).sum::<i64>();
+        assert_eq!(sum("difference_ns"), 7_000_001);
+        assert_eq!((sum("ns"), sum("against_ns")), (ns(&found["ttft_ns"]), ns(&found["against_ttft_ns"])));
+        let sizes: Vec<u64> = parts.iter().map(|part| ns(&part["difference_ns"]).unsigned_abs()).collect();
+        assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
+    }
+    let found = object(&slow, &["--against", clean.to_str().expect("UTF-8")]);
+    let top = &found["on_path"][0];
+    assert_eq!((top["stage"].as_str(), top["category"].as_str()), (Some("prefill 0"), Some("queue")));
+    let text = out(&slow, &["--against", clean.to_str().expect("UTF-8")]);
+    assert!(text.contains("the first 4 requests of each") && text.contains("+7.00 ms   100 %"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_walked_or_compared_says_why() {
+    let refused = |args: &[&str], part: &str| {
+        let out = kvpath().arg("path").args(args).output().expect("kvpath runs");
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(2) && out.stdout.is_empty() && said.contains(part), "{args:?}: {said}");
+    };
+    let run = fixture(WORKLOAD);
+    let run = run.to_str().expect("UTF-8");
+    refused(&[run, "--request", "99"], "no request `99` in this run; it has 4");
+    refused(&[run, "--against", "nowhere"], "nowhere");
+    refused(&[run, "--against", run, "--slowest", "1"], "cannot be used with");
+    refused(&[run, "--by", "colour"], "invalid value 'colour'");
+}
