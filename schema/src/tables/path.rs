@@ -22,7 +22,8 @@ crate::define_table! {
         sink: Name => Dict,
         /// Time that no gate explains, ns.
         unexplained_ns: i64 => Plain,
-        /// 1 - `unexplained_ns` / `ttft_ns`. Below 0.8 no cause should be named.
+        /// 1 - `unexplained_ns` / `ttft_ns`. Below 0.8 no cause should be named. What lies between the client and the first and
+        /// last records (`queue`, `respond`) counts as explained, though its inside is not recorded.
         coverage: f64 => Plain,
         /// Segments.
         segments: i32 => Plain,
