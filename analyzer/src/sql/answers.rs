@@ -95,6 +95,7 @@ fn analysis() -> Analysis {
             kernels: 1,
             method: "kernel_sequence".into(),
             confidence: 1.0,
+            layer_resolution: "layer".into(),
         });
     }
     all.handoffs.push(handoff(0, 64, 4096, "scattered"));
