@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
-use kvpath_engine::clocks::{Clocks, HostClock};
+use kvpath_engine::clocks::Clocks;
 use kvpath_engine::load::Run;
 use kvpath_engine::path::{Found, Walker};
 use kvpath_simulator::cases::Case;
@@ -121,7 +121,7 @@ impl Simulated {
         let analysis = Analysis::of(&raw, &Settings::default());
         let found = Walker::of(&run, &raw, &analysis).expect("what ran").paths(&raw, &analysis, |_| true);
         let related = raw.clocks.hosts.iter().filter(|host| host.reference == 0);
-        let eps_ns = related.filter_map(HostClock::eps_ns).max().unwrap_or(0);
+        let eps_ns = related.filter_map(|host| host.eps_ns()).max().unwrap_or(0);
         Walked { reference, eps_ns, found }
     }
 }

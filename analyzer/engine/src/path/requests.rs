@@ -73,9 +73,8 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
     }
     // What the recording itself does not tell apart, the client does.
     let known: Vec<String> = requests.values().filter_map(|request| request.id.clone()).collect();
-    let first = requests.keys().next_back().map_or(0, |last| last + 1);
-    let others = told.iter().filter(|told| !known.iter().any(|id| is_told(id, &told.id)));
-    for (next, told) in (first..).zip(others) {
+    let mut next = requests.keys().next_back().map_or(0, |last| last + 1);
+    for told in told.iter().filter(|told| !known.iter().any(|id| is_told(id, &told.id))) {
         requests.insert(
             next,
             Request {
@@ -87,6 +86,7 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
                 ..Request::default()
             },
         );
+        next += 1;
     }
     requests.into_values().collect()
 }
