@@ -61,12 +61,11 @@ impl Graph<'_> {
         if key <= 0 {
             return;
         }
-        let others = match stream {
-            LEGACY_DEFAULT => self.timeline.processes.get(&id.process).map_or(&[][..], |p| &p.streams).to_vec(),
-            _ => {
-                let kind = LaneKind::Stream { context, stream: LEGACY_DEFAULT };
-                self.timeline.find(crate::timeline::LaneId { kind, ..id }).into_iter().collect()
-            }
+        let others = if stream == LEGACY_DEFAULT {
+            self.timeline.processes.get(&id.process).map_or(&[][..], |p| &p.streams).to_vec()
+        } else {
+            let kind = LaneKind::Stream { context, stream: LEGACY_DEFAULT };
+            self.timeline.find(crate::timeline::LaneId { kind, ..id }).into_iter().collect()
         };
         let explained = into.iter().any(|gate| gate.at <= start && start - gate.at <= own.dispatch_ns);
         if explained {

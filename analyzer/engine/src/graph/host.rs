@@ -3,6 +3,9 @@
 use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
 use crate::timeline::{Class, LaneAt};
 
+/// Calls from the opening of another process's memory to the copy from it.
+const AHEAD: usize = 4;
+
 impl Graph<'_> {
     pub(super) fn host_start(&self, lane: LaneAt, at: usize, request: &Request, into: &mut Vec<Gate>) {
         let (id, own) = (self.timeline.id(lane), self.timeline.lane(lane));
@@ -20,8 +23,7 @@ impl Graph<'_> {
             _ => {
                 let since = before.map_or(i64::MIN, |before| own.end[before]);
                 self.wakes(id.process, since, own.start[at], request, into);
-                // What a fetch takes (memory of another process is opened first) comes after the wait for it too.
-                const AHEAD: usize = 4;
+                // Memory of another process is opened after the wait for it, before the first copy.
                 let calls = &own.key[at..own.len().min(at + AHEAD)];
                 let from = calls.iter().find_map(|key| self.transfers.fetched_from(id.process, *key));
                 into.extend(from.and_then(|from| self.peer_done(from, own.start[at])));

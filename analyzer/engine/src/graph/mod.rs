@@ -230,7 +230,7 @@ impl Graph<'_> {
             },
             (Op::Wire(row), false) => self.wire_start(row, into),
             (Op::Notif(row), false) => {
-                into.push(self.gate(Node::end(Op::Wire(row)), GateKind::Transferred, Method::Id))
+                into.push(self.gate(Node::end(Op::Wire(row)), GateKind::Transferred, Method::Id));
             }
             (Op::Registration(at), false) => self.registration_start(at, request, into),
             (Op::Wire(row), true) => self.wire_end(row, request, into),

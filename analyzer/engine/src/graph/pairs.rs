@@ -89,10 +89,12 @@ impl Pairs {
         }
         channels
             .sort_by_key(|channel| (std::cmp::Reverse(channel.together), channel.apart_ns, channel.from, channel.to));
-        let (mut sends, mut receives) = (vec![false; senders.len()], vec![false; receivers.len()]);
+        let (mut has_sent, mut has_received) = (vec![false; senders.len()], vec![false; receivers.len()]);
         for channel in channels {
             let (sender, receiver) = (&senders[channel.from], &receivers[channel.to]);
-            if std::mem::replace(&mut sends[channel.from], true) || std::mem::replace(&mut receives[channel.to], true) {
+            if std::mem::replace(&mut has_sent[channel.from], true)
+                || std::mem::replace(&mut has_received[channel.to], true)
+            {
                 continue;
             }
             for (send, receive) in channel.pairs {

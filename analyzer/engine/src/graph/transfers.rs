@@ -282,15 +282,15 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
     let poster = table.process_id[row];
     let peer = table.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
     let is_pulled = &*table.op[row] == "READ";
-    let posted = table.posted_ns[row].or(table.made_ns[row]).unwrap_or(i64::MAX);
-    let post_end = table.post_end_ns[row].unwrap_or(posted);
+    let posted_ns = table.posted_ns[row].or(table.made_ns[row]).unwrap_or(i64::MAX);
+    let post_end = table.post_end_ns[row].unwrap_or(posted_ns);
     let released = table.released_ns[row].filter(|_| &*table.status[row] == "done");
     // Its notification goes out when it is over.
     let over = [table.done_poll_ns[row].or(released), arrival].into_iter().flatten().min();
-    let pending = table.last_pending_poll_ns[row].unwrap_or(posted).max(posted);
-    let copied = over.zip(table.bytes[row]).and_then(|(over, bytes)| copies.span_of(poster, (posted, over), bytes));
-    let (end, uncertain_ns) = match (over, copied) {
-        (Some(_), Some((_, copied))) => (copied, 0),
+    let pending = table.last_pending_poll_ns[row].unwrap_or(posted_ns).max(posted_ns);
+    let span = over.zip(table.bytes[row]).and_then(|(over, bytes)| copies.span_of(poster, (posted_ns, over), bytes));
+    let (end, uncertain_ns) = match (over, span) {
+        (Some(_), Some((_, last))) => (last, 0),
         (Some(over), None) => (over, (over - pending).max(0)),
         (None, _) => (i64::MAX, 0),
     };
@@ -300,15 +300,15 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
         sender: if is_pulled { peer } else { Some(poster) },
         receiver: if is_pulled { Some(poster) } else { peer },
         is_pulled,
-        made: table.made_ns[row].unwrap_or(posted),
-        posted,
+        made: table.made_ns[row].unwrap_or(posted_ns),
+        posted: posted_ns,
         chunk: table.chunk[row],
         wire: (post_end.min(end), end),
         uncertain_ns,
         arrival: arrival.map(|arrival| arrival.max(end)),
         bytes: table.bytes[row].unwrap_or(0),
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),
-        copied_from: copied.map(|(start, _)| start),
+        copied_from: span.map(|(start, _)| start),
         behind: None,
         has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
     }

@@ -132,7 +132,7 @@ impl Category {
             };
         }
         match step.gate {
-            Some((GateKind::Launch, Method::Neighbour)) | Some((GateKind::CopiedIn, _)) => Self::Host,
+            Some((GateKind::Launch, Method::Neighbour) | (GateKind::CopiedIn, _)) => Self::Host,
             Some((GateKind::Launch, _)) => Self::Launch,
             Some((GateKind::Notified | GateKind::Transferred, _)) => Self::Schedule,
             _ if step.end - step.start > dispatch_ns => Self::Unexplained,

@@ -129,7 +129,13 @@ impl Reach {
             let at = self.nodes[from].0;
             let until = from + self.nodes[from..].partition_point(|(other, _)| *other == at);
             // Nodes of the same ns may wait for each other in any order.
-            while (from..until).fold(false, |again, node| self.relax(node, &mut found) || again) {}
+            let mut is_again = true;
+            while is_again {
+                is_again = false;
+                for node in from..until {
+                    is_again |= self.relax(node, &mut found);
+                }
+            }
             from = until;
         }
         found

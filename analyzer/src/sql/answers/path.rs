@@ -6,10 +6,12 @@ use kvpath_schema::tables::path::{Path, PathSegment};
 
 use super::ask;
 
-/// Three requests of 100, 200 and 1000 ns: (stage, category, time, confidence, margin), one segment after the other.
+/// A segment: stage, category, time, confidence, margin.
+type Segment = (i32, &'static str, i64, f64, Option<i64>);
+
+/// Three requests of 100, 200 and 1000 ns, one segment after the other.
 pub(super) fn found() -> Found {
     let mut found = Found::default();
-    type Segment = (i32, &'static str, i64, f64, Option<i64>);
     let requests: [&[Segment]; 3] = [
         &[(0, "compute", 60, 1.0, None), (0, "wire", 40, 0.7, Some(5))],
         &[(0, "compute", 50, 1.0, Some(30)), (1, "compute", 100, 1.0, Some(7)), (1, "wire", 50, 0.7, Some(7))],

@@ -76,7 +76,8 @@ fn vote<'a>(ends: &[End<'a>], votes: &mut BTreeMap<&'a str, Vec<i64>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::synthetic::MS;
+
+    const MS: i64 = 1_000_000;
 
     /// Decode (9) registers with stages 1 and 2, which each answer with the same text.
     fn raw() -> Raw {

@@ -38,10 +38,10 @@ fn replay(reach: &Reach, longer: usize, by_ns: i64) -> Vec<i64> {
 }
 
 fn models() -> impl Strategy<Value = Model> {
-    let modes =
+    let handed_over =
         vec![(HandoffMode::Push, Grain::Whole), (HandoffMode::Push, Grain::Layer), (HandoffMode::Pull, Grain::Whole)];
     let load = (1u32..4, 1u32..3, 0i64..40_000, 0u64..1_000);
-    (prop::sample::select(modes), load, 0i64..3_000, 0i64..100_000).prop_map(
+    (prop::sample::select(handed_over), load, 0i64..3_000, 0i64..100_000).prop_map(
         |((mode, grain), (requests, concurrency, noise_ppm, seed), dispatch_ns, message_ns)| {
             let mut model = Model::ideal(&[2, 1, 2], &[200_000, 300_000]);
             model.handoff.mode = mode;
