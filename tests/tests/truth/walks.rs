@@ -120,7 +120,7 @@ impl Simulated {
         let walker = Walker::of(&run, &Settings::default()).expect("what ran");
         let found = walker.paths(|_| true);
         let related = walker.raw.clocks.hosts.iter().filter(|host| host.reference == 0);
-        let eps_ns = related.filter_map(|host| host.eps_ns()).max().unwrap_or(0);
+        let eps_ns = related.filter_map(kvpath_engine::clocks::HostClock::eps_ns).max().unwrap_or(0);
         Walked { reference, eps_ns, found }
     }
 }

@@ -13,6 +13,8 @@ pub mod slack;
 pub mod table;
 pub mod walk;
 
+use std::collections::BTreeMap;
+
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
 use kvpath_schema::tables::spans::Spans;
@@ -159,7 +161,9 @@ impl Walker {
         let mut found = Found::default();
         self.each_of(picked, |path, segments| {
             found.paths.push(path);
-            segments.into_iter().for_each(|segment| found.segments.push(segment));
+            for segment in segments {
+                found.segments.push(segment);
+            }
         });
         found
     }
@@ -170,7 +174,7 @@ fn pipelines(analysis: &Analysis) -> Vec<Vec<i64>> {
     let stages = &analysis.stages;
     let rows =
         (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode" && stages.pp_rank[*row].is_some());
-    let mut by_rank: std::collections::BTreeMap<Option<i32>, Vec<(Option<i32>, i64)>> = Default::default();
+    let mut by_rank: BTreeMap<Option<i32>, Vec<(Option<i32>, i64)>> = BTreeMap::new();
     for row in rows {
         by_rank.entry(stages.tp_rank[row]).or_default().push((stages.pp_rank[row], stages.process_id[row]));
     }

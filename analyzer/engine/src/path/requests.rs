@@ -75,8 +75,8 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
         request.waits_for_prefill = waits_for_prefill;
     }
     // What the recording itself does not tell apart, the client does.
-    let mut next = requests.keys().next_back().map_or(0, |last| last + 1);
-    for told in others {
+    let first = requests.keys().next_back().map_or(0, |last| last + 1);
+    for (next, told) in (first..).zip(others) {
         requests.insert(
             next,
             Request {
@@ -88,7 +88,6 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
                 ..Request::default()
             },
         );
-        next += 1;
     }
     requests.into_values().collect()
 }

@@ -57,7 +57,7 @@ impl Class {
 /// Names by number.
 #[derive(Debug, Default)]
 pub struct Names {
-    texts: Vec<Text>,
+    texts: Vec<Known>,
     by_text: HashMap<(Class, Arc<str>), u32>,
     by_shape: HashMap<(u32, Shape), u32>,
     /// The shape that each name had last, and its number: neighbours are mostly alike.
@@ -68,7 +68,7 @@ pub struct Names {
 pub type Shape = [i32; 6];
 
 #[derive(Debug)]
-struct Text {
+struct Known {
     text: Arc<str>,
     class: Class,
     /// Number of the name without a shape.
@@ -94,7 +94,7 @@ impl Names {
         }
         let number = self.count();
         self.by_text.insert((class, Arc::clone(&text)), number);
-        self.add(Text { text, class, base: number });
+        self.add(Known { text, class, base: number });
         number
     }
 
@@ -103,27 +103,25 @@ impl Names {
         if shape == [0; 6] {
             return base;
         }
-        if let Some((last, number)) = self.last.get(base as usize).filter(|(last, _)| *last == shape) {
-            debug_assert_eq!(*last, shape);
+        if let Some((_, number)) = self.last.get(base as usize).filter(|(last, _)| *last == shape) {
             return *number;
         }
-        let number = match self.by_shape.get(&(base, shape)) {
-            Some(number) => *number,
-            None => {
-                let number = self.count();
-                let Text { text, class, .. } = &self.texts[base as usize];
-                let (text, class) = (Arc::clone(text), *class);
-                self.add(Text { text, class, base });
-                self.by_shape.insert((base, shape), number);
-                number
-            }
+        let number = if let Some(number) = self.by_shape.get(&(base, shape)) {
+            *number
+        } else {
+            let number = self.count();
+            let Known { text, class, .. } = &self.texts[base as usize];
+            let (text, class) = (Arc::clone(text), *class);
+            self.add(Known { text, class, base });
+            self.by_shape.insert((base, shape), number);
+            number
         };
         self.last[base as usize] = (shape, number);
         number
     }
 
-    fn add(&mut self, text: Text) {
-        self.texts.push(text);
+    fn add(&mut self, known: Known) {
+        self.texts.push(known);
         self.last.push(([0; 6], 0));
     }
 
