@@ -35,7 +35,9 @@ fn main() {
     if sizes.is_empty() {
         sizes = vec![100_000, 1_000_000, 10_000_000];
     }
-    println!("| records | requests | load, s | analysis, s | paths, s | segments | peak RSS, MB |\n|---|---|---|---|---|---|---|");
+    println!(
+        "| records | requests | load, s | analysis, s | paths, s | segments | peak RSS, MB |\n|---|---|---|---|---|---|---|"
+    );
     for size in sizes {
         let run = root.join(size.to_string());
         if !run.is_dir() {
@@ -103,8 +105,12 @@ fn one(run: &Path) {
     );
     let walked = at.elapsed();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|rest| rest.split_whitespace().next());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|rest| rest.split_whitespace().next());
     let mb = peak.and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024;
     let (load, analysis, walk) = (loaded.as_secs_f64(), analysed.as_secs_f64(), walked.as_secs_f64());
-    println!("| {} | {requests} | {load:.2} | {analysis:.2} | {walk:.2} | {segments} | {mb} |", run.segments.iter().map(|s| s.rows).sum::<i64>());
+    println!(
+        "| {} | {requests} | {load:.2} | {analysis:.2} | {walk:.2} | {segments} | {mb} |",
+        run.segments.iter().map(|s| s.rows).sum::<i64>()
+    );
 }
