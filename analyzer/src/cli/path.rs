@@ -28,8 +28,8 @@ pub struct Path {
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["request", "against"])]
     pub range: Option<String>,
     /// Only the N requests with the longest time to first token.
-    #[arg(long, value_name = "N")]
-    pub slowest: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slowest: Option<u32>,
     /// Where it differs from this run, segment by segment: the mean over as many requests of each.
     #[arg(long, value_name = "CLEAN", conflicts_with_all = ["request", "slowest"])]
     pub against: Option<String>,
@@ -111,9 +111,18 @@ impl Walked {
         let found = self.walker.paths(is_wanted);
         anyhow::ensure!(
             !found.paths.request.is_empty(),
-            "{}: no path: no request was handed over in it, and no client told of one (`kvpath import client`)",
-            self.run.name
+            "{}: no path: nothing that was recorded lies between the arrival and the first token of any of its {} requests (was a \
+             client's log of another clock imported?), or it has none",
+            self.run.name,
+            self.walker.requests().len()
         );
+        let without =
+            self.walker.requests().iter().filter(|request| is_wanted(request)).count() - found.paths.request.len();
+        if without > 0 {
+            eprintln!(
+                "kvpath: {without} requests have no path: nothing that was recorded lies between their arrival and first token"
+            );
+        }
         Ok(found)
     }
 }
@@ -127,7 +136,7 @@ impl Path {
             None => own.paths(only)?,
         };
         if let Some(count) = self.slowest {
-            path::keep_slowest(&mut found, count);
+            path::keep_slowest(&mut found, usize::try_from(count).unwrap_or(usize::MAX));
         }
         let keys: Vec<Key> = self.by.iter().copied().map(Key::from).collect();
         let is_one = only.is_some();

@@ -15,7 +15,7 @@ crate::define_table! {
         end_ns: i64 => Plain,
         /// Its length, ns: the time to first token, or what the recording shows of it. The segments sum to it exactly.
         ttft_ns: i64 => Plain,
-        /// How `source_ns` is known: `client`, or `first_record`.
+        /// How `source_ns` is known: `client`, `first_record`, or `range` (`kvpath path --range`).
         source: Name => Dict,
         /// What the last recorded work is: `decode_pass` (the last kernel of decode's first pass), `before_first_token` (the
         /// last work that ended before the client had its token), `handoff` (decode's GPU was not recorded), `prefill_pass`.
@@ -59,7 +59,8 @@ crate::define_table! {
         gate: Option<Name> => Dict,
         /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`.
         method: Option<Name> => Dict,
-        /// How sure the join is, 0 to 1; 1 follows from ids and order.
+        /// How sure the join is, 0 to 1; 1 follows from ids and order. A thread's time between two calls is `host` whatever it
+        /// does there, also waiting that no record shows: above 1 ms it counts as a guess, 0.5.
         confidence: f64 => Plain,
         /// How much earlier the next-to-last gate opened, ns: what removing the last one would gain here at most. Null where
         /// there was no other.

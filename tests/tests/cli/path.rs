@@ -113,3 +113,25 @@ fn what_cannot_be_walked_or_compared_says_why() {
     refused(&[run, "--against", run, "--slowest", "1"], "cannot be used with");
     refused(&[run, "--by", "colour"], "invalid value 'colour'");
 }
+
+#[test]
+fn none_of_the_slowest_is_no_question() {
+    let done = kvpath().arg("path").arg(fixture(VLLM)).args(["--slowest", "0"]).output().expect("kvpath runs");
+    assert_eq!(done.status.code(), Some(2), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_range_ends_with_its_last_work() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = folder.path().join("run");
+    let trace = fixture("kineto/dlrm_rank0.json.gz");
+    let done = kvpath().args(["import", "kineto"]).arg(trace).arg("--out").arg(&run).output().expect("kvpath runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let path = object(&run, &["--range", "ProfilerStep"]);
+    assert_eq!(path["requests"].as_array().map(Vec::len), Some(1), "{path}");
+    assert_eq!(path["requests"][0]["source"], "range");
+    assert!(
+        path["on_path"].as_array().is_some_and(|on| on.iter().all(|group| group["category"] != "respond")),
+        "{path}"
+    );
+}

@@ -1,5 +1,6 @@
 //! What work on a GPU waited for.
 
+use super::pairs;
 use super::{Gate, GateKind, Graph, Method, Node, Request, op};
 use crate::timeline::{Awaited, Class, LaneAt, LaneKind};
 
@@ -111,7 +112,12 @@ impl Graph<'_> {
             return;
         }
         if let Some((partner, method)) = self.pairs.partner(lane, at) {
-            into.push(self.gate(Node::start(partner), GateKind::PeerStarted, method));
+            // A send that fits into NCCL's buffer does not wait for its receiver; one that does not ends with it.
+            let own = self.time(Node::end(op(lane, at as usize)));
+            let together = own.abs_diff(self.time(Node::end(partner))) <= pairs::TOGETHER_NS.unsigned_abs();
+            if self.pairs.receives(lane, at) == Some(true) || together {
+                into.push(self.gate(Node::start(partner), GateKind::PeerStarted, method));
+            }
         }
     }
 }

@@ -63,7 +63,10 @@ impl Graph<'_> {
         } else if self.timeline.names.text(own.name[at]).contains("Memcpy")
             && let Some((stream, copy)) = self.timeline.started_by(process, key)
         {
-            into.push(self.gate(Node::end(op(stream, copy)), GateKind::HostSync, Method::Id));
+            // An asynchronous copy blocks where its memory is pageable, which is not recorded: then the call returns after it.
+            let is_async = self.timeline.names.text(own.name[at]).contains("Async");
+            let method = if is_async { Method::Time } else { Method::Id };
+            into.push(self.gate(Node::end(op(stream, copy)), GateKind::HostSync, method));
         }
         let start = own.start[at];
         into.retain(|gate| gate.at > start);

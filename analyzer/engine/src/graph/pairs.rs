@@ -12,7 +12,7 @@ use super::{Method, Op, op};
 use crate::timeline::{Class, LaneAt, Timeline};
 
 /// Both ends of a message end within this, ns, or within a fiftieth of its time: NCCL's last flag goes over NVLink in a few us.
-const TOGETHER_NS: i64 = 50_000;
+pub(super) const TOGETHER_NS: i64 = 50_000;
 /// Share of a channel's messages that must fit.
 const FITTING: f64 = 0.9;
 

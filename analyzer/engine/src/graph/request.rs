@@ -26,6 +26,8 @@ pub struct Request {
     pub has_arrival: bool,
     /// When its first token was out, by the client's account, ns.
     pub first_token_ns: Option<i64>,
+    /// It is no request but a span of one process: its path ends with the last work in it.
+    pub is_range: bool,
     /// Its prefill passes, by stage and chunk.
     pub passes: Vec<PassOf>,
     /// Rows of `nixl_transfers` that carry its KV.

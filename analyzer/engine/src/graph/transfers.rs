@@ -291,7 +291,7 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
     let span = over.zip(table.bytes[row]).and_then(|(over, bytes)| copies.span_of(poster, (posted_ns, over), bytes));
     let (end, uncertain_ns) = match (over, span) {
         (Some(_), Some((_, last))) => (last, 0),
-        (Some(over), None) => (over, (over - pending).max(0)),
+        (Some(over), None) => (over, over.saturating_sub(pending).max(0)),
         (None, _) => (i64::MAX, 0),
     };
     Transfer {

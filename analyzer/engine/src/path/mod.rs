@@ -114,7 +114,9 @@ impl Walker {
     #[must_use]
     pub fn sink(&self, request: &Request) -> Option<Sink> {
         let decode_pass = |process, start| self.analysis.pass_end(process, start);
-        requests::sink(&self.raw.timeline, &self.transfers, request, decode_pass)
+        let sink = requests::sink(&self.raw.timeline, &self.transfers, request, decode_pass)?;
+        // What was over before the request came is not its work: the client's clock is another one.
+        (self.graph().time(sink.node) > request.source_ns).then_some(sink)
     }
 
     /// The path of a request with its segments.

@@ -70,6 +70,12 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
             request.source_ns = request.source_ns.min(first.unwrap_or(i64::MAX));
         }
     }
+    // Without NIXL's calls the copies show who received.
+    for row in 0..analysis.handoffs.request.len() {
+        if let Some(request) = requests.get_mut(&analysis.handoffs.request[row]) {
+            request.decode = request.decode.or(analysis.handoffs.peer_process_id[row]);
+        }
+    }
     let waits_for_prefill = waits_for_prefill(requests.values(), transfers);
     for request in requests.values_mut() {
         request.waits_for_prefill = waits_for_prefill;
@@ -100,12 +106,15 @@ fn said<'a>(ids: &[&str], told: &'a [Told]) -> (HashMap<usize, &'a Told>, Vec<&'
     let (mut of, mut others) = (HashMap::new(), Vec::new());
     for told in told {
         let shorter = without_suffix(&told.id).and_then(|id| by_id.get(id)).copied();
-        let mut found = texts.naming(&told.id).chain(shorter).peekable();
-        if found.peek().is_none() {
-            others.push(told);
-        }
-        for at in found {
-            of.entry(at).or_insert(told);
+        let same = by_id.get(told.id.as_str()).copied().or(shorter);
+        let mut naming = texts.naming(&told.id);
+        match (same, naming.next(), naming.next()) {
+            (Some(at), ..) | (None, Some(at), None) => {
+                of.entry(at).or_insert(told);
+            }
+            (None, None, _) => others.push(told),
+            // A word that many ids hold (`0`) names none of them.
+            (None, Some(_), Some(_)) => {}
         }
     }
     (of, others)
@@ -141,6 +150,7 @@ pub fn of_range(number: i32, text: &str, process: i64, (start, end): (i64, i64))
         has_arrival: true,
         first_token_ns: Some(end),
         decode: Some(process),
+        is_range: true,
         ..Request::default()
     }
 }
@@ -225,5 +235,14 @@ mod tests {
         assert!(is_told("req-1", "req-1"));
         assert!(!is_told("cmpl-req-1", "cmpl-req-10-89025cc1"));
         assert!(!is_told("req-1", "req-1-2") && !is_told("", "-89025cc1") && !is_told("req-10", "req-1"));
+    }
+
+    #[test]
+    fn a_word_that_many_ids_hold_names_none_of_them() {
+        let told = |id: &str| Told { id: id.to_owned(), arrival_ns: 0, first_token_ns: 1 };
+        let ids = ["cmpl-req-1-0", "cmpl-req-2-0", "cmpl-req-3-0"];
+        let (of, others) = (said(&ids, &[told("0")]).0.len(), said(&ids, &[told("0")]).1.len());
+        assert_eq!((of, others), (0, 0));
+        assert_eq!(said(&ids, &[told("cmpl-req-2-0")]).0.into_keys().collect::<Vec<_>>(), [1]);
     }
 }

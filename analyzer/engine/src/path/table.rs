@@ -9,8 +9,10 @@ use super::record;
 use super::requests::Sink;
 use super::walk::{Step, StepKind, Walked};
 use crate::analysis::Raw;
-use crate::graph::{Graph, Op, Request};
+use crate::graph::{Graph, Method, Op, Request};
 
+/// A thread may do anything between two calls, also wait for what is not recorded; longer than this it counts as a guess, ns.
+const HOST_GAP_NS: i64 = 1_000_000;
 /// Joins below this are guesses.
 const SURE: f64 = 0.9;
 
@@ -38,7 +40,8 @@ impl Context<'_> {
     pub fn rows(&self, request: &Request, sink: &Sink, walked: &Walked) -> (Path, Vec<PathSegment>) {
         let mut rows: Vec<PathSegment> = walked.steps.iter().map(|step| self.segment(request, step)).collect();
         let sink_end = self.graph.time(sink.node);
-        let end_ns = request.first_token_ns.map_or(sink_end, |told| told.max(sink_end));
+        let told = request.first_token_ns.filter(|_| !request.is_range);
+        let end_ns = told.map_or(sink_end, |told| told.max(sink_end));
         if end_ns > sink_end {
             rows.push(respond(rows.last(), sink_end, end_ns));
         }
@@ -57,7 +60,11 @@ impl Context<'_> {
             source_ns: request.source_ns,
             end_ns,
             ttft_ns,
-            source: if request.has_arrival { "client" } else { "first_record" }.into(),
+            source: match (request.is_range, request.has_arrival) {
+                (true, _) => "range".into(),
+                (false, true) => "client".into(),
+                (false, false) => "first_record".into(),
+            },
             sink: sink.method.into(),
             unexplained_ns,
             coverage,
@@ -98,6 +105,10 @@ impl Context<'_> {
             row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
         }
         row.uncertain_ns += step.between.map_or(0, |between| self.clock_error(between, (step.start, step.end)));
+        let is_host = step.kind == StepKind::Gap && &*row.category == Category::Host.name();
+        if is_host && row.dur_ns > HOST_GAP_NS {
+            row.confidence = row.confidence.min(Method::Engine.confidence());
+        }
         // A gap is not the operation's own.
         if step.kind == StepKind::Source {
             row.table_name = None;

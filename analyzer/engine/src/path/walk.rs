@@ -3,6 +3,8 @@
 //! holes and sum to the time from source to sink. This is a last-arriving walk, not the longest path over everything: what
 //! nothing waited for is never on it.
 
+use std::collections::HashSet;
+
 use crate::graph::{Gate, GateKind, Graph, Method, Node, Op, Request, last};
 
 /// What a stretch of the path is.
@@ -74,6 +76,34 @@ pub struct Met<'a> {
     pub steps_after: usize,
 }
 
+/// Nodes: mostly one or two, so a set pays only where there are many.
+#[derive(Default)]
+struct Seen {
+    few: Vec<Node>,
+    many: HashSet<Node>,
+}
+
+impl Seen {
+    const FEW: usize = 16;
+
+    fn has(&self, node: Node) -> bool {
+        self.few.contains(&node) || (!self.many.is_empty() && self.many.contains(&node))
+    }
+
+    fn add(&mut self, node: Node) {
+        if self.few.len() < Self::FEW {
+            self.few.push(node);
+        } else {
+            self.many.insert(node);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.few.clear();
+        self.many.clear();
+    }
+}
+
 /// Walks back from `sink` to `source` ns. The steps cover all the time from `source` to the sink, if that is later.
 #[must_use]
 pub fn walk(graph: &Graph, request: &Request, sink: Node, source: i64) -> Walked {
@@ -88,12 +118,12 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
     let mut node = sink;
     let mut t = graph.time(sink);
     // Nodes that were met at this very ns: operations without length can wait for each other in a circle.
-    let mut met: Vec<Node> = Vec::new();
+    let mut met = Seen::default();
     while t > source {
         graph.gates(node, request, &mut gates);
         let start = graph.time(Node::start(node.op));
         let all = gates.len();
-        gates.retain(|gate| gate.at < t || !met.contains(&gate.from));
+        gates.retain(|gate| gate.at < t || !met.has(gate.from));
         walked.circles += all - gates.len();
         let bound = last(&gates).copied().filter(|gate| !node.is_end || gate.at > start);
         see(&Met { node, at: t, gates: &gates, bound, steps_after: walked.steps.len() });
@@ -125,7 +155,7 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
             let step = Step { start, end: t, op: node.op, kind, gate, margin: margin(&gates), between };
             walked.steps.push(step);
         }
-        met.push(node);
+        met.add(node);
         t = since;
         node = next;
     }

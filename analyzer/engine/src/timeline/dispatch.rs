@@ -9,8 +9,12 @@ const ENOUGH: usize = 200;
 /// At least this is dispatch, ns: launch latency of a graph or a large kernel on an idle GPU (H200: up to 10 us).
 const LEAST_NS: i64 = 20_000;
 
+/// More is no dispatch, ns.
+const MOST_NS: i64 = 100_000;
+
 /// The 99th percentile of the gaps before operations whose launch had returned before the one before them ended: those
-/// gaps are the GPU's own. Longer gaps want another explanation.
+/// gaps are the GPU's own, but for what other streams kept waiting, which is left out where a wait for an event shows it and
+/// limited where nothing does. Longer gaps want another explanation.
 #[must_use]
 pub fn of(timeline: &Timeline, lane: LaneAt) -> i64 {
     let process = timeline.id(lane).process;
@@ -22,12 +26,13 @@ pub fn of(timeline: &Timeline, lane: LaneAt) -> i64 {
             let before = own.before(at)?;
             let (thread, call) = timeline.call(process, own.key[at])?;
             let was_launched = timeline.lane(thread).end[call] <= own.end[before];
-            was_launched.then_some(own.start[at] - own.end[before])
+            let waits = timeline.waits.of_stream(lane, own.key[before], own.key[at]).next().is_some();
+            (was_launched && !waits).then_some(own.start[at] - own.end[before])
         })
         .collect();
     gaps.sort_unstable();
     if gaps.len() < ENOUGH {
         return LEAST_NS;
     }
-    gaps[(gaps.len() - 1) * 99 / 100].max(LEAST_NS)
+    gaps[(gaps.len() - 1) * 99 / 100].clamp(LEAST_NS, MOST_NS)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kvpath_engine::error::LoadError;
 use kvpath_engine::load::Run;
+use kvpath_engine::load::limits::{SPAN, TIME};
 use kvpath_schema::segment::{RunWriter, SegmentError, Written};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::spans::{Span, Spans};
@@ -96,8 +97,7 @@ fn span(line: &Value, wall_at_zero_ns: Option<i64>) -> Result<Span, String> {
         (None, Some(s)) => nanoseconds(s)?,
         (None, None) => return Err("no `ttft_s`".to_owned()),
     };
-    // A year: more is no time to first token.
-    if !(0..=31_536_000_000_000_000).contains(&dur_ns) || !(-(1 << 61)..=1 << 61).contains(&start_ns) {
+    if !(0..=SPAN).contains(&dur_ns) || !(-TIME..=TIME).contains(&start_ns) {
         return Err("times that cannot be".to_owned());
     }
     let (service, name) = ("client".into(), "request".into());
@@ -138,6 +138,7 @@ mod tests {
             (r#"{"request": "r", "start_ns": 5}"#, "no `ttft_s`"),
             (r#"{"request": "r", "start_ns": 5, "ttft_s": 1e300}"#, "no time"),
             (r#"{"request": "r", "start_ns": 5, "ttft_ns": -1}"#, "cannot be"),
+            (r#"{"request": "r", "start_ns": 5, "ttft_s": 1e7}"#, "cannot be"),
             (r#"{"request": "r", "t0": 5, "ttft_ns": 1}"#, "wall clock"),
         ] {
             assert!(read(line, None).unwrap_err().contains(why), "{line}");
