@@ -47,6 +47,19 @@ pub enum LoadError {
         /// Another.
         second: PathBuf,
     },
+    /// No room for what the memory limit leaves no memory for.
+    #[error(
+        "{mib} MiB of the run go beyond the memory limit, and {folder} has no room for them: {error}; set TMPDIR to a folder on a \
+         larger disk, or give a larger --memory-limit"
+    )]
+    Spill {
+        /// Size.
+        mib: usize,
+        /// Folder of temporary files.
+        folder: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A value that no recorder writes.
     #[error("table {table}: `{column}` holds {value}, which cannot be; the recording is damaged or not kvpath's")]
     Implausible {

@@ -2,6 +2,7 @@
 //!
 //! * [`load`] opens a run and reads its tables.
 //! * [`clocks`] puts the clocks of its hosts on one axis.
+//! * [`spill`] keeps what does not fit into memory in files.
 //! * [`analysis`] is pure: tables in, tables out.
 //! * [`timeline`] holds everything that ran, [`graph`] says what waited for what, and [`path`] walks back over it.
 
@@ -11,4 +12,5 @@ pub mod error;
 pub mod graph;
 pub mod load;
 pub mod path;
+pub mod spill;
 pub mod timeline;

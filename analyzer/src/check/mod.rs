@@ -14,6 +14,7 @@ use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::error::LoadError;
 use kvpath_engine::load::Survey;
 use kvpath_engine::load::losses::Losses;
+use kvpath_engine::spill::Memory;
 
 /// What was found.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Checked {
     ///
     /// # Errors
     /// Nothing there, or not a run.
-    pub fn of(name: &str) -> Result<Self, LoadError> {
+    pub fn of(name: &str, memory: &Memory) -> Result<Self, LoadError> {
         let Survey { mut run, bad } = Survey::of(name)?;
         let mut unreadable: Vec<String> = bad.iter().map(ToString::to_string).collect();
         run.segments.retain(|segment| match decode::whole(segment) {
@@ -53,7 +54,7 @@ impl Checked {
         });
         // Segments that do not decode are out by now, so these reads meet only whole ones.
         let losses = Losses::of(&run)?;
-        let (analysis, not_judged) = match Raw::of(&run) {
+        let (analysis, not_judged) = match Raw::within(&run, memory) {
             Ok(raw) => (Analysis::of(&raw, &Settings::default()), None),
             Err(error) => (Analysis::default(), Some(error.to_string())),
         };

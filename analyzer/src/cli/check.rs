@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::limit::Limit;
 use super::stdout::print;
 use crate::check::{Checked, text};
 
@@ -12,6 +13,9 @@ use crate::check::{Checked, text};
 pub struct Check {
     /// A run: a folder of segments, or a glob.
     pub run: String,
+    /// Memory.
+    #[command(flatten)]
+    pub limit: Limit,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -19,7 +23,7 @@ pub struct Check {
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        let checked = Checked::of(&self.run)?;
+        let checked = Checked::of(&self.run, &self.limit.memory())?;
         if self.json {
             print(&format!("{}\n", checked.json()?))?;
         } else {

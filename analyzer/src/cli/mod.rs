@@ -2,6 +2,7 @@
 
 mod check;
 mod import;
+mod limit;
 mod path;
 mod queries;
 mod report;

@@ -1,15 +1,20 @@
 //! `kvpath path RUN`.
 
+use std::ops::ControlFlow;
+
 use clap::{Args, ValueEnum};
 
+use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
 use crate::report::against::Against;
-use crate::report::path::{self, Key};
+use crate::report::gathered::{Gathered, Key};
+use crate::report::path;
 use kvpath_engine::analysis::Settings;
 use kvpath_engine::graph::Request;
 use kvpath_engine::load::Run;
-use kvpath_engine::path::{Found, Walker};
+use kvpath_engine::path::Walker;
+use kvpath_engine::spill::Memory;
 
 /// Where the time to first token went: the critical path of every request.
 ///
@@ -36,6 +41,9 @@ pub struct Path {
     /// What the time is summed by.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "stage,category")]
     pub by: Vec<By>,
+    /// Memory.
+    #[command(flatten)]
+    pub limit: Limit,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -78,9 +86,9 @@ struct Walked {
 }
 
 impl Walked {
-    fn open(name: &str) -> anyhow::Result<Self> {
+    fn open(name: &str, memory: &Memory) -> anyhow::Result<Self> {
         let run = Run::open(name)?;
-        let walker = Walker::of(&run, &Settings::default())?;
+        let walker = Walker::of(&run, &Settings { memory: memory.clone(), ..Settings::default() })?;
         Ok(Self { run, walker })
     }
 
@@ -98,57 +106,62 @@ impl Walked {
     }
 
     /// The paths of ranges; at least one.
-    fn paths_of_ranges(&self, text: &str) -> anyhow::Result<Found> {
+    fn of_ranges(&self, text: &str, mut into: Gathered) -> anyhow::Result<Gathered> {
         let ranges = self.walker.ranges(text);
-        let found = self.walker.paths_of(&ranges.iter().collect::<Vec<_>>());
-        anyhow::ensure!(!found.paths.request.is_empty(), "{}: no work in a range that begins `{text}`", self.run.name);
-        Ok(found)
+        self.walker.each_of(&ranges.iter().collect::<Vec<_>>(), |path, rows| {
+            into.add(path, rows);
+            ControlFlow::Continue(())
+        });
+        anyhow::ensure!(!into.paths.is_empty(), "{}: no work in a range that begins `{text}`", self.run.name);
+        Ok(into)
     }
 
     /// All paths, or that of one request; at least one.
-    fn paths(&self, only: Option<i32>) -> anyhow::Result<Found> {
+    fn of_requests(&self, only: Option<i32>, mut into: Gathered) -> anyhow::Result<Gathered> {
         let is_wanted = |request: &Request| only.is_none_or(|only| only == request.number);
-        let found = self.walker.paths(is_wanted);
+        self.walker.each(is_wanted, |path, rows| into.add(path, rows));
         anyhow::ensure!(
-            !found.paths.request.is_empty(),
+            !into.paths.is_empty(),
             "{}: no path: nothing that was recorded lies between the arrival and the first token of any of its {} requests (was a \
              client's log of another clock imported?), or it has none",
             self.run.name,
             self.walker.requests().len()
         );
-        let without =
-            self.walker.requests().iter().filter(|request| is_wanted(request)).count() - found.paths.request.len();
+        let without = self.walker.requests().iter().filter(|request| is_wanted(request)).count() - into.paths.len();
         if without > 0 {
             eprintln!(
                 "kvpath: {without} requests have no path: nothing that was recorded lies between their arrival and first token"
             );
         }
-        Ok(found)
+        Ok(into)
     }
 }
 
 impl Path {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        let own = Walked::open(&self.run)?;
+        let memory = self.limit.memory();
+        let own = Walked::open(&self.run, &memory)?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
-        let mut found = match &self.range {
-            Some(text) => own.paths_of_ranges(text)?,
-            None => own.paths(only)?,
+        let keys: Vec<Key> = self.by.iter().copied().map(Key::from).collect();
+        let mut found = Gathered::by(&keys);
+        if only.is_some() {
+            found = found.with_segments();
+        }
+        found = match &self.range {
+            Some(text) => own.of_ranges(text, found)?,
+            None => own.of_requests(only, found)?,
         };
         if let Some(count) = self.slowest {
-            path::keep_slowest(&mut found, usize::try_from(count).unwrap_or(usize::MAX));
+            found.keep_slowest(usize::try_from(count).unwrap_or(usize::MAX));
         }
-        let keys: Vec<Key> = self.by.iter().copied().map(Key::from).collect();
-        let is_one = only.is_some();
-        let body =
-            path::Body { run: &own.run, stages: &own.walker.analysis.stages, found: &found, keys: &keys, is_one };
+        let body = path::Body { run: &own.run, stages: &own.walker.analysis.stages, found: &found };
         let Some(other) = &self.against else {
             print(&if self.json { format!("{}\n", path::json(&body)?) } else { path::text(&body) })?;
             return Ok(OK);
         };
-        let clean = Walked::open(other)?;
-        let found = clean.paths(None)?;
-        let other = path::Body { run: &clean.run, stages: &clean.walker.analysis.stages, found: &found, ..body };
+        let clean = Walked::open(other, &memory)?;
+        let found = clean.of_requests(None, Gathered::by(&keys))?;
+        let other = path::Body { run: &clean.run, stages: &clean.walker.analysis.stages, found: &found };
         let against = Against::of(&body, &other);
         print(&if self.json { format!("{}\n", against.json()?) } else { against.text() })?;
         Ok(OK)

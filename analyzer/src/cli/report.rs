@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
 use crate::report::{self, Report as Body};
@@ -20,6 +21,9 @@ pub struct Report {
     /// Rate that a hand-off could reach, GB/s (`NVLink` of an H200: 478); else the best seen in the run.
     #[arg(long, value_name = "GB/S")]
     pub ceiling: Option<f64>,
+    /// Memory.
+    #[command(flatten)]
+    pub limit: Limit,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -31,8 +35,8 @@ impl Report {
         if let Some(ceiling) = self.ceiling {
             anyhow::ensure!(ceiling.is_finite() && ceiling > 0.0, "--ceiling {ceiling}: must be a rate above 0 GB/s");
         }
-        let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9) };
-        let analysis = Analysis::of(&Raw::of(&run)?, &settings);
+        let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9), memory: self.limit.memory() };
+        let analysis = Analysis::of(&Raw::within(&run, &settings.memory)?, &settings);
         let only = self.request.map(|id| find(&analysis, &id)).transpose()?;
         let losses = Losses::of(&run)?;
         let body = Body { run: &run, analysis: &analysis, losses: &losses, only };

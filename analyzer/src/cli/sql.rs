@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
+use super::limit::Limit;
 use crate::error::OK;
 use crate::sql::format::{Encoder, Format};
 use crate::sql::header::{Header, Param};
-use crate::sql::{Session, library, memory, params};
+use crate::sql::{Session, library, params};
 use kvpath_engine::load::Run;
 
 /// Ask a run with SQL, or with a query of the library.
@@ -34,9 +35,9 @@ pub struct Sql {
     /// Write the answer to a file.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Memory of the query; beyond it, sorts and aggregations spill to the temporary folder.
-    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = memory::parse)]
-    pub memory_limit: usize,
+    /// Memory.
+    #[command(flatten)]
+    pub limit: Limit,
 }
 
 impl Sql {
@@ -86,7 +87,7 @@ impl Sql {
         declared: &[Param],
         given: &BTreeMap<String, String>,
     ) -> anyhow::Result<()> {
-        let session = Session::new(run, self.memory_limit)?;
+        let session = Session::new(run, self.limit.memory_limit)?;
         let plan = session.bind(session.plan(text).await?, declared, given)?;
         let mut answer = session.run(plan).await?;
         let failed = |error| session.error(&error);

@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use kvpath_schema::table::Columns as _;
 use serde_json::{Value, json};
 
-use super::path::{Body, Cells, Key};
+use super::gathered::{Cells, Key};
+use super::path::Body;
 use super::table::Table;
 use super::units::{share, time};
 
@@ -75,9 +76,9 @@ impl<'a> Against<'a> {
             time(other),
             signed(own - other)
         );
-        let keys = self.own.keys.iter().map(|key| key.heading());
+        let keys = self.own.found.keys.iter().map(|key| key.heading());
         let headings: Vec<&str> = keys.chain(["here", "there", "difference", "of all"]).collect();
-        let mut table = Table::new(self.own.keys.len(), &headings);
+        let mut table = Table::new(self.own.found.keys.len(), &headings);
         let all = own - other;
         let of_all =
             |ns: i64| if all == 0 { "-".to_owned() } else { share(float(ns) * float(all.signum()), float(all.abs())) };
@@ -93,7 +94,7 @@ impl<'a> Against<'a> {
         }
         if !small.is_empty() {
             let rest = format!("{} others", small.len());
-            let blank = self.own.keys.iter().skip(1).map(|_| String::new());
+            let blank = self.own.found.keys.iter().skip(1).map(|_| String::new());
             let sum = |of: fn(&Part) -> i64| small.iter().map(|part| of(part)).sum();
             row(std::iter::once(rest).chain(blank).collect(), sum(|part| part.own), sum(|part| part.other));
         }
@@ -107,7 +108,7 @@ impl<'a> Against<'a> {
     /// None that is known: all is numbers and text.
     pub fn json(&self) -> serde_json::Result<String> {
         let (own, other) = self.ttft();
-        let parts: Vec<Value> = self.parts.iter().map(|part| part.json(self.own.keys)).collect();
+        let parts: Vec<Value> = self.parts.iter().map(|part| part.json(&self.own.found.keys)).collect();
         serde_json::to_string(&json!({
             "run": self.own.run.name, "against": self.other.run.name, "requests": self.requests,
             "ttft_ns": own, "against_ttft_ns": other, "difference_ns": own - other, "on_path": parts,
@@ -143,7 +144,7 @@ fn means(body: &Body, numbers: &[i32]) -> BTreeMap<Cells, i64> {
     let count = i128::try_from(numbers.len().max(1)).unwrap_or(1);
     let mut sum = 0i128;
     let mut before = 0i64;
-    let sums = body.sums().into_iter().map(|(cells, of)| {
+    let sums = body.found.sums(body.stages).into_iter().map(|(cells, of)| {
         sum += numbers.iter().filter_map(|request| of.get(request)).map(|ns| i128::from(*ns)).sum::<i128>();
         let until = i64::try_from(sum / count).unwrap_or(i64::MAX);
         let own = until - std::mem::replace(&mut before, until);
@@ -165,19 +166,19 @@ fn float(ns: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use kvpath_engine::load::Run;
-    use kvpath_engine::path::Found;
     use kvpath_schema::tables::derived::Stages;
     use kvpath_schema::tables::path::{Path, PathSegment};
     use proptest::prelude::*;
 
+    use super::super::gathered::Gathered;
     use super::*;
 
-    fn found(requests: &[Vec<(usize, i64)>]) -> Found {
+    fn found(requests: &[Vec<(usize, i64)>]) -> Gathered {
         const CATEGORIES: [&str; 3] = ["compute", "wire", "host"];
-        let mut found = Found::default();
+        let mut found = Gathered::by(&[Key::Category]);
         for (request, segments) in (0i32..).zip(requests) {
             let ttft_ns = segments.iter().map(|(_, ns)| ns).sum();
-            found.paths.push(Path {
+            let path = Path {
                 request,
                 request_id: None,
                 source_ns: 0,
@@ -190,9 +191,10 @@ mod tests {
                 segments: 0,
                 guessed_ns: 0,
                 uncertain_ns: 0,
-            });
+            };
+            let mut rows = Vec::new();
             for (position, (category, dur_ns)) in (0i32..).zip(segments) {
-                found.segments.push(PathSegment {
+                rows.push(PathSegment {
                     request,
                     position,
                     start_ns: 0,
@@ -218,6 +220,7 @@ mod tests {
                     name: None,
                 });
             }
+            found.add(path, rows);
         }
         found
     }
@@ -226,7 +229,7 @@ mod tests {
         let run = |name: &str| Run { name: name.to_owned(), segments: Vec::new(), partial: Vec::new() };
         let (own_run, other_run, stages) = (run("slow"), run("clean"), Stages::default());
         let (own, other) = (found(own), found(other));
-        let body = |run, found| Body { run, stages: &stages, found, keys: &[Key::Category], is_one: false };
+        let body = |run, found| Body { run, stages: &stages, found };
         let (own, other) = (body(&own_run, &own), body(&other_run, &other));
         look(&Against::of(&own, &other))
     }

@@ -3,6 +3,7 @@
 pub mod against;
 pub mod clocks;
 pub mod findings;
+pub mod gathered;
 pub mod json;
 pub mod path;
 pub mod table;

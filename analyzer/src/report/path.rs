@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use kvpath_engine::load::Run;
-use kvpath_engine::path::Found;
-use kvpath_engine::path::category::Category;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Stages;
+use kvpath_schema::tables::path::CriticalPath;
 use serde_json::{Value, json};
 
+use super::gathered::{Cells, Gathered, stage};
 use super::table::Table;
 use super::units::{or_dash, share, time};
 
@@ -19,47 +19,6 @@ const ENOUGH: f64 = 0.8;
 /// Copies and calls below this are no stretch of their own, ns.
 const SHORT_NS: i64 = 20_000;
 
-/// What the time is summed by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key {
-    /// `stage_id`.
-    Stage,
-    /// `chunk`.
-    Chunk,
-    /// `layer`.
-    Layer,
-    /// `category`.
-    Category,
-    /// `gate`.
-    Gate,
-    /// `name`.
-    Name,
-}
-
-impl Key {
-    /// Name in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stage => "stage",
-            Self::Chunk => "chunk",
-            Self::Layer => "layer",
-            Self::Category => "category",
-            Self::Gate => "gate",
-            Self::Name => "name",
-        }
-    }
-
-    /// Heading of its column.
-    pub(super) const fn heading(self) -> &'static str {
-        match self {
-            Self::Category => "on",
-            Self::Gate => "after",
-            _ => self.name(),
-        }
-    }
-}
-
 /// What is printed.
 #[derive(Debug)]
 pub struct Body<'a> {
@@ -68,85 +27,7 @@ pub struct Body<'a> {
     /// Its stages.
     pub stages: &'a Stages,
     /// Paths.
-    pub found: &'a Found,
-    /// What to sum by.
-    pub keys: &'a [Key],
-    /// One request was asked for.
-    pub is_one: bool,
-}
-
-/// Keeps the requests with the longest time to first token.
-pub fn keep_slowest(found: &mut Found, count: usize) {
-    let mut rows: Vec<usize> = (0..found.paths.len()).collect();
-    rows.sort_by_key(|row| (std::cmp::Reverse(found.paths.ttft_ns[*row]), found.paths.request[*row]));
-    rows.truncate(count);
-    rows.sort_unstable();
-    let mut kept = Found::default();
-    for row in rows {
-        kept.paths.push(found.paths.row(row));
-    }
-    for row in (0..found.segments.len()).filter(|row| kept.paths.request.contains(&found.segments.request[*row])) {
-        kept.segments.push(found.segments.row(row));
-    }
-    *found = kept;
-}
-
-/// A group of segments: the key's cells, as they are printed and ordered.
-pub(super) type Cells = Vec<(i64, String)>;
-
-impl Body<'_> {
-    fn stage(&self, stage: Option<i32>) -> (i64, String) {
-        let Some(id) = stage else { return (i64::MAX, "-".to_owned()) };
-        let row = self.stages.stage_id.iter().position(|known| *known == id);
-        let name = row.map(|row| match (&*self.stages.role[row], self.stages.pp_rank[row]) {
-            ("prefill", Some(rank)) => format!("prefill {rank}"),
-            (role, _) => format!("{role} ({id})"),
-        });
-        (i64::from(id), name.unwrap_or_else(|| id.to_string()))
-    }
-
-    fn cell(&self, row: usize, key: Key) -> (i64, String) {
-        let segments = &self.found.segments;
-        let number = |value: Option<i32>| (value.map_or(i64::MAX, i64::from), or_dash(value, |v| v.to_string()));
-        match key {
-            Key::Stage => self.stage(segments.stage_id[row]),
-            Key::Chunk => number(segments.chunk[row]),
-            Key::Layer => number(segments.layer[row]),
-            Key::Category => {
-                let name = segments.category[row].to_string();
-                let at = Category::ALL.iter().position(|category| category.name() == name).unwrap_or(usize::MAX);
-                (i64::try_from(at).unwrap_or(i64::MAX), name)
-            }
-            Key::Gate => (0, segments.gate[row].as_deref().unwrap_or("-").to_owned()),
-            Key::Name => {
-                (0, segments.name[row].as_deref().map_or("-".to_owned(), |name| name.chars().take(60).collect()))
-            }
-        }
-    }
-
-    /// Time of each group in each request that is on a path, by group and request, ns.
-    pub(super) fn sums(&self) -> BTreeMap<Cells, BTreeMap<i32, i64>> {
-        let mut sums: BTreeMap<Cells, BTreeMap<i32, i64>> = BTreeMap::new();
-        for row in 0..self.found.segments.len() {
-            let cells = self.keys.iter().map(|key| self.cell(row, *key)).collect();
-            let of_request = sums.entry(cells).or_default();
-            *of_request.entry(self.found.segments.request[row]).or_default() += self.found.segments.dur_ns[row];
-        }
-        sums
-    }
-
-    /// Requests about the median of the time to first token and those at its 99th percentile or above, by number.
-    fn cohorts(&self) -> (Vec<i32>, Vec<i32>) {
-        let paths = &self.found.paths;
-        let mut rows: Vec<usize> = (0..paths.len()).collect();
-        rows.sort_by_key(|row| (paths.ttft_ns[*row], paths.request[*row]));
-        let count = rows.len();
-        // The middle fifth, and the slowest hundredth: at least one each.
-        let (from, until) = (count * 2 / 5, (count * 3).div_ceil(5).max(count * 2 / 5 + 1));
-        let middle = rows[from..until.min(count)].iter().map(|row| paths.request[*row]).collect();
-        let slow = rows[(count * 99 / 100).min(count - 1)..].iter().map(|row| paths.request[*row]).collect();
-        (middle, slow)
-    }
+    pub found: &'a Gathered,
 }
 
 fn mean(of_request: &BTreeMap<i32, i64>, cohort: &[i32]) -> i64 {
@@ -190,8 +71,8 @@ pub fn text(body: &Body) -> String {
     }
     out.push_str(&table.render());
     on_path(&mut out, body);
-    if body.is_one {
-        stretches(&mut out, body);
+    if let Some(segments) = &body.found.segments {
+        stretches(&mut out, body, segments);
     }
     for row in (0..paths.len()).filter(|row| paths.coverage[*row] < ENOUGH) {
         let (request, explained) = (paths.request[row], share(paths.coverage[row], 1.0));
@@ -201,14 +82,14 @@ pub fn text(body: &Body) -> String {
 }
 
 fn on_path(out: &mut String, body: &Body) {
-    let (middle, slow) = body.cohorts();
-    let (sums, paths) = (body.sums(), &body.found.paths);
+    let (middle, slow) = body.found.cohorts();
+    let (sums, paths) = (body.found.sums(body.stages), &body.found.paths);
     let ttft: BTreeMap<i32, i64> = paths.request.iter().copied().zip(paths.ttft_ns.iter().copied()).collect();
     let (p50, p99) = (mean(&ttft, &middle), mean(&ttft, &slow));
-    let keys = body.keys.iter().map(|key| key.heading());
+    let keys = body.found.keys.iter().map(|key| key.heading());
     let is_many = paths.len() > 1;
     let last = if is_many { ["p50", "share", "p99", "share"] } else { ["time", "share", "-", "-"] };
-    let mut table = Table::new(body.keys.len(), &keys.chain(last).collect::<Vec<_>>());
+    let mut table = Table::new(body.found.keys.len(), &keys.chain(last).collect::<Vec<_>>());
     let mut rows: Vec<(&Cells, i64, i64)> =
         sums.iter().map(|(cells, of)| (cells, mean(of, &middle), mean(of, &slow))).collect();
     rows.retain(|(_, p50, p99)| *p50 > 0 || *p99 > 0);
@@ -224,8 +105,7 @@ fn on_path(out: &mut String, body: &Body) {
 }
 
 /// The path of one request in order, neighbours of one stage, chunk, layer and category together.
-fn stretches(out: &mut String, body: &Body) {
-    let segments = &body.found.segments;
+fn stretches(out: &mut String, body: &Body, segments: &CriticalPath) {
     let source = body.found.paths.source_ns.first().copied().unwrap_or(0);
     let key = |row: usize| (segments.stage_id[row], segments.chunk[row], segments.category[row].clone());
     let minor = |row: usize| match &*segments.category[row] {
@@ -254,7 +134,7 @@ fn stretches(out: &mut String, body: &Body) {
         let layers: Vec<i32> = segments.layer[begin..end].iter().flatten().copied().collect();
         let layers = layers.iter().min().zip(layers.iter().max());
         table.row(vec![
-            body.stage(segments.stage_id[main]).1,
+            stage(body.stages, segments.stage_id[main]).1,
             or_dash(segments.chunk[main], |chunk| chunk.to_string()),
             segments.category[main].to_string(),
             format!("+{}", time(segments.start_ns[begin] - source)),
@@ -272,13 +152,13 @@ fn stretches(out: &mut String, body: &Body) {
 /// None that is known: all is numbers and text.
 pub fn json(body: &Body) -> serde_json::Result<String> {
     let paths = &body.found.paths;
-    let (middle, slow) = body.cohorts();
+    let (middle, slow) = body.found.cohorts();
     let groups: Vec<Value> = body
         .sums()
         .iter()
         .map(|(cells, of)| {
             let mut group = serde_json::Map::new();
-            for (key, (_, text)) in body.keys.iter().zip(cells) {
+            for (key, (_, text)) in body.found.keys.iter().zip(cells) {
                 group.insert(key.name().to_owned(), Value::from(text.as_str()));
             }
             group.insert("p50_ns".to_owned(), mean(of, &middle).into());

@@ -1,6 +1,7 @@
 //! Derived tables, computed when a query first scans one of them, once for all.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -19,8 +20,14 @@ use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::clocks::gpu;
 use kvpath_engine::error::LoadError;
 use kvpath_engine::load::Run;
-use kvpath_engine::path::{Found, Walker};
+#[cfg(test)]
+use kvpath_engine::path::Found;
+use kvpath_engine::path::Walker;
+use kvpath_engine::spill::Memory;
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
+
+/// Rows of paths that are kept for the next scan: some 50 MB.
+const KEPT_ROWS: usize = 1 << 18;
 
 type Batches = HashMap<&'static str, RecordBatch>;
 
@@ -28,20 +35,23 @@ type Batches = HashMap<&'static str, RecordBatch>;
 #[derive(Debug)]
 pub struct Derived {
     run: Run,
+    settings: Settings,
     // The error as text: each query that scans a derived table reports it anew.
     batches: OnceLock<Result<Batches, String>>,
-    paths: OnceLock<Result<Batches, String>>,
+    // Only where there are few: many are walked for each scan.
+    paths: OnceLock<HashMap<&'static str, Vec<RecordBatch>>>,
     walked: OnceLock<Result<Walker, String>>,
     // By itself: it reads all CUDA calls, and no other table needs these.
     clocks: OnceLock<Result<RecordBatch, String>>,
 }
 
 impl Derived {
-    /// Those of `run`; nothing is computed yet.
+    /// Those of `run`, whose records share that memory; nothing is computed yet.
     #[must_use]
-    pub fn new(run: Run) -> Self {
+    pub fn new(run: Run, memory: Memory) -> Self {
+        let settings = Settings { memory, ..Settings::default() };
         let walked = OnceLock::new();
-        Self { run, batches: OnceLock::new(), paths: OnceLock::new(), walked, clocks: OnceLock::new() }
+        Self { run, settings, batches: OnceLock::new(), paths: OnceLock::new(), walked, clocks: OnceLock::new() }
     }
 
     /// Tables that were computed elsewhere.
@@ -49,8 +59,12 @@ impl Derived {
     pub(super) fn computed(run: Run, analysis: &Analysis, found: &Found) -> Self {
         Self {
             run,
+            settings: Settings::default(),
             batches: OnceLock::from(Ok(batches(analysis))),
-            paths: OnceLock::from(Ok(path_batches(found))),
+            paths: OnceLock::from(HashMap::from([
+                (Paths::DEF.name, vec![found.paths.to_batch()]),
+                (CriticalPath::DEF.name, vec![found.segments.to_batch()]),
+            ])),
             walked: OnceLock::new(),
             clocks: OnceLock::from(Ok(analysis.clocks.to_batch())),
         }
@@ -88,9 +102,7 @@ impl Derived {
                 wanted.among(known.request.iter().copied().zip(known.request_id.iter().map(Option::as_deref)))?;
             return of_request(&batch, number);
         }
-        let load = || Walker::of(&self.run, &Settings::default()).map_err(|error| error.to_string());
-        let walker = self.walked.get_or_init(load).as_ref();
-        let walker = walker.map_err(|error| DataFusionError::External(error.clone().into()))?;
+        let walker = self.walker()?;
         let requests = walker.requests().iter();
         let number = wanted.among(requests.map(|request| (request.number, request.id.as_deref())))?;
         let found = || walker.paths(|request| request.number == number);
@@ -107,13 +119,7 @@ impl Derived {
             let clocks = self.clocks.get_or_init(|| self.compute_clocks().map_err(|error| error.to_string()));
             return clocks.clone().map_err(|error| DataFusionError::External(error.into()));
         }
-        // Paths are computed for those who ask for them: they need all that ran.
-        let batches = if [Paths::DEF.name, CriticalPath::DEF.name].contains(&name) {
-            self.paths.get_or_init(|| self.compute_paths().map_err(|error| error.to_string()))
-        } else {
-            self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string()))
-        };
-        match batches {
+        match self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string())) {
             Ok(batches) => batches
                 .get(name)
                 .cloned()
@@ -122,12 +128,70 @@ impl Derived {
         }
     }
 
-    fn compute(&self) -> Result<Batches, LoadError> {
-        Ok(batches(&Analysis::of(&Raw::of(&self.run)?, &Settings::default())))
+    /// Hands the rows of a table on, `size` at a time, until `take` wants no more.
+    fn each_batch(&self, name: &'static str, size: usize, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
+        let mut slices = |batch: &RecordBatch| {
+            let starts = (0..batch.num_rows()).step_by(size);
+            starts.map(|start| batch.slice(start, size.min(batch.num_rows() - start))).all(&mut *take)
+        };
+        if ![Paths::DEF.name, CriticalPath::DEF.name].contains(&name) {
+            slices(&self.batch(name)?);
+            return Ok(());
+        }
+        match self.paths.get() {
+            Some(paths) => {
+                paths[name].iter().all(slices);
+            }
+            None => self.walk(name, size, take)?,
+        }
+        Ok(())
     }
 
-    fn compute_paths(&self) -> Result<Batches, LoadError> {
-        Ok(path_batches(&Walker::of(&self.run, &Settings::default())?.paths(|_| true)))
+    /// Walks the paths of all requests; keeps them for the next scan if they are few.
+    fn walk(&self, name: &'static str, size: usize, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
+        let (mut paths, mut segments) = (Paths::default(), CriticalPath::default());
+        let mut kept: Option<HashMap<&'static str, Vec<RecordBatch>>> = Some(HashMap::new());
+        let mut rows = 0;
+        let mut hand_on = |batch: (&'static str, RecordBatch), kept: &mut Option<HashMap<_, Vec<_>>>| {
+            rows += batch.1.num_rows();
+            if rows > KEPT_ROWS {
+                *kept = None;
+            }
+            if let Some(kept) = kept {
+                kept.entry(batch.0).or_default().push(batch.1.clone());
+            }
+            batch.0 != name || batch.1.num_rows() == 0 || take(batch.1)
+        };
+        let mut more = true;
+        let walker = self.walker()?;
+        walker.each_of(&walker.requests().iter().collect::<Vec<_>>(), |path, of_path| {
+            paths.push(path);
+            of_path.into_iter().for_each(|row| segments.push(row));
+            if segments.len() >= size {
+                more = hand_on(one(&std::mem::take(&mut segments)), &mut kept)
+                    && hand_on(one(&std::mem::take(&mut paths)), &mut kept);
+            }
+            if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        if more && hand_on(one(&segments), &mut kept) && hand_on(one(&paths), &mut kept) {
+            // Another scan may have been faster: its rows are the same.
+            kept.and_then(|kept| self.paths.set(kept).err());
+        }
+        Ok(())
+    }
+
+    fn walker(&self) -> Result<&Walker> {
+        let load = || Walker::of(&self.run, &self.settings).map_err(|error| error.to_string());
+        let walker = self.walked.get_or_init(load).as_ref();
+        walker.map_err(|error| DataFusionError::External(error.clone().into()))
+    }
+
+    fn compute(&self) -> Result<Batches, LoadError> {
+        // What is loaded for paths need not be loaded again.
+        if let Some(Ok(walker)) = self.walked.get() {
+            return Ok(batches(&walker.analysis));
+        }
+        Ok(batches(&Analysis::of(&Raw::within(&self.run, &self.settings.memory)?, &self.settings)))
     }
 
     fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
@@ -148,10 +212,6 @@ fn of_request(batch: &RecordBatch, number: i32) -> Result<RecordBatch> {
 
 fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
     (C::DEF.name, columns.to_batch())
-}
-
-fn path_batches(found: &Found) -> Batches {
-    [one(&found.paths), one(&found.segments)].into()
 }
 
 fn batches(analysis: &Analysis) -> Batches {
@@ -179,17 +239,15 @@ impl PartitionStream for Rows {
         let (rows, of, name, only) = (builder.tx(), Arc::clone(&self.of), self.name, self.only.clone());
         let size = context.session_config().batch_size();
         builder.spawn_blocking(move || {
-            let batch = match &only {
-                Some(wanted) => of.batch_of(name, wanted)?,
-                None => of.batch(name)?,
-            };
-            for start in (0..batch.num_rows()).step_by(size) {
-                let slice = batch.slice(start, size.min(batch.num_rows() - start));
-                if rows.blocking_send(Ok(slice)).is_err() {
-                    break; // nobody reads on, as below a LIMIT
+            // It fails where nobody reads on, as below a LIMIT.
+            let mut send = |batch| rows.blocking_send(Ok(batch)).is_ok();
+            match &only {
+                Some(wanted) => {
+                    send(of.batch_of(name, wanted)?);
+                    Ok(())
                 }
+                None => of.each_batch(name, size, &mut send),
             }
-            Ok(())
         });
         builder.build()
     }
@@ -203,7 +261,7 @@ mod tests {
     #[test]
     fn every_derived_table_is_computed_and_has_its_schema() {
         let mut batches = batches(&Analysis::default());
-        batches.extend(path_batches(&Found::default()));
+        batches.extend([one(&Paths::default()), one(&CriticalPath::default())]);
         assert_eq!(batches.len(), DERIVED.len());
         for def in DERIVED {
             assert_eq!(batches[def.name].schema(), def.arrow_schema(), "{}", def.name);

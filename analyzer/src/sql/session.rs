@@ -25,6 +25,7 @@ use super::header::Param;
 use super::segments::Segments;
 use super::{catalog, params, statement};
 use kvpath_engine::load::Run;
+use kvpath_engine::spill::Memory;
 
 /// Memory that a sort or aggregation wants before it can spill well, a partition: fewer partitions run where the limit
 /// is small.
@@ -50,7 +51,7 @@ impl Session {
     /// # Errors
     /// A segment that is gone since the run was opened.
     pub fn new(run: &Run, limit: usize) -> Result<Self, SqlError> {
-        Self::build(run, Derived::new(run.clone()), limit).map_err(|error| running(&error, limit))
+        Self::build(run, Derived::new(run.clone(), Memory::of(limit)), limit).map_err(|error| running(&error, limit))
     }
 
     /// The same with derived tables of its own.

@@ -13,6 +13,7 @@ use crate::clocks::Clocks;
 use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::limits::{SPAN, TIME, within};
+use crate::spill::Memory;
 use crate::timeline::Timeline;
 use crate::timeline::build::Builder;
 
@@ -49,6 +50,14 @@ impl Raw {
     /// # Errors
     /// A segment that does not decode, or values that cannot be.
     pub fn of(run: &Run) -> Result<Self, LoadError> {
+        Self::within(run, &Memory::default())
+    }
+
+    /// The same, with a limit to the memory of what ran: beyond it that is in files.
+    ///
+    /// # Errors
+    /// As [`Raw::of`]; no room for files.
+    pub fn within(run: &Run, memory: &Memory) -> Result<Self, LoadError> {
         let clocks = Clocks::of(run)?;
         let mut groups: BTreeMap<usize, (Self, Builder)> = BTreeMap::new();
         for host in &clocks.hosts {
@@ -58,14 +67,18 @@ impl Raw {
                 raw.settle(host)?;
                 raw.check()?;
             }
-            let (group, builder) = groups.entry(host.reference).or_default();
+            let (group, builder) =
+                groups.entry(host.reference).or_insert_with(|| (Self::default(), Builder::within(memory)));
             builder.read(&of_host, (clocks.hosts.len() > 1).then_some(host))?;
             group.append(raw);
         }
-        let mut groups =
-            groups.into_values().map(|(raw, builder)| Self { timeline: builder.finish(&raw.transfers), ..raw });
-        let first = groups.next().unwrap_or_default();
-        let apart = groups.collect();
+        let finish = |(raw, builder): (Self, Builder)| {
+            let timeline = builder.finish(&raw.transfers)?;
+            Ok::<Self, LoadError>(Self { timeline, ..raw })
+        };
+        let mut groups = groups.into_values().map(finish);
+        let first = groups.next().transpose()?.unwrap_or_default();
+        let apart = groups.collect::<Result<Vec<Self>, LoadError>>()?;
         Ok(Self { clocks, apart, ..first })
     }
 

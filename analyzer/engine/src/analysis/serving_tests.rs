@@ -76,7 +76,7 @@ fn ranges_that_name_layers_are_preferred() {
     for process in [1, 2] {
         let main = raw.timeline.processes[&process].main.unwrap();
         let kernels = i64::try_from(raw.timeline.lane(main).len()).unwrap();
-        raw.timeline.lanes[main as usize].1.key = (1..=kernels).collect();
+        raw.timeline.lanes[main as usize].1.key.iter_mut().zip(1..=kernels).for_each(|(key, n)| *key = n);
         for launched in 0..kernels {
             raw.timeline.add_call(process, 1, "cuLaunchKernel", (launched, launched + 1, launched + 1));
         }

@@ -273,7 +273,7 @@ fn runs_of_two_and_more_hosts_are_as_if_recorded_on_one_clock() {
         let starts = |raw: &Raw| -> std::collections::BTreeMap<_, i64> {
             let ops = |(id, lane): &(LaneId, Lane)| {
                 let id = *id;
-                (0..lane.len()).map(move |at| (id, at)).zip(lane.start.clone()).collect::<Vec<_>>()
+                (0..lane.len()).map(move |at| (id, at)).zip(lane.start.to_vec()).collect::<Vec<_>>()
             };
             raw.timeline.lanes.iter().flat_map(ops).collect()
         };

@@ -14,6 +14,7 @@ pub mod table;
 pub mod walk;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
@@ -59,7 +60,7 @@ impl Walker {
     /// # Errors
     /// A segment that does not decode.
     pub fn of(run: &Run, settings: &Settings) -> Result<Self, LoadError> {
-        let raw = Raw::of(run)?;
+        let raw = Raw::within(run, &settings.memory)?;
         let analysis = Analysis::of(&raw, settings);
         Self::join(run, raw, analysis)
     }
@@ -130,12 +131,16 @@ impl Walker {
     }
 
     /// The paths of the requests that `wanted` picks, in their order, a share at a time: only so much is in memory.
-    pub fn each(&self, wanted: impl Fn(&Request) -> bool, take: impl FnMut(Path, Vec<PathSegment>)) {
+    pub fn each(&self, wanted: impl Fn(&Request) -> bool, mut take: impl FnMut(Path, Vec<PathSegment>)) {
         let picked: Vec<&Request> = self.requests.iter().filter(|request| wanted(request)).collect();
-        self.each_of(&picked, take);
+        self.each_of(&picked, |path, segments| {
+            take(path, segments);
+            ControlFlow::Continue(())
+        });
     }
 
-    fn each_of(&self, picked: &[&Request], mut take: impl FnMut(Path, Vec<PathSegment>)) {
+    /// Those of given requests, until `take` wants no more.
+    pub fn each_of(&self, picked: &[&Request], mut take: impl FnMut(Path, Vec<PathSegment>) -> ControlFlow<()>) {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         for share in picked.chunks(SHARE * threads) {
             let each = share.len().div_ceil(threads).max(1);
@@ -145,7 +150,9 @@ impl Walker {
                 running.into_iter().map(|thread| thread.join().expect("a walk does not panic")).collect()
             });
             for (path, segments) in found.into_iter().flatten() {
-                take(path, segments);
+                if take(path, segments).is_break() {
+                    return;
+                }
             }
         }
     }
@@ -153,19 +160,10 @@ impl Walker {
     /// All of them at once.
     #[must_use]
     pub fn paths(&self, wanted: impl Fn(&Request) -> bool) -> Found {
-        let picked: Vec<&Request> = self.requests.iter().filter(|request| wanted(request)).collect();
-        self.paths_of(&picked)
-    }
-
-    /// Those of given requests.
-    #[must_use]
-    pub fn paths_of(&self, picked: &[&Request]) -> Found {
         let mut found = Found::default();
-        self.each_of(picked, |path, segments| {
+        self.each(wanted, |path, segments| {
             found.paths.push(path);
-            for segment in segments {
-                found.segments.push(segment);
-            }
+            segments.into_iter().for_each(|segment| found.segments.push(segment));
         });
         found
     }

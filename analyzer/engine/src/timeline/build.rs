@@ -13,6 +13,7 @@ use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::batches::{self, Batch};
 use crate::load::limits::{SPAN, TIME};
+use crate::spill::Memory;
 
 /// Lanes while they are filled, of one host after another.
 #[derive(Debug, Default)]
@@ -23,9 +24,16 @@ pub struct Builder {
     by_id: HashMap<LaneId, usize>,
     last: usize,
     names: Names,
+    memory: Memory,
 }
 
 impl Builder {
+    /// One whose lanes share that memory.
+    #[must_use]
+    pub fn within(memory: &Memory) -> Self {
+        Self { memory: memory.clone(), ..Self::default() }
+    }
+
     /// Reads what a host recorded; times are moved to the clock of the reference where `host` is given.
     ///
     /// # Errors
@@ -38,11 +46,13 @@ impl Builder {
     }
 
     /// Puts everything in order, with the NIXL calls of `transfers`, by row.
-    #[must_use]
-    pub fn finish(mut self, transfers: &NixlTransfers) -> Timeline {
-        nixl_calls(&mut self, transfers);
+    ///
+    /// # Errors
+    /// It goes beyond the memory limit, and there is no room for files.
+    pub fn finish(mut self, transfers: &NixlTransfers) -> Result<Timeline, LoadError> {
+        nixl_calls(&mut self, transfers)?;
         let (syncs, records) = (std::mem::take(&mut self.syncs), std::mem::take(&mut self.records));
-        let mut timeline = finish(self);
+        let mut timeline = finish(self)?;
         // Transports ask for events all the time; only waits of recorded calls can be on a path.
         let is_known =
             |sync: &Sync| sync.kind == SyncKind::StreamWait || timeline.call(sync.process, sync.correlation).is_some();
@@ -52,19 +62,24 @@ impl Builder {
             let dispatch_ns = dispatch::of(&timeline, at);
             timeline.lanes[at as usize].1.dispatch_ns = dispatch_ns;
         }
-        timeline
+        Ok(timeline)
     }
 
-    fn push(&mut self, id: LaneId, (start, end): (i64, i64), (key, name, node): (i64, u32, i64)) {
+    fn push(
+        &mut self,
+        id: LaneId,
+        (start, end): (i64, i64),
+        (key, name, node): (i64, u32, i64),
+    ) -> Result<(), LoadError> {
         // Neighbouring rows are mostly of one lane.
         if self.lanes.get(self.last).is_none_or(|(last, _)| *last != id) {
-            let lanes = &mut self.lanes;
+            let (lanes, memory) = (&mut self.lanes, &self.memory);
             self.last = *self.by_id.entry(id).or_insert_with(|| {
-                lanes.push((id, Lane::default()));
+                lanes.push((id, Lane::new(memory)));
                 lanes.len() - 1
             });
         }
-        self.lanes[self.last].1.push(New { start, end, key, name, node });
+        self.lanes[self.last].1.push(New { start, end, key, name, node })
     }
 
     fn gpu(&mut self, batch: &Batch, names: &[u32], host: Option<&HostClock>) -> Result<(), LoadError> {
@@ -74,9 +89,9 @@ impl Builder {
         let node = batch.optional_i64("graph_node_id")?;
         for row in 0..batch.len() {
             let kind = LaneKind::Stream { context: context[row], stream: stream[row] };
-            let id = LaneId { process: self::process(host, process[row])?, kind };
+            let id = LaneId { process: self::process(batch.table(), host, process[row])?, kind };
             let span = span(batch.table(), host, start[row], dur[row])?;
-            self.push(id, span, (correlation[row], names[row], node(row).unwrap_or(0)));
+            self.push(id, span, (correlation[row], names[row], node(row).unwrap_or(0)))?;
             self.lanes[self.last].1.device = Some(device[row]);
         }
         Ok(())
@@ -99,9 +114,9 @@ const GPU: [&str; 7] = ["start_ns", "dur_ns", "process_id", "device_id", "contex
 /// A kernel's grid and block.
 const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
 
-fn process(host: Option<&HostClock>, id: i64) -> Result<i64, LoadError> {
+fn process(table: &'static str, host: Option<&HostClock>, id: i64) -> Result<i64, LoadError> {
     let own = host.map_or(Some(id), |host| host.id(id));
-    own.ok_or(LoadError::Implausible { table: "kernels", column: "process_id", value: id })
+    own.ok_or(LoadError::Implausible { table, column: "process_id", value: id })
 }
 
 fn read_gpu(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
@@ -138,15 +153,16 @@ fn read_calls(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Res
         let (start, dur, tid) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i32("tid")?);
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
-            let id = LaneId { process: self::process(host, process[row])?, kind: LaneKind::Thread(tid[row]) };
+            let id =
+                LaneId { process: self::process(batch.table(), host, process[row])?, kind: LaneKind::Thread(tid[row]) };
             let span = span(batch.table(), host, start[row], dur[row])?;
-            builder.push(id, span, (correlation[row], names[row], 0));
+            builder.push(id, span, (correlation[row], names[row], 0))?;
         }
         Ok(())
     })
 }
 
-fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) {
+fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) -> Result<(), LoadError> {
     let make = builder.names.intern(Class::Make, "makeXferReq");
     let post = builder.names.intern(Class::Post, "postXferReq");
     for row in 0..transfers.transfer_id.len() {
@@ -154,15 +170,16 @@ fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) {
         // Below zero: correlation ids are above.
         let key = nixl_key(row);
         if let (Some(made), Some(dur)) = (transfers.made_ns[row], transfers.make_dur_ns[row]) {
-            builder.push(id, (made, made.saturating_add(dur)), (key, make, 0));
+            builder.push(id, (made, made.saturating_add(dur)), (key, make, 0))?;
         }
         if let (Some(posted), Some(end)) = (transfers.posted_ns[row], transfers.post_end_ns[row]) {
-            builder.push(id, (posted, end.max(posted)), (key, post, 0));
+            builder.push(id, (posted, end.max(posted)), (key, post, 0))?;
         }
     }
+    Ok(())
 }
 
-fn finish(builder: Builder) -> Timeline {
+fn finish(builder: Builder) -> Result<Timeline, LoadError> {
     let Builder { mut lanes, names, .. } = builder;
     lanes.sort_by_key(|(id, _)| *id);
     // Numbers follow the order in which rows were met; the texts do not.
@@ -173,10 +190,10 @@ fn finish(builder: Builder) -> Timeline {
         rank[number as usize] = at;
     }
     for (_, lane) in &mut lanes {
-        lane.sort(|name| rank[name as usize]);
+        lane.sort(|name| rank[name as usize])?;
     }
     let processes = processes(&lanes, &names);
-    Timeline { lanes, names, processes, waits: Waits::default() }
+    Ok(Timeline { lanes, names, processes, waits: Waits::default() })
 }
 
 /// The lanes of each process.
@@ -221,7 +238,7 @@ fn read_syncs(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Res
         let (recording, correlation) = (batch.optional_i64("event_sync_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
             let Some(kind) = kinds[names[row] as usize] else { continue };
-            let (process, correlation) = (self::process(host, process[row])?, correlation[row]);
+            let (process, correlation) = (self::process(batch.table(), host, process[row])?, correlation[row]);
             builder.syncs.push(Sync {
                 process,
                 context: context[row],
@@ -244,7 +261,7 @@ fn read_records(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> R
         let recording = batch.optional_i64("event_sync_id")?;
         for row in 0..batch.len() {
             builder.records.push(Record {
-                process: self::process(host, process[row])?,
+                process: self::process(batch.table(), host, process[row])?,
                 context: context[row],
                 stream: stream[row],
                 event: event[row],

@@ -1,5 +1,8 @@
 //! What ran on one stream or one thread, in order of time, a few columns an operation.
 
+use crate::error::LoadError;
+use crate::spill::{Column, Memory, sorted};
+
 /// What a lane stands for. Order: by process, threads after streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LaneId {
@@ -27,22 +30,23 @@ pub enum LaneKind {
 #[derive(Debug, Default)]
 pub struct Lane {
     /// Starts, ns, rising.
-    pub start: Vec<i64>,
+    pub start: Column<i64>,
     /// Ends, ns.
-    pub end: Vec<i64>,
+    pub end: Column<i64>,
     /// `correlation_id` of GPU work and calls (0: unknown); of NIXL calls the row of the transfer.
-    pub key: Vec<i64>,
+    pub key: Column<i64>,
     /// Number of the name ([`super::Names`]).
-    pub name: Vec<u32>,
+    pub name: Column<u32>,
     /// `graph_node_id`, 0 outside graphs; empty where the lane has none.
-    pub node: Vec<i64>,
+    pub node: Column<i64>,
     /// CUDA ordinal, of streams.
     pub device: Option<i32>,
     /// Positions in the order of `key`, where that is not the order of time.
-    by_key: Option<Vec<u32>>,
+    by_key: Option<Column<u32>>,
     /// Longest time from the end of one operation to the start of the next that had been launched long before: what
     /// dispatch takes at most, ns ([`super::dispatch`]).
     pub dispatch_ns: i64,
+    memory: Memory,
 }
 
 /// One operation.
@@ -61,44 +65,70 @@ pub struct New {
 }
 
 impl Lane {
+    /// An empty one, whose columns share that memory.
+    #[must_use]
+    pub fn new(memory: &Memory) -> Self {
+        let column = || Column::new(memory);
+        Self {
+            start: column(),
+            end: column(),
+            key: column(),
+            name: Column::new(memory),
+            node: column(),
+            device: None,
+            by_key: None,
+            dispatch_ns: 0,
+            memory: memory.clone(),
+        }
+    }
+
     /// Adds an operation, in any order.
-    pub fn push(&mut self, new: New) {
+    ///
+    /// # Errors
+    /// It goes beyond the memory limit, and there is no room for a file.
+    pub fn push(&mut self, new: New) -> Result<(), LoadError> {
         if new.node != 0 && self.node.is_empty() {
-            self.node.resize(self.start.len(), 0);
+            self.node.fill(self.start.len(), 0)?;
         }
         if !self.node.is_empty() || new.node != 0 {
-            self.node.push(new.node);
+            self.node.push(new.node)?;
         }
-        self.start.push(new.start);
-        self.end.push(new.end);
-        self.key.push(new.key);
-        self.name.push(new.name);
+        self.start.push(new.start)?;
+        self.end.push(new.end)?;
+        self.key.push(new.key)?;
+        self.name.push(new.name)
     }
 
     /// Puts the operations in order of time; `rank` orders names that run at the same time.
-    pub fn sort(&mut self, rank: impl Fn(u32) -> usize) {
+    ///
+    /// # Errors
+    /// As [`Lane::push`].
+    pub fn sort(&mut self, rank: impl Fn(u32) -> usize) -> Result<(), LoadError> {
         let node = |lane: &Self, at: usize| lane.node.get(at).copied().unwrap_or(0);
         let order = |lane: &Self, at: usize| (lane.start[at], lane.end[at], lane.key[at], node(lane, at));
         let is_sorted = (1..self.start.len()).all(|at| order(self, at - 1) < order(self, at));
         if !is_sorted {
-            let mut rows: Vec<u32> = (0..self.start.len()).map(|at| u32::try_from(at).unwrap_or(u32::MAX)).collect();
-            rows.sort_by_key(|row| (order(self, *row as usize), rank(self.name[*row as usize])));
-            let pick = |values: &Vec<i64>| rows.iter().map(|row| values[*row as usize]).collect::<Vec<i64>>();
-            self.start = pick(&self.start);
-            self.end = pick(&self.end);
-            self.key = pick(&self.key);
+            let rows = sorted(&self.memory, self.len(), |a, b| {
+                let whole = |row: u32| (order(self, row as usize), rank(self.name[row as usize]), row);
+                whole(a).cmp(&whole(b))
+            })?;
+            let memory = &self.memory;
+            let pick = |values: &[i64]| Column::collect(memory, rows.iter().map(|row| values[*row as usize]));
+            self.start = pick(&self.start)?;
+            self.end = pick(&self.end)?;
+            self.key = pick(&self.key)?;
             if !self.node.is_empty() {
-                self.node = pick(&self.node);
+                self.node = pick(&self.node)?;
             }
-            self.name = rows.iter().map(|row| self.name[*row as usize]).collect();
+            self.name = Column::collect(memory, rows.iter().map(|row| self.name[*row as usize]))?;
         }
         // Calls of a process draw rising numbers, and a stream runs in the order of its launches.
         self.by_key = None;
         if self.key.windows(2).any(|pair| pair[1] < pair[0]) {
-            let mut rows: Vec<u32> = (0..self.key.len()).map(|at| u32::try_from(at).unwrap_or(u32::MAX)).collect();
-            rows.sort_by_key(|row| self.key[*row as usize]);
-            self.by_key = Some(rows);
+            let key = |row: u32| (self.key[row as usize], row);
+            self.by_key = Some(sorted(&self.memory, self.len(), |a, b| key(a).cmp(&key(b)))?);
         }
+        Ok(())
     }
 
     /// Number of operations.
@@ -183,9 +213,9 @@ mod tests {
     fn lane(ops: &[(i64, i64, i64)]) -> Lane {
         let mut lane = Lane::default();
         for (start, end, key) in ops {
-            lane.push(New { start: *start, end: *end, key: *key, name: 0, node: 0 });
+            lane.push(New { start: *start, end: *end, key: *key, name: 0, node: 0 }).unwrap();
         }
-        lane.sort(|name| name as usize);
+        lane.sort(|name| name as usize).unwrap();
         lane
     }
 
@@ -193,10 +223,32 @@ mod tests {
     fn rows_in_any_order_make_the_same_lane() {
         let a = lane(&[(0, 5, 1), (5, 9, 2), (10, 12, 3)]);
         let b = lane(&[(10, 12, 3), (0, 5, 1), (5, 9, 2)]);
-        assert_eq!((&a.start, &a.key), (&b.start, &b.key));
+        assert_eq!((&a.start[..], &a.key[..]), (&b.start[..], &b.key[..]));
         assert_eq!(a.before(2), Some(1));
         assert_eq!(a.before(0), None);
         assert_eq!((a.with_key(2), a.with_key(4), a.before_key(3), a.before_key(1)), (Some(1), None, Some(1), None));
+    }
+
+    #[test]
+    fn a_lane_beyond_the_memory_limit_is_the_same() {
+        let ops = |at: i64| New {
+            start: at * 10 % 70_001,
+            end: at * 10 % 70_001 + at % 7,
+            key: at % 5 - 2,
+            name: 0,
+            node: at % 2,
+        };
+        let of = |memory: &Memory| {
+            let mut lane = Lane::new(memory);
+            (0..70_000).for_each(|at| lane.push(ops(at)).unwrap());
+            lane.sort(|name| name as usize).unwrap();
+            lane
+        };
+        let (plain, small) = (of(&Memory::default()), of(&Memory::of(1)));
+        assert!(small.memory.spilled() > plain.len() * 28);
+        let columns = |lane: &Lane| [lane.start.to_vec(), lane.end.to_vec(), lane.key.to_vec(), lane.node.to_vec()];
+        assert_eq!((columns(&plain), &plain.by_key.as_deref()), (columns(&small), &small.by_key.as_deref()));
+        assert_eq!(plain.with_key(0), small.with_key(0));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Everything that ran, by stream and thread, in memory: about 28 bytes an operation.
+//! Everything that ran, by stream and thread: about 28 bytes an operation, in memory up to its limit ([`crate::spill`]).
 
 pub mod build;
 pub mod dispatch;
@@ -139,8 +139,8 @@ impl Timeline {
             }
         };
         let lane = &mut self.lanes[at].1;
-        lane.push(New { start, end, key, name, node: 0 });
-        lane.sort(|name| name as usize);
+        lane.push(New { start, end, key, name, node: 0 }).unwrap();
+        lane.sort(|name| name as usize).unwrap();
         self.processes = build::processes(&self.lanes, &self.names);
         &mut self.lanes[at].1
     }

@@ -1,0 +1,22 @@
+//! `--memory-limit`, for every command that reads what ran.
+
+use clap::Args;
+
+use crate::sql::memory;
+use kvpath_engine::spill::Memory;
+
+/// How much memory a command may take.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Limit {
+    /// Memory for records (about 30 bytes each) and, as much again, for queries; beyond it, records, sorts and aggregations are in
+    /// files in the temporary folder.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = memory::parse)]
+    pub memory_limit: usize,
+}
+
+impl Limit {
+    /// What holds records under it.
+    pub(super) fn memory(self) -> Memory {
+        Memory::of(self.memory_limit)
+    }
+}

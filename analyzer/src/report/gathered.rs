@@ -1,0 +1,201 @@
+//! Paths as a report needs them: gathered one after another, their segments summed up and dropped.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use kvpath_engine::path::category::Category;
+use kvpath_schema::cell::Name;
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::Stages;
+use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
+
+use super::units::or_dash;
+
+/// What the time is summed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// `stage_id`.
+    Stage,
+    /// `chunk`.
+    Chunk,
+    /// `layer`.
+    Layer,
+    /// `category`.
+    Category,
+    /// `gate`.
+    Gate,
+    /// `name`.
+    Name,
+}
+
+impl Key {
+    /// Name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Chunk => "chunk",
+            Self::Layer => "layer",
+            Self::Category => "category",
+            Self::Gate => "gate",
+            Self::Name => "name",
+        }
+    }
+
+    /// Heading of its column.
+    pub(super) const fn heading(self) -> &'static str {
+        match self {
+            Self::Category => "on",
+            Self::Gate => "after",
+            _ => self.name(),
+        }
+    }
+
+    fn of(self, row: &PathSegment) -> Value {
+        match self {
+            Self::Stage => Value::Number(row.stage_id),
+            Self::Chunk => Value::Number(row.chunk),
+            Self::Layer => Value::Number(row.layer),
+            Self::Category => Value::Text(Some(row.category.clone())),
+            Self::Gate => Value::Text(row.gate.clone()),
+            Self::Name => Value::Text(row.name.clone()),
+        }
+    }
+
+    /// As it is ordered and printed.
+    fn cell(self, value: &Value, stages: &Stages) -> (i64, String) {
+        match (self, value) {
+            (Self::Stage, Value::Number(stage)) => self::stage(stages, *stage),
+            (Self::Category, Value::Text(Some(name))) => {
+                let at = Category::ALL.iter().position(|category| category.name() == &**name).unwrap_or(usize::MAX);
+                (i64::try_from(at).unwrap_or(i64::MAX), name.to_string())
+            }
+            (_, Value::Number(number)) => (number.map_or(i64::MAX, i64::from), or_dash(*number, |n| n.to_string())),
+            (_, Value::Text(text)) => {
+                (0, text.as_deref().map_or("-".to_owned(), |text| text.chars().take(WIDEST).collect()))
+            }
+        }
+    }
+}
+
+/// Characters of a name that are printed.
+const WIDEST: usize = 60;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Value {
+    Number(Option<i32>),
+    Text(Option<Name>),
+}
+
+/// The name of a stage, and where it stands among the others.
+pub(super) fn stage(stages: &Stages, stage: Option<i32>) -> (i64, String) {
+    let Some(id) = stage else { return (i64::MAX, "-".to_owned()) };
+    let row = stages.stage_id.iter().position(|known| *known == id);
+    let name = row.map(|row| match (&*stages.role[row], stages.pp_rank[row]) {
+        ("prefill", Some(rank)) => format!("prefill {rank}"),
+        (role, _) => format!("{role} ({id})"),
+    });
+    (i64::from(id), name.unwrap_or_else(|| id.to_string()))
+}
+
+/// A group of segments: the key's cells, as they are printed and ordered.
+pub(super) type Cells = Vec<(i64, String)>;
+
+/// Paths of many requests.
+#[derive(Debug)]
+pub struct Gathered {
+    /// One a request.
+    pub paths: Paths,
+    /// The segments of the first of them, if they are to be printed.
+    pub segments: Option<CriticalPath>,
+    /// What their time is summed by.
+    pub keys: Vec<Key>,
+    groups: HashMap<Vec<Value>, usize>,
+    /// Of each group the time in each request, ns.
+    sums: Vec<Vec<(i32, i64)>>,
+}
+
+impl Gathered {
+    /// None yet.
+    #[must_use]
+    pub fn by(keys: &[Key]) -> Self {
+        let keys = keys.to_vec();
+        Self { paths: Paths::default(), segments: None, keys, groups: HashMap::new(), sums: Vec::new() }
+    }
+
+    /// Keeps the segments of the first path.
+    #[must_use]
+    pub fn with_segments(mut self) -> Self {
+        self.segments = Some(CriticalPath::default());
+        self
+    }
+
+    /// Adds a path.
+    pub fn add(&mut self, path: Path, rows: Vec<PathSegment>) {
+        let request = path.request;
+        let is_first = self.paths.is_empty();
+        self.paths.push(path);
+        let mut values = Vec::new();
+        for row in &rows {
+            values.clear();
+            values.extend(self.keys.iter().map(|key| key.of(row)));
+            let group = match self.groups.get(&values) {
+                Some(group) => *group,
+                None => {
+                    self.sums.push(Vec::new());
+                    self.groups.insert(values.clone(), self.sums.len() - 1);
+                    self.sums.len() - 1
+                }
+            };
+            match self.sums[group].last_mut() {
+                Some((last, ns)) if *last == request => *ns += row.dur_ns,
+                _ => self.sums[group].push((request, row.dur_ns)),
+            }
+        }
+        if let Some(segments) = self.segments.as_mut().filter(|_| is_first) {
+            rows.into_iter().for_each(|row| segments.push(row));
+        }
+    }
+
+    /// Keeps the requests with the longest time to first token.
+    pub fn keep_slowest(&mut self, count: usize) {
+        let mut rows: Vec<usize> = (0..self.paths.len()).collect();
+        rows.sort_by_key(|row| (std::cmp::Reverse(self.paths.ttft_ns[*row]), self.paths.request[*row]));
+        rows.truncate(count);
+        rows.sort_unstable();
+        let mut kept = Paths::default();
+        rows.into_iter().for_each(|row| kept.push(self.paths.row(row)));
+        self.paths = kept;
+        let left: HashSet<i32> = self.paths.request.iter().copied().collect();
+        for sums in &mut self.sums {
+            sums.retain(|(request, _)| left.contains(request));
+        }
+    }
+
+    /// Time of each group in each request that is on a path, by group and request, ns.
+    pub(super) fn sums(&self, stages: &Stages) -> BTreeMap<Cells, BTreeMap<i32, i64>> {
+        let mut all: BTreeMap<Cells, BTreeMap<i32, i64>> = BTreeMap::new();
+        for (values, group) in &self.groups {
+            let cells = self.keys.iter().zip(values).map(|(key, value)| key.cell(value, stages)).collect();
+            // Long names may be printed alike.
+            let of_request = all.entry(cells).or_default();
+            for (request, ns) in &self.sums[*group] {
+                *of_request.entry(*request).or_default() += ns;
+            }
+        }
+        all.retain(|_, of_request| !of_request.is_empty());
+        all
+    }
+
+    /// Requests about the median of the time to first token and those at its 99th percentile or above, by number.
+    pub(super) fn cohorts(&self) -> (Vec<i32>, Vec<i32>) {
+        let paths = &self.paths;
+        let mut rows: Vec<usize> = (0..paths.len()).collect();
+        rows.sort_by_key(|row| (paths.ttft_ns[*row], paths.request[*row]));
+        let count = rows.len();
+        // The middle fifth, and the slowest hundredth: at least one each.
+        let (from, until) = (count * 2 / 5, (count * 3).div_ceil(5).max(count * 2 / 5 + 1));
+        let middle = rows[from..until.min(count)].iter().map(|row| paths.request[*row]).collect();
+        let slow = rows[(count * 99 / 100).min(count - 1)..].iter().map(|row| paths.request[*row]).collect();
+        (middle, slow)
+    }
+}
