@@ -4,7 +4,7 @@
 //!     ./x bench --bench path -- 100000000       # sizes of one's own
 //!
 //! Runs are simulated: 4 stages of 20 layers, 8 chunks a request, two requests at a time, decode of 80 layers. `KVPATH_BENCH_RUNS`
-//! names a folder where they are kept for the next time.
+//! names a folder where they are kept for the next time, `KVPATH_BENCH_MEMORY` the memory limit in bytes (else there is none).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +13,7 @@ use std::time::Instant;
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::load::Run;
 use kvpath_engine::path::Walker;
+use kvpath_engine::spill::Memory;
 use kvpath_simulator::distort::Distortions;
 use kvpath_simulator::model::{Arrivals, Decode, Handoff, Model, P2p, simulate};
 use kvpath_simulator::rig::CallCosts;
@@ -36,7 +37,7 @@ fn main() {
         sizes = vec![100_000, 1_000_000, 10_000_000];
     }
     println!(
-        "| records | requests | load, s | analysis, s | paths, s | segments | peak RSS, MB |\n|---|---|---|---|---|---|---|"
+        "| records | requests | load, s | analysis, s | paths, s | segments | peak RSS, MB | in files, MB |\n|---|---|---|---|---|---|---|---|"
     );
     for size in sizes {
         let run = root.join(size.to_string());
@@ -86,10 +87,12 @@ fn make(run: &Path, records: u64) {
 fn one(run: &Path) {
     let at = Instant::now();
     let run = Run::open(run.to_str().expect("UTF-8")).expect("a run");
-    let raw = Raw::of(&run).expect("it loads");
+    let limit = std::env::var("KVPATH_BENCH_MEMORY").ok().map(|bytes| bytes.parse().expect("bytes"));
+    let settings = Settings { memory: limit.map_or_else(Memory::default, Memory::of), ..Settings::default() };
+    let raw = Raw::within(&run, &settings.memory).expect("it loads");
     let loaded = at.elapsed();
     let at = Instant::now();
-    let analysis = Analysis::of(&raw, &Settings::default());
+    let analysis = Analysis::of(&raw, &settings);
     let analysed = at.elapsed();
     let at = Instant::now();
     let walker = Walker::join(&run, raw, analysis).expect("it joins");
@@ -110,7 +113,8 @@ fn one(run: &Path) {
     let mb = peak.and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024;
     let (load, analysis, walk) = (loaded.as_secs_f64(), analysed.as_secs_f64(), walked.as_secs_f64());
     println!(
-        "| {} | {requests} | {load:.2} | {analysis:.2} | {walk:.2} | {segments} | {mb} |",
-        run.segments.iter().map(|s| s.rows).sum::<i64>()
+        "| {} | {requests} | {load:.2} | {analysis:.2} | {walk:.2} | {segments} | {mb} | {} |",
+        run.segments.iter().map(|s| s.rows).sum::<i64>(),
+        settings.memory.spilled() >> 20
     );
 }
