@@ -135,3 +135,47 @@ fn a_range_ends_with_its_last_work() {
         "{path}"
     );
 }
+
+#[test]
+fn a_memory_limit_changes_no_byte_of_an_answer() {
+    for recording in [VLLM, WORKLOAD] {
+        for more in [&["--by", "stage,layer,category"][..], &["--request", "1"]] {
+            let limited = text(recording, &[more, &["--memory-limit", "1KiB"]].concat());
+            assert_eq!(limited, text(recording, more));
+        }
+    }
+}
+
+#[test]
+fn where_there_is_no_room_for_what_goes_beyond_the_limit_it_says_so() {
+    let nowhere = Path::new("/nowhere/at/all");
+    let mut command = kvpath();
+    command.env("TMPDIR", nowhere).arg("path").arg(fixture(VLLM)).args(["--memory-limit", "1KiB"]);
+    let done = command.output().expect("kvpath runs");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    for part in ["beyond the memory limit", "/nowhere/at/all", "set TMPDIR", "--memory-limit"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn paths_in_sql_are_those_of_the_command() {
+    let run = fixture(WORKLOAD);
+    let sql = "SELECT p.request, p.ttft_ns, sum(c.dur_ns) FROM paths p JOIN critical_path c ON c.request = p.request GROUP BY 1, 2 \
+               ORDER BY 1";
+    let ask = |more: &[&str]| {
+        let out =
+            kvpath().arg("sql").arg(&run).arg(sql).args(["--format", "csv"]).args(more).output().expect("kvpath runs");
+        String::from_utf8(out.stdout).expect("UTF-8")
+    };
+    let answer = ask(&[]);
+    let requests = object(&run, &[]);
+    let requests = requests["requests"].as_array().expect("a list");
+    assert_eq!(answer.lines().count(), 1 + requests.len());
+    for (line, request) in answer.lines().skip(1).zip(requests) {
+        let ttft = ns(&request["ttft_ns"]);
+        assert_eq!(line, format!("{},{ttft},{ttft}", request["request"]));
+    }
+    assert_eq!(ask(&["--memory-limit", "64MiB"]), answer);
+}
