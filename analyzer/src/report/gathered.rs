@@ -152,7 +152,9 @@ impl Gathered {
             }
         }
         if let Some(segments) = self.segments.as_mut().filter(|_| is_first) {
-            rows.into_iter().for_each(|row| segments.push(row));
+            for row in rows {
+                segments.push(row);
+            }
         }
     }
 
@@ -163,7 +165,9 @@ impl Gathered {
         rows.truncate(count);
         rows.sort_unstable();
         let mut kept = Paths::default();
-        rows.into_iter().for_each(|row| kept.push(self.paths.row(row)));
+        for row in rows {
+            kept.push(self.paths.row(row));
+        }
         self.paths = kept;
         let left: HashSet<i32> = self.paths.request.iter().copied().collect();
         for sums in &mut self.sums {

@@ -166,7 +166,9 @@ impl Derived {
         let walker = self.walker()?;
         walker.each_of(&walker.requests().iter().collect::<Vec<_>>(), |path, of_path| {
             paths.push(path);
-            of_path.into_iter().for_each(|row| segments.push(row));
+            for row in of_path {
+                segments.push(row);
+            }
             if segments.len() >= size {
                 more = hand_on(one(&std::mem::take(&mut segments)), &mut kept)
                     && hand_on(one(&std::mem::take(&mut paths)), &mut kept);

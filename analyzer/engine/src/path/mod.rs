@@ -147,7 +147,8 @@ impl Walker {
             let found: Vec<Vec<_>> = std::thread::scope(|scope| {
                 let walk = |part: &[&Request]| part.iter().filter_map(|request| self.path(request)).collect();
                 let running: Vec<_> = share.chunks(each).map(|part| scope.spawn(move || walk(part))).collect();
-                running.into_iter().map(|thread| thread.join().expect("a walk does not panic")).collect()
+                let joined = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+                joined.map(|found| found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
             });
             for (path, segments) in found.into_iter().flatten() {
                 if take(path, segments).is_break() {
@@ -163,7 +164,9 @@ impl Walker {
         let mut found = Found::default();
         self.each(wanted, |path, segments| {
             found.paths.push(path);
-            segments.into_iter().for_each(|segment| found.segments.push(segment));
+            for segment in segments {
+                found.segments.push(segment);
+            }
         });
         found
     }

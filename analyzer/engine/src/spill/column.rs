@@ -62,8 +62,9 @@ impl<T: Number> Column<T> {
                 *len += 1;
             }
             _ => {
-                // By a quarter: what is moved on the way stays below five times the column.
-                self.reserve((self.len() / 4).max(FEW))?;
+                // Memory grows where it is, mostly; to a larger file all is copied.
+                let part = if matches!(self.of, Place::Held(_)) { 4 } else { 2 };
+                self.reserve((self.len() / part).max(FEW))?;
                 return self.push(value);
             }
         }
@@ -112,7 +113,7 @@ impl<T: Number> Column<T> {
         let mut file = Mapped::of_zeros(capacity).map_err(|error| failed(bytes, error))?;
         let len = self.len();
         file.slice_mut()[..len].copy_from_slice(self);
-        self.memory.spill(file.slice().len() * size_of::<T>());
+        self.memory.spill(size_of_val(file.slice()));
         self.release();
         self.of = Place::Spilled { file, len };
         Ok(())
@@ -122,7 +123,7 @@ impl<T: Number> Column<T> {
     fn release(&self) {
         match &self.of {
             Place::Held(values) => self.memory.give(values.capacity() * size_of::<T>()),
-            Place::Spilled { file, .. } => self.memory.drop_spilled(file.slice().len() * size_of::<T>()),
+            Place::Spilled { file, .. } => self.memory.drop_spilled(size_of_val(file.slice())),
         }
     }
 }

@@ -21,16 +21,16 @@ const SMALL_BYTES: usize = 64 << 10;
 
 /// How much of a run may be in memory, shared by all that hold it.
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Held>);
+pub struct Memory(Arc<Taken>);
 
 #[derive(Debug)]
-struct Held {
+struct Taken {
     limit: usize,
     held: AtomicUsize,
     spilled: AtomicUsize,
 }
 
-impl Default for Held {
+impl Default for Taken {
     /// No limit.
     fn default() -> Self {
         Self { limit: usize::MAX, held: AtomicUsize::new(0), spilled: AtomicUsize::new(0) }
@@ -41,7 +41,7 @@ impl Memory {
     /// At most so many bytes, but for small columns.
     #[must_use]
     pub fn of(limit: usize) -> Self {
-        Self(Arc::new(Held { limit, ..Held::default() }))
+        Self(Arc::new(Taken { limit, ..Taken::default() }))
     }
 
     /// Bytes that columns take in files now.
