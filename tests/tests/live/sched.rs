@@ -8,11 +8,11 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sched::OffCpu;
 
 use crate::recorded::Recorded;
-use crate::setup::{children, ready, signal, text, wait_for};
+use crate::setup::{children, ready_to_count, signal, text, wait_for};
 
 #[test]
 fn a_thread_that_is_stopped_is_off_for_that_long() {
-    let Some(live) = ready("a_thread_that_is_stopped_is_off_for_that_long") else { return };
+    let Some(live) = ready_to_count("a_thread_that_is_stopped_is_off_for_that_long") else { return };
     let agent = live.start_agent(&["--gpu", "off", "--with", "sched"]);
     let mut workload = live.workload(&live.nixl, &["--requests", "60"]);
     let mut workload = workload.stderr(Stdio::null()).spawn().expect("the workload");

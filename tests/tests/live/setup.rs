@@ -77,6 +77,15 @@ fn find() -> Result<(PathBuf, PathBuf, PathBuf), String> {
     Ok((agent, workload, nixl))
 }
 
+/// The same, where the kernel describes its tracepoints.
+pub fn ready_to_count(test: &str) -> Option<Live> {
+    if !Path::new("/sys/kernel/tracing/events").is_dir() {
+        skipped(test, "no tracefs at /sys/kernel/tracing");
+        return None;
+    }
+    ready(test)
+}
+
 /// Folders of other NIXL wheels, whether they are there or not, each `PACKAGE-RELEASE`; `./x` names them.
 pub fn other_nixl() -> Vec<PathBuf> {
     std::env::var_os("KVPATH_OTHER_NIXL").map(|folders| std::env::split_paths(&folders).collect()).unwrap_or_default()

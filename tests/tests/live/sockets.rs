@@ -6,11 +6,11 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sockets::Socket;
 
 use crate::recorded::Recorded;
-use crate::setup::{ready, text};
+use crate::setup::{ready_to_count, text};
 
 #[test]
 fn both_ends_of_a_connection_count_the_same_bytes() {
-    let Some(live) = ready("both_ends_of_a_connection_count_the_same_bytes") else { return };
+    let Some(live) = ready_to_count("both_ends_of_a_connection_count_the_same_bytes") else { return };
     let workload = live.workload(&live.nixl, &["--tls", "tcp", "--start-delay-ms", "200"]);
     let mut agent = live.agent(&["record", "--gpu", "off", "--with", "sockets", "--out"]);
     agent.arg(live.path("run")).arg("--").arg(workload.get_program()).args(workload.get_args());

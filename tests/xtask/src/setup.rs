@@ -45,7 +45,20 @@ pub(crate) fn ready_to_test() -> Setup {
             .filter_map(|(package, release)| wheel(package, release, &project::other_nixl(package, release)).err())
             .reduce(|all, why| format!("{all}; {why}"));
     }
+    mount_tracefs();
     setup
+}
+
+/// Where the kernel describes its tracepoints, which counting sockets and the scheduler's times asks for. systemd mounts it; what has
+/// no systemd may have none. Tests that need it skip where it is not.
+fn mount_tracefs() {
+    let there = Path::new("/sys/kernel/tracing");
+    if there.is_dir() && !there.join("events").is_dir() && is_root() {
+        println!("mounting tracefs at {}", there.display());
+        if let Err(why) = run(Command::new("mount").args(["-t", "tracefs", "tracefs"]).arg(there)) {
+            println!("tracefs: {why}");
+        }
+    }
 }
 
 impl Setup {
