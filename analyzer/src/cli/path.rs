@@ -15,6 +15,7 @@ use kvpath_engine::graph::Request;
 use kvpath_engine::load::Run;
 use kvpath_engine::path::Walker;
 use kvpath_engine::spill::Memory;
+use kvpath_schema::table::Columns as _;
 
 /// Where the time to first token went: the critical path of every request.
 ///

@@ -154,7 +154,8 @@ pub fn json(body: &Body) -> serde_json::Result<String> {
     let paths = &body.found.paths;
     let (middle, slow) = body.found.cohorts();
     let groups: Vec<Value> = body
-        .sums()
+        .found
+        .sums(body.stages)
         .iter()
         .map(|(cells, of)| {
             let mut group = serde_json::Map::new();

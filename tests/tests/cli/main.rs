@@ -9,6 +9,7 @@ mod kineto;
 mod live;
 mod output;
 mod path;
+mod planted;
 mod report;
 mod sglang;
 mod uneven;

@@ -1,0 +1,78 @@
+//! Faults that were planted into runs on H200s are the top items of the difference to the clean run.
+
+use std::path::PathBuf;
+
+use kvpath_tests::{fixture, kvpath};
+use serde_json::Value;
+
+fn path(name: &str, against: Option<&str>) -> Value {
+    let run = |name: &str| -> PathBuf { fixture("v1/faults").join(name) };
+    let mut command = kvpath();
+    command.arg("path").arg(run(name)).arg("--json");
+    if let Some(clean) = against {
+        command.arg("--against").arg(run(clean));
+    }
+    let out = command.output().expect("kvpath runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).expect("one JSON object")
+}
+
+/// The top item is of one of these stages and categories, and between `least` and `most` ms longer than in the clean run.
+fn is_found(fault: &str, stages: &[&str], category: &str, (least, most): (f64, f64)) {
+    let found = path(fault, Some("clean"));
+    let top = &found["on_path"][0];
+    assert!(stages.iter().any(|stage| top["stage"] == *stage) && top["category"] == category, "{fault}: {top}");
+    let ms = top["difference_ns"].as_f64().expect("a time") / 1e6;
+    assert!((least..most).contains(&ms), "{fault}: {ms} ms");
+    let all: i64 =
+        found["on_path"].as_array().expect("a list").iter().filter_map(|p| p["difference_ns"].as_i64()).sum();
+    assert_eq!(Some(all), found["difference_ns"].as_i64());
+}
+
+#[test]
+fn a_slow_layer_of_one_stage() {
+    // 20 ms in each of two chunks; the first one's wait hides behind the longer second chunk of the stage before.
+    is_found("slow-layer", &["prefill 1"], "compute", (18.0, 22.0));
+}
+
+#[test]
+fn a_host_that_pauses_before_it_launches() {
+    is_found("host-pause", &["prefill 0"], "queue", (19.0, 21.0));
+}
+
+#[test]
+fn a_decode_worker_that_registers_late() {
+    is_found("late-registration", &["prefill 0", "prefill 1", "prefill 2"], "ready_wait", (900.0, 1_500.0));
+}
+
+#[test]
+fn a_decode_worker_that_polls_seldom() {
+    is_found("slow-poll", &["prefill 2"], "notify", (25.0, 51.0));
+}
+
+#[test]
+fn layers_that_are_spread_unevenly() {
+    // With twelve layers of 24 the first stage is behind the others in every chunk: the path stays there to the end of its last.
+    is_found("uneven", &["prefill 0"], "compute", (50.0, 500.0));
+}
+
+#[test]
+fn paths_run_from_the_routers_arrival_to_its_first_token() {
+    for fault in ["clean", "slow-layer", "host-pause", "late-registration", "slow-poll", "uneven"] {
+        let sql = "SELECT start_ns, start_ns + dur_ns AS end_ns FROM spans WHERE service = 'client' ORDER BY 1";
+        let run = fixture("v1/faults").join(fault);
+        let out = kvpath().arg("sql").arg(&run).arg(sql).args(["--format", "json"]).output().expect("kvpath runs");
+        let told: Vec<Value> = String::from_utf8(out.stdout)
+            .expect("UTF-8")
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("one object a line"))
+            .collect();
+        let found = path(fault, None);
+        let requests = found["requests"].as_array().expect("a list");
+        assert_eq!((told.len(), requests.len()), (4, 4), "{fault}");
+        for (told, request) in told.iter().zip(requests) {
+            assert_eq!((&told["start_ns"], &told["end_ns"]), (&request["source_ns"], &request["end_ns"]), "{fault}");
+            assert!(request["coverage"].as_f64().is_some_and(|share| share >= 0.95), "{fault}: {request}");
+        }
+    }
+}
