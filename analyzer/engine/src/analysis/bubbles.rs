@@ -6,8 +6,8 @@
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Bubble, Bubbles};
 
-use super::intervals::{Span, Union};
-use super::requests::RequestWork;
+use super::intervals::ByStart;
+use super::requests::{RequestWork, overlapping};
 use super::stages::StageWork;
 use crate::timeline::Timeline;
 
@@ -15,17 +15,21 @@ use crate::timeline::Timeline;
 #[must_use]
 pub fn of(timeline: &Timeline, stages: &[StageWork], requests: &[RequestWork]) -> Bubbles {
     let mut table = Bubbles::default();
+    let overlaps = overlapping(requests);
+    let waits: Vec<Option<(ByStart, ByStart)>> = stages
+        .iter()
+        .map(|stage| stage.lane.map(|lane| (ByStart::of(&lane.p2p), ByStart::of(&lane.collectives))))
+        .collect();
     for (r, request) in requests.iter().enumerate() {
         let Some(window) = request.window() else { continue };
         let whole = request.participants(stages).all(|s| request.has_all_passes(s, stages, requests));
-        let shared = request.overlaps(r, requests);
+        let shared = overlaps[r];
         let id = i32::try_from(r).unwrap_or(i32::MAX);
         for s in request.participants(stages) {
             let stage = &stages[s];
             let Some(lane) = stage.lane.filter(|lane| lane.kernels > 0) else { continue };
-            let within =
-                |spans: &[Span]| Union::of(spans.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))));
-            let (p2p, collectives) = (within(&lane.p2p), within(&lane.collectives));
+            let Some((p2p, collectives)) = &waits[s] else { continue };
+            let (p2p, collectives) = (p2p.within(window), collectives.within(window));
             let window_ns = window.1 - window.0;
             let compute = lane.compute(timeline, window);
             let compute_ns = compute.len_ns();

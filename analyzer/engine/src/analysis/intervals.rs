@@ -52,6 +52,35 @@ impl Union {
     }
 }
 
+/// Intervals by start, which may overlap, and the latest end up to each: those that meet a window are found without a look at
+/// all of them.
+#[derive(Debug)]
+pub struct ByStart<'a> {
+    spans: &'a [Span],
+    latest_end: Vec<i64>,
+}
+
+impl<'a> ByStart<'a> {
+    /// Of intervals that are sorted.
+    #[must_use]
+    pub fn of(spans: &'a [Span]) -> Self {
+        let latest = spans.iter().scan(i64::MIN, |latest, span| {
+            *latest = span.1.max(*latest);
+            Some(*latest)
+        });
+        Self { spans, latest_end: latest.collect() }
+    }
+
+    /// The parts of them that lie within `window`, as a union.
+    #[must_use]
+    pub fn within(&self, window: Span) -> Union {
+        let first = self.latest_end.partition_point(|end| *end <= window.0);
+        let end = self.spans.partition_point(|span| span.0 < window.1);
+        let met = &self.spans[first.min(end)..end];
+        Union::of(met.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +100,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_lies_within_a_window_is_the_same_as_by_a_look_at_all(
+            mut spans in prop::collection::vec((0i64..100, 0i64..30), 0..20), from in 0i64..120, dur in 0i64..60,
+        ) {
+            for span in &mut spans {
+                span.1 += span.0;
+            }
+            spans.sort_unstable();
+            let window = (from, from + dur);
+            let all = Union::of(spans.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))));
+            prop_assert_eq!(ByStart::of(&spans).within(window), all);
+        }
+
         /// Against counting every ns one by one.
         #[test]
         fn agrees_with_counting(a in spans(), b in spans(), lo in 0i64..200, len in 0i64..60) {

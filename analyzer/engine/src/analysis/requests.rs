@@ -66,14 +66,6 @@ impl RequestWork<'_> {
         })
     }
 
-    /// Whether another request's window overlaps this one's.
-    #[must_use]
-    pub fn overlaps(&self, own: usize, all: &[Self]) -> bool {
-        let Some((start, end)) = self.window() else { return false };
-        let others = all.iter().enumerate().filter(|(r, _)| *r != own).filter_map(|(_, other)| other.window());
-        others.into_iter().any(|(from, to)| from < end && start < to)
-    }
-
     /// Whether the stage's passes for this request are there to the end, or the stage recorded none for anybody (then
     /// nothing was lost: its GPU was not recorded).
     ///
@@ -128,6 +120,30 @@ pub fn of<'a>(raw: &Raw, stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
     serving::give_passes(stages, &groups, &mut requests);
     requests.sort_by_key(|request| request.compute_start().unwrap_or(request.first_post(stages)));
     requests
+}
+
+/// Of each request whether another one's window overlaps its own.
+#[must_use]
+pub fn overlapping(requests: &[RequestWork]) -> Vec<bool> {
+    let windows: Vec<Option<Span>> = requests.iter().map(RequestWork::window).collect();
+    let mut by_start: Vec<(Span, usize)> =
+        windows.iter().zip(0..).filter_map(|(span, r)| Some(((*span)?, r))).collect();
+    by_start.sort_unstable();
+    // Of those up to each the two latest ends: one may be the request's own.
+    let mut latest: Vec<[(i64, usize); 2]> = Vec::new();
+    for ((_, end), r) in &by_start {
+        let before = latest.last().copied().unwrap_or([(i64::MIN, usize::MAX); 2]);
+        let mut ends = [before[0], before[1], (*end, *r)];
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        latest.push([ends[0], ends[1]]);
+    }
+    let is_met = |(r, window): (usize, &Option<Span>)| {
+        let Some((start, end)) = *window else { return false };
+        let earlier = by_start.partition_point(|((from, _), _)| *from < end);
+        let Some(ends) = earlier.checked_sub(1).and_then(|at| latest.get(at)) else { return false };
+        ends.iter().any(|(to, other)| *other != r && *other != usize::MAX && start < *to)
+    };
+    windows.iter().enumerate().map(is_met).collect()
 }
 
 /// The request of each transfer, by row of `nixl_transfers`.
@@ -208,4 +224,29 @@ fn scale(own: &[i64], other: &[i64]) -> Option<(i64, i64)> {
         own.iter().copied().zip(other.iter().copied()).filter(|(a, b)| *a > 0 && *b > 0).collect();
     pairs.sort_by_key(|(a, b)| (i128::from(*b) << 32) / i128::from(*a));
     pairs.get(pairs.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn requests_overlap_if_their_windows_do(spans in prop::collection::vec(prop::option::of((0i64..40, 0i64..12)), 0..12)) {
+            let pass = |(start, dur): (i64, i64)| Pass { span: (start, start + dur), kernels: 0, layers: Vec::new() };
+            let passes: Vec<Option<Pass>> = spans.iter().map(|span| span.map(pass)).collect();
+            let of = |pass: &'_ Option<Pass>| pass.iter().map(|pass| pass.span).next();
+            let requests: Vec<RequestWork> = passes
+                .iter()
+                .map(|pass| RequestWork { passes: vec![pass.iter().collect()], ..RequestWork::default() })
+                .collect();
+            let met = |own: usize| {
+                let Some((start, end)) = of(&passes[own]) else { return false };
+                let others = passes.iter().enumerate().filter(|(r, _)| *r != own).filter_map(|(_, other)| of(other));
+                others.into_iter().any(|(from, to)| from < end && start < to)
+            };
+            prop_assert_eq!(overlapping(&requests), (0..passes.len()).map(met).collect::<Vec<_>>());
+        }
+    }
 }

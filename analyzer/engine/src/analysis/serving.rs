@@ -8,7 +8,7 @@
 //! and none takes much less than the one before it, for attention grows with the prompt (the last chunk may be short).
 //!
 //! Where no division holds (a pass serves several requests, records are lost), a pass belongs to the request of its group
-//! of activity which the stage hands over next; [`RequestWork::overlaps`] says where that may be wrong.
+//! of activity which the stage hands over next; [`super::requests::overlapping`] says where that may be wrong.
 
 use std::collections::BTreeSet;
 

@@ -6,7 +6,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Handoffs, Layers, Request, Requests, Stages};
 
 use super::Raw;
-use super::requests::RequestWork;
+use super::requests::{RequestWork, overlapping};
 use super::stages::StageWork;
 use crate::timeline::Timeline;
 
@@ -14,9 +14,14 @@ use crate::timeline::Timeline;
 #[must_use]
 pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs: &Handoffs) -> Requests {
     let mut table = Requests::default();
+    let overlaps = overlapping(work);
+    let mut of_request: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
+    for row in 0..handoffs.len() {
+        of_request.entry(handoffs.request[row]).or_default().push(row);
+    }
     for (at, request) in work.iter().enumerate() {
         let r = i32::try_from(at).unwrap_or(i32::MAX);
-        let rows: Vec<usize> = (0..handoffs.len()).filter(|row| handoffs.request[*row] == r).collect();
+        let rows = of_request.remove(&r).unwrap_or_default();
         let participants: Vec<usize> = request.participants(stages).collect();
         let ends = rows.iter().map(|row| end_of(handoffs, *row));
         let handoff_end_ns = ends.collect::<Option<Vec<i64>>>().and_then(|ends| ends.into_iter().max());
@@ -42,7 +47,7 @@ pub fn requests(raw: &Raw, stages: &[StageWork], work: &[RequestWork], handoffs:
             handoff_bytes: (!rows.is_empty()).then(|| total(rows.iter().map(|row| handoffs.bytes[*row]))),
             handoffs: i32::try_from(rows.len()).unwrap_or(i32::MAX),
             incomplete,
-            overlaps: request.overlaps(at, work),
+            overlaps: overlaps[at],
         });
     }
     table
