@@ -190,6 +190,7 @@ mod tests {
                 segments: 0,
                 guessed_ns: 0,
                 uncertain_ns: 0,
+                incomplete: None,
             });
             for (position, (category, dur_ns)) in (0i32..).zip(segments) {
                 found.segments.push(PathSegment {
