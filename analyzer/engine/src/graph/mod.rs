@@ -6,6 +6,8 @@ mod handoff;
 mod host;
 pub mod pairs;
 pub mod request;
+#[cfg(test)]
+mod tests;
 pub mod transfers;
 
 pub use request::{PassOf, Passes, Request};

@@ -106,3 +106,38 @@ fn alike(rows: &[Transfer], own: &[usize], best: &HashMap<u32, f64>) -> HashMap<
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Asks each of all others.
+    fn asked(rows: &[Transfer], own: &[usize], (early, row): (usize, usize)) -> Option<u32> {
+        let before = own[..early].iter().rev().take_while(|other| rows[**other].wire.1 > rows[row].wire.0);
+        let found = before.copied().find(|other| rows[*other].posted <= rows[row].posted);
+        found.and_then(|other| u32::try_from(other).ok())
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_before_is_that_of_asking_each(
+            rows in prop::collection::vec((0i64..8, 0i64..8, 1i64..8), 1..16),
+            slow in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..16),
+        ) {
+            let transfer = |(posted, wait, length): &(i64, i64, i64)| {
+                let start = posted + wait;
+                Transfer { posted: *posted, wire: (start, start + length), bytes: 1, ..Transfer::default() }
+            };
+            let rows: Vec<Transfer> = rows.iter().map(transfer).collect();
+            let mut own: Vec<usize> = (0..rows.len()).collect();
+            own.sort_unstable_by_key(|row| (rows[*row].wire.1, rows[*row].posted, *row));
+            let mut slow: Vec<(usize, usize)> =
+                slow.iter().map(|(at, early)| (at.index(own.len()), early)).map(|(at, early)| (early.index(at + 1), own[at])).collect();
+            slow.sort_unstable();
+            let expected: Vec<(usize, u32)> =
+                slow.iter().filter_map(|slow| Some((slow.1, asked(&rows, &own, *slow)?))).collect();
+            prop_assert_eq!(last_before(&rows, &own, &slow), expected);
+        }
+    }
+}
