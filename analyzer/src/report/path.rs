@@ -197,12 +197,8 @@ pub fn text(body: &Body) -> String {
         let (request, explained) = (paths.request[row], share(paths.coverage[row], 1.0));
         let _ = writeln!(out, "\nRequest {request}: only {explained} is explained; draw no conclusion from its path.");
     }
-    for row in (0..paths.len()).filter(|row| paths.incomplete[*row] == Some(true)) {
-        let _ = writeln!(
-            out,
-            "\nRequest {}: not wholly recorded; its path may miss what it waited for.",
-            paths.request[row]
-        );
+    for (request, _) in paths.request.iter().zip(&paths.incomplete).filter(|(_, lacks)| **lacks == Some(true)) {
+        let _ = writeln!(out, "\nRequest {request}: not wholly recorded; its path may miss what it waited for.");
     }
     out
 }

@@ -45,10 +45,12 @@ impl Graph<'_> {
         }
         let (process, own) = (self.timeline.id(lane).process, self.timeline.lane(lane));
         let key = own.key[at];
-        let mut awaited = self.timeline.waits.of_call(process, key).iter().peekable();
-        if awaited.peek().is_some() {
-            awaited.for_each(|(.., awaited)| self.awaited(process, key, *awaited, GateKind::HostSync, into));
-        } else if self.timeline.names.text(own.name[at]).contains("Memcpy")
+        let awaited = self.timeline.waits.of_call(process, key);
+        for (.., awaited) in awaited {
+            self.awaited(process, key, *awaited, GateKind::HostSync, into);
+        }
+        if awaited.is_empty()
+            && self.timeline.names.text(own.name[at]).contains("Memcpy")
             && let Some((stream, copy)) = self.timeline.started_by(process, key)
         {
             // An asynchronous copy blocks where its memory is pageable, which is not recorded: then the call returns after it.
