@@ -92,6 +92,20 @@ impl Cell for bool {
     }
 }
 
+impl Cell for Option<bool> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        DataType::Boolean
+    }
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+        Arc::new(values.copied().collect::<BooleanArray>())
+    }
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+        into.extend(array.as_boolean_opt()?);
+        Some(())
+    }
+}
+
 impl Cell for String {
     const NULLABLE: bool = false;
     fn data_type() -> DataType {

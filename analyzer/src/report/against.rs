@@ -191,6 +191,7 @@ mod tests {
                 segments: 0,
                 guessed_ns: 0,
                 uncertain_ns: 0,
+                incomplete: None,
             };
             let mut rows = Vec::new();
             for (position, (category, dur_ns)) in (0i32..).zip(segments) {

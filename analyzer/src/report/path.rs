@@ -78,6 +78,9 @@ pub fn text(body: &Body) -> String {
         let (request, explained) = (paths.request[row], share(paths.coverage[row], 1.0));
         let _ = writeln!(out, "\nRequest {request}: only {explained} is explained; draw no conclusion from its path.");
     }
+    for (request, _) in paths.request.iter().zip(&paths.incomplete).filter(|(_, lacks)| **lacks == Some(true)) {
+        let _ = writeln!(out, "\nRequest {request}: not wholly recorded; its path may miss what it waited for.");
+    }
     out
 }
 

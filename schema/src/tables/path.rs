@@ -32,6 +32,9 @@ crate::define_table! {
         /// By how much boundaries within it may be elsewhere, ns: completions that were seen only by polling, and the errors
         /// of clocks where it crosses hosts. The sum is exact all the same.
         uncertain_ns: i64 => Plain,
+        /// `requests.incomplete`: `true` if a hand-off that was begun is not wholly recorded, or a stage's records end before
+        /// it, so that the path may miss what it waited for. Null where `requests` does not hold it.
+        incomplete: Option<bool> => Plain,
     }
 }
 
@@ -149,7 +152,9 @@ crate::define_table! {
 
 crate::define_table! {
     /// How much longer operations could have taken without a later first token: those within a request's time from which its
-    /// first token can be reached. 0 on the path. A function of one request: `slack(0)`, `slack('id')`.
+    /// first token can be reached. 0 on the path. It is the most that there can be: only recorded waits count, and what waited
+    /// is taken to react as quickly as the quickest twentieth of its kind does. Each operation's holds if the others stay as
+    /// they were. A function of one request: `slack(0)`, `slack('id')`.
     Derived slack: Slack, Slacks, sorted by [request, start_ns] {
         /// `requests.request`.
         request: i32 => Plain,

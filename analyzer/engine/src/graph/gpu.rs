@@ -15,6 +15,9 @@ impl Graph<'_> {
         let before = own.before(at);
         if let Some(before) = before {
             into.push(self.gate(Node::end(op(lane, before)), GateKind::StreamOrder, Method::Order));
+            if own.key[before] != key && self.may_be_of_graph(lane, before) {
+                self.rest_of_launch(lane, before, (GateKind::GraphOrder, Method::Time), into);
+            }
         }
         if let Some((thread, call)) = self.timeline.call(id.process, key) {
             // A kernel may start before its launch returns.
@@ -42,6 +45,12 @@ impl Graph<'_> {
         self.default_stream(lane, at, into);
     }
 
+    /// Of a graph's memsets no node is recorded.
+    fn may_be_of_graph(&self, lane: LaneAt, at: usize) -> bool {
+        let node = self.timeline.lane(lane).node.get(at);
+        node.is_some_and(|node| *node != 0 || self.timeline.class(lane, at) == Class::Memset)
+    }
+
     /// Kernels of the same launch on other streams: CUDA's edges are not recorded, so the one that ended last stands for them.
     fn graph_siblings(&self, lane: LaneAt, key: i64, start: i64, into: &mut Vec<Gate>) {
         let Some(process) = self.timeline.processes.get(&self.timeline.id(lane).process) else { return };
@@ -50,6 +59,26 @@ impl Graph<'_> {
             let Some(at) = sibling.ended_by(start).filter(|at| sibling.key[*at] == key) else { continue };
             into.push(self.gate(Node::end(op(other, at)), GateKind::GraphOrder, Method::Time));
         }
+    }
+
+    /// A stream goes on, and an event that is recorded after a graph launch happens, when all of the graph is done: of the other
+    /// streams that ran work of the launch that `at` is of, the last to end.
+    fn rest_of_launch(&self, lane: LaneAt, at: usize, (kind, method): (GateKind, Method), into: &mut Vec<Gate>) {
+        let key = self.timeline.lane(lane).key[at];
+        let Some(process) = self.timeline.processes.get(&self.timeline.id(lane).process) else { return };
+        for other in process.streams.iter().copied().filter(|other| *other != lane) {
+            let last = self.last_of_launch(other, key);
+            into.extend(last.map(|at| self.gate(Node::end(op(other, at)), kind, method)));
+        }
+    }
+
+    /// The operation of a launch on a stream that ended last: a graph's may overlap there, and then follow each other closely.
+    fn last_of_launch(&self, stream: LaneAt, key: i64) -> Option<usize> {
+        const LOOK: usize = 16;
+        let own = self.timeline.lane(stream);
+        let last = own.before_key(key.checked_add(1)?).filter(|at| key > 0 && own.key[*at] == key)?;
+        let near = last.saturating_sub(LOOK)..=last;
+        near.filter(|at| own.key[*at] == key).max_by_key(|at| (own.end[*at], *at))
     }
 
     /// The legacy default stream waits for all blocking streams, and they for it. Which streams block is not recorded, so it
@@ -87,14 +116,23 @@ impl Graph<'_> {
     /// What a wait by the call numbered `key` of a process is for.
     pub(super) fn awaited(&self, process: i64, key: i64, awaited: Awaited, kind: GateKind, into: &mut Vec<Gate>) {
         let mut add = |stream: LaneAt, before: i64, method| {
-            let found = self.timeline.lane(stream).before_key(before);
-            into.extend(found.map(|at| self.gate(Node::end(op(stream, at)), kind, method)));
+            let at = self.timeline.lane(stream).before_key(before)?;
+            let at = self.last_of_launch(stream, self.timeline.lane(stream).key[at]).unwrap_or(at);
+            into.push(self.gate(Node::end(op(stream, at)), kind, method));
+            Some((stream, at))
         };
         match awaited {
             Awaited::Event { stream, correlation, exact } => {
-                add(stream, correlation, if exact { Method::Id } else { Method::Handle });
+                let method = if exact { Method::Id } else { Method::Handle };
+                if let Some((stream, at)) = add(stream, correlation, method) {
+                    self.rest_of_launch(stream, at, (kind, method), into);
+                }
             }
-            Awaited::Stream(stream) => add(stream, key, Method::Id),
+            Awaited::Stream(stream) => {
+                if let Some((stream, at)) = add(stream, key, Method::Id) {
+                    self.rest_of_launch(stream, at, (kind, Method::Id), into);
+                }
+            }
             Awaited::Context(context) => {
                 let streams = self.timeline.processes.get(&process).map_or(&[][..], |lanes| &lanes.streams);
                 for stream in streams {

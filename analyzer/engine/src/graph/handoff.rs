@@ -8,7 +8,7 @@ impl Graph<'_> {
     /// A transfer is made when its KV was written and decode had registered; a pull, when decode was told that prefill is done.
     pub(super) fn make_start(&self, key: i64, request: &Request, into: &mut Vec<Gate>) {
         let Some(row) = nixl_row(key) else { return };
-        if !request.transfers.contains(&row) {
+        if !request.transfers.has(row) {
             return;
         }
         let made = self.transfers.made(row);
@@ -17,10 +17,10 @@ impl Graph<'_> {
             return;
         }
         let sender = self.transfers.sender(row);
-        let passes = request.passes.iter().filter(|pass| Some(pass.process) == sender && pass.span.0 < made);
+        let mut passes = request.passes.of_process(sender).iter().filter(|pass| pass.span.0 < made);
         let part = self.transfers.part(row, request);
         let pass = match part.pass {
-            Some(chunk) => passes.clone().find(|pass| pass.chunk == chunk),
+            Some(chunk) => passes.find(|pass| pass.chunk == chunk),
             None => passes.max_by_key(|pass| pass.span),
         };
         // The last kernel of it that ended before: the one that writes KV is not the last of its layer. Without passes, the
@@ -33,9 +33,8 @@ impl Graph<'_> {
             let method = if part.is_known && pass.is_some() { Method::Count } else { Method::Time };
             into.extend(kernel.map(|at| self.gate(Node::end(op(lane, at)), GateKind::KvWritten, method)));
         }
-        for other in request.transfers.iter().filter(|other| self.transfers.is_again(row, **other)) {
-            into.push(self.gate(Node::end(Op::Wire(*other)), GateKind::Failed, Method::Id));
-        }
+        let failed = request.transfers.failed_before(row, made, self.transfers);
+        into.extend(failed.map(|other| self.gate(Node::end(Op::Wire(other)), GateKind::Failed, Method::Id)));
         for at in &request.registrations {
             if Some(self.transfers.registered_with(*at)) == sender {
                 into.push(self.gate(Node::end(Op::Registration(*at)), GateKind::Registered, Method::Id));
@@ -54,7 +53,7 @@ impl Graph<'_> {
 
     /// Another request's transfer may have had the link too, but then it may have come later: the path stays with its own.
     pub(super) fn wire_end(&self, row: u32, request: &Request, into: &mut Vec<Gate>) {
-        let before = self.transfers.behind(row).filter(|other| request.transfers.contains(other));
+        let before = self.transfers.behind(row).filter(|other| request.transfers.has(*other));
         into.extend(before.map(|other| self.gate(Node::end(Op::Wire(other)), GateKind::LinkFree, Method::Time)));
     }
 
@@ -68,8 +67,7 @@ impl Graph<'_> {
 
     /// The end of the request's last pass on any stage, if it was over by then.
     fn prefill_done(&self, by: i64, request: &Request) -> Option<Gate> {
-        let last =
-            request.passes.iter().filter(|pass| pass.span.1 <= by).max_by_key(|pass| (pass.span.1, pass.span.0))?;
+        let last = request.passes.ended_by(by)?;
         let lane = self.timeline.processes.get(&last.process)?.main?;
         let kernel = self.timeline.lane(lane).ended_by(last.span.1)?;
         Some(self.gate(Node::end(op(lane, kernel)), GateKind::PrefillDone, Method::Engine))

@@ -1,6 +1,6 @@
 //! What calls of host threads waited for.
 
-use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
+use super::{Gate, GateKind, Graph, Method, Node, Request, op};
 use crate::timeline::{Class, LaneAt};
 
 /// Calls from the opening of another process's memory to the copy from it.
@@ -34,20 +34,7 @@ impl Graph<'_> {
     /// The last wait of a process for its GPU that was over by then: after it the process can tell the next stage to fetch. How
     /// it does that is not recorded.
     fn peer_done(&self, process: i64, by: i64) -> Option<Gate> {
-        // Launches of some passes: a process that does not wait that often says it in another way.
-        const LOOK: usize = 65_536;
-        let threads = &self.timeline.processes.get(&process)?.threads;
-        let waits = threads.iter().filter_map(|thread| {
-            let calls = self.timeline.lane(*thread);
-            let until = calls.started_before(by)? + 1;
-            let is_wait = |at: &usize| {
-                let key = calls.key[*at];
-                calls.end[*at] <= by && key > 0 && self.timeline.waits.of_call(process, key).is_some()
-            };
-            let at = (until.saturating_sub(LOOK)..until).rev().find(is_wait)?;
-            Some((calls.end[at], *thread, at))
-        });
-        let (_, thread, at) = waits.max()?;
+        let (thread, at) = self.transfers.waited_by(process, by, self.timeline)?;
         Some(self.gate(Node::end(op(thread, at)), GateKind::PeerDone, Method::Time))
     }
 
@@ -58,9 +45,12 @@ impl Graph<'_> {
         }
         let (process, own) = (self.timeline.id(lane).process, self.timeline.lane(lane));
         let key = own.key[at];
-        if let Some(awaited) = self.timeline.waits.of_call(process, key) {
-            self.awaited(process, key, awaited, GateKind::HostSync, into);
-        } else if self.timeline.names.text(own.name[at]).contains("Memcpy")
+        let awaited = self.timeline.waits.of_call(process, key);
+        for (.., awaited) in awaited {
+            self.awaited(process, key, *awaited, GateKind::HostSync, into);
+        }
+        if awaited.is_empty()
+            && self.timeline.names.text(own.name[at]).contains("Memcpy")
             && let Some((stream, copy)) = self.timeline.started_by(process, key)
         {
             // An asynchronous copy blocks where its memory is pageable, which is not recorded: then the call returns after it.
@@ -68,29 +58,14 @@ impl Graph<'_> {
             let method = if is_async { Method::Time } else { Method::Id };
             into.push(self.gate(Node::end(op(stream, copy)), GateKind::HostSync, method));
         }
-        let start = own.start[at];
-        into.retain(|gate| gate.at > start);
     }
 
     /// What came to a process from outside between two times, and may have been what it waited for: KV of the request that had
     /// been handed over, activations that another stage copied into its device.
     pub(super) fn wakes(&self, process: i64, since: i64, until: i64, request: &Request, into: &mut Vec<Gate>) {
-        let within = |node: Node| (since < self.time(node) && self.time(node) <= until).then_some(node);
-        for row in &request.transfers {
-            if self.transfers.receiver(*row) != Some(process) {
-                continue;
-            }
-            let seen = match self.transfers.is_pulled(*row) {
-                true => within(Node::end(Op::Wire(*row))).map(|node| (node, GateKind::Transferred)),
-                false if self.transfers.has_arrived(*row) => {
-                    within(Node::end(Op::Notif(*row))).map(|node| (node, GateKind::Notified))
-                }
-                false => None,
-            };
-            into.extend(seen.map(|(node, kind)| self.gate(node, kind, Method::Id)));
-        }
-        if let Some(copy) = self.transfers.copied_in(process, since, until) {
-            into.push(self.gate(Node::end(copy), GateKind::CopiedIn, Method::Time));
-        }
+        let signs = request.transfers.signs(process, since, until);
+        into.extend(signs.map(|(node, kind)| self.gate(node, kind, Method::Id)));
+        let copies = self.transfers.copied_in(process, since, until);
+        into.extend(copies.into_iter().map(|copy| self.gate(Node::end(copy), GateKind::CopiedIn, Method::Time)));
     }
 }

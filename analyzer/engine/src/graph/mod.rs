@@ -6,9 +6,11 @@ mod handoff;
 mod host;
 pub mod pairs;
 pub mod request;
+#[cfg(test)]
+mod tests;
 pub mod transfers;
 
-pub use request::{PassOf, Request};
+pub use request::{PassOf, Passes, Request};
 pub use transfers::Transfers;
 
 use crate::timeline::{LaneAt, Timeline};
@@ -60,7 +62,7 @@ pub enum GateKind {
     StreamOrder,
     /// Work of the legacy default stream, or that it waits for, ended.
     DefaultStream,
-    /// Another kernel of the same CUDA graph launch ended.
+    /// Another kernel of the same CUDA graph launch ended, or of the one that the stream ran before.
     GraphOrder,
     /// The call that launched it.
     Launch,
@@ -218,7 +220,8 @@ impl Graph<'_> {
         }
     }
 
-    /// The gates of a node, none later than it. A node that opened no gate later than its own start has none at its end.
+    /// The gates of a node, none later than it, each once. Those of an end that opened before its start did not keep it waiting,
+    /// but might have.
     pub fn gates(&self, node: Node, request: &Request, into: &mut Vec<Gate>) {
         into.clear();
         match (node.op, node.is_end) {
@@ -238,6 +241,10 @@ impl Graph<'_> {
         }
         let latest = self.time(node);
         into.retain(|gate| gate.at <= latest);
+        // Several waits may be for the same.
+        let surest = |a: &Gate, b: &Gate| b.method.confidence().total_cmp(&a.method.confidence());
+        into.sort_by(|a, b| (a.from, a.kind).cmp(&(b.from, b.kind)).then_with(|| surest(a, b)));
+        into.dedup_by_key(|gate| (gate.from, gate.kind));
     }
 
     fn gate(&self, from: Node, kind: GateKind, method: Method) -> Gate {

@@ -1,5 +1,7 @@
 //! What a walk knows of the request whose path it looks for.
 
+use super::transfers::Carried;
+
 /// A forward pass of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PassOf {
@@ -11,6 +13,47 @@ pub struct PassOf {
     pub chunk: i32,
     /// From its first kernel to its last, ns.
     pub span: (i64, i64),
+}
+
+/// Its prefill passes: every transfer on the path asks for some of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passes {
+    /// By process, stage and chunk.
+    all: Vec<PassOf>,
+    /// Positions in `all`, by end.
+    by_end: Vec<usize>,
+}
+
+impl Passes {
+    /// Those, in any order.
+    #[must_use]
+    pub fn of(mut all: Vec<PassOf>) -> Self {
+        all.sort_unstable_by_key(|pass| (pass.process, pass.stage, pass.chunk, pass.span));
+        let mut by_end: Vec<usize> = (0..all.len()).collect();
+        by_end.sort_unstable_by_key(|at| (all[*at].span.1, all[*at].span.0, all[*at].stage, *at));
+        Self { all, by_end }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &PassOf> + Clone {
+        self.all.iter()
+    }
+
+    /// Those that a process ran, by chunk.
+    #[must_use]
+    pub fn of_process(&self, process: Option<i64>) -> &[PassOf] {
+        let Some(process) = process else { return &[] };
+        let from = self.all.partition_point(|pass| pass.process < process);
+        let until = self.all.partition_point(|pass| pass.process <= process);
+        &self.all[from..until]
+    }
+
+    /// The one that ended last at or before a time, on any stage.
+    #[must_use]
+    pub fn ended_by(&self, time: i64) -> Option<&PassOf> {
+        let until = self.by_end.partition_point(|at| self.all[*at].span.1 <= time);
+        until.checked_sub(1).map(|at| &self.all[self.by_end[at]])
+    }
 }
 
 /// A request.
@@ -28,10 +71,12 @@ pub struct Request {
     pub first_token_ns: Option<i64>,
     /// It is no request but a span of one process: its path ends with the last work in it.
     pub is_range: bool,
-    /// Its prefill passes, by stage and chunk.
-    pub passes: Vec<PassOf>,
-    /// Rows of `nixl_transfers` that carry its KV.
-    pub transfers: Vec<u32>,
+    /// `requests.incomplete`; `None` where that table does not hold it.
+    pub is_incomplete: Option<bool>,
+    /// Its prefill passes.
+    pub passes: Passes,
+    /// The transfers that carry its KV.
+    pub transfers: Carried,
     /// Decode's registrations for it: positions in [`super::Transfers::registrations`].
     pub registrations: Vec<u32>,
     /// Whether decode gets requests only when prefill is done with them, as some routers do: so it was with all of the run.

@@ -1,7 +1,11 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
 mod agents;
+mod carried;
+mod copies;
 mod link;
+
+pub use carried::Carried;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,6 +13,8 @@ use super::{Op, Request, op};
 use crate::analysis::Raw;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
+use agents::Names;
+use copies::Copies;
 
 /// A transfer.
 #[derive(Debug, Clone, Default)]
@@ -69,24 +75,28 @@ pub struct Transfers {
     copied_in: BTreeMap<i64, Vec<(i64, Op)>>,
     /// Copies that a process made itself from another one's device, by process and `correlation_id`: whose it was.
     fetched: HashMap<(i64, i64), i64>,
+    /// Waits for the GPU of the processes that others fetched from, of each thread by end: (end, position).
+    waited: BTreeMap<i64, Vec<(LaneAt, Vec<(i64, u32)>)>>,
 }
 
 impl Transfers {
     /// Joins the tables of a run.
     #[must_use]
     pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
-        let process_of = agents::names(raw);
-        let arrivals = arrivals(raw, &process_of);
+        let names = Names::of(raw);
+        let arrivals = arrivals(raw, &names);
         let copies = Copies::of(raw);
         let mut rows: Vec<Transfer> = (0..raw.transfers.transfer_id.len())
-            .map(|row| transfer(raw, row, &process_of, arrivals.get(&row).copied(), &copies))
+            .map(|row| transfer(raw, row, &names, arrivals.get(&row).copied(), &copies))
             .collect();
         link::queue(&mut rows);
+        let fetched = fetched(raw, stages);
         Self {
             rows,
-            registrations: registrations(raw, &process_of),
+            registrations: registrations(raw, &names),
             copied_in: copied_in(raw, timeline, stages),
-            fetched: fetched(raw, stages),
+            waited: waited(timeline, fetched.values()),
+            fetched,
         }
     }
 
@@ -175,14 +185,6 @@ impl Transfers {
         self.row(row).behind
     }
 
-    /// Whether a transfer carries what `other` failed to.
-    #[must_use]
-    pub fn is_again(&self, row: u32, other: u32) -> bool {
-        let (own, failed) = (self.row(row), self.row(other));
-        let what = |transfer: &Transfer| (transfer.sender, transfer.receiver, transfer.chunk, transfer.bytes);
-        failed.has_failed && row != other && what(own) == what(failed)
-    }
-
     /// The call that posted it.
     #[must_use]
     pub fn post(&self, row: u32, timeline: &Timeline) -> Option<(LaneAt, usize)> {
@@ -203,19 +205,16 @@ impl Transfers {
         if let Some(chunk) = self.row(row).chunk {
             return Part { pass: Some(chunk), until: None, is_known: true };
         }
-        let sender = self.sender(row);
-        let mut own: Vec<u32> = request.transfers.iter().copied().filter(|r| self.sender(*r) == sender).collect();
-        own.sort_by_key(|row| (self.posted(*row), *row));
-        let passes: Vec<_> = request.passes.iter().filter(|pass| Some(pass.process) == sender).collect();
-        if own.len() <= 1 {
+        let Some(place) = request.transfers.place(row) else { return Part::default() };
+        if place.of <= 1 {
             return Part { is_known: true, ..Part::default() };
         }
-        if passes.is_empty() || !own.len().is_multiple_of(passes.len()) {
+        let passes = request.passes.of_process(self.sender(row));
+        if passes.is_empty() || !place.of.is_multiple_of(passes.len()) {
             return Part::default();
         }
-        let each = own.len() / passes.len();
-        let at = own.iter().position(|other| *other == row).unwrap_or(0);
-        Part { pass: Some(passes[at / each].chunk), until: None, is_known: each == 1 }
+        let each = place.of / passes.len();
+        Part { pass: Some(passes[place.at / each].chunk), until: None, is_known: each == 1 }
     }
 
     /// The process from whose device the call with that number copied into its own.
@@ -224,12 +223,33 @@ impl Transfers {
         self.fetched.get(&(process, correlation)).copied()
     }
 
-    /// The last copy into the device of a process by another one that ended after `since` and not after `until`.
+    /// The call, of any thread of a process that others fetch from, that waited for its GPU and was over last at or before a
+    /// time. A process that did so only long ago says in another way what it has done.
     #[must_use]
-    pub fn copied_in(&self, process: i64, since: i64, until: i64) -> Option<Op> {
-        let copies = self.copied_in.get(&process)?;
-        let (end, copy) = copies[..copies.partition_point(|(end, _)| *end <= until)].last()?;
-        (*end > since).then_some(*copy)
+    pub fn waited_by(&self, process: i64, by: i64, timeline: &Timeline) -> Option<(LaneAt, usize)> {
+        // Launches of some passes.
+        const LONG_AGO: usize = 65_536;
+        let last = self.waited.get(&process)?.iter().filter_map(|(thread, waits)| {
+            let (end, at) = *waits[..waits.partition_point(|(end, _)| *end <= by)].last()?;
+            let since = timeline.lane(*thread).started_before(by)?.saturating_sub(at as usize);
+            (since < LONG_AGO).then_some((end, *thread, at))
+        });
+        last.max().map(|(_, thread, at)| (thread, at as usize))
+    }
+
+    /// The last copy on each stream into the device of a process by another one that ended after `since` and not after `until`.
+    #[must_use]
+    pub fn copied_in(&self, process: i64, since: i64, until: i64) -> Vec<Op> {
+        let copies = self.copied_in.get(&process).map_or(&[][..], Vec::as_slice);
+        let ended = |by: i64| copies.partition_point(|(end, _)| *end <= by);
+        let mut last: Vec<Op> = Vec::new();
+        let stream = |op: &Op| if let Op::Lane(lane, _) = op { Some(*lane) } else { None };
+        for (_, copy) in copies[ended(since)..ended(until).max(ended(since))].iter().rev() {
+            if last.iter().all(|other| stream(other) != stream(copy)) {
+                last.push(*copy);
+            }
+        }
+        last
     }
 }
 
@@ -248,41 +268,36 @@ fn fetched(raw: &Raw, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64>
     found
 }
 
-/// GPU copies to other devices, of each process by start: (start, end, bytes).
-struct Copies(HashMap<i64, Vec<(i64, i64, i64)>>);
-
-impl Copies {
-    fn of(raw: &Raw) -> Self {
-        let mut copies: HashMap<i64, Vec<(i64, i64, i64)>> = HashMap::new();
-        let rows = 0..raw.device_copies.start_ns.len();
-        for row in rows.filter(|row| matches!(&*raw.device_copies.kind[*row], "PtoP" | "DtoD")) {
-            let start = raw.device_copies.start_ns[row];
-            let copy = (start, start.saturating_add(raw.device_copies.dur_ns[row]), raw.device_copies.bytes[row]);
-            copies.entry(raw.device_copies.process_id[row]).or_default().push(copy);
-        }
-        for of_process in copies.values_mut() {
-            of_process.sort_unstable();
-        }
-        Self(copies)
+/// What threads of some processes waited for their GPU by.
+fn waited<'a>(
+    timeline: &Timeline,
+    processes: impl Iterator<Item = &'a i64>,
+) -> BTreeMap<i64, Vec<(LaneAt, Vec<(i64, u32)>)>> {
+    let mut found = BTreeMap::new();
+    for process in processes {
+        let waits = |thread: &LaneAt| {
+            let calls = timeline.lane(*thread);
+            let is_wait =
+                |at: &usize| calls.key[*at] > 0 && !timeline.waits.of_call(*process, calls.key[*at]).is_empty();
+            let waits =
+                (0..calls.len()).filter(is_wait).filter_map(|at| Some((calls.end[at], u32::try_from(at).ok()?)));
+            let mut waits: Vec<(i64, u32)> = waits.collect();
+            waits.sort_unstable();
+            (*thread, waits)
+        };
+        let threads = timeline.processes.get(process).map_or(&[][..], |lanes| &lanes.threads);
+        found.entry(*process).or_insert_with(|| threads.iter().map(waits).collect());
     }
-
-    /// From the first to the last copy that a process began in a span, if the copies in it are the transfer's bytes exactly.
-    fn span_of(&self, process: i64, (from, to): (i64, i64), bytes: i64) -> Option<(i64, i64)> {
-        let own = self.0.get(&process)?;
-        let begun = own.partition_point(|(start, ..)| *start < from)..own.partition_point(|(start, ..)| *start <= to);
-        let sum = own[begun.clone()].iter().fold(0i64, |sum, (.., bytes)| sum.saturating_add(*bytes));
-        let start = own[begun.clone()].first()?.0;
-        let end = own[begun].iter().map(|(_, end, _)| *end).max()?;
-        (sum == bytes && end <= to).then_some((start, end))
-    }
+    found
 }
 
-fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Option<i64>, copies: &Copies) -> Transfer {
+fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>, copies: &Copies) -> Transfer {
     let table = &raw.transfers;
     let poster = table.process_id[row];
-    let peer = table.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
     let is_pulled = &*table.op[row] == "READ";
     let posted_ns = table.posted_ns[row].or(table.made_ns[row]).unwrap_or(i64::MAX);
+    let made = table.made_ns[row].unwrap_or(posted_ns);
+    let peer = table.peer[row].as_deref().and_then(|name| names.at(name, made));
     let post_end = table.post_end_ns[row].unwrap_or(posted_ns);
     let released = table.released_ns[row].filter(|_| &*table.status[row] == "done");
     // Its notification goes out when it is over.
@@ -300,7 +315,7 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
         sender: if is_pulled { peer } else { Some(poster) },
         receiver: if is_pulled { Some(poster) } else { peer },
         is_pulled,
-        made: table.made_ns[row].unwrap_or(posted_ns),
+        made,
         posted: posted_ns,
         chunk: table.chunk[row],
         wire: (post_end.min(end), end),
@@ -316,7 +331,7 @@ fn transfer(raw: &Raw, row: usize, process_of: &HashMap<&str, i64>, arrival: Opt
 
 /// When the notification of each transfer arrived, by row. Transfers of one request may carry the same text, so the n-th of a
 /// sender with a text is the n-th arrival of it.
-fn arrivals(raw: &Raw, process_of: &HashMap<&str, i64>) -> HashMap<usize, i64> {
+fn arrivals(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
     let mut sent: BTreeMap<(i64, &str), Vec<usize>> = BTreeMap::new();
     for row in 0..raw.transfers.transfer_id.len() {
         if let (Some(notif), Some(_)) = (raw.transfers.notif[row].as_deref(), raw.transfers.posted_ns[row])
@@ -327,8 +342,9 @@ fn arrivals(raw: &Raw, process_of: &HashMap<&str, i64>) -> HashMap<usize, i64> {
     }
     let mut arrived: HashMap<(i64, &str), Vec<i64>> = HashMap::new();
     for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
-        if let Some(sender) = raw.notifs.peer[row].as_deref().and_then(|name| process_of.get(name)) {
-            arrived.entry((*sender, raw.notifs.message[row].as_str())).or_default().push(raw.notifs.time_ns[row]);
+        let time = raw.notifs.time_ns[row];
+        if let Some(sender) = raw.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
+            arrived.entry((sender, raw.notifs.message[row].as_str())).or_default().push(time);
         }
     }
     let mut found = HashMap::new();
@@ -348,7 +364,7 @@ fn arrivals(raw: &Raw, process_of: &HashMap<&str, i64>) -> HashMap<usize, i64> {
 }
 
 /// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
-fn registrations(raw: &Raw, process_of: &HashMap<&str, i64>) -> Vec<Registration> {
+fn registrations(raw: &Raw, names: &Names) -> Vec<Registration> {
     let rows = (0..raw.notifs.time_ns.len()).filter(|row| raw.notifs.message[*row].starts_with("PUSH_REG:"));
     let mut sent: BTreeMap<(i64, &str), Vec<(i64, i64)>> = BTreeMap::new();
     let mut arrived: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
@@ -356,8 +372,8 @@ fn registrations(raw: &Raw, process_of: &HashMap<&str, i64>) -> Vec<Registration
         let (time, message) = (raw.notifs.time_ns[row], raw.notifs.message[row].as_str());
         if &*raw.notifs.direction[row] == "arrived" {
             arrived.entry((raw.notifs.process_id[row], message)).or_default().push(time);
-        } else if let Some(to) = raw.notifs.peer[row].as_deref().and_then(|name| process_of.get(name)) {
-            sent.entry((*to, message)).or_default().push((time, raw.notifs.process_id[row]));
+        } else if let Some(to) = raw.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
+            sent.entry((to, message)).or_default().push((time, raw.notifs.process_id[row]));
         }
     }
     let mut found = Vec::new();

@@ -49,6 +49,8 @@ pub struct Walker {
     pairs: Pairs,
     places: Places,
     requests: Vec<Request>,
+    /// Requests that a client tells of by an id that several recorded ones hold: they have no path of their own.
+    pub ambiguous: usize,
 }
 
 /// Requests that a thread walks before their rows are handed on.
@@ -77,8 +79,8 @@ impl Walker {
         let transfers = Transfers::of(&raw, &raw.timeline, &devices);
         let pairs = Pairs::of(&raw.timeline, &pipelines(&analysis));
         let places = Places::of(stages, &analysis.chunks, &analysis.layers);
-        let requests = requests::of(&analysis, &transfers, &told(&spans(run, &raw)?));
-        Ok(Self { raw, analysis, transfers, pairs, places, requests })
+        let (requests, ambiguous) = requests::of(&analysis, &transfers, &told(&spans(run, &raw)?));
+        Ok(Self { raw, analysis, transfers, pairs, places, requests, ambiguous })
     }
 
     /// The requests that it knows.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::analysis::Analysis;
 use crate::analysis::ids::{Texts, without_suffix};
-use crate::graph::{Node, PassOf, Request, Transfers, op};
+use crate::graph::transfers::Carried;
+use crate::graph::{Node, PassOf, Passes, Request, Transfers, op};
 use crate::timeline::{LaneAt, Timeline};
 
 /// What a client, router or engine says of a request.
@@ -18,13 +19,14 @@ pub struct Told {
     pub first_token_ns: i64,
 }
 
-/// Collects the requests of a run.
+/// Collects the requests of a run, and counts those that a client tells of by an id that several recorded ones hold: which of
+/// them it means is not known.
 #[must_use]
-pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Request> {
+pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> (Vec<Request>, usize) {
     let process_of: HashMap<i32, i64> =
         analysis.stages.stage_id.iter().copied().zip(analysis.stages.process_id.iter().copied()).collect();
     let ids: Vec<&str> = analysis.requests.request_id.iter().map(|id| id.as_deref().unwrap_or("")).collect();
-    let (said, others) = said(&ids, told);
+    let Said { of: said, others, ambiguous } = said(&ids, told);
     let mut requests: BTreeMap<i32, Request> = BTreeMap::new();
     for row in 0..analysis.requests.request.len() {
         let number = analysis.requests.request[row];
@@ -38,27 +40,33 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
                 has_arrival: said.is_some(),
                 first_token_ns: said.map(|told| told.first_token_ns),
                 decode_start_ns: analysis.requests.decode_start_ns[row],
+                is_incomplete: Some(analysis.requests.incomplete[row]),
                 id,
                 ..Request::default()
             },
         );
     }
+    let mut passes: BTreeMap<i32, Vec<PassOf>> = BTreeMap::new();
     for row in 0..analysis.chunks.request.len() {
-        let Some(request) = requests.get_mut(&analysis.chunks.request[row]) else { continue };
         let Some(process) = process_of.get(&analysis.chunks.stage_id[row]) else { continue };
         let start = analysis.chunks.start_ns[row];
-        request.passes.push(PassOf {
+        passes.entry(analysis.chunks.request[row]).or_default().push(PassOf {
             process: *process,
             stage: analysis.chunks.stage_id[row],
             chunk: analysis.chunks.chunk[row],
             span: (start, start.saturating_add(analysis.chunks.dur_ns[row])),
         });
     }
+    let mut carried: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
     for (row, number) in &analysis.of_transfer {
-        if let (Some(request), Ok(row)) = (requests.get_mut(number), u32::try_from(*row)) {
-            request.transfers.push(row);
-            request.decode = request.decode.or(transfers.receiver(row));
+        if let Ok(row) = u32::try_from(*row) {
+            carried.entry(*number).or_default().push(row);
         }
+    }
+    for (number, request) in &mut requests {
+        request.passes = Passes::of(passes.remove(number).unwrap_or_default());
+        request.transfers = Carried::of(carried.remove(number).unwrap_or_default(), transfers);
+        request.decode = request.transfers.rows().iter().find_map(|row| transfers.receiver(*row));
     }
     let messages = Texts::of(transfers.registrations.iter().map(|registration| registration.message.as_str()));
     for request in requests.values_mut() {
@@ -95,29 +103,39 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> Vec<Requ
             },
         );
     }
-    requests.into_values().collect()
+    (requests.into_values().collect(), ambiguous)
 }
 
-/// What the client said of each request of the recording, by position among `ids`, and which of what it said is of none. Either
-/// may have what the engine puts around an id.
-fn said<'a>(ids: &[&str], told: &'a [Told]) -> (HashMap<usize, &'a Told>, Vec<&'a Told>) {
+/// What the client said.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said<'a> {
+    /// Of each request of the recording, by position.
+    of: HashMap<usize, &'a Told>,
+    /// Of requests that the recording does not tell apart.
+    others: Vec<&'a Told>,
+    /// How often it named no request: several hold the id.
+    ambiguous: usize,
+}
+
+/// What the client said of the requests with `ids`. Either may have what the engine puts around an id.
+fn said<'a>(ids: &[&str], told: &'a [Told]) -> Said<'a> {
     let texts = Texts::of(ids.iter().copied());
     let by_id: HashMap<&str, usize> = ids.iter().copied().zip(0..).filter(|(id, _)| !id.is_empty()).collect();
-    let (mut of, mut others) = (HashMap::new(), Vec::new());
+    let mut found = Said::default();
     for told in told {
         let shorter = without_suffix(&told.id).and_then(|id| by_id.get(id)).copied();
         let same = by_id.get(told.id.as_str()).copied().or(shorter);
         let mut naming = texts.naming(&told.id);
         match (same, naming.next(), naming.next()) {
             (Some(at), ..) | (None, Some(at), None) => {
-                of.entry(at).or_insert(told);
+                found.of.entry(at).or_insert(told);
             }
-            (None, None, _) => others.push(told),
+            (None, None, _) => found.others.push(told),
             // A word that many ids hold (`0`) names none of them.
-            (None, Some(_), Some(_)) => {}
+            (None, Some(_), Some(_)) => found.ambiguous += 1,
         }
     }
-    (of, others)
+    found
 }
 
 /// Whether decode registers because prefill is done. It does not if it ever came earlier, nor if it comes the same time after
@@ -193,7 +211,7 @@ pub fn sink(
     {
         return Some(sink);
     }
-    let arrived = request.transfers.iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
+    let arrived = request.transfers.rows().iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
     if let Some(row) = arrived.max_by_key(|row| (transfers.arrival(**row), **row)) {
         return Some(Sink { node: Node::end(crate::graph::Op::Notif(*row)), method: "handoff" });
     }
@@ -226,9 +244,9 @@ mod tests {
     fn ids_of_clients_and_engines_are_the_same_request() {
         let is_told = |id: &str, told: &str| {
             let told = [Told { id: told.to_owned(), arrival_ns: 0, first_token_ns: 1 }];
-            let (of, others) = said(&[id], &told);
-            assert_eq!(of.len() + others.len(), 1);
-            of.contains_key(&0)
+            let said = said(&[id], &told);
+            assert_eq!(said.of.len() + said.others.len(), 1);
+            said.of.contains_key(&0)
         };
         assert!(is_told("cmpl-req-1-0", "req-1"));
         assert!(is_told("cmpl-req-1", "cmpl-req-1-89025cc1"));
@@ -238,11 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_many_ids_hold_names_none_of_them() {
-        let told = |id: &str| Told { id: id.to_owned(), arrival_ns: 0, first_token_ns: 1 };
-        let ids = ["cmpl-req-1-0", "cmpl-req-2-0", "cmpl-req-3-0"];
-        let (of, others) = (said(&ids, &[told("0")]).0.len(), said(&ids, &[told("0")]).1.len());
-        assert_eq!((of, others), (0, 0));
-        assert_eq!(said(&ids, &[told("cmpl-req-2-0")]).0.into_keys().collect::<Vec<_>>(), [1]);
+    fn a_word_that_many_ids_hold_names_none_of_them_and_is_counted() {
+        let told = ["0", "cmpl-req-2-0", "req", "other"];
+        let told = told.map(|id| Told { id: id.to_owned(), arrival_ns: 0, first_token_ns: 1 });
+        let said = said(&["cmpl-req-1-0", "cmpl-req-2-0", "cmpl-req-3-0"], &told);
+        assert_eq!(said, Said { of: HashMap::from([(1, &told[1])]), others: vec![&told[3]], ambiguous: 2 });
     }
 }

@@ -71,6 +71,7 @@ impl Context<'_> {
             segments: i32::try_from(rows.len()).unwrap_or(i32::MAX),
             guessed_ns: sum(&|row| row.confidence < SURE),
             uncertain_ns: rows.iter().map(|row| row.uncertain_ns).sum(),
+            incomplete: request.is_incomplete,
         };
         (path, rows)
     }

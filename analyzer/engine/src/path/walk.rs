@@ -152,7 +152,7 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
             let kind = if kind == StepKind::Gap && since < source { StepKind::Source } else { kind };
             let between = graph.process(next).zip(graph.process(node)).filter(|_| since >= source);
             let start = since.max(source);
-            let step = Step { start, end: t, op: node.op, kind, gate, margin: margin(&gates), between };
+            let step = Step { start, end: t, op: node.op, kind, gate, margin: margin(&gates, bound), between };
             walked.steps.push(step);
         }
         met.add(node);
@@ -164,11 +164,11 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
     walked
 }
 
-/// How much earlier the gate before the last one opened, ns.
-fn margin(gates: &[Gate]) -> Option<i64> {
-    let mut times: Vec<i64> = gates.iter().map(|gate| gate.at).collect();
-    times.sort_unstable();
-    times.pop().zip(times.pop()).map(|(last, other)| last - other)
+/// How much earlier the last gate before the one that bound opened, of those from other nodes, ns.
+fn margin(gates: &[Gate], bound: Option<Gate>) -> Option<i64> {
+    let bound = bound?;
+    let others = gates.iter().filter(|gate| gate.from != bound.from);
+    others.map(|gate| bound.at - gate.at).min()
 }
 
 /// Work carries the gate of the gap before it (which is the next step in walking order).

@@ -33,6 +33,7 @@ pub(super) fn found() -> Found {
             segments: 2,
             guessed_ns: 0,
             uncertain_ns: 0,
+            incomplete: None,
         });
         let mut start_ns = source_ns;
         for (position, (stage, category, dur_ns, confidence, margin_ns)) in (0i32..).zip(segments) {

@@ -1,10 +1,10 @@
-//! Which process an agent's name belongs to.
+//! Which process an agent's name belongs to, and when: an engine that is started anew takes its name again.
 //!
 //! A recording that began after an agent was made has no row of it. Then messages tell: what one process sent to a name arrived
 //! at the process of that name, from the name of the first. A text may be sent more than once, so a message counts only where
 //! all that are under way with its text agree, and a name only where all messages do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::analysis::Raw;
 
@@ -18,22 +18,71 @@ struct End<'a> {
 }
 
 /// Processes by the names of their agents.
-pub(super) fn names(raw: &Raw) -> HashMap<&str, i64> {
-    let agents = raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied());
-    let mut known: HashMap<&str, i64> = agents.collect();
-    let mut votes: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
-    for ends in by_text(raw).values_mut() {
-        ends.sort_unstable();
-        vote(ends, &mut votes);
+pub(super) struct Names<'a>(HashMap<&'a str, Vec<(i64, i64)>>);
+
+impl<'a> Names<'a> {
+    pub(super) fn of(raw: &'a Raw) -> Self {
+        let mut known: HashMap<&str, Vec<(i64, i64)>> = HashMap::new();
+        for (row, name) in raw.agents.name.iter().enumerate() {
+            known.entry(name).or_default().push((raw.agents.time_ns[row], raw.agents.process_id[row]));
+        }
+        for makers in known.values_mut() {
+            makers.sort_unstable();
+        }
+        let mut votes: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for ends in by_text(raw).values_mut() {
+            ends.sort_unstable();
+            vote(ends, &mut votes);
+        }
+        for (name, mut processes) in votes {
+            processes.sort_unstable();
+            processes.dedup();
+            if let [process] = processes[..] {
+                known.entry(name).or_insert_with(|| vec![(i64::MIN, process)]);
+            }
+        }
+        Self(known)
     }
-    for (name, mut processes) in votes {
-        processes.sort_unstable();
-        processes.dedup();
-        if let [process] = processes[..] {
-            known.entry(name).or_insert(process);
+
+    /// The process that had made an agent of that name last at a time; before any had, the one that did first, for its row
+    /// may come late.
+    pub(super) fn at(&self, name: &str, time: i64) -> Option<i64> {
+        let makers = self.0.get(name)?;
+        let before = makers.partition_point(|(made, _)| *made <= time);
+        makers.get(before.saturating_sub(1)).map(|(_, process)| *process)
+    }
+}
+
+/// Messages of one text that have left and not arrived, in order, with how many each name and process has among them.
+#[derive(Default)]
+struct UnderWay<'a> {
+    messages: VecDeque<End<'a>>,
+    peers: HashMap<&'a str, usize>,
+    processes: HashMap<i64, usize>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn add(&mut self, sent: End<'a>) {
+        *self.peers.entry(sent.peer).or_default() += 1;
+        *self.processes.entry(sent.process).or_default() += 1;
+        self.messages.push_back(sent);
+    }
+
+    fn take(&mut self) {
+        if let Some(sent) = self.messages.pop_front() {
+            one_less(&mut self.peers, sent.peer);
+            one_less(&mut self.processes, sent.process);
         }
     }
-    known
+}
+
+fn one_less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
+    if let std::collections::hash_map::Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
 }
 
 fn by_text(raw: &Raw) -> BTreeMap<&str, Vec<End<'_>>> {
@@ -52,24 +101,24 @@ fn by_text(raw: &Raw) -> BTreeMap<&str, Vec<End<'_>>> {
 
 /// Goes through the messages of one text in order of time.
 fn vote<'a>(ends: &[End<'a>], votes: &mut BTreeMap<&'a str, Vec<i64>>) {
-    let mut under_way: Vec<End> = Vec::new();
+    let mut under_way = UnderWay::default();
     // Once one of several may have been taken for another, who is left is not known.
     let (mut are_senders_known, mut are_receivers_known) = (true, true);
     for end in ends {
         if !end.has_arrived {
-            under_way.push(*end);
+            under_way.add(*end);
             continue;
         }
-        let Some(first) = under_way.first().copied() else { return };
-        are_receivers_known &= under_way.iter().all(|sent| sent.peer == first.peer);
+        let Some(first) = under_way.messages.front().copied() else { return };
+        are_receivers_known &= under_way.peers.len() == 1;
         if are_receivers_known {
             votes.entry(first.peer).or_default().push(end.process);
         }
-        are_senders_known &= under_way.iter().all(|sent| sent.process == first.process);
+        are_senders_known &= under_way.processes.len() == 1;
         if are_senders_known {
             votes.entry(end.peer).or_default().push(first.process);
         }
-        under_way.remove(0);
+        under_way.take();
     }
 }
 
@@ -92,11 +141,17 @@ mod tests {
         raw
     }
 
+    fn known(raw: &Raw) -> Vec<(String, i64)> {
+        let names = Names::of(raw);
+        let mut known: Vec<(String, i64)> =
+            names.0.keys().filter_map(|name| Some(((*name).to_owned(), names.at(name, 0)?))).collect();
+        known.sort();
+        known
+    }
+
     #[test]
     fn messages_tell_whose_a_name_is() {
-        let mut names: Vec<(String, i64)> = names(&raw()).into_iter().map(|(name, id)| (name.to_owned(), id)).collect();
-        names.sort();
-        assert_eq!(names, [("d".to_owned(), 9), ("p-1".to_owned(), 1), ("p-2".to_owned(), 2)]);
+        assert_eq!(known(&raw()), [("d".to_owned(), 9), ("p-1".to_owned(), 1), ("p-2".to_owned(), 2)]);
     }
 
     #[test]
@@ -104,10 +159,9 @@ mod tests {
         let mut raw = raw();
         raw.notif(3, "sent", "d", 30 * MS, "s:1");
         raw.notif(4, "arrived", "p-1", 31 * MS, "s:1");
-        assert_eq!(names(&raw).get("d"), None);
-        assert_eq!(names(&raw).get("p-1"), None);
+        assert_eq!((Names::of(&raw).at("d", 0), Names::of(&raw).at("p-1", 0)), (None, None));
         raw.agent(9, "d");
-        assert_eq!(names(&raw).get("d"), Some(&9));
+        assert_eq!(Names::of(&raw).at("d", 0), Some(9));
     }
 
     #[test]
@@ -117,8 +171,7 @@ mod tests {
         raw.notif(2, "sent", "d", 2, "m");
         raw.notif(9, "arrived", "p-2", 3, "m");
         raw.notif(9, "arrived", "p-1", 4, "m");
-        let names = names(&raw);
-        assert_eq!((names.get("d"), names.get("p-1"), names.get("p-2")), (Some(&9), None, None));
+        assert_eq!(known(&raw), [("d".to_owned(), 9)]);
     }
 
     #[test]
@@ -130,7 +183,23 @@ mod tests {
         for (at, process) in [(4, 1), (5, 3), (6, 2)] {
             raw.notif(process, "arrived", "d", at, "PUSH_REG:r");
         }
-        let names = names(&raw);
-        assert_eq!((names.len(), names.get("d")), (1, Some(&9)));
+        assert_eq!(known(&raw), [("d".to_owned(), 9)]);
+    }
+
+    #[test]
+    fn a_name_that_was_taken_again_is_of_the_process_that_had_it_at_the_time() {
+        let rows = [(10, 1), (30, 3), (20, 2), (30, 4)];
+        for turn in 0..rows.len() {
+            let mut raw = Raw::default();
+            for at in 0..rows.len() {
+                let (time_ns, process) = rows[(at + turn) % rows.len()];
+                raw.agent(process, "d");
+                raw.agents.time_ns[at] = time_ns;
+            }
+            let names = Names::of(&raw);
+            let at = |time| names.at("d", time);
+            assert_eq!([at(i64::MIN), at(9), at(10), at(19), at(20), at(29), at(30)], [1, 1, 1, 1, 2, 2, 4].map(Some));
+            assert_eq!(names.at("e", 10), None);
+        }
     }
 }

@@ -5,9 +5,13 @@ use kvpath_simulator::model::{Arrivals, Grain, HandoffMode, Model, P2p, simulate
 use proptest::prelude::*;
 
 use super::*;
-use crate::analysis::Settings;
+use crate::analysis::{Raw, Settings};
+use crate::graph::Transfers;
+use crate::graph::pairs::Pairs;
 use crate::load::Run;
 use crate::path::walk::walk;
+use crate::timeline::waits::{Sync, SyncKind};
+use crate::timeline::{LaneId, Timeline, Waits};
 
 /// A run ready to be walked.
 fn walker(model: &Model) -> Walker {
@@ -105,6 +109,26 @@ proptest! {
         }
     }
 
+    /// Of an operation on the path none is left, and the table says so of every segment.
+    #[test]
+    fn segments_have_none(model in models()) {
+        let walker = walker(&model);
+        for request in walker.requests() {
+            let (_, segments) = walker.path(request).unwrap();
+            let table = walker.slack(request.number).unwrap();
+            for segment in segments.iter().filter(|segment| matches!(&*segment.kind, "work" | "completion")) {
+                let key = (segment.process_id, segment.correlation_id, segment.transfer_id, &segment.table_name, &segment.name);
+                let is_it = |row: &usize| {
+                    let own = (table.process_id[*row], table.correlation_id[*row], table.transfer_id[*row]);
+                    (own.0, own.1, own.2, &table.table_name[*row], &table.name[*row]) == key
+                        && table.start_ns[*row] + table.dur_ns[*row] == segment.start_ns + segment.dur_ns
+                };
+                let found: Vec<i64> = (0..table.len()).filter(is_it).map(|row| table.slack_ns[row]).collect();
+                prop_assert!(!found.is_empty() && found.iter().all(|slack| *slack == 0), "{segment:?}: {found:?}");
+            }
+        }
+    }
+
     /// What binds on the path is among the edges, once a node, and what does not bind opened no later.
     #[test]
     fn edges_hold_what_came_second(model in models()) {
@@ -137,4 +161,122 @@ proptest! {
             prop_assert!(bound > 0 && found.paths.segments[path] > 0);
         }
     }
+}
+
+proptest! {
+    // Each case is three runs.
+    #![proptest_config(ProptestConfig::with_cases(10))]
+
+    /// The simulator knows nothing of slack: a stage that takes a chunk's slack longer makes the first token no later, and one
+    /// that takes more than that does.
+    #[test]
+    fn a_stage_may_take_its_slack_longer_and_no_more(
+        costs in prop::collection::vec(prop::collection::vec(100_000i64..400_000, 3), 2..4),
+        (is_whole, dispatch_ns, lead) in (any::<bool>(), 0i64..3_000, 0u32..3),
+        pick in any::<prop::sample::Index>(),
+    ) {
+        let mut model = Model::ideal(&vec![2; costs.len()], &[300_000; 3]);
+        model.handoff.grain = if is_whole { Grain::Whole } else { Grain::Chunk };
+        model.handoff.bytes_per_s = 20_000_000_000;
+        model.calls.dispatch_ns = dispatch_ns;
+        model.host_lead = lead;
+        let ttft = |walker: &Walker| walker.path(&walker.requests()[0]).unwrap().0.ttft_ns;
+        let at = pick.index(costs.len() * 3);
+        let (stage, chunk) = (at / 3, at % 3);
+        model.stage_ns = Some(costs.clone());
+        let own = walker(&model);
+        let table = own.slack(own.requests()[0].number).unwrap();
+        // So short a run does not show its chunks: each has as many kernels.
+        let is_it = |row: &usize| {
+            let name = table.name[*row].as_deref().unwrap_or("nccl");
+            table.stage_id[*row] == i32::try_from(stage).ok() && table.stream_id[*row].is_some() && !name.contains("nccl")
+        };
+        let kernels: Vec<usize> = (0..table.len()).filter(is_it).collect();
+        let each = kernels.len() / 3;
+        let slack = kernels[chunk * each..][..each].iter().map(|row| table.slack_ns[*row]).min().unwrap();
+        let with = |more: i64| {
+            let mut costs = costs.clone();
+            costs[stage][chunk] += more;
+            ttft(&walker(&Model { stage_ns: Some(costs), ..model.clone() }))
+        };
+        prop_assert!(with(slack) <= ttft(&own), "slack {slack}: {} after {}", with(slack), ttft(&own));
+        prop_assert!(with(slack + 50_000) > ttft(&own), "slack {slack}");
+    }
+}
+
+/// The graph of operations made by hand, from the end of one of them.
+fn reach(raw: &Raw, sink: Node) -> Reach {
+    let (transfers, pairs) = (Transfers::default(), Pairs::default());
+    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs };
+    Reach::of(&graph, &Request::default(), sink)
+}
+
+fn slack_of(reach: &Reach, node: Node) -> Option<(i64, i64)> {
+    let at = reach.nodes.iter().position(|(_, other)| *other == node)?;
+    Some(reach.slack()[at])
+}
+
+fn thread(timeline: &Timeline) -> u32 {
+    timeline.find(LaneId { process: 1, kind: LaneKind::Thread(1) }).unwrap()
+}
+
+#[test]
+fn what_was_over_before_it_was_waited_for_has_the_slack_until_then() {
+    let mut raw = Raw::default();
+    raw.timeline.add_call(1, 1, "cudaLaunchKernel", (100, 110, 1));
+    raw.kernel(1, 7, "k", 120, 80);
+    raw.timeline.lanes[0].1.key = vec![1];
+    raw.timeline.add_call(1, 1, "cudaStreamSynchronize", (500, 510, 2));
+    let sync = Sync {
+        process: 1,
+        context: 1,
+        stream: Some(7),
+        event: None,
+        recording: None,
+        correlation: 2,
+        kind: SyncKind::Stream,
+    };
+    raw.timeline.waits = Waits::of(&[sync], &[], |id| raw.timeline.find(id));
+    let kernel = Node::end(op(
+        raw.timeline.find(LaneId { process: 1, kind: LaneKind::Stream { context: 1, stream: 7 } }).unwrap(),
+        0,
+    ));
+    let reach = reach(&raw, Node::end(op(thread(&raw.timeline), 1)));
+    assert_eq!(slack_of(&reach, kernel), Some((310, 310)), "over at 200, and the call returned at 510");
+    assert_eq!(slack_of(&reach, Node::end(op(thread(&raw.timeline), 0))), Some((0, 0)));
+}
+
+#[test]
+fn a_call_within_another_one_has_no_more_slack_than_that() {
+    let mut raw = Raw::default();
+    for (name, span_and_key) in [("outer", (100, 200, 1)), ("inner", (120, 150, 2)), ("last", (210, 220, 3))] {
+        raw.timeline.add_call(1, 1, name, span_and_key);
+    }
+    let thread = thread(&raw.timeline);
+    let reach = reach(&raw, Node::end(op(thread, 2)));
+    assert_eq!(slack_of(&reach, Node::end(op(thread, 1))), Some((0, 0)));
+}
+
+#[test]
+fn a_kind_of_gate_that_never_bound_reacts_as_its_like_do() {
+    let after = |from: i64, gap, kind, is_bound| Seen {
+        from: Node::end(Op::Lane(0, u32::try_from(from).unwrap())),
+        to: Node::start(Op::Lane(0, u32::try_from(from + 1).unwrap())),
+        gap,
+        kind: Some((kind, Reacts::Stream { is_end: false })),
+        is_bound,
+    };
+    let seen = [after(0, 90, GateKind::EventWait, false), after(2, 4, GateKind::StreamOrder, true)];
+    let mut nodes = HashMap::new();
+    for (edge, at) in seen.iter().zip([1000, 2000]) {
+        nodes.extend([(edge.to, at), (edge.from, at - edge.gap)]);
+    }
+    let lags = |seen: &[Seen]| {
+        let mut lags: Vec<i64> =
+            Reach::with_lags(seen[0].to, nodes.clone(), seen).edges.into_iter().flatten().map(|(_, lag)| lag).collect();
+        lags.sort_unstable();
+        lags
+    };
+    assert_eq!(lags(&seen), [4, 4]);
+    assert_eq!(lags(&seen[..1]), [0], "nothing is known of it");
 }

@@ -1,0 +1,117 @@
+//! The transfers that carry a request's KV, in the orders that a walk asks for: a hand-off layer by layer, or page by page, has
+//! 10^4 of them, and every call on the path asks.
+
+use super::{Transfer, Transfers};
+use crate::graph::{GateKind, Node, Op};
+
+/// What a transfer has in common with one that makes it again: sender, receiver, chunk, bytes.
+type What = (Option<i64>, Option<i64>, Option<i32>, i64);
+
+/// A transfer's place among those of its request from the same sender, by when they were posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// From 0.
+    pub at: usize,
+    /// How many they are.
+    pub of: usize,
+}
+
+/// What shows a process that it has been handed something over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Sign {
+    receiver: i64,
+    at: i64,
+    node: Node,
+    kind: GateKind,
+}
+
+/// The transfers of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Rising.
+    rows: Vec<u32>,
+    /// Of each of `rows`.
+    places: Vec<Place>,
+    /// By receiver, then by time.
+    signs: Vec<Sign>,
+    /// Those that failed, with when that was seen: by what they carry, then by time.
+    failed: Vec<(What, i64, u32)>,
+}
+
+impl Carried {
+    /// Those rows of `transfers`.
+    #[must_use]
+    pub fn of(mut rows: Vec<u32>, transfers: &Transfers) -> Self {
+        rows.sort_unstable();
+        rows.dedup();
+        let mut signs: Vec<Sign> = rows.iter().filter_map(|row| sign(*row, transfers)).collect();
+        signs.sort_unstable();
+        let failed = rows.iter().filter(|row| transfers.row(**row).has_failed);
+        let mut failed: Vec<(What, i64, u32)> =
+            failed.map(|row| (what(transfers.row(*row)), transfers.wire(*row, true), *row)).collect();
+        failed.sort_unstable();
+        Self { places: places(&rows, transfers), rows, signs, failed }
+    }
+
+    /// All of them, rising.
+    #[must_use]
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// Whether that row is one of them.
+    #[must_use]
+    pub fn has(&self, row: u32) -> bool {
+        self.rows.binary_search(&row).is_ok()
+    }
+
+    /// Where it stands among them.
+    #[must_use]
+    pub fn place(&self, row: u32) -> Option<Place> {
+        self.rows.binary_search(&row).ok().map(|at| self.places[at])
+    }
+
+    /// What a process was handed over after `since` and not after `until`.
+    pub fn signs(&self, receiver: i64, since: i64, until: i64) -> impl Iterator<Item = (Node, GateKind)> {
+        let from = self.signs.partition_point(|sign| (sign.receiver, sign.at) <= (receiver, since));
+        let signs = self.signs[from..].iter().take_while(move |sign| sign.receiver == receiver && sign.at <= until);
+        signs.map(|sign| (sign.node, sign.kind))
+    }
+
+    /// The last one that had failed by then of those that carry the same as `row`.
+    #[must_use]
+    pub fn failed_before(&self, row: u32, by: i64, transfers: &Transfers) -> Option<u32> {
+        let what = what(transfers.row(row));
+        let until = self.failed.partition_point(|(other, at, _)| (*other, *at) <= (what, by));
+        let before = self.failed[..until].iter().rev().take_while(|(other, ..)| *other == what);
+        before.map(|(.., other)| *other).find(|other| *other != row)
+    }
+}
+
+fn what(transfer: &Transfer) -> What {
+    (transfer.sender, transfer.receiver, transfer.chunk, transfer.bytes)
+}
+
+/// A pull is seen by who makes it, a push by its notification.
+fn sign(row: u32, transfers: &Transfers) -> Option<Sign> {
+    let receiver = transfers.receiver(row)?;
+    let (node, at, kind) = match transfers.is_pulled(row) {
+        true => (Node::end(Op::Wire(row)), transfers.wire(row, true), GateKind::Transferred),
+        false if transfers.has_arrived(row) => (Node::end(Op::Notif(row)), transfers.arrival(row), GateKind::Notified),
+        false => return None,
+    };
+    Some(Sign { receiver, at, node, kind })
+}
+
+fn places(rows: &[u32], transfers: &Transfers) -> Vec<Place> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    let of = |at: &usize| transfers.sender(rows[*at]);
+    order.sort_unstable_by_key(|at| (of(at), transfers.posted(rows[*at]), rows[*at]));
+    let mut places = vec![Place { at: 0, of: 0 }; rows.len()];
+    for own in order.chunk_by(|a, b| of(a) == of(b)) {
+        for (at, row) in own.iter().enumerate() {
+            places[*row] = Place { at, of: own.len() };
+        }
+    }
+    places
+}
