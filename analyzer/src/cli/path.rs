@@ -134,6 +134,12 @@ impl Walked {
                 "kvpath: {without} requests have no path: nothing that was recorded lies between their arrival and first token"
             );
         }
+        if self.walker.ambiguous > 0 {
+            eprintln!(
+                "kvpath: {} requests of the client have an id that several recorded ones hold; they have no path of their own",
+                self.walker.ambiguous
+            );
+        }
         Ok(into)
     }
 }
