@@ -1,6 +1,6 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
-mod agents;
+pub mod agents;
 mod link;
 
 use std::collections::{BTreeMap, HashMap};

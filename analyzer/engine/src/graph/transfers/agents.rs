@@ -18,7 +18,8 @@ struct End<'a> {
 }
 
 /// Processes by the names of their agents.
-pub(super) fn names(raw: &Raw) -> HashMap<&str, i64> {
+#[must_use]
+pub fn names(raw: &Raw) -> HashMap<&str, i64> {
     let agents = raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied());
     let mut known: HashMap<&str, i64> = agents.collect();
     let mut votes: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
