@@ -114,7 +114,8 @@ impl Analysis {
         let posts = posts::of(raw, &lanes);
         let mut work = stages::of(raw, &lanes, &posts);
         let registered = regions::Regions::of(raw);
-        let held = regions::layers::of(raw, &registered, &work);
+        let mined = regions::layers::mined(work.iter().map(|stage| (stage.row.process_id, stage.row.layers)));
+        let held = regions::layers::of(raw, &registered, &mined);
         stages::check(&mut work, &held);
         let request_work = requests::of(raw, &work);
         let (chunks, layers) = chunks::of(&raw.timeline, &work, &request_work);

@@ -108,6 +108,12 @@ impl Transfers {
         self.row(row).uncertain_ns
     }
 
+    /// When its first copy began, where the GPU made its copies and these are its bytes exactly, ns.
+    #[must_use]
+    pub fn copied_from(&self, row: u32) -> Option<i64> {
+        self.row(row).copied_from
+    }
+
     /// Whether the arrival of its notification was recorded.
     #[must_use]
     pub fn has_arrived(&self, row: u32) -> bool {

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::order::{Evidence, Order};
 use super::{Regions, Set};
 use crate::analysis::Raw;
-use crate::analysis::stages::StageWork;
 use crate::graph::Method;
 
 /// How the KV regions of a process stand to its layers.
@@ -79,8 +78,8 @@ fn kv(raw: &Raw, regions: &Regions, process: i64, layers: Option<u32>, carries_k
     let candidates =
         Set::of((0u32..).zip(&own.rows).filter(|(_, row)| is_candidate(row)).map(|(position, _)| position));
     let (mut touched, mut is_all) = (Set::default(), true);
-    let touches = regions.touches.iter().zip(carries_kv).filter(|(_, carries)| **carries).map(|(touch, _)| touch);
-    for touch in touches {
+    let of_kv = regions.touches.iter().zip(carries_kv).filter(|(_, carries)| **carries).map(|(touch, _)| touch);
+    for touch in of_kv {
         for (of, set) in [(touch.sender, &touch.sent), (touch.receiver, &touch.received)] {
             if of == Some(process) {
                 is_all &= touch.is_whole && set.is_some();
@@ -111,16 +110,22 @@ pub struct Known {
     pub layers: BTreeMap<i64, RegionLayers>,
 }
 
-/// Those of a run.
+/// Whether each transfer carries KV, by row. Where nothing is on a GPU, KV is not either.
 #[must_use]
-pub fn of(raw: &Raw, regions: &Regions, stages: &[StageWork]) -> Known {
-    let carries_kv: Vec<bool> = (0..regions.touches.len()).map(|row| raw.is_on_gpu(row)).collect();
-    // Where nothing is on a GPU, KV is not either.
-    let carries_kv = if carries_kv.contains(&true) { carries_kv } else { vec![true; carries_kv.len()] };
-    let mined: BTreeMap<i64, u32> = stages
-        .iter()
-        .filter_map(|stage| Some((stage.row.process_id, u32::try_from(stage.row.layers?).ok()?)))
-        .collect();
+pub fn carries_kv(raw: &Raw) -> Vec<bool> {
+    let on_gpu: Vec<bool> = (0..raw.transfers.transfer_id.len()).map(|row| raw.is_on_gpu(row)).collect();
+    if on_gpu.contains(&true) { on_gpu } else { vec![true; on_gpu.len()] }
+}
+
+/// Layers of each process by its kernels.
+pub fn mined(stages: impl IntoIterator<Item = (i64, Option<i32>)>) -> BTreeMap<i64, u32> {
+    stages.into_iter().filter_map(|(process, layers)| Some((process, u32::try_from(layers?).ok()?))).collect()
+}
+
+/// Those of a run, by how many layers the processes' kernels show.
+#[must_use]
+pub fn of(raw: &Raw, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Known {
+    let carries_kv = carries_kv(raw);
     let mut sets: BTreeMap<i64, Set> = BTreeMap::new();
     for process in regions.registered.keys() {
         if let Some(set) = kv(raw, regions, *process, mined.get(process).copied(), &carries_kv) {

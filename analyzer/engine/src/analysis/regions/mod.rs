@@ -141,12 +141,12 @@ impl Regions {
             );
         }
         let [local, remote] = ends.map(End::set);
-        let (sent, received) = if is_read { (remote, local) } else { (local, remote) };
+        let (of_sender, of_receiver) = if is_read { (remote, local) } else { (local, remote) };
         if let Some(ends) = sender.zip(receiver).filter(|_| !pairs.is_empty()) {
             self.pairs.entry(ends).or_default().extend(pairs);
         }
         let is_whole = count > 0 && table.descriptors[row] == Some(count);
-        Touch { sender, receiver, descriptors: (count, located), is_whole, sent, received }
+        Touch { sender, receiver, descriptors: (count, located), is_whole, sent: of_sender, received: of_receiver }
     }
 }
 
