@@ -193,3 +193,120 @@ fn evidence(
     let title = title.map_or(String::new(), |row| raw.processes.name[row].clone());
     Evidence { sizes, carried, peers, title }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::synthetic::MS;
+
+    const SIZE: i64 = 0x1000;
+
+    /// Processes 1 and 2 push to 9; each has registered so many regions, at addresses of its own.
+    fn raw(regions: [u64; 3]) -> Raw {
+        let mut raw = Raw::default();
+        for ((process, name), count) in [(1, "p-0"), (2, "p-1"), (9, "d")].into_iter().zip(regions) {
+            raw.process(process, "engine");
+            raw.agent(process, name);
+            for region in 0..count {
+                // Addresses fall, as vLLM's do.
+                raw.region(process, i32::try_from(region).unwrap(), addr(process, region), SIZE);
+            }
+        }
+        raw
+    }
+
+    fn addr(process: i64, region: u64) -> u64 {
+        process.unsigned_abs() * 0x100_0000 - region * 0x2000
+    }
+
+    /// A transfer of a block of some regions each to some of decode's.
+    fn push(raw: &mut Raw, process: i64, regions: &[(u64, u64)]) {
+        let number = i64::try_from(raw.transfers.transfer_id.len()).unwrap();
+        let bytes = SIZE / 4 * i64::try_from(regions.len()).unwrap();
+        raw.write(process, &format!("p-{}", process - 1), "d", (10 + number) * MS, bytes, "r");
+        for (position, (here, there)) in (0..).zip(regions) {
+            raw.descriptor(number, position, addr(process, *here) + 0x100, SIZE / 4);
+            *raw.descriptors.remote_addr.last_mut().unwrap() = Some(addr(9, *there) + 0x300);
+        }
+        *raw.transfers.descriptors.last_mut().unwrap() = i64::try_from(regions.len()).ok();
+    }
+
+    fn held(raw: &Raw, layers: &[(i64, i32)]) -> Vec<Option<(String, &'static str)>> {
+        let regions = Regions::of(raw);
+        let known = of(raw, &regions, &mined(layers.iter().map(|(process, layers)| (*process, Some(*layers)))));
+        let of_touch = |touch: &super::super::Touch| {
+            let held = known.layers.get(&touch.sender?)?.held(touch.sent()?)?;
+            Some((held.layers.to_string(), held.method))
+        };
+        regions.touches.iter().map(of_touch).collect()
+    }
+
+    fn some(layers: &str, method: &'static str) -> Option<(String, &'static str)> {
+        Some((layers.to_owned(), method))
+    }
+
+    #[test]
+    fn a_region_a_layer_in_order_of_registration() {
+        let mut raw = raw([4, 4, 8]);
+        push(&mut raw, 1, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
+        push(&mut raw, 2, &[(0, 4), (1, 5)]);
+        push(&mut raw, 2, &[(2, 6), (3, 7)]);
+        let expected = [some("0-3", "all"), some("0-1", "one_each"), some("2-3", "one_each")];
+        assert_eq!(held(&raw, &[(1, 4), (2, 4)]), expected);
+        let regions = Regions::of(&raw);
+        let known = of(&raw, &regions, &mined([(1, Some(4)), (2, Some(4))]));
+        let there: Vec<String> = regions
+            .touches
+            .iter()
+            .map(|touch| known.layers[&9].held(touch.received().unwrap()).unwrap().layers.to_string())
+            .collect();
+        assert_eq!(there, ["0-3", "4-5", "6-7"], "decode's kernels were not recorded: one each, as in the stages");
+        // Kernels that say something else leave it unknown, and so does no kernel at all.
+        assert_eq!(held(&raw, &[(1, 3), (2, 3)]), [None, None, None]);
+        assert_eq!(held(&raw, &[]), [None, None, None]);
+    }
+
+    #[test]
+    fn k_and_v_apart_are_told_by_single_layers_or_by_where_they_go() {
+        let mut by_layer = raw([4, 4, 8]);
+        push(&mut by_layer, 1, &[(0, 0), (1, 1)]);
+        push(&mut by_layer, 1, &[(2, 2), (3, 3)]);
+        push(&mut by_layer, 2, &[(0, 4), (1, 5), (2, 6), (3, 7)]);
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2), (9, 4)])[2], some("0-1", "all"));
+        // Two of four that follow each other: a layer, or K of both. Where they lie in decode's longer list decides.
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], some("0", "peer"));
+        by_layer.descriptors.remote_addr.fill(None);
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], None);
+
+        let mut by_part = raw([4, 4, 8]);
+        push(&mut by_part, 1, &[(0, 0), (2, 4)]);
+        push(&mut by_part, 1, &[(1, 1), (3, 5)]);
+        push(&mut by_part, 2, &[(0, 2), (1, 3), (2, 6), (3, 7)]);
+        let found = held(&by_part, &[(1, 2), (2, 2), (9, 4)]);
+        assert_eq!(found, [some("0", "transfers"), some("1", "transfers"), some("0-1", "all")]);
+    }
+
+    #[test]
+    fn what_was_registered_beside_kv_is_left_out_if_all_transfers_are_known() {
+        let mut raw = raw([5, 0, 8]);
+        push(&mut raw, 1, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
+        assert_eq!(held(&raw, &[(1, 4)]), [some("0-3", "all")]);
+        push(&mut raw, 1, &[(1, 1)]);
+        *raw.transfers.descriptors.last_mut().unwrap() = Some(9);
+        assert_eq!(held(&raw, &[(1, 4)]), [None, None], "a list that was cut may touch the fifth too");
+    }
+
+    #[test]
+    fn the_order_of_rows_changes_nothing() {
+        use kvpath_schema::table::Columns as _;
+        let mut raw = raw([4, 4, 8]);
+        push(&mut raw, 1, &[(0, 0), (2, 4)]);
+        push(&mut raw, 1, &[(1, 1), (3, 5)]);
+        push(&mut raw, 2, &[(0, 2), (1, 3), (2, 6), (3, 7)]);
+        let forward = held(&raw, &[(1, 2), (2, 2)]);
+        let (regions, descriptors) = (std::mem::take(&mut raw.regions), std::mem::take(&mut raw.descriptors));
+        (0..regions.len()).rev().for_each(|row| raw.regions.push(regions.row(row)));
+        (0..descriptors.len()).rev().for_each(|row| raw.descriptors.push(descriptors.row(row)));
+        assert_eq!(held(&raw, &[(1, 2), (2, 2)]), forward);
+    }
+}
