@@ -18,8 +18,10 @@ use super::functions::Wanted;
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::clocks::gpu;
 use kvpath_engine::error::LoadError;
+use kvpath_engine::joins::Joined;
 use kvpath_engine::load::Run;
 use kvpath_engine::path::{Found, Walker};
+use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
 
 type Batches = HashMap<&'static str, RecordBatch>;
@@ -34,25 +36,28 @@ pub struct Derived {
     walked: OnceLock<Result<Walker, String>>,
     // By itself: it reads all CUDA calls, and no other table needs these.
     clocks: OnceLock<Result<RecordBatch, String>>,
+    // By themselves too: they go over all that ran.
+    joins: OnceLock<Result<Batches, String>>,
 }
 
 impl Derived {
     /// Those of `run`; nothing is computed yet.
     #[must_use]
     pub fn new(run: Run) -> Self {
-        let walked = OnceLock::new();
-        Self { run, batches: OnceLock::new(), paths: OnceLock::new(), walked, clocks: OnceLock::new() }
+        let (walked, clocks, joins) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { run, batches: OnceLock::new(), paths: OnceLock::new(), walked, clocks, joins }
     }
 
     /// Tables that were computed elsewhere.
     #[cfg(test)]
-    pub(super) fn computed(run: Run, analysis: &Analysis, found: &Found) -> Self {
+    pub(super) fn computed(run: Run, analysis: &Analysis, found: &Found, joined: &Joined) -> Self {
         Self {
             run,
             batches: OnceLock::from(Ok(batches(analysis))),
             paths: OnceLock::from(Ok(path_batches(found))),
             walked: OnceLock::new(),
             clocks: OnceLock::from(Ok(analysis.clocks.to_batch())),
+            joins: OnceLock::from(Ok(join_batches(joined))),
         }
     }
 
@@ -110,6 +115,8 @@ impl Derived {
         // Paths are computed for those who ask for them: they need all that ran.
         let batches = if [Paths::DEF.name, CriticalPath::DEF.name].contains(&name) {
             self.paths.get_or_init(|| self.compute_paths().map_err(|error| error.to_string()))
+        } else if [Joins::DEF.name, TransferJoins::DEF.name].contains(&name) {
+            self.joins.get_or_init(|| self.compute_joins().map_err(|error| error.to_string()))
         } else {
             self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string()))
         };
@@ -128,6 +135,10 @@ impl Derived {
 
     fn compute_paths(&self) -> Result<Batches, LoadError> {
         Ok(path_batches(&Walker::of(&self.run, &Settings::default())?.paths(|_| true)))
+    }
+
+    fn compute_joins(&self) -> Result<Batches, LoadError> {
+        Ok(join_batches(&Joined::of(&self.run, &Settings::default())?))
     }
 
     fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
@@ -152,6 +163,10 @@ fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
 
 fn path_batches(found: &Found) -> Batches {
     [one(&found.paths), one(&found.segments)].into()
+}
+
+fn join_batches(joined: &Joined) -> Batches {
+    [one(&joined.joins), one(&joined.transfers)].into()
 }
 
 fn batches(analysis: &Analysis) -> Batches {
@@ -204,6 +219,7 @@ mod tests {
     fn every_derived_table_is_computed_and_has_its_schema() {
         let mut batches = batches(&Analysis::default());
         batches.extend(path_batches(&Found::default()));
+        batches.extend(join_batches(&Joined::default()));
         assert_eq!(batches.len(), DERIVED.len());
         for def in DERIVED {
             assert_eq!(batches[def.name].schema(), def.arrow_schema(), "{}", def.name);

@@ -70,18 +70,23 @@ impl RegionLayers {
 }
 
 /// The KV regions of a process: those in the memory where KV lies, if hand-offs touch them all, else those that they touch, if
-/// that is all there is to know and they are one or two a layer.
+/// that is all there is to know and they are one or two a layer. Once a hand-off was posted no layer is registered for the first
+/// time: what comes later may stand for what was before, and then no number of regions means anything.
 fn kv(raw: &Raw, regions: &Regions, process: i64, layers: Option<u32>, carries_kv: &[bool]) -> Option<Set> {
     let own = regions.registered.get(&process)?;
     let has_vram = own.rows.iter().any(|row| &*raw.regions.memory[*row] == "VRAM");
     let is_candidate = |row: &usize| !has_vram || &*raw.regions.memory[*row] == "VRAM";
     let candidates =
         Set::of((0u32..).zip(&own.rows).filter(|(_, row)| is_candidate(row)).map(|(position, _)| position));
+    let registered = own.rows.iter().filter(|row| is_candidate(row)).map(|row| raw.regions.time_ns[*row]).max()?;
     let (mut touched, mut is_all) = (Set::default(), true);
-    let of_kv = regions.touches.iter().zip(carries_kv).filter(|(_, carries)| **carries).map(|(touch, _)| touch);
-    for touch in of_kv {
+    for row in (0..regions.touches.len()).filter(|row| carries_kv[*row]) {
+        let touch = &regions.touches[row];
         for (of, set) in [(touch.sender, &touch.sent), (touch.receiver, &touch.received)] {
             if of == Some(process) {
+                if raw.transfers.posted_ns[row].is_some_and(|posted| posted < registered) {
+                    return None;
+                }
                 is_all &= touch.is_whole && set.is_some();
                 if let Some(set) = set.as_ref().filter(|set| **set != touched) {
                     touched = touched.union(set);
@@ -241,8 +246,8 @@ mod tests {
         regions.touches.iter().map(of_touch).collect()
     }
 
-    fn some(layers: &str, method: &'static str) -> Option<(String, &'static str)> {
-        Some((layers.to_owned(), method))
+    fn by(layers: &str, method: &'static str) -> (String, &'static str) {
+        (layers.to_owned(), method)
     }
 
     #[test]
@@ -251,7 +256,7 @@ mod tests {
         push(&mut raw, 1, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
         push(&mut raw, 2, &[(0, 4), (1, 5)]);
         push(&mut raw, 2, &[(2, 6), (3, 7)]);
-        let expected = [some("0-3", "all"), some("0-1", "one_each"), some("2-3", "one_each")];
+        let expected = [Some(by("0-3", "all")), Some(by("0-1", "one_each")), Some(by("2-3", "one_each"))];
         assert_eq!(held(&raw, &[(1, 4), (2, 4)]), expected);
         let regions = Regions::of(&raw);
         let known = of(&raw, &regions, &mined([(1, Some(4)), (2, Some(4))]));
@@ -272,9 +277,9 @@ mod tests {
         push(&mut by_layer, 1, &[(0, 0), (1, 1)]);
         push(&mut by_layer, 1, &[(2, 2), (3, 3)]);
         push(&mut by_layer, 2, &[(0, 4), (1, 5), (2, 6), (3, 7)]);
-        assert_eq!(held(&by_layer, &[(1, 2), (2, 2), (9, 4)])[2], some("0-1", "all"));
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2), (9, 4)])[2], Some(by("0-1", "all")));
         // Two of four that follow each other: a layer, or K of both. Where they lie in decode's longer list decides.
-        assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], some("0", "peer"));
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], Some(by("0", "peer")));
         by_layer.descriptors.remote_addr.fill(None);
         assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], None);
 
@@ -283,17 +288,28 @@ mod tests {
         push(&mut by_part, 1, &[(1, 1), (3, 5)]);
         push(&mut by_part, 2, &[(0, 2), (1, 3), (2, 6), (3, 7)]);
         let found = held(&by_part, &[(1, 2), (2, 2), (9, 4)]);
-        assert_eq!(found, [some("0", "transfers"), some("1", "transfers"), some("0-1", "all")]);
+        assert_eq!(found, [Some(by("0", "transfers")), Some(by("1", "transfers")), Some(by("0-1", "all"))]);
     }
 
     #[test]
     fn what_was_registered_beside_kv_is_left_out_if_all_transfers_are_known() {
         let mut raw = raw([5, 0, 8]);
         push(&mut raw, 1, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
-        assert_eq!(held(&raw, &[(1, 4)]), [some("0-3", "all")]);
+        assert_eq!(held(&raw, &[(1, 4)]), [Some(by("0-3", "all"))]);
         push(&mut raw, 1, &[(1, 1)]);
         *raw.transfers.descriptors.last_mut().unwrap() = Some(9);
         assert_eq!(held(&raw, &[(1, 4)]), [None, None], "a list that was cut may touch the fifth too");
+    }
+
+    #[test]
+    fn a_second_registration_after_hand_offs_is_no_second_half() {
+        let mut raw = raw([8, 0, 8]);
+        let all: Vec<(u64, u64)> = (0..4).map(|region| (region, region)).collect();
+        push(&mut raw, 1, &all);
+        push(&mut raw, 1, &all.iter().map(|(here, there)| (here + 4, *there)).collect::<Vec<_>>());
+        assert_eq!(held(&raw, &[(1, 8)]), [Some(by("0-3", "one_each")), Some(by("4-7", "one_each"))]);
+        raw.regions.time_ns[4..8].fill(raw.transfers.posted_ns[0].unwrap() + 1);
+        assert_eq!(held(&raw, &[(1, 4)]), [None, None]);
     }
 
     #[test]
