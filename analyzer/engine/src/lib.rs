@@ -5,11 +5,13 @@
 //! * [`spill`] keeps what does not fit into memory in files.
 //! * [`analysis`] is pure: tables in, tables out.
 //! * [`timeline`] holds everything that ran, [`graph`] says what waited for what, and [`path`] walks back over it.
+//! * [`joins`] counts what could be joined with what, and how.
 
 pub mod analysis;
 pub mod clocks;
 pub mod error;
 pub mod graph;
+pub mod joins;
 pub mod load;
 pub mod path;
 pub mod spill;

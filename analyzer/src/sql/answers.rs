@@ -1,5 +1,6 @@
 //! What the queries of the library answer over tables small enough to reckon by hand.
 
+mod joins;
 mod path;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,9 @@ fn analysis() -> Analysis {
             layers: Some(18),
             layers_method: "kernel_sequence".into(),
             layers_confidence: 1.0,
+            kv_regions: None,
+            regions_per_layer: None,
+            layers_check: "unknown".into(),
             layer_median_ns: Some(5),
         });
     }
@@ -96,6 +100,7 @@ fn analysis() -> Analysis {
             method: "kernel_sequence".into(),
             confidence: 1.0,
             layer_resolution: "layer".into(),
+            seam_kernels: 0,
         });
     }
     all.handoffs.push(handoff(0, 64, 4096, "scattered"));
@@ -117,6 +122,9 @@ fn handoff(request: i32, copies: i64, span_ns: i64, finding: &str) -> Handoff {
         made_descriptors: None,
         descriptors: None,
         regions: None,
+        layers: None,
+        peer_layers: None,
+        layers_method: None,
         copies: Some(copies),
         piece_median_bytes: Some(4 * MIB / copies),
         small_piece_bytes: Some(if copies == 1 { 0 } else { 4 * MIB }),
@@ -349,8 +357,12 @@ fn ask(query: &str, params: &[(&str, &str)]) -> Vec<String> {
     let query = library::find(query).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let csv = runtime.block_on(async {
-        let session =
-            Session::build(&run, Derived::computed(run.clone(), &analysis(), &path::found()), 256 << 20).unwrap();
+        let session = Session::build(
+            &run,
+            Derived::computed(run.clone(), &analysis(), &path::found(), &joins::joined()),
+            256 << 20,
+        )
+        .unwrap();
         let plan = session.bind(session.plan(query.text).await.unwrap(), &query.header.params, &given).unwrap();
         let mut answer = session.run(plan).await.unwrap();
         let mut encoder = Encoder::new(Format::Csv, &answer.schema(), session.reserve("test")).unwrap();

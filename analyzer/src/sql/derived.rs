@@ -19,11 +19,13 @@ use super::functions::Wanted;
 use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::clocks::gpu;
 use kvpath_engine::error::LoadError;
+use kvpath_engine::joins::Joined;
 use kvpath_engine::load::Run;
 #[cfg(test)]
 use kvpath_engine::path::Found;
 use kvpath_engine::path::Walker;
 use kvpath_engine::spill::Memory;
+use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
 
 /// Rows of paths that are kept for the next scan: some 50 MB.
@@ -43,6 +45,8 @@ pub struct Derived {
     walked: OnceLock<Result<Walker, String>>,
     // By itself: it reads all CUDA calls, and no other table needs these.
     clocks: OnceLock<Result<RecordBatch, String>>,
+    // By themselves too: they go over all that ran.
+    joins: OnceLock<Result<Batches, String>>,
 }
 
 impl Derived {
@@ -50,13 +54,13 @@ impl Derived {
     #[must_use]
     pub fn new(run: Run, memory: Memory) -> Self {
         let settings = Settings { memory, ..Settings::default() };
-        let walked = OnceLock::new();
-        Self { run, settings, batches: OnceLock::new(), paths: OnceLock::new(), walked, clocks: OnceLock::new() }
+        let (walked, clocks, joins) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { run, settings, batches: OnceLock::new(), paths: OnceLock::new(), walked, clocks, joins }
     }
 
     /// Tables that were computed elsewhere.
     #[cfg(test)]
-    pub(super) fn computed(run: Run, analysis: &Analysis, found: &Found) -> Self {
+    pub(super) fn computed(run: Run, analysis: &Analysis, found: &Found, joined: &Joined) -> Self {
         Self {
             run,
             settings: Settings::default(),
@@ -67,6 +71,7 @@ impl Derived {
             ])),
             walked: OnceLock::new(),
             clocks: OnceLock::from(Ok(analysis.clocks.to_batch())),
+            joins: OnceLock::from(Ok(join_batches(joined))),
         }
     }
 
@@ -119,7 +124,12 @@ impl Derived {
             let clocks = self.clocks.get_or_init(|| self.compute_clocks().map_err(|error| error.to_string()));
             return clocks.clone().map_err(|error| DataFusionError::External(error.into()));
         }
-        match self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string())) {
+        let batches = if [Joins::DEF.name, TransferJoins::DEF.name].contains(&name) {
+            self.joins.get_or_init(|| self.compute_joins().map_err(|error| error.to_string()))
+        } else {
+            self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string()))
+        };
+        match batches {
             Ok(batches) => batches
                 .get(name)
                 .cloned()
@@ -196,6 +206,10 @@ impl Derived {
         Ok(batches(&Analysis::of(&Raw::within(&self.run, &self.settings.memory)?, &self.settings)))
     }
 
+    fn compute_joins(&self) -> Result<Batches, LoadError> {
+        Ok(join_batches(&Joined::of(&self.run, &self.settings)?))
+    }
+
     fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
         let hosts = kvpath_engine::clocks::Clocks::of(&self.run)?;
         let mut clocks: Clocks = hosts.table();
@@ -214,6 +228,10 @@ fn of_request(batch: &RecordBatch, number: i32) -> Result<RecordBatch> {
 
 fn one<C: Columns>(columns: &C) -> (&'static str, RecordBatch) {
     (C::DEF.name, columns.to_batch())
+}
+
+fn join_batches(joined: &Joined) -> Batches {
+    [one(&joined.joins), one(&joined.transfers)].into()
 }
 
 fn batches(analysis: &Analysis) -> Batches {
@@ -264,6 +282,7 @@ mod tests {
     fn every_derived_table_is_computed_and_has_its_schema() {
         let mut batches = batches(&Analysis::default());
         batches.extend([one(&Paths::default()), one(&CriticalPath::default())]);
+        batches.extend(join_batches(&Joined::default()));
         assert_eq!(batches.len(), DERIVED.len());
         for def in DERIVED {
             assert_eq!(batches[def.name].schema(), def.arrow_schema(), "{}", def.name);

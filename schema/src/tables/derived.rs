@@ -32,6 +32,16 @@ crate::define_table! {
         layers_method: Name => Dict,
         /// Share of the forward passes whose layer count equals `layers`, 0 to 1.
         layers_confidence: f64 => Plain,
+        /// Registered regions that hold KV, by what hand-offs touch: all of those on the GPU (of all, if none is), or one or two a
+        /// layer of them. Null where not all that is touched was recorded, or more was registered and nothing tells which is KV.
+        kv_regions: Option<i32> => Plain,
+        /// KV regions a layer: 1, or 2 where K and V lie apart. By `layers`; without kernels of this process, as in all others of
+        /// the run. Null where not known: several layers share a region, or have more than two.
+        regions_per_layer: Option<i32> => Plain,
+        /// Whether `kv_regions` and `layers` agree: `agree`, one or two regions for each layer that kernels show by themselves;
+        /// `decided`, kernels alone did not tell how many layers there are and the number of regions chose; `differ`, neither one
+        /// nor two regions a layer; `unknown`, one of them is not known.
+        layers_check: Name => Dict,
         /// Median time of a layer over the chunks of all requests, ns.
         layer_median_ns: Option<i64> => Plain,
     }
@@ -165,6 +175,10 @@ crate::define_table! {
         /// has that many; `set`, several layers, because there are three or more regions for each; `none`, block `layer` of
         /// its pass, and what it is in the model is not known.
         layer_resolution: Name => Dict,
+        /// Kernels at its beginning that may as well be the end of the layer before: the sequence of kernels fits either way. 0
+        /// where the program or the sequence decides; as many as a layer has where nothing shows where one begins. A fused kernel
+        /// that ends one layer and begins the next is counted to one of them, whole.
+        seam_kernels: i32 => Plain,
     }
 }
 
@@ -188,8 +202,18 @@ crate::define_table! {
         made_descriptors: Option<i64> => Plain,
         /// Descriptors after NIXL merged neighbours; null where NIXL was not recorded.
         descriptors: Option<i64> => Plain,
-        /// Registered regions that the descriptors touch; null where not all of them were recorded.
+        /// Registered regions of the sender that the descriptors of its KV touch; null where not all of them were recorded.
         regions: Option<i32> => Plain,
+        /// Layers of the stage whose KV it carries, from 0, as `0-17` or `0-3,8`: those of the regions that its transfers touch.
+        /// Null where not all descriptors were recorded, or it is not known which layers the regions hold (`joins`).
+        layers: Option<String> => Plain,
+        /// The same by the receiver's regions, in layers of the receiver: of a decode worker that runs the whole model, which layers
+        /// of the model these are.
+        peer_layers: Option<String> => Plain,
+        /// How `layers` is known: `all` (all KV regions are touched), `one_each` (a layer has one region, in order of registration),
+        /// else by what shows the order of K and V: `sizes`, `transfers` (those of single layers), `peer` (where they go in its
+        /// longer list) or `engine` (as this engine registers them).
+        layers_method: Option<Name> => Dict,
         /// Peer copies; null without GPU records.
         copies: Option<i64> => Plain,
         /// Median size of a copy (else of a descriptor), bytes.

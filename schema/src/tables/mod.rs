@@ -6,6 +6,7 @@ pub mod capture;
 pub mod clock;
 pub mod derived;
 pub mod gpu;
+pub mod joins;
 pub mod nixl;
 pub mod nvtx;
 pub mod path;
@@ -61,6 +62,8 @@ pub const DERIVED: &[&TableDef] = &[
     path::Paths::DEF,
     path::CriticalPath::DEF,
     derived::Clocks::DEF,
+    joins::Joins::DEF,
+    joins::TransferJoins::DEF,
 ];
 
 /// Tables that the analyzer computes for one request at a time: functions in SQL.

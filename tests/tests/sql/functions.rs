@@ -29,6 +29,8 @@ fn a_function_without_argument_is_the_table() {
         "paths",
         "critical_path",
         "clocks",
+        "joins",
+        "transfer_joins",
     ] {
         let rows = ask(&format!("SELECT * FROM {table}()"));
         assert!(!rows.is_empty(), "{table}");
@@ -39,7 +41,7 @@ fn a_function_without_argument_is_the_table() {
 #[test]
 fn with_a_request_it_is_what_the_table_holds_of_it() {
     let id = &ask("SELECT request_id FROM requests WHERE request = 2")[0];
-    for table in ["requests", "chunks", "layers", "handoffs", "bubbles", "paths", "critical_path"] {
+    for table in ["requests", "chunks", "layers", "handoffs", "bubbles", "paths", "critical_path", "transfer_joins"] {
         let of_table = ask(&format!("SELECT * FROM {table} WHERE request = 2"));
         assert!(!of_table.is_empty(), "{table}");
         assert_eq!(ask(&format!("SELECT * FROM {table}(2)")), of_table, "{table}");

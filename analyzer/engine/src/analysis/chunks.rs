@@ -111,6 +111,7 @@ fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass
             kernels: layer.kernels,
             method: layer.method.into(),
             confidence: layer.confidence,
+            seam_kernels: layer.seam,
             layer_resolution: resolution.into(),
         });
     }

@@ -11,6 +11,8 @@ use super::intervals::Union;
 use super::lanes::Copy;
 use super::made::{self, Made};
 use super::posts::Post;
+use super::regions::layers::Held;
+use super::regions::{self, Known, Regions, Set, Touch};
 use super::requests::RequestWork;
 use super::stages::StageWork;
 use super::{Raw, Settings, ceilings};
@@ -20,7 +22,13 @@ pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
 
 /// Fills the table.
 #[must_use]
-pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &Settings) -> Handoffs {
+pub fn of(
+    raw: &Raw,
+    stages: &[StageWork],
+    requests: &[RequestWork],
+    regions: (&Regions, &Known),
+    settings: &Settings,
+) -> Handoffs {
     let copies = made::copies_of_posts(stages);
     let descriptors = Descriptors::of(raw);
     let arrivals = Arrivals::of(raw);
@@ -34,7 +42,7 @@ pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], settings: &
         for (s, posts) in by_stage {
             let posts: Vec<Made> =
                 posts.iter().map(|post| Made { post: &stages[s].posts[*post], copies: &copies[s][*post] }).collect();
-            let mut row = handoff(raw, stages, &stages[s], &posts, &descriptors, &arrivals);
+            let mut row = handoff(raw, stages, &stages[s], &posts, (&descriptors, regions), &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(made::open_ns(&posts, |post| post.done_after));
             table.push(row);
@@ -85,7 +93,7 @@ fn handoff(
     stages: &[StageWork],
     stage: &StageWork,
     all: &[Made],
-    descriptors: &Descriptors,
+    (descriptors, (regions, held)): (&Descriptors, (&Regions, &Known)),
     arrivals: &Arrivals,
 ) -> Handoff {
     let made: Vec<Made> = all.iter().filter(|made| !made.post.failed).copied().collect();
@@ -141,6 +149,9 @@ fn handoff(
         .filter_map(|row| raw.transfers.bytes[*row])
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
+    let kv: Vec<usize> = transfers.iter().copied().filter(|row| raw.is_on_gpu(*row)).collect();
+    // Metadata in host memory is no KV, unless all is there.
+    let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
     #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
     let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
     Handoff {
@@ -152,7 +163,10 @@ fn handoff(
         bytes,
         made_descriptors: sum(&raw.transfers.made_descriptors),
         descriptors: sum(&raw.transfers.descriptors),
-        regions: regions(raw, stage.row.process_id, &rows).filter(|_| rows.len() == all_descriptors),
+        regions: touched,
+        layers_method: layers.as_ref().map(|held| held.method.into()),
+        layers: layers.map(|held| held.layers.to_string()),
+        peer_layers: peer_layers.map(|held| held.layers.to_string()),
         copies: stage.lane.map(|_| count(copies.len())).filter(|_| copies_expected),
         piece_median_bytes: median(pieces.clone()),
         small_piece_bytes: small_bytes(&pieces, all_pieces, bytes),
@@ -231,30 +245,31 @@ fn peer(raw: &Raw, stages: &[StageWork], transfers: &[usize]) -> Option<i64> {
     named.or(only)
 }
 
-/// How many regions of the process the descriptors touch; regions of a layer each show the layers.
-fn regions(raw: &Raw, process: i64, rows: &[usize]) -> Option<i32> {
-    let mut own: Vec<(u64, u64)> = (0..raw.regions.addr.len())
-        .filter(|row| raw.regions.process_id[*row] == process)
-        .map(|row| (raw.regions.addr[row], raw.regions.bytes[row].unsigned_abs()))
-        .collect();
-    if own.is_empty() || rows.is_empty() {
-        return None;
-    }
-    own.sort_unstable();
-    let mut touched = vec![false; own.len()];
-    for row in rows {
-        let start = raw.descriptors.local_addr[*row];
-        let end = start.saturating_add(raw.descriptors.bytes[*row].unsigned_abs());
-        // A merged descriptor may span several neighbouring regions.
-        let from = own.partition_point(|(addr, bytes)| addr.saturating_add(*bytes) <= start);
-        for (at, (addr, _)) in own.iter().enumerate().skip(from) {
-            if *addr >= end {
-                break;
-            }
-            touched[at] = true;
-        }
-    }
-    i32::try_from(touched.into_iter().filter(|touched| *touched).count()).ok()
+/// What the transfers carry: how many regions of the sender, which layers of it and how that is known, which layers of the
+/// receiver.
+fn carried(regions: &Regions, held: &Known, transfers: &[usize]) -> (Option<i32>, Option<Held>, Option<Held>) {
+    let touches = || transfers.iter().map(|row| &regions.touches[*row]);
+    let sent: Option<Vec<&Set>> = touches().map(Touch::sent).collect();
+    let sent = sent.filter(|sets| !sets.is_empty()).map(|sets| union(sets.into_iter()));
+    let layers = touches().map(|touch| held.layers.get(&touch.sender?)?.held(touch.sent()?));
+    let peers = touches().map(|touch| held.layers.get(&touch.receiver?)?.held(touch.received()?));
+    (sent.and_then(|set| i32::try_from(set.len()).ok()), all_held(layers), all_held(peers))
+}
+
+fn union<'a>(sets: impl Iterator<Item = &'a Set>) -> Set {
+    sets.fold(Set::default(), |all, set| all.union(set))
+}
+
+/// The layers of all, if those of each are known; the method is that of the part that is least sure.
+fn all_held(parts: impl Iterator<Item = Option<Held>>) -> Option<Held> {
+    let parts = parts.collect::<Option<Vec<Held>>>()?;
+    let layers = union(parts.iter().map(|part| &part.layers));
+    let least_sure = parts.iter().map(|part| part.method).min_by(|a, b| {
+        regions::layers::confidence(a)
+            .total_cmp(&regions::layers::confidence(b))
+            .then((*a == "all").cmp(&(*b == "all")))
+    });
+    Some(Held { layers, method: least_sure? })
 }
 
 /// When decode's registration for the request arrived at the stage: vLLM's `PUSH_REG:` notif, which holds the request id.

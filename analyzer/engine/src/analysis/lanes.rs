@@ -23,6 +23,8 @@ pub struct Lane {
     pub collectives: Vec<Span>,
     /// Forward passes on the stream that computes most, by start.
     pub passes: Vec<Pass>,
+    /// Whether only the number of registered regions told how many layers these have.
+    pub is_by_regions: bool,
     /// Peer copies, by start.
     pub copies: Vec<Copy>,
     /// Start of the first and end of the last kernel.
@@ -54,6 +56,8 @@ pub struct PassLayer {
     /// Share of its kernels of which a range or a graph node tells that they are of it; else of the kernels that run once in
     /// each layer, how many ran in it.
     pub confidence: f64,
+    /// Kernels at its beginning that may as well be the end of the layer before.
+    pub seam: i32,
 }
 
 /// A peer copy.
@@ -139,7 +143,7 @@ pub fn regions(raw: &Raw, process: i64) -> Option<u32> {
 const BLOCK: usize = 65_536;
 
 /// The passes of a stream, by the names of its kernels or, where these alone repeat nothing, by names and shapes.
-fn passes(timeline: &Timeline, main: LaneAt, ranges: &Ranges, regions: Option<u32>) -> Vec<Pass> {
+fn passes(timeline: &Timeline, main: LaneAt, ranges: &Ranges, regions: Option<u32>) -> (Vec<Pass>, bool) {
     let by = |with_shapes: bool| {
         let mut miner = mine::Miner::new(regions);
         let mut found = Vec::new();
@@ -158,25 +162,28 @@ fn passes(timeline: &Timeline, main: LaneAt, ranges: &Ranges, regions: Option<u3
             miner.feed(&block, &mut found);
         }
         miner.finish(&mut found);
-        let marks = miner.pattern().map_or(0, mine::Pattern::marks);
-        found.into_iter().map(|pass| Pass::of(&pass, marks)).collect::<Vec<Pass>>()
+        let pattern = miner.pattern();
+        let passes = found.into_iter().map(|pass| Pass::of(&pass, pattern)).collect::<Vec<Pass>>();
+        (passes, pattern.is_some_and(mine::Pattern::is_by_regions))
     };
     let found = by(false);
-    if found.is_empty() { by(true) } else { found }
+    if found.0.is_empty() { by(true) } else { found }
 }
 
 impl Pass {
-    fn of(pass: &mine::Pass, marks: u16) -> Self {
+    fn of(pass: &mine::Pass, pattern: Option<&mine::Pattern>) -> Self {
         Self {
             span: pass.span,
             kernels: i64::try_from(pass.kernels).unwrap_or(i64::MAX),
-            layers: pass.layers.iter().map(|layer| PassLayer::of(layer, marks)).collect(),
+            layers: pass.layers.iter().map(|layer| PassLayer::of(layer, pattern)).collect(),
         }
     }
 }
 
 impl PassLayer {
-    fn of(layer: &mine::Layer, marks: u16) -> Self {
+    fn of(layer: &mine::Layer, pattern: Option<&mine::Pattern>) -> Self {
+        let marks = pattern.map_or(0, mine::Pattern::marks);
+        let seam = pattern.filter(|_| layer.ranges == 0).map_or(0, mine::Pattern::seam);
         let (method, part, whole) = if layer.ranges > 0 {
             ("nvtx", layer.ranges, layer.kernels)
         } else if layer.nodes > 0 {
@@ -190,6 +197,7 @@ impl PassLayer {
             kernels: i32::try_from(layer.kernels).unwrap_or(i32::MAX),
             method,
             confidence: f64::from(part.min(whole)) / f64::from(whole.max(1)),
+            seam: i32::try_from(seam).unwrap_or(i32::MAX),
         }
     }
 }
@@ -218,7 +226,8 @@ fn lane(timeline: &Timeline, own: &ProcessLanes, ranges: &Ranges, regions: Optio
     found.p2p.sort_unstable();
     found.collectives.sort_unstable();
     found.device_id = devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device);
-    found.passes = own.main.map(|main| passes(timeline, main, ranges, regions)).unwrap_or_default();
+    (found.passes, found.is_by_regions) =
+        own.main.map(|main| passes(timeline, main, ranges, regions)).unwrap_or_default();
     found
 }
 

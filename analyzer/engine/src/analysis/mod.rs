@@ -1,7 +1,8 @@
 //! From raw tables to answers. Pure: no file is read and nothing is printed here.
 //!
 //! [`lanes`] (what ran, forward passes) and [`posts`] (what was handed over) give [`stages`]; these give [`requests`];
-//! and from those come [`chunks`], [`bubbles`], [`handoffs`], [`summary`] and [`coverage`].
+//! [`regions`] says which layers lie in the memory that hand-offs touch; and from those come [`chunks`], [`bubbles`],
+//! [`handoffs`], [`summary`] and [`coverage`].
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub mod mine;
 pub mod posts;
 pub mod ranges;
 pub mod raw;
+pub mod regions;
 pub mod requests;
 pub mod serving;
 #[cfg(test)]
@@ -114,11 +116,15 @@ impl Analysis {
     fn of_related(raw: &Raw, settings: &Settings) -> Self {
         let lanes = lanes::of(raw);
         let posts = posts::of(raw, &lanes);
-        let work = stages::of(raw, &lanes, &posts);
+        let mut work = stages::of(raw, &lanes, &posts);
+        let registered = regions::Regions::of(raw);
+        let mined = regions::layers::mined(work.iter().map(|stage| (stage.row.process_id, stage.row.layers)));
+        let held = regions::layers::of(raw, &registered, &mined);
+        stages::check(&mut work, &held);
         let request_work = requests::of(raw, &work);
         let (chunks, layers) = chunks::of(&raw.timeline, &work, &request_work);
         let bubbles = bubbles::of(&raw.timeline, &work, &request_work);
-        let handoffs = handoffs::of(raw, &work, &request_work, settings);
+        let handoffs = handoffs::of(raw, &work, &request_work, (&registered, &held), settings);
         let requests = summary::requests(raw, &work, &request_work, &handoffs);
         let coverage = coverage::of(raw, &work, &request_work, &handoffs);
         let mut stages = stages::table(&work);

@@ -8,6 +8,7 @@ use kvpath_schema::tables::derived::{Stage, Stages};
 use super::Raw;
 use super::lanes::{self, Lane, Pass};
 use super::posts::Post;
+use super::regions;
 use super::titles::{self, Role, Title};
 
 /// A stage with what the analyses need of it.
@@ -87,6 +88,9 @@ pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64
             layers,
             layers_method: layers_method.into(),
             layers_confidence,
+            kv_regions: None,
+            regions_per_layer: None,
+            layers_check: "unknown".into(),
             layer_median_ns: None,
         };
         found.push((role, title, StageWork { row: stage, lane, posts, resolution: "none" }));
@@ -158,6 +162,24 @@ fn rank_by_traffic(found: &mut [(Option<Role>, Title, StageWork)]) {
     for (rank, i) in prefill.into_iter().enumerate() {
         found[i].2.row.pp_rank = i32::try_from(rank).ok();
         found[i].2.row.method = "traffic".into();
+    }
+}
+
+/// Holds the number of layers against the regions that hand-offs touch.
+pub fn check(stages: &mut [StageWork], known: &regions::Known) {
+    for stage in stages {
+        let Some(kv) = known.kv.get(&stage.row.process_id) else { continue };
+        let layers = known.layers.get(&stage.row.process_id);
+        stage.row.kv_regions = i32::try_from(kv.len()).ok();
+        stage.row.regions_per_layer = layers.and_then(|own| i32::try_from(own.each).ok());
+        if stage.row.layers.is_some() {
+            stage.row.layers_check = match (layers, stage.lane.is_some_and(|lane| lane.is_by_regions)) {
+                (None, _) => "differ",
+                (Some(_), true) => "decided",
+                (Some(_), false) => "agree",
+            }
+            .into();
+        }
     }
 }
 

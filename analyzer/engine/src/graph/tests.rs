@@ -61,7 +61,7 @@ fn what_a_stream_runs_after_a_graph_follows_all_of_it() {
     timeline.add_kernel(stream(7), 0, "next", (302, 310, 12));
     let lane = timeline.find(stream(7)).unwrap();
     assert_eq!(binds(&timeline, Node::start(op(lane, 1))), Some((GateKind::StreamOrder, 100)), "no graph is known");
-    timeline.lanes[lane as usize].1.node = vec![77, 0];
+    timeline.lanes[lane as usize].1.node = vec![77, 0].into();
     assert_eq!(binds(&timeline, Node::start(op(lane, 1))), Some((GateKind::GraphOrder, 300)));
 }
 
@@ -77,7 +77,7 @@ fn handed_over(count: i64, ms: i64) -> Raw {
         raw.transfers.done_poll_ns[usize::try_from(at).unwrap()] = Some(posted + ms * MS);
         raw.notif(2, "arrived", "p", posted + ms * MS + MS / 2, "r-0123abcd:1");
     }
-    raw.timeline = Builder::default().finish(&raw.transfers);
+    raw.timeline = Builder::default().finish(&raw.transfers).unwrap();
     raw.kernel(1, 7, "prefill", MS, MS);
     raw.kernel(2, 7, "decode", (10 + count * 3 + ms) * MS, MS);
     raw

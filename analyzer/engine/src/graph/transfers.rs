@@ -1,6 +1,6 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
-mod agents;
+pub mod agents;
 mod carried;
 mod copies;
 mod link;
@@ -116,6 +116,12 @@ impl Transfers {
     #[must_use]
     pub fn uncertain_ns(&self, row: u32) -> i64 {
         self.row(row).uncertain_ns
+    }
+
+    /// When its first copy began, where the GPU made its copies and these are its bytes exactly, ns.
+    #[must_use]
+    pub fn copied_from(&self, row: u32) -> Option<i64> {
+        self.row(row).copied_from
     }
 
     /// Whether the arrival of its notification was recorded.

@@ -140,6 +140,13 @@ impl<T: Number> Default for Column<T> {
     }
 }
 
+#[cfg(test)]
+impl<T: Number> From<Vec<T>> for Column<T> {
+    fn from(values: Vec<T>) -> Self {
+        Self::collect(&Memory::default(), values.into_iter()).unwrap()
+    }
+}
+
 impl<T: Number> Deref for Column<T> {
     type Target = [T];
 

@@ -23,9 +23,9 @@ pub struct Region {
 /// A descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
-    /// Local address.
+    /// Where it lies at the stage.
     pub local: u64,
-    /// Remote address.
+    /// Where it lies at decode.
     pub remote: u64,
     /// Size, bytes.
     pub bytes: i64,
@@ -190,11 +190,13 @@ impl Recorder {
         self.transfer_row(rig, plan, &truth);
         let recorded = plan.pieces.len().min(DESCRIPTOR_LIMIT);
         for (position, piece) in plan.pieces[..recorded].iter().enumerate() {
+            // Who reads has decode's memory.
+            let (local, remote) = if plan.is_read { (piece.remote, piece.local) } else { (piece.local, piece.remote) };
             let row = NixlDescriptor {
                 transfer_id,
                 position: i32::try_from(position).unwrap_or(i32::MAX),
-                local_addr: piece.local,
-                remote_addr: Some(piece.remote),
+                local_addr: local,
+                remote_addr: Some(remote),
                 bytes: piece.bytes,
                 device_id: i64::from(of.device_id),
             };

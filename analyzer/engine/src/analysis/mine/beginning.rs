@@ -21,17 +21,20 @@ pub(super) fn pause(sample: &[Kernel], at: usize) -> i64 {
         .map_or(0, |(before, kernel)| kernel.span.0.saturating_sub(sample[before].span.1))
 }
 
-/// The place at which most of the widest pauses lie: a twentieth of the layers, about as many as passes begin in.
-pub(super) fn widest(mut pauses: Vec<(i64, usize)>, layers: usize) -> usize {
+/// The place at which most of the widest pauses lie, and whether more lie there than elsewhere: a twentieth of the layers, about
+/// as many as passes begin in.
+pub(super) fn widest(mut pauses: Vec<(i64, usize)>, layers: usize) -> (usize, bool) {
     pauses.retain(|(pause, _)| *pause > 0);
     pauses.sort_unstable_by(|a, b| b.cmp(a));
     pauses.truncate((layers / 20).max(4));
     let places: Vec<usize> = pauses.into_iter().map(|(_, place)| place).collect();
-    mode(&places).0
+    let (place, count) = mode(&places);
+    (place, count * 2 > places.len())
 }
 
-/// Finds where between the last mark and the next first one a layer begins.
-pub(super) fn find(pattern: &mut Pattern, sample: &[Kernel]) {
+/// Finds where between the last mark and the next first one a layer begins. `is_first_known` says whether it is known which mark
+/// comes first: if not, a layer of `usual` kernels may begin anywhere.
+pub(super) fn find(pattern: &mut Pattern, sample: &[Kernel], is_first_known: bool, usual: usize) {
     let last = pattern.marks - 1;
     let mut wraps: Vec<Wrap> = Vec::new();
     let mut since: Option<usize> = None;
@@ -50,7 +53,9 @@ pub(super) fn find(pattern: &mut Pattern, sample: &[Kernel]) {
         }
     }
     let inner: Vec<&Wrap> = wraps.iter().filter(|wrap| !wrap.is_end).collect();
-    pattern.trail = if pattern.is_marked { by_likeness(sample, &wraps) } else { by_pauses(sample, &inner) };
+    let fits = if pattern.is_marked { by_likeness(sample, &wraps) } else { by_pauses(sample, &inner) };
+    pattern.trail = fits.0;
+    pattern.seam = if is_first_known { fits.1 - fits.0 } else { usual };
     pattern.leads = leads(pattern, sample);
     let firsts: Vec<usize> = inner
         .iter()
@@ -84,9 +89,9 @@ fn leads(pattern: &Pattern, sample: &[Kernel]) -> Vec<Lead> {
     counts.into_iter().map(Lead::of).collect()
 }
 
-/// Kernels of a layer after its last mark, by what precedes and follows a pass: the last layer goes on as the layers before
-/// it do, the first begins as those after it do.
-fn by_likeness(sample: &[Kernel], wraps: &[Wrap]) -> usize {
+/// Kernels of a layer after its last mark, the least and the most that fit best, by what precedes and follows a pass: the last
+/// layer goes on as the layers before it do, the first begins as those after it do.
+fn by_likeness(sample: &[Kernel], wraps: &[Wrap]) -> (usize, usize) {
     let mut scores: Vec<usize> = Vec::new();
     let ends =
         (1..wraps.len().saturating_sub(1)).filter(|i| wraps[*i].is_end && !wraps[i - 1].is_end && !wraps[i + 1].is_end);
@@ -107,12 +112,20 @@ fn by_likeness(sample: &[Kernel], wraps: &[Wrap]) -> usize {
             *sum += score;
         }
     }
-    let best = scores.iter().copied().max().unwrap_or(0);
-    scores.iter().position(|score| *score == best).unwrap_or(0)
+    let best = scores.iter().copied().max();
+    let is_best = |score: &usize| Some(*score) == best;
+    let ends = scores.iter().position(is_best).zip(scores.iter().rposition(is_best));
+    // No pass is whole: all of it fits.
+    ends.unwrap_or((0, wraps.iter().filter(|wrap| !wrap.is_end).map(|wrap| wrap.to - wrap.from).max().unwrap_or(0)))
 }
 
 /// The same where nothing runs between passes: a layer begins after the widest pauses.
-fn by_pauses(sample: &[Kernel], inner: &[&Wrap]) -> usize {
+fn by_pauses(sample: &[Kernel], inner: &[&Wrap]) -> (usize, usize) {
     let places = inner.iter().flat_map(|wrap| (wrap.from..=wrap.to).map(|at| (pause(sample, at), at - wrap.from)));
-    widest(places.collect(), inner.len())
+    let (place, is_clear) = widest(places.collect(), inner.len());
+    if is_clear {
+        return (place, place);
+    }
+    let lengths: Vec<usize> = inner.iter().map(|wrap| wrap.to - wrap.from).collect();
+    (place, place.max(mode(&lengths).0))
 }

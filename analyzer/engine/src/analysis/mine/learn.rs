@@ -54,7 +54,10 @@ impl Pattern {
             .position(is_as_known)
             .or_else(|| found.iter().position(has_layers))
             .or_else(|| found.iter().position(Option::is_some))?;
-        found[best].take()
+        let by_kernels = found.iter().position(has_layers).unwrap_or(best);
+        let mut pattern = found[best].take()?;
+        pattern.is_by_regions |= best != by_kernels;
+        Some(pattern)
     }
 }
 
@@ -68,11 +71,13 @@ fn by_ranges(sample: &[Kernel]) -> Option<Pattern> {
         places: Vec::new(),
         marks: 0,
         trail: 0,
+        seam: 0,
         leads: Vec::new(),
         first: None,
         is_marked: true,
         layers: None,
         is_sure: false,
+        is_by_regions: false,
         nodes: HashMap::new(),
     };
     let lengths: Vec<usize> = passes(&pattern, sample).iter().map(|pass| pass.layers.len()).collect();
@@ -112,6 +117,7 @@ fn by_lengths(pattern: &mut Pattern, found: &[Pass], regions: Option<u32>) {
     if share(layers) >= AGREE || of_regions.is_some() {
         pattern.layers = u32::try_from(layers).ok();
         pattern.is_sure = share(layers) >= SURE;
+        pattern.is_by_regions = layers != usual || share(usual) < AGREE;
     }
 }
 
@@ -141,7 +147,9 @@ fn by_signs(pattern: &mut Pattern, found: &[Pass], regions: Option<u32>) {
         let most = found.iter().map(|pass| pass.layers.len()).max().unwrap_or(0).min(MOST_LAYERS);
         (MIN_LAYERS..=most).rev().find(aligned).filter(|_| all >= MIN_SIGNS)
     };
-    let layers = of_regions.or_else(by_signs);
+    let by_signs = by_signs();
+    let layers = of_regions.or(by_signs);
     pattern.layers = layers.and_then(|n| u32::try_from(n).ok());
     pattern.is_sure = layers.is_some();
+    pattern.is_by_regions = layers != by_signs;
 }

@@ -48,7 +48,7 @@ pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
         rank[*symbol as usize] = Some(r);
     }
     let between = between(&turns, &rank, symbols);
-    let (first, between) = rotation(&turns, &rank, between, order.len());
+    let (first, is_first_known, between) = rotation(&turns, &rank, between, order.len());
     order.rotate_left(first);
     let mut places = vec![Place::Body; symbols];
     for (r, symbol) in order.iter().enumerate() {
@@ -69,14 +69,16 @@ pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
         places,
         marks: u16::try_from(order.len()).ok()?,
         trail: 0,
+        seam: 0,
         leads: Vec::new(),
         first: None,
         is_marked: !between.is_empty(),
         layers: None,
         is_sure: false,
+        is_by_regions: false,
         nodes: HashMap::new(),
     };
-    beginning::find(&mut pattern, sample);
+    beginning::find(&mut pattern, sample, is_first_known, usual);
     Some(pattern)
 }
 
@@ -160,13 +162,13 @@ fn between(turns: &Turns, rank: &[Option<usize>], symbols: usize) -> HashMap<u32
 }
 
 /// Which mark comes first in a layer, and the kernels that run between passes: these lie before it. Without any, the mark
-/// after the widest pauses comes first.
+/// after the widest pauses comes first, if more of these lie before it than before any others: the second value says so.
 fn rotation(
     turns: &Turns,
     rank: &[Option<usize>],
     places: HashMap<u32, Vec<usize>>,
     marks: usize,
-) -> (usize, Vec<u32>) {
+) -> (usize, bool, Vec<u32>) {
     let all: Vec<usize> = places.values().flatten().copied().collect();
     if !all.is_empty() {
         let (place, _) = mode(&all);
@@ -177,7 +179,7 @@ fn rotation(
             .collect();
         between.sort_unstable();
         if !between.is_empty() {
-            return (place % marks, between);
+            return (place % marks, true, between);
         }
     }
     let mut pauses: Vec<(i64, usize)> = Vec::new();
@@ -189,5 +191,6 @@ fn rotation(
             pauses.push((beginning::pause(turns.sample, at), passed));
         }
     }
-    (beginning::widest(pauses, turns.at.len()) % marks, Vec::new())
+    let (place, is_clear) = beginning::widest(pauses, turns.at.len());
+    (place % marks, is_clear, Vec::new())
 }

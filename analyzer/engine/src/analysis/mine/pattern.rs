@@ -44,6 +44,8 @@ pub struct Pattern {
     pub(super) marks: u16,
     /// Kernels of a layer after its last mark.
     pub(super) trail: usize,
+    /// Kernels at the beginning of a layer that fit as well at the end of the one before.
+    pub(super) seam: usize,
     /// Kernels of a layer before each mark.
     pub(super) leads: Vec<Lead>,
     /// The kernel that a layer most often begins with.
@@ -54,6 +56,8 @@ pub struct Pattern {
     pub(super) layers: Option<u32>,
     /// Whether nearly all passes of the sample have that many.
     pub(super) is_sure: bool,
+    /// Whether the number of layers would be another one, or none, had the number of registered regions not been known.
+    pub(super) is_by_regions: bool,
     /// Layers of the nodes of instantiated graphs.
     pub(super) nodes: HashMap<i64, u32>,
 }
@@ -69,6 +73,19 @@ impl Pattern {
     #[must_use]
     pub fn marks(&self) -> u16 {
         self.marks
+    }
+
+    /// Kernels at the beginning of a layer that may as well be the end of the one before: what repeats fits either way. As many
+    /// as a layer has, where nothing shows where it begins.
+    #[must_use]
+    pub fn seam(&self) -> usize {
+        self.seam
+    }
+
+    /// Whether the kernels alone would not have told the number of layers: that of the registered regions did.
+    #[must_use]
+    pub fn is_by_regions(&self) -> bool {
+        self.is_by_regions
     }
 
     pub(super) fn place(&self, kernel: &Kernel) -> Place {

@@ -299,3 +299,67 @@ proptest! {
         prop_assert_eq!(found, mined(&kernels, None));
     }
 }
+
+/// What was learnt of a stream.
+fn learnt(sequence: &[u32], regions: Option<u32>) -> (Vec<usize>, Pattern) {
+    let mut miner = Miner::new(regions);
+    let mut found = Vec::new();
+    miner.feed(&stream(sequence), &mut found);
+    miner.finish(&mut found);
+    (counts(&found), miner.pattern().cloned().unwrap())
+}
+
+/// Layers whose norms are fused with the addition before (5), as vLLM runs them: twice a layer, so they mark none. `first` runs in
+/// place of the first layer's first one; a last one may follow the last layer.
+fn fused(first: u32, has_last: bool) -> Vec<u32> {
+    let mut out = Vec::new();
+    for _ in 0..6 {
+        out.extend([900, 901, 902, first]);
+        for layer in 0..12 {
+            if layer > 0 {
+                out.push(5);
+            }
+            out.extend([10, 11, 12, 13, 5, 14, 15, 16]);
+        }
+        out.extend(has_last.then_some(5));
+        out.push(903);
+    }
+    out
+}
+
+#[test]
+fn a_kernel_that_fits_either_layer_is_said_to() {
+    // A first stage, whose first norm has nothing to add, and a last one, which has a norm more than layers: either could have it.
+    for (first, has_last) in [(700, false), (5, true)] {
+        let (counts, pattern) = learnt(&fused(first, has_last), None);
+        assert_eq!((counts, pattern.seam()), (vec![12; 6], 1), "{first} {has_last}");
+    }
+    // A stage in the middle begins with it, and one that is the whole model ends with it.
+    for (first, has_last) in [(5, false), (700, true)] {
+        let (counts, pattern) = learnt(&fused(first, has_last), None);
+        assert_eq!((counts, pattern.seam()), (vec![12; 6], 0), "{first} {has_last}");
+    }
+}
+
+#[test]
+fn where_nothing_shows_a_beginning_a_layer_may_begin_anywhere() {
+    let (counts, pattern) = learnt(&parts(&[16, 24, 32, 40].repeat(4), 8), Some(8));
+    assert_eq!(counts, [8; 16]);
+    // Two kernels, three of each part, six more: half of the layers have 24 parts or fewer.
+    assert!(pattern.seam() > 2 + 3 * 16, "{}", pattern.seam());
+    // In the first layer another kernel runs in place of the unit's first: it may as well come before the layers.
+    let once = pass(12, UNIT, 50);
+    assert_eq!(learnt(&once.repeat(4), None).1.seam(), 1);
+    let alike: Vec<u32> = once.into_iter().map(|symbol| if symbol == 700 { UNIT[0] } else { symbol }).collect();
+    assert_eq!(learnt(&alike.repeat(4), None).1.seam(), 0);
+}
+
+#[test]
+fn it_is_said_whether_regions_chose_the_number_of_layers() {
+    let chunks = [16, 24, 32, 40].repeat(4);
+    assert!(!learnt(&parts(&chunks, 8), Some(8)).1.is_by_regions(), "chunks that grow tell it too");
+    assert!(!learnt(&parts(&chunks, 8), None).1.is_by_regions());
+    let (counts, pattern) = learnt(&parts(&[16; 8], 8), Some(8));
+    assert_eq!((counts, pattern.is_by_regions()), (vec![8; 8], true));
+    assert!(!learnt(&pass(18, UNIT, 50).repeat(6), Some(18)).1.is_by_regions());
+}

@@ -18,10 +18,13 @@ struct End<'a> {
 }
 
 /// Processes by the names of their agents.
-pub(super) struct Names<'a>(HashMap<&'a str, Vec<(i64, i64)>>);
+#[derive(Debug)]
+pub struct Names<'a>(HashMap<&'a str, Vec<(i64, i64)>>);
 
 impl<'a> Names<'a> {
-    pub(super) fn of(raw: &'a Raw) -> Self {
+    /// Those that agents and messages tell.
+    #[must_use]
+    pub fn of(raw: &'a Raw) -> Self {
         let mut known: HashMap<&str, Vec<(i64, i64)>> = HashMap::new();
         for (row, name) in raw.agents.name.iter().enumerate() {
             known.entry(name).or_default().push((raw.agents.time_ns[row], raw.agents.process_id[row]));
@@ -46,7 +49,8 @@ impl<'a> Names<'a> {
 
     /// The process that had made an agent of that name last at a time; before any had, the one that did first, for its row
     /// may come late.
-    pub(super) fn at(&self, name: &str, time: i64) -> Option<i64> {
+    #[must_use]
+    pub fn at(&self, name: &str, time: i64) -> Option<i64> {
         let makers = self.0.get(name)?;
         let before = makers.partition_point(|(made, _)| *made <= time);
         makers.get(before.saturating_sub(1)).map(|(_, process)| *process)

@@ -1,0 +1,138 @@
+//! Transfers with their peers, requests, copies, notifications, regions and layers.
+
+use std::collections::BTreeSet;
+
+use kvpath_schema::tables::joins::TransferJoin;
+
+use super::notifs::NOTIF;
+use super::tally::{How, Kind, Tally, how};
+use crate::analysis::Raw;
+use crate::analysis::regions::{Known, Regions, layers};
+use crate::graph::Method;
+use crate::path::Walker;
+
+const PEER: Kind = ("transfer_to_peer", "nixl_transfers");
+const REQUEST: Kind = ("transfer_to_request", "nixl_transfers");
+const COPIES: Kind = ("transfer_to_copies", "nixl_transfers");
+const LAYERS: Kind = ("transfer_to_layers", "nixl_transfers");
+const DESCRIPTOR: Kind = ("descriptor_to_region", "nixl_descriptors");
+const REGION: Kind = ("region_to_layer", "nixl_regions");
+/// What lies in registered memory belongs to it.
+const ADDRESS: How = ("address", 1.0);
+
+/// A row while calls of UCX and RDMA are still to be joined with it.
+#[derive(Debug)]
+pub struct Joining {
+    /// The row.
+    pub row: TransferJoin,
+    /// Thread that made and posted it.
+    pub tid: i32,
+    /// Make and post, entry and return of each, ns.
+    pub make: Option<(i64, i64)>,
+    /// See `make`.
+    pub post: Option<(i64, i64)>,
+}
+
+/// Those of hosts whose clocks are related; their stages and requests have numbers from `first` on.
+pub fn of(walker: &Walker, first: (usize, usize), tally: &mut Tally) -> Vec<Joining> {
+    let (raw, analysis) = (&walker.raw, &walker.analysis);
+    let regions = Regions::of(raw);
+    let stages = &analysis.stages;
+    let known =
+        layers::of(raw, &regions, &layers::mined(stages.process_id.iter().copied().zip(stages.layers.iter().copied())));
+    regions_to_layers(&regions, &known, tally);
+    let carries_kv = layers::carries_kv(raw);
+    let own_agents: BTreeSet<&str> = raw.agents.name.iter().map(|name| &**name).collect();
+    let copying: BTreeSet<i64> = (0..raw.device_copies.start_ns.len())
+        .filter(|row| &*raw.device_copies.kind[*row] == "PtoP")
+        .map(|row| raw.device_copies.process_id[row])
+        .collect();
+    let after = |first: usize, number: i32| i32::try_from(first).unwrap_or(i32::MAX).saturating_add(number);
+    let mut rows = Vec::new();
+    for (at, row) in (0u32..).zip(0..raw.transfers.transfer_id.len()) {
+        let (table, touch) = (&raw.transfers, &regions.touches[row]);
+        let process = table.process_id[row];
+        let peer = if touch.sender == Some(process) { touch.receiver } else { touch.sender };
+        let peer_how = peer.map(|_| {
+            let is_seen = table.peer[row].as_deref().is_some_and(|name| own_agents.contains(name));
+            how(if is_seen { Method::Id } else { Method::Count })
+        });
+        let request = analysis.of_transfer.get(&row).map(|number| after(first.1, *number));
+        let request_how = request.map(|_| how(if table.request[row].is_some() { Method::Id } else { Method::Time }));
+        let sent = touch.sender.and_then(|sender| known.layers.get(&sender)?.held(touch.sent()?));
+        let received = touch.receiver.and_then(|receiver| known.layers.get(&receiver)?.held(touch.received()?));
+        let sent = sent.filter(|_| carries_kv[row]);
+        let received = received.filter(|_| carries_kv[row]);
+        let layers_how = sent.as_ref().map(|held| (held.method, layers::confidence(held.method)));
+        let graph = walker.graph();
+        let copied = graph.transfers.copied_from(at);
+        let arrival = graph.transfers.has_arrived(at).then(|| graph.transfers.arrival(at));
+        let (recorded, located) = touch.descriptors;
+        tally.add_many(Some(process), DESCRIPTOR, Some(ADDRESS), located);
+        tally.add_many(Some(process), DESCRIPTOR, None, recorded - located);
+        if table.posted_ns[row].is_some() {
+            tally.add(process, PEER, peer_how);
+            tally.add(process, REQUEST, request_how);
+            if carries_kv[row] {
+                tally.add(process, LAYERS, layers_how);
+                if copying.contains(&process) {
+                    tally.add(process, COPIES, copied.map(|_| how(Method::Time)));
+                }
+            }
+            if table.notif[row].is_some() {
+                tally.add(process, NOTIF, arrival.map(|_| how(Method::Count)));
+            }
+        }
+        let stage = touch.sender.and_then(|sender| stages.process_id.iter().position(|process| *process == sender));
+        rows.push(Joining {
+            row: TransferJoin {
+                transfer_id: table.transfer_id[row],
+                process_id: process,
+                stage_id: stage.map(|stage| after(first.0, stages.stage_id[stage])),
+                request,
+                request_method: request_how.map(|(method, _)| method.into()),
+                request_confidence: request_how.map(|(_, confidence)| confidence),
+                peer_process_id: peer,
+                peer_method: peer_how.map(|(method, _)| method.into()),
+                peer_confidence: peer_how.map(|(_, confidence)| confidence),
+                regions: touch.sent().and_then(|set| i32::try_from(set.len()).ok()),
+                layers: sent.map(|held| held.layers.to_string()),
+                layers_method: layers_how.map(|(method, _)| method.into()),
+                layers_confidence: layers_how.map(|(_, confidence)| confidence),
+                peer_layers: received.map(|held| held.layers.to_string()),
+                copy_start_ns: copied,
+                notif_arrived_ns: arrival,
+                ucx_ops: None,
+                rdma_ops: None,
+            },
+            tid: table.tid[row],
+            make: calls(raw, row).0,
+            post: calls(raw, row).1,
+        });
+    }
+    rows
+}
+
+type Call = Option<(i64, i64)>;
+
+/// Make and post of a transfer.
+fn calls(raw: &Raw, row: usize) -> (Call, Call) {
+    let table = &raw.transfers;
+    let make = table.made_ns[row].zip(table.make_dur_ns[row]).map(|(made, dur)| (made, made.saturating_add(dur)));
+    (make, table.posted_ns[row].zip(table.post_end_ns[row]))
+}
+
+fn regions_to_layers(regions: &Regions, known: &Known, tally: &mut Tally) {
+    for (process, registered) in &regions.registered {
+        let Some(kv) = known.kv.get(process) else {
+            let rows = i64::try_from(registered.rows.len()).unwrap_or(i64::MAX);
+            tally.add_many(Some(*process), REGION, None, rows);
+            continue;
+        };
+        let layers = known.layers.get(process);
+        for position in kv.iter() {
+            let is_known = layers.and_then(|own| own.layer(position).zip(own.method()));
+            tally.add(*process, REGION, is_known.map(|(_, method)| (method, layers::confidence(method))));
+        }
+    }
+}
