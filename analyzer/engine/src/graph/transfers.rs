@@ -65,6 +65,9 @@ pub struct Part {
     pub is_known: bool,
 }
 
+/// A thread, and the calls by which it waited for its GPU, by end: (end, position).
+type ThreadWaits = (LaneAt, Vec<(i64, u32)>);
+
 /// All of a run.
 #[derive(Debug, Default)]
 pub struct Transfers {
@@ -75,8 +78,8 @@ pub struct Transfers {
     copied_in: BTreeMap<i64, Vec<(i64, Op)>>,
     /// Copies that a process made itself from another one's device, by process and `correlation_id`: whose it was.
     fetched: HashMap<(i64, i64), i64>,
-    /// Waits for the GPU of the processes that others fetched from, of each thread by end: (end, position).
-    waited: BTreeMap<i64, Vec<(LaneAt, Vec<(i64, u32)>)>>,
+    /// Waits for their GPU of the processes that others fetched from.
+    waited: BTreeMap<i64, Vec<ThreadWaits>>,
 }
 
 impl Transfers {
@@ -275,10 +278,7 @@ fn fetched(raw: &Raw, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64>
 }
 
 /// What threads of some processes waited for their GPU by.
-fn waited<'a>(
-    timeline: &Timeline,
-    processes: impl Iterator<Item = &'a i64>,
-) -> BTreeMap<i64, Vec<(LaneAt, Vec<(i64, u32)>)>> {
+fn waited<'a>(timeline: &Timeline, processes: impl Iterator<Item = &'a i64>) -> BTreeMap<i64, Vec<ThreadWaits>> {
     let mut found = BTreeMap::new();
     for process in processes {
         let waits = |thread: &LaneAt| {
