@@ -3,6 +3,7 @@
 mod errors;
 mod formats;
 mod functions;
+mod joins;
 mod library;
 mod limits;
 mod run;
