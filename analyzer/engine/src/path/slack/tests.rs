@@ -167,8 +167,8 @@ proptest! {
     // Each case is three runs.
     #![proptest_config(ProptestConfig::with_cases(10))]
 
-    /// The simulator knows nothing of slack: a stage that takes a chunk's slack longer makes the first token no later, and one
-    /// that takes more than that does.
+    /// The simulator knows nothing of slack: a stage that takes a chunk's slack longer makes the first token no later than by the
+    /// reaction to what it did not wait for before, and one that takes more than that does.
     #[test]
     fn a_stage_may_take_its_slack_longer_and_no_more(
         costs in prop::collection::vec(prop::collection::vec(100_000i64..400_000, 3), 2..4),
@@ -177,7 +177,8 @@ proptest! {
     ) {
         let mut model = Model::ideal(&vec![2; costs.len()], &[300_000; 3]);
         model.handoff.grain = if is_whole { Grain::Whole } else { Grain::Chunk };
-        model.handoff.bytes_per_s = 20_000_000_000;
+        // Transfers that met on the link for the first time would wait for it, which no record of this run shows.
+        model.handoff.bytes_per_s = 1_000_000_000_000_000;
         model.calls.dispatch_ns = dispatch_ns;
         model.host_lead = lead;
         let ttft = |walker: &Walker| walker.path(&walker.requests()[0]).unwrap().0.ttft_ns;
@@ -199,7 +200,7 @@ proptest! {
             costs[stage][chunk] += more;
             ttft(&walker(&Model { stage_ns: Some(costs), ..model.clone() }))
         };
-        prop_assert!(with(slack) <= ttft(&own), "slack {slack}: {} after {}", with(slack), ttft(&own));
+        prop_assert!(with(slack) <= ttft(&own) + dispatch_ns, "slack {slack}: {} after {}", with(slack), ttft(&own));
         prop_assert!(with(slack + 50_000) > ttft(&own), "slack {slack}");
     }
 }
