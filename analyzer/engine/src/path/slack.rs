@@ -14,9 +14,9 @@
 //! What it promises: an operation that takes longer by no more than its slack delays no first token if everything that waited
 //! for it is recorded, and reacts as quickly as the quickest twentieth does. So it is the most that there can be: what reacts
 //! as slowly as it mostly does is later by the difference already when the last of the slack is used, and what waits for an
-//! operation in a way that no record shows (a flag in shared memory, a lock, a blocking stream, a link that was free until now),
-//! or by a gate that clocks show after what waited for it, is not in it. It holds for one operation at a time: those that follow
-//! each other share theirs.
+//! operation in a way that no record shows (a flag in shared memory, a lock, a blocking stream, a link that is busy so shortly
+//! that rates do not tell), or by a gate that clocks show after what waited for it, is not in it. It holds for one operation
+//! at a time: those that follow each other share theirs.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
