@@ -12,10 +12,12 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,16 +47,25 @@ class Failed(Exception):
     """A program that did not do what was asked; the last line it printed."""
 
 
+# Seconds that a program may take.
+LIMIT = 1200
+
+
 def run(command: list[str]) -> Run:
     """Runs a command, with its wall time and peak memory."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err)
+        limit = threading.Timer(LIMIT, process.kill)
+        limit.start()
         _, status, usage = os.wait4(process.pid, 0)
+        limit.cancel()
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
+        if process.returncode == -signal.SIGKILL:
+            raise Failed(f"not done after {LIMIT} s, or out of memory")
         if process.returncode != 0:
             lines = err.read().decode(errors="replace").strip().splitlines()
             raise Failed(lines[-1] if lines else f"exit code {process.returncode}")

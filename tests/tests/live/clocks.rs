@@ -31,9 +31,13 @@ fn record(live: &Live, keys: [&str; 2]) -> [PathBuf; 2] {
             (agent.arg(&key).stderr(Stdio::piped()).spawn().expect("the agent starts"), run)
         })
         .collect();
-    agents.iter().for_each(|(_, run)| wait_for_segment(run));
+    for (_, run) in &agents {
+        wait_for_segment(run);
+    }
     sleep(Duration::from_secs(1));
-    agents.iter().for_each(|(agent, _)| signal(agent.id(), "INT"));
+    for (agent, _) in &agents {
+        signal(agent.id(), "INT");
+    }
     let runs = agents.into_iter().map(|(agent, run)| {
         let output = agent.wait_with_output().expect("the agent");
         assert!(output.status.success(), "{}", text(&output));

@@ -29,8 +29,10 @@ pub(crate) struct Seen<'a> {
 /// What holds, or what does not.
 pub(crate) type Held = Result<(), String>;
 
-/// Of any run.
-pub(crate) const OF_A_RUN: &[(&str, fn(&Seen) -> Held)] = &[
+/// Of any run: what, and whether it holds.
+type Property = (&'static str, fn(&Seen) -> Held);
+/// See [`Property`].
+pub(crate) const OF_A_RUN: &[Property] = &[
     ("segments follow each other and sum to the time to first token", sums),
     ("what is unexplained and guessed is what the segments say", shares),
     ("work lies within its record", within_records),

@@ -31,7 +31,7 @@ pub(super) struct Trace<'a> {
 /// What comes of the work of others.
 enum Outcome {
     /// Rows of a block.
-    Rows(Rows),
+    Rows(Box<Rows>),
     /// A trace was read: its blocks, and why there are no more if that is not its end.
     Read { trace: usize, blocks: usize, failed: Option<ImportError> },
     /// A segment was written.
@@ -60,7 +60,7 @@ pub(super) struct Gathering<'scope, 'env> {
     begun: usize,
     /// A word from each of those for every block that is not taken; what is gone is not wanted any more.
     ahead: HashMap<usize, Receiver<()>>,
-    rows: HashMap<(usize, usize), Rows>,
+    rows: HashMap<(usize, usize), Box<Rows>>,
     read: HashMap<usize, (usize, Option<ImportError>)>,
 }
 
@@ -157,7 +157,7 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
     }
 
     /// The rows of a block; none behind the last.
-    fn next(&mut self, trace: usize, number: usize, sink: &mut Sink) -> Result<Option<Rows>, ImportError> {
+    fn next(&mut self, trace: usize, number: usize, sink: &mut Sink) -> Result<Option<Box<Rows>>, ImportError> {
         while self.begun < self.traces.len().min(trace + self.threads) {
             self.begin();
         }
@@ -210,11 +210,11 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
 }
 
 /// Cuts a trace into blocks and hands them in; says how many they are and why there are no more.
-fn cut<'scope>(
+fn cut(
     (trace, Trace { path, placing }): (usize, Trace),
     mut blocks: Blocks<Source>,
     ahead: &SyncSender<()>,
-    desk: &Desk<'scope, Outcome>,
+    desk: &Desk<Outcome>,
 ) -> (usize, Option<ImportError>) {
     let memory = Memory::default();
     for number in 0.. {
@@ -254,7 +254,7 @@ fn rows((trace, number): (usize, usize), block: Block, placing: Placing, memory:
     let Block { offset, state, .. } = block;
     let (advance, part) = Part::read(block.bytes(), state, placing);
     memory.put(block.memory);
-    Outcome::Rows(Rows { trace, number, offset, state, advance, part })
+    Outcome::Rows(Box::new(Rows { trace, number, offset, state, advance, part }))
 }
 
 #[cfg(test)]

@@ -74,8 +74,12 @@ mod tests {
     fn a_call_is_found_in_a_part_before_or_behind() {
         let part = |calls: &[i64], kernels: &[i64]| {
             let mut launches = Launches::default();
-            calls.iter().for_each(|id| launches.call(*id));
-            kernels.iter().for_each(|id| launches.kernel(*id));
+            for id in calls {
+                launches.call(*id);
+            }
+            for id in kernels {
+                launches.kernel(*id);
+            }
             launches
         };
         let mut all = part(&[1, 2], &[3, 3, 0]);

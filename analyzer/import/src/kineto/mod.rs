@@ -188,6 +188,7 @@ mod tests {
 
     #[test]
     fn a_zero_that_only_seems_to_be_named_at_the_end_is_none() {
+        const HOUR: i64 = 3_600_000_000_000;
         let event = r#"{"ph": "X", "cat": "cpu_op", "name": "a", "pid": 7, "tid": 8, "ts": 10, "dur": 5}"#;
         let clock = |behind: &str| {
             let (folder, imported) = imported(format!(r#"{{"traceEvents": [{event}], {behind}}}"#).as_bytes());
@@ -195,7 +196,6 @@ mod tests {
             let run = Run::open(&folder.path().join("run").to_string_lossy()).unwrap();
             (run.segments[0].meta.clock.clone(), run.segments[0].meta.wall_at_zero_ns)
         };
-        const HOUR: i64 = 3_600_000_000_000;
         assert_eq!(clock(&format!("\"baseTimeNanoseconds\": {HOUR}")), (WALL_CLOCK.to_owned(), Some(0)));
         let within = format!("\"x\": {{\"baseTimeNanoseconds\": {HOUR}}}");
         assert_eq!(clock(&within), (SESSION_CLOCK.to_owned(), None));

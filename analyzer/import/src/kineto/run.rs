@@ -72,7 +72,7 @@ pub(super) fn write(surveys: &[Survey], root: &Path, threads: NonZero<usize>) ->
     })
 }
 
-fn trace<'a>(survey: &'a Survey, zero_ns: Option<i64>) -> Trace<'a> {
+fn trace(survey: &Survey, zero_ns: Option<i64>) -> Trace<'_> {
     let shift_ns = survey.zero_ns.unwrap_or(0).saturating_sub(zero_ns.unwrap_or(0));
     // A pid that can be none is as none.
     let pid = i32::try_from(survey.pid).ok().filter(|pid| *pid >= 0).unwrap_or(0);
