@@ -12,15 +12,17 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from known_answer import PROBES, write_probe
+from known_answer import LENGTH, PROBES, write_probe
 
 ROOT = Path(__file__).resolve().parent
 CHILD = ROOT / "hta_child.py"
@@ -45,16 +47,25 @@ class Failed(Exception):
     """A program that did not do what was asked; the last line it printed."""
 
 
+# Seconds that a program may take.
+LIMIT = 1200
+
+
 def run(command: list[str]) -> Run:
     """Runs a command, with its wall time and peak memory."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err)
+        limit = threading.Timer(LIMIT, process.kill)
+        limit.start()
         _, status, usage = os.wait4(process.pid, 0)
+        limit.cancel()
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
+        if process.returncode == -signal.SIGKILL:
+            raise Failed(f"not done after {LIMIT} s, or out of memory")
         if process.returncode != 0:
             lines = err.read().decode(errors="replace").strip().splitlines()
             raise Failed(lines[-1] if lines else f"exit code {process.returncode}")
@@ -111,45 +122,48 @@ def loading(arguments, python: str, traces: list[Path], scratch: Path) -> list[l
 
 
 def paths(arguments, python: str, traces: list[Path], scratch: Path) -> list[list[str]]:
-    """The critical path of the first ProfilerStep of each trace that has one."""
-    has_path = subprocess.run([arguments.kvpath, "path", "--help"], capture_output=True, check=False).returncode == 0
+    """The critical path of the first ProfilerStep of each trace that has one, kvpath's of all of them."""
     rows = []
     for trace in traces:
+        out = scratch / "path"
+        shutil.rmtree(out, ignore_errors=True)
+        run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)])
+        walk = [arguments.kvpath, "path", str(out), "--range", "ProfilerStep", "--json"]
+        theirs, ours = [], []
         try:
-            theirs = [run([python, str(CHILD), "path", str(trace), "ProfilerStep"]) for _ in range(arguments.rounds)]
+            for _ in range(arguments.rounds):
+                ours.append(run(walk))
+                theirs.append(run([python, str(CHILD), "path", str(trace), "ProfilerStep"]))
         except Failed as failed:
-            rows.append([trace.name, "-", "-", f"none: {failed}", "-", "-", "-"])
+            rows.append([trace.name, *["-"] * 8, f"none: {failed}"])
             continue
-        seconds = median(theirs, lambda run: run.said["seconds"])
-        said = theirs[0].said
-        ours = ["-", "-"]
-        if has_path:
-            out = scratch / "path"
-            shutil.rmtree(out, ignore_errors=True)
-            run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)])
-            mine = [run([arguments.kvpath, "path", str(out), "--range", "ProfilerStep"]) for _ in range(arguments.rounds)]
-            ours = [f"{median(mine, lambda run: run.seconds):.3f}", f"{median(mine, lambda run: run.memory):.0f}"]
+        said, steps = theirs[0].said, json.loads(ours[0].output)["requests"]
+        mine, seconds = median(ours, lambda run: run.seconds), median(theirs, lambda run: run.said["seconds"])
         rows.append([
             trace.name, f"{said['graph_nodes']:,}", f"{said['path_nodes']:,}", f"{seconds:.2f}",
-            f"{median(theirs, lambda run: run.memory):.0f}", *ours,
+            f"{median(theirs, lambda run: run.memory):.0f}", str(len(steps)), f"{mine:.3f}",
+            f"{median(ours, lambda run: run.memory):.0f}", f"{seconds / mine:.1f}",
+            f"{said['length_us'] / 1000:.1f}; {steps[0]['ttft_ns'] / 1e6:.1f}, {steps[0]['coverage']:.0%} explained",
         ])
     return rows
 
 
 def known_answers(arguments, python: str, scratch: Path) -> list[list[str]]:
     """Paths of traces that are written here, whose answer is known."""
-    has_path = subprocess.run([arguments.kvpath, "path", "--help"], capture_output=True, check=False).returncode == 0
     rows = []
     for probe in PROBES:
         trace = scratch / f"{probe.name}.json"
         known = write_probe(trace, probe)
         out = scratch / probe.name
         run([arguments.kvpath, "import", "kineto", str(trace), "--out", str(out)])
-        ours = run([arguments.kvpath, "path", str(out), "--range", "ProfilerStep"]).output.strip() if has_path else "-"
+        found = [arguments.kvpath, "path", str(out), "--range", "ProfilerStep", "--by", "name", "--json"]
+        ours = json.loads(run(found).output)
+        kernels = [row["name"] for row in ours["on_path"] if row["name"] in LENGTH]
         said = run([python, str(CHILD), "path", str(trace), "ProfilerStep"]).said
         rows.append([
             probe.name, f"{known.length_us} us, through {', '.join(known.kernels)}",
-            f"{said['length_us']:.0f} us, through {', '.join(said['kernels']) or 'no kernel'}", ours,
+            f"{said['length_us']:.0f} us, through {', '.join(said['kernels']) or 'no kernel'}",
+            f"{ours['requests'][0]['ttft_ns'] / 1000:.0f} us, through {', '.join(sorted(kernels)) or 'no kernel'}",
         ])
     return rows
 
@@ -177,8 +191,9 @@ def main() -> int:
             loading(arguments, python, traces, scratch),
         )
         print_table(
-            "Critical path of the first ProfilerStep, after loading",
-            ["trace", "HTA nodes", "on the path", "HTA, s", "HTA, MB", "kvpath, s", "kvpath, MB"],
+            "Critical path of the first ProfilerStep, after loading; kvpath: of every one, and the whole process",
+            ["trace", "HTA nodes", "on the path", "HTA, s", "HTA, MB", "kvpath, steps", "kvpath, s", "kvpath, MB",
+             "HTA / kvpath", "length by HTA; by kvpath, ms"],
             paths(arguments, python, traces, scratch),
         )
         print_table(

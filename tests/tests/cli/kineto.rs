@@ -57,7 +57,7 @@ fn every_event_becomes_a_row_with_its_time_or_is_counted_by_category() {
             let (ts, dur) = (event["ts"].as_i64().unwrap(), event["dur"].as_i64().unwrap_or(0));
             expected.entry(event["cat"].as_str().unwrap_or("(no category)")).or_default().push((ts * 1000, dur * 1000));
         }
-        let kernels_file = run.join(format!("node={name}/source=kineto/kernels-000005.parquet"));
+        let kernels_file = run.join(format!("node={name}/source=kineto/kernels-000001.parquet"));
         let zero = segment::open(&kernels_file).unwrap().0.wall_at_zero_ns.unwrap();
         let mut check = |category: &str, times: Vec<(i64, i64)>| {
             let mut expected = expected.remove(category).unwrap_or_default();

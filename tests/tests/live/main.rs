@@ -8,6 +8,7 @@
 
 mod budget;
 mod capabilities;
+mod clocks;
 mod discovery;
 mod ends;
 mod kills;

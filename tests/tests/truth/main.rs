@@ -2,6 +2,8 @@
 
 mod layers;
 mod path;
+mod properties;
 mod same;
 mod simulated;
+mod sizes;
 mod walks;

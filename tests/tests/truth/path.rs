@@ -15,15 +15,17 @@ const AGREES: f64 = 0.999;
 
 /// Time in agreement with the truth, and all there is, ns.
 #[derive(Debug, Default)]
-struct Score {
-    all: i64,
-    category: i64,
+pub(crate) struct Score {
+    pub all: i64,
+    /// Of it, of the right category.
+    pub category: i64,
     stage: i64,
     compute: i64,
     layer: i64,
     /// Compute that was found on another stage than the one that computed.
-    wrong_stage: i64,
-    explained: f64,
+    pub wrong_stage: i64,
+    /// Mean coverage.
+    pub explained: f64,
     /// What did not agree: the truth's category and stage, ours, ns.
     apart: BTreeMap<String, i64>,
 }
@@ -35,11 +37,13 @@ impl Score {
         share
     }
 
-    fn category_share(&self) -> f64 {
+    /// Share of the right category.
+    pub(crate) fn category_share(&self) -> f64 {
         Self::share(self.category, self.all)
     }
 
-    fn stage_share(&self) -> f64 {
+    /// Share of the right category and stage.
+    pub(crate) fn stage_share(&self) -> f64 {
         Self::share(self.stage, self.all)
     }
 
@@ -137,6 +141,12 @@ fn compare(truth: &RequestTruth, segments: &[PathSegment], (clock, eps_ns): (&Cl
     }
 }
 
+/// The id of a request without what the engines of prefill and decode add to it: `cmpl-sim-7`, `cmpl-sim-7-00000007`.
+fn simulated_id(id: &str) -> &str {
+    let end = id.match_indices('-').nth(2).map_or(id.len(), |(at, _)| at);
+    &id[..end]
+}
+
 /// Scores a run, after checking what holds of every path: without holes, in order, none empty, summing up to what the client
 /// measured, to the ns.
 fn score(simulated: &Simulated, walked: &Walked) -> Score {
@@ -144,14 +154,16 @@ fn score(simulated: &Simulated, walked: &Walked) -> Score {
     assert_eq!(paths.len(), simulated.truth.len(), "a path for every request");
     let mut score = Score::default();
     let clock = &walked.reference;
+    let rows: BTreeMap<&str, usize> =
+        (0..paths.len()).filter_map(|row| Some((simulated_id(paths.request_id[row].as_deref()?), row))).collect();
+    let mut own: BTreeMap<i32, Vec<PathSegment>> = BTreeMap::new();
+    for row in 0..segments.len() {
+        own.entry(segments.request[row]).or_default().push(segments.row(row));
+    }
     for truth in &simulated.truth {
-        let row = (0..paths.len())
-            .find(|row| paths.request_id[*row].as_deref().is_some_and(|id| id.starts_with(&truth.request_id)));
+        let row = rows.get(truth.request_id.as_str()).copied();
         let path = paths.row(row.unwrap_or_else(|| panic!("no path of {}", truth.request_id)));
-        let own: Vec<PathSegment> = (0..segments.len())
-            .filter(|row| segments.request[*row] == path.request)
-            .map(|row| segments.row(row))
-            .collect();
+        let own = own.remove(&path.request).unwrap_or_default();
         let (arrival, first_token) = (clock.read(truth.arrival_ns), clock.read(truth.first_token_ns));
         assert_eq!((path.source_ns, path.end_ns, path.ttft_ns), (arrival, first_token, first_token - arrival));
         let mut at = arrival;
@@ -171,8 +183,9 @@ fn score(simulated: &Simulated, walked: &Walked) -> Score {
     score
 }
 
-fn scored(name: &str, simulated: &Simulated) -> Score {
-    let score = score(simulated, &simulated.walk());
+/// Scores a run, and says how.
+pub(crate) fn scored(name: &str, simulated: &Simulated, walked: &Walked) -> Score {
+    let score = score(simulated, walked);
     println!(
         "{name}: category {:.5}, stage {:.5}, layer {:.5}, explained {:.5}, wrong stage {} ns; {:?}",
         score.category_share(),
@@ -186,15 +199,20 @@ fn scored(name: &str, simulated: &Simulated) -> Score {
 }
 
 /// Nearly all of the time agrees with the truth: in category, in stage, and of compute in request, chunk and layer.
-fn assert_agrees(name: &str, score: &Score) {
+pub(crate) fn assert_agrees(name: &str, score: &Score) {
     assert!(score.category_share() >= AGREES, "{name}: category {:.5}: {:?}", score.category_share(), score.apart);
     assert!(score.stage_share() >= AGREES, "{name}: stage {:.5}: {:?}", score.stage_share(), score.apart);
     assert!(score.layer_share() >= AGREES, "{name}: layer {:.5}", score.layer_share());
     assert_eq!(score.wrong_stage, 0, "{name}: {:?}", score.apart);
 }
 
+/// Walks a run, and scores it.
+fn walked(name: &str, simulated: &Simulated) -> Score {
+    scored(name, simulated, &simulated.walk())
+}
+
 fn model_agrees(name: &str, model: &Model) {
-    assert_agrees(name, &scored(name, &Simulated::of_model(model, undistorted(model))));
+    assert_agrees(name, &walked(name, &Simulated::of_model(model, undistorted(model))));
 }
 
 fn whole() -> Model {
@@ -205,14 +223,14 @@ fn whole() -> Model {
 fn the_exact_cases_have_their_paths() {
     for number in (1..=13).filter(|number| *number != 8) {
         let name = format!("case {number}");
-        assert_agrees(&name, &scored(&name, &Simulated::of_case(number)));
+        assert_agrees(&name, &walked(&name, &Simulated::of_case(number)));
     }
 }
 
 /// Two ranks without a hand-off: nothing recorded tells on which of two streams that end together the first token came.
 #[test]
 fn late_senders_and_receivers_have_their_categories() {
-    let score = scored("case 8", &Simulated::of_case(8));
+    let score = walked("case 8", &Simulated::of_case(8));
     assert!(score.category == score.all && score.stage_share() > 0.96, "{score:?}");
 }
 
@@ -233,7 +251,7 @@ fn paths_are_found_whatever_is_handed_over_and_how_many_run_at_a_time() {
 fn without_a_hand_off_the_client_alone_tells_of_requests() {
     for concurrency in [1, 4] {
         let model = model(concurrency, HandoffMode::None, Grain::Whole);
-        let score = scored("none", &Simulated::of_model(&model, undistorted(&model)));
+        let score = walked("none", &Simulated::of_model(&model, undistorted(&model)));
         assert!(score.category_share() >= AGREES && score.stage_share() >= AGREES, "{score:?}");
     }
 }
@@ -277,7 +295,7 @@ fn hosts_whose_clocks_are_apart_have_one_path() {
         for (at, clock) in (0i64..).zip(&mut distort.clocks) {
             *clock = Clock { offset_ns: 3 * MS * at, drift_ppb: 20_000 * at, zero_ns: BEGIN_NS, ..clock.clone() };
         }
-        assert_agrees(name, &scored(name, &Simulated::of_model(&model, distort)));
+        assert_agrees(name, &walked(name, &Simulated::of_model(&model, distort)));
     }
 }
 
@@ -288,13 +306,13 @@ fn lost_records_leave_time_unexplained_and_blame_no_stage() {
     for (name, model) in [("whole", whole()), ("by chunk, 4 at a time", chunks)] {
         let lossy = |loss_ppm| {
             let distort = Distortions { loss_ppm, ..undistorted(&model) };
-            scored(&format!("{name}, {loss_ppm} ppm lost"), &Simulated::of_model(&model, distort))
+            walked(&format!("{name}, {loss_ppm} ppm lost"), &Simulated::of_model(&model, distort))
         };
         let (all, most, less) = (lossy(0), lossy(1_000), lossy(10_000));
         assert!(all.explained > most.explained && most.explained > less.explained, "{name}");
         assert_eq!((all.wrong_stage, most.wrong_stage, less.wrong_stage), (0, 0, 0), "{name}");
         assert!(most.category_share() > 0.99 && less.category_share() > 0.9, "{name}");
     }
-    let case = scored("case 14", &Simulated::of_case(14));
+    let case = walked("case 14", &Simulated::of_case(14));
     assert!(case.wrong_stage == 0 && case.explained < 1.0 && case.category_share() > 0.99, "{case:?}");
 }

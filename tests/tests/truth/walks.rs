@@ -14,6 +14,8 @@ use kvpath_simulator::rig::CallCosts;
 use kvpath_simulator::truth::RequestTruth;
 use tempfile::TempDir;
 
+use crate::properties::Seen;
+
 pub(crate) const MS: i64 = 1_000_000;
 
 /// Three stages of six layers, five requests of three chunks that grow, with the overheads of a real engine.
@@ -71,8 +73,19 @@ pub(crate) struct Walked {
     pub reference: Clock,
     /// The error of other hosts' times, at worst, ns.
     pub eps_ns: i64,
+    /// What it was loaded from.
+    pub run: Run,
+    /// What was loaded and joined.
+    pub walker: Walker,
     /// Paths.
     pub found: Found,
+}
+
+impl Walked {
+    /// What properties are asked of.
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        Seen { run: &self.run, walker: &self.walker, found: &self.found }
+    }
 }
 
 impl Simulated {
@@ -95,6 +108,11 @@ impl Simulated {
         let case = Case::named(&number.to_string()).expect("a case");
         let found = case.make_probed(Some(folder.path()), 1, 20).expect("a run");
         Self { folder, clocks: found.run.clocks, truth: found.requests }
+    }
+
+    /// The clocks of its hosts.
+    pub(crate) fn clocks(&self) -> &[Clock] {
+        &self.clocks
     }
 
     /// Where it lies.
@@ -121,6 +139,6 @@ impl Simulated {
         let found = walker.paths(|_| true);
         let related = walker.raw.clocks.hosts.iter().filter(|host| host.reference == 0);
         let eps_ns = related.filter_map(kvpath_engine::clocks::HostClock::eps_ns).max().unwrap_or(0);
-        Walked { reference, eps_ns, found }
+        Walked { reference, eps_ns, run, walker, found }
     }
 }

@@ -26,14 +26,31 @@ const CATEGORIES: usize = 64;
 impl Counts {
     /// Counts an event of which nothing is imported.
     pub(super) fn left_out(&mut self, event: &Event) {
-        let category = event.category_text.raw;
+        self.add_left_out(event.category_text.raw, 1);
+    }
+
+    fn add_left_out(&mut self, category: &[u8], events: u64) {
         if let Some((_, count)) = self.left_out.iter_mut().find(|(known, _)| **known == *category) {
-            *count += 1;
+            *count += events;
         } else if self.left_out.len() < CATEGORIES {
-            self.left_out.push((category.into(), 1));
+            self.left_out.push((category.into(), events));
         } else {
-            self.left_out_beyond += 1;
+            self.left_out_beyond += events;
         }
+    }
+
+    /// Adds those of the part that follows.
+    pub(super) fn join(&mut self, part: Self) {
+        self.events += part.events;
+        self.kept += part.kept;
+        self.waits_without_record += part.waits_without_record;
+        for (table, count) in part.impossible {
+            *self.impossible.entry(table).or_default() += count;
+        }
+        for (category, count) in &part.left_out {
+            self.add_left_out(category, *count);
+        }
+        self.left_out_beyond += part.left_out_beyond;
     }
 
     /// Counts an event whose times, sizes or process cannot be.

@@ -45,52 +45,89 @@ pub(super) enum Unreadable<E> {
     Visitor(E),
 }
 
-#[derive(Clone, Copy)]
-enum State {
+/// A place in a trace, between two steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
     /// Before the outer bracket.
     Start,
-    /// Between members of the trace.
-    Members { first: bool },
+    /// Between members of the trace, before or behind its events.
+    Members { first: bool, seen_events: bool },
     /// Between events; `bare` where the array is all there is.
     Events { first: bool, bare: bool },
     /// Behind the outer bracket.
-    Behind,
+    Behind { seen_events: bool },
 }
 
-/// Reads a whole trace.
-pub(super) fn read<R: Read, V: Visitor>(window: &mut Window<R>, visitor: &mut V) -> Result<End, Unreadable<V::Error>> {
-    let mut state = State::Start;
-    let mut seen_events = false;
-    loop {
-        let mut cursor = Cursor::new(window.bytes());
-        let mut whole = 0;
-        let fault = loop {
-            match step(&mut cursor, &mut state, visitor) {
-                Ok(ControlFlow::Continue(())) => whole = cursor.at(),
-                Ok(ControlFlow::Break(())) => return Ok(End::Enough),
-                Err(Stop::Fault(fault)) => break fault,
-                Err(Stop::Visitor(error)) => return Err(Unreadable::Visitor(error)),
-            }
-            seen_events |= matches!(state, State::Events { .. });
-        };
-        let at = cursor.at();
-        if let Fault::Bad(why) = fault {
-            return Err(match state {
-                State::Start => Unreadable::NoEvents,
-                _ => Unreadable::Json(window.offset() + at as u64, why),
-            });
+/// How far bytes of a trace were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Advance {
+    /// Bytes of whole steps.
+    pub(super) whole: usize,
+    /// Where that is in the trace.
+    pub(super) state: State,
+    /// Whether the visitor has seen enough.
+    pub(super) is_enough: bool,
+    /// Where what follows is no JSON, and why; none where the bytes only end there.
+    pub(super) bad: Option<(usize, &'static str)>,
+}
+
+impl Advance {
+    /// Why the trace cannot be read, if so; the bytes began at `offset`.
+    pub(super) fn check<E>(&self, offset: u64) -> Result<(), Unreadable<E>> {
+        match (self.bad, self.state) {
+            (None, _) => Ok(()),
+            (Some(_), State::Start) => Err(Unreadable::NoEvents),
+            (Some((at, why)), _) => Err(Unreadable::Json(offset + at as u64, why)),
         }
-        window.consume(whole);
-        if window.fill().map_err(Unreadable::Window)? {
-            continue;
-        }
-        return match state {
-            State::Behind if seen_events => Ok(End::Whole),
-            State::Behind => Err(Unreadable::NoEvents),
-            State::Members { .. } if seen_events => Ok(End::CutBehind),
-            State::Start | State::Members { .. } | State::Events { .. } => Ok(End::Cut { whole: window.offset() }),
-        };
     }
+}
+
+impl State {
+    /// What it means that nothing follows; `whole` bytes were read.
+    pub(super) fn end<E>(self, whole: u64) -> Result<End, Unreadable<E>> {
+        match self {
+            Self::Behind { seen_events: true } => Ok(End::Whole),
+            Self::Behind { seen_events: false } => Err(Unreadable::NoEvents),
+            Self::Members { seen_events: true, .. } => Ok(End::CutBehind),
+            Self::Start | Self::Members { .. } | Self::Events { .. } => Ok(End::Cut { whole }),
+        }
+    }
+}
+
+/// Reads a trace from `state` to its end.
+pub(super) fn read<R: Read, V: Visitor>(
+    window: &mut Window<R>,
+    mut state: State,
+    visitor: &mut V,
+) -> Result<End, Unreadable<V::Error>> {
+    loop {
+        let read = advance(window.bytes(), state, visitor).map_err(Unreadable::Visitor)?;
+        read.check(window.offset())?;
+        if read.is_enough {
+            return Ok(End::Enough);
+        }
+        state = read.state;
+        window.consume(read.whole);
+        if !window.fill().map_err(Unreadable::Window)? {
+            return state.end(window.offset());
+        }
+    }
+}
+
+/// Reads what is whole in `bytes`, which begin at `state`.
+pub(super) fn advance<V: Visitor>(bytes: &[u8], mut state: State, visitor: &mut V) -> Result<Advance, V::Error> {
+    let (mut cursor, mut event) = (Cursor::new(bytes), Event::default());
+    let mut whole = 0;
+    let (is_enough, bad) = loop {
+        match step(&mut cursor, &mut state, &mut event, visitor) {
+            Ok(ControlFlow::Continue(())) => whole = cursor.at(),
+            Ok(ControlFlow::Break(())) => break (true, None),
+            Err(Stop::Fault(Fault::Ends)) => break (false, None),
+            Err(Stop::Fault(Fault::Bad(why))) => break (false, Some((cursor.at(), why))),
+            Err(Stop::Visitor(error)) => return Err(error),
+        }
+    };
+    Ok(Advance { whole, state, is_enough, bad })
 }
 
 enum Stop<E> {
@@ -106,9 +143,11 @@ impl<E> From<Fault> for Stop<E> {
 
 /// One step: into a bracket, or over a member or an event. The state changes only where the step succeeds, so that it
 /// can be made again with more bytes.
-fn step<V: Visitor>(
-    cursor: &mut Cursor,
+#[inline]
+fn step<'a, V: Visitor>(
+    cursor: &mut Cursor<'a>,
     state: &mut State,
+    event: &mut Event<'a>,
     visitor: &mut V,
 ) -> Result<ControlFlow<()>, Stop<V::Error>> {
     match *state {
@@ -117,12 +156,12 @@ fn step<V: Visitor>(
                 *state = State::Events { first: true, bare: true };
             } else {
                 cursor.take(b'{', "a trace is an object or an array")?;
-                *state = State::Members { first: true };
+                *state = State::Members { first: true, seen_events: false };
             }
         }
-        State::Members { mut first } => {
+        State::Members { mut first, seen_events } => {
             let Some(key) = cursor.key(&mut first)? else {
-                *state = State::Behind;
+                *state = State::Behind { seen_events };
                 return Ok(ControlFlow::Continue(()));
             };
             if key.raw == b"traceEvents" {
@@ -130,13 +169,15 @@ fn step<V: Visitor>(
                 *state = State::Events { first: true, bare: false };
             } else {
                 let value = cursor.skip()?;
-                *state = State::Members { first };
+                *state = State::Members { first, seen_events };
                 visitor.fact(key.raw, value);
             }
         }
         State::Events { mut first, bare } => {
             if !cursor.another(&mut first, b']')? {
-                *state = if bare { State::Behind } else { State::Members { first: false } };
+                let seen_events = true;
+                *state =
+                    if bare { State::Behind { seen_events } } else { State::Members { first: false, seen_events } };
                 return Ok(ControlFlow::Continue(()));
             }
             // Other writers leave a comma behind the last event.
@@ -144,11 +185,11 @@ fn step<V: Visitor>(
                 *state = State::Events { first: true, bare };
                 return Ok(ControlFlow::Continue(()));
             }
-            let event = Event::read(cursor)?;
+            event.read(cursor)?;
             *state = State::Events { first, bare };
-            return visitor.event(&event).map_err(Stop::Visitor);
+            return visitor.event(event).map_err(Stop::Visitor);
         }
-        State::Behind => {
+        State::Behind { .. } => {
             cursor.peek()?;
             return Err(Fault::Bad("the trace has ended, and more follows").into());
         }
@@ -181,7 +222,7 @@ mod tests {
 
     fn reading(json: &[u8]) -> (Result<End, Unreadable<()>>, Seen) {
         let mut seen = Seen::default();
-        (read(&mut Window::new(json), &mut seen), seen)
+        (read(&mut Window::new(json), State::Start, &mut seen), seen)
     }
 
     const TRACE: &str =

@@ -24,6 +24,8 @@ pub(super) struct Event<'a> {
     pub(super) dur: &'a [u8],
     /// What depends on the category.
     pub(super) args: Args<'a>,
+    /// Whether any of these was written.
+    has_args: bool,
 }
 
 /// The id of a process or thread.
@@ -74,10 +76,11 @@ pub(super) struct Args<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Reads the event that is next.
-    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, Fault> {
+    /// Reads the event that is next in the place of this one: an event is large, and most of it is not there.
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
+        let event = self;
+        event.clear();
         cursor.take(b'{', "an event was expected")?;
-        let mut event = Event::default();
         let mut first = true;
         while let Some(key) = cursor.key(&mut first)? {
             match key.raw {
@@ -92,20 +95,32 @@ impl<'a> Event<'a> {
                 b"ts" => event.ts = cursor.skip()?,
                 b"dur" => event.dur = cursor.skip()?,
                 // Arrows and moments have nothing there either, but mostly no `args`.
-                b"args" if event.category.has_args() && cursor.peek()? == b'{' => event.args = Args::read(cursor)?,
+                b"args" if event.category.has_args() && cursor.peek()? == b'{' => {
+                    event.has_args = true;
+                    event.args.read(cursor)?;
+                }
                 _ => {
                     cursor.skip()?;
                 }
             }
         }
-        Ok(event)
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.has_args) {
+            self.args = Args::default();
+        }
+        let Self { phase, category, category_text, name, pid, tid, ts, dur, .. } = self;
+        (*phase, *category, *category_text, *name) = (0, Category::Other, Text::default(), Text::default());
+        (*pid, *tid, *ts, *dur) = (Id::None, Id::None, b"", b"");
     }
 }
 
 impl<'a> Args<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Fault> {
+    fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
+        let args = self;
         cursor.take(b'{', "an object was expected")?;
-        let mut args = Args::default();
         let mut first = true;
         while let Some(key) = cursor.key(&mut first)? {
             let number = match key.raw {
@@ -137,7 +152,7 @@ impl<'a> Args<'a> {
             };
             *number = integer(cursor.skip()?);
         }
-        Ok(args)
+        Ok(())
     }
 }
 
@@ -182,7 +197,9 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Event<'_> {
-        Event::read(&mut Cursor::new(json.as_bytes())).unwrap()
+        let mut event = Event::default();
+        event.read(&mut Cursor::new(json.as_bytes())).unwrap();
+        event
     }
 
     #[test]
@@ -214,7 +231,20 @@ mod tests {
 
     #[test]
     fn no_event_is_said_so() {
-        assert!(matches!(Event::read(&mut Cursor::new(b"7, ")), Err(Fault::Bad(_))));
-        assert_eq!(Event::read(&mut Cursor::new(br#"{"ph": "X""#)).unwrap_err(), Fault::Ends);
+        let mut event = Event::default();
+        assert!(matches!(event.read(&mut Cursor::new(b"7, ")), Err(Fault::Bad(_))));
+        assert_eq!(event.read(&mut Cursor::new(br#"{"ph": "X""#)).unwrap_err(), Fault::Ends);
+    }
+
+    #[test]
+    fn nothing_is_left_of_the_event_before() {
+        let json = br#"{"ph": "X", "cat": "kernel", "name": "k", "pid": 1, "tid": "a", "ts": 3, "dur": 4, "args": {"grid": [1, 2, 3],
+            "block": [1, 1, 1], "stream": 7, "device": 0, "correlation": 5, "bytes": 1, "name": "n", "labels": "l"}} {}"#;
+        let mut cursor = Cursor::new(json);
+        let mut event = Event::default();
+        event.read(&mut cursor).unwrap();
+        assert_eq!((event.args.stream, event.dur), (Some(7), &b"4"[..]));
+        event.read(&mut cursor).unwrap();
+        assert_eq!(format!("{event:?}"), format!("{:?}", Event::default()));
     }
 }

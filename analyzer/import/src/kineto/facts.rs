@@ -3,7 +3,9 @@
 use kvpath_schema::tables::gpu::Gpu;
 use serde_json::Value;
 
-/// Rank and GPUs.
+use super::json::integer;
+
+/// Rank, GPUs, clock.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// Rank of the process in its group.
@@ -12,6 +14,16 @@ pub(super) struct Facts {
     pub(super) world_size: Option<i64>,
     /// GPUs that the process could see.
     pub(super) gpus: Vec<Gpu>,
+    /// Wall clock at the zero of its times, ns since 1970.
+    pub(super) base_ns: Option<i64>,
+}
+
+/// Members of the trace that say something, as they are written: name and value.
+pub(super) type Members = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Whether a member of that name says something.
+pub(super) fn says_something(name: &[u8]) -> bool {
+    matches!(name, b"distributedInfo" | b"deviceProperties" | b"baseTimeNanoseconds")
 }
 
 impl Facts {
@@ -27,6 +39,7 @@ impl Facts {
                 let devices: Value = serde_json::from_slice(value).unwrap_or_default();
                 self.gpus = devices.as_array().into_iter().flatten().filter_map(gpu).collect();
             }
+            b"baseTimeNanoseconds" => self.base_ns = integer(value),
             _ => {}
         }
     }

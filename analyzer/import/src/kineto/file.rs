@@ -1,7 +1,7 @@
 //! From a path to JSON: recognised by content, not by name.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek as _};
+use std::io::{BufReader, ErrorKind, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -28,6 +28,17 @@ impl Source {
             GZIP_MAGIC => Ok(Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))))),
             _ => Ok(Self::Plain(file)),
         }
+    }
+
+    /// The last `bytes` of the JSON, or all if there are not as many; none where they cannot be read before the others. The
+    /// place in the file stays.
+    pub(super) fn end(&mut self, bytes: u64) -> std::io::Result<Option<Vec<u8>>> {
+        let Self::Plain(file) = self else { return Ok(None) };
+        let (mut end, length) = (Vec::new(), file.metadata()?.len());
+        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+        file.by_ref().take(bytes).read_to_end(&mut end)?;
+        file.rewind()?;
+        Ok(Some(end))
     }
 }
 

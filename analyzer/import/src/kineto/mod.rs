@@ -15,13 +15,16 @@
 //! 2025, all of them.
 
 mod actors;
+mod blocks;
 mod category;
 mod counts;
+mod crew;
 mod document;
 mod error;
 mod event;
 mod facts;
 mod file;
+mod gather;
 mod json;
 mod kinds;
 mod launches;
@@ -30,8 +33,10 @@ mod rows;
 mod run;
 mod sink;
 mod survey;
+mod tables;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 pub use error::ImportError;
@@ -73,24 +78,48 @@ pub struct Imported {
 /// A file that is no trace, is damaged, holds no event that is imported, or was named twice; times that cannot be put
 /// beside each other; or `out` exists and is not an empty folder.
 pub fn import(files: &[PathBuf], out: &Path) -> Result<Imported, ImportError> {
+    import_with(files, out, std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
+}
+
+/// The same with so many threads that compute.
+fn import_with(files: &[PathBuf], out: &Path, threads: NonZero<usize>) -> Result<Imported, ImportError> {
     check_out(out)?;
     let mut files = files.to_vec();
     files.sort();
     if let Some(twice) = files.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(ImportError::Twice(twice[0].clone()));
     }
-    let surveys = files.iter().map(|file| Survey::of(file)).collect::<Result<Vec<_>, _>>()?;
     let io = |error| ImportError::Io { path: out.to_owned(), error };
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(io)?;
-    let unfinished = tempfile::Builder::new()
-        .prefix(".kvpath-import-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777))
-        .tempdir_in(parent)
-        .map_err(io)?;
-    let imported = run::write(&surveys, unfinished.path())?;
-    std::fs::rename(unfinished.path(), out).map_err(io)?;
-    Ok(imported)
+    for look in [Survey::of, Survey::in_full] {
+        let surveys = survey(&files, look, threads)?;
+        std::fs::create_dir_all(parent).map_err(io)?;
+        let unfinished = tempfile::Builder::new()
+            .prefix(".kvpath-import-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .tempdir_in(parent)
+            .map_err(io)?;
+        if let Some(imported) = run::write(&surveys, unfinished.path(), threads)? {
+            std::fs::rename(unfinished.path(), out).map_err(io)?;
+            return Ok(imported);
+        }
+    }
+    unreachable!("what was read in full assumes nothing")
+}
+
+/// Looks at all files; of what is wrong with several, the first is told.
+fn survey(
+    files: &[PathBuf],
+    look: fn(&Path) -> Result<Survey, ImportError>,
+    threads: NonZero<usize>,
+) -> Result<Vec<Survey>, ImportError> {
+    let each = files.len().div_ceil(threads.get()).max(1);
+    let look = move |files: &[PathBuf]| files.iter().map(|file| look(file)).collect::<Result<Vec<_>, _>>();
+    std::thread::scope(|scope| {
+        let looking: Vec<_> = files.chunks(each).map(|files| scope.spawn(move || look(files))).collect();
+        let found = looking.into_iter().map(|thread| thread.join().expect("a look does not panic"));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    })
 }
 
 fn check_out(out: &Path) -> Result<(), ImportError> {
@@ -155,6 +184,21 @@ mod tests {
         assert_eq!(rows, expected);
         assert_eq!((imported.events, imported.kernels_without_launch, imported.waits_without_recording), (8, 0, 0));
         assert_eq!(imported.left_out, BTreeMap::from([("ac2g".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn a_zero_that_only_seems_to_be_named_at_the_end_is_none() {
+        const HOUR: i64 = 3_600_000_000_000;
+        let event = r#"{"ph": "X", "cat": "cpu_op", "name": "a", "pid": 7, "tid": 8, "ts": 10, "dur": 5}"#;
+        let clock = |behind: &str| {
+            let (folder, imported) = imported(format!(r#"{{"traceEvents": [{event}], {behind}}}"#).as_bytes());
+            assert_eq!(imported.unwrap().events, 1);
+            let run = Run::open(&folder.path().join("run").to_string_lossy()).unwrap();
+            (run.segments[0].meta.clock.clone(), run.segments[0].meta.wall_at_zero_ns)
+        };
+        assert_eq!(clock(&format!("\"baseTimeNanoseconds\": {HOUR}")), (WALL_CLOCK.to_owned(), Some(0)));
+        let within = format!("\"x\": {{\"baseTimeNanoseconds\": {HOUR}}}");
+        assert_eq!(clock(&within), (SESSION_CLOCK.to_owned(), None));
     }
 
     proptest! {

@@ -6,25 +6,32 @@ use kvpath_schema::cell::Name;
 
 use super::json::Text;
 
-/// The names met so far, by their bytes in the file: a name is decoded when it is met first.
+/// The names of a part of a trace, by their bytes there: a name is decoded when it is met first.
+///
+/// A part has names of its own. Threads that shared them would count who holds them in turn, and wait for each other.
 #[derive(Default)]
 pub(super) struct Names {
     met: HashMap<Box<[u8]>, Name, foldhash::fast::RandomState>,
+    words: Vec<(&'static str, Name)>,
 }
-
-/// Names that are held: a trace whose names are all different must not be held whole.
-const HELD: usize = 1 << 18;
 
 impl Names {
     pub(super) fn get(&mut self, text: Text) -> Name {
         if let Some(name) = self.met.get(text.raw) {
             return name.clone();
         }
-        if self.met.len() == HELD {
-            self.met.clear();
-        }
         let name = Name::from(&*text.decoded());
         self.met.insert(text.raw.into(), name.clone());
+        name
+    }
+
+    /// A word of ours as a shared string; they are few.
+    pub(super) fn word(&mut self, word: &'static str) -> Name {
+        if let Some((_, name)) = self.words.iter().find(|(known, _)| std::ptr::eq(*known, word)) {
+            return name.clone();
+        }
+        let name = Name::from(word);
+        self.words.push((word, name.clone()));
         name
     }
 }

@@ -1,43 +1,64 @@
-//! From a trace's events to rows.
+//! From the events of a part of a trace to rows.
 
 use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use kvpath_schema::cell::Name;
-use kvpath_schema::segment::SegmentError;
+use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCall, CudaEvent, CuptiOverhead, Gpu, GpuSync, Kernel, Memcpy, Memset};
 use kvpath_schema::tables::nvtx::NvtxRange;
 
-use super::actors::{Actors, Pids};
+use super::actors::Actors;
 use super::category::Category;
 use super::counts::Counts;
-use super::document::Visitor;
-use super::error::ImportError;
+use super::document::{self, Advance, State, Visitor};
 use super::event::Event;
-use super::facts::Facts;
+use super::facts::{self, Members};
 use super::json::{Text, nanoseconds};
 use super::kinds;
 use super::launches::Launches;
 use super::names::Names;
-use super::sink::Sink;
-use super::survey::Survey;
+use super::tables::Tables;
 use crate::nsys::without_version;
 
-/// One trace on its way into a run.
-pub(super) struct Trace<'a> {
-    sink: &'a mut Sink,
-    names: &'a mut Names,
-    pids: &'a mut Pids,
-    /// From the trace's zero to the run's, ns.
-    shift_ns: i64,
-    /// The process whose GPU work it is.
-    pub(super) process: i64,
+/// What a part of a trace holds. Its processes have no ids yet: where one is asked for, its pid stands.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) tables: Tables,
     pub(super) actors: Actors,
     pub(super) counts: Counts,
     pub(super) launches: Launches,
-    pub(super) facts: Facts,
+    /// What the trace says of itself, as it is written.
+    pub(super) members: Members,
     /// GPUs that records name.
     pub(super) devices: BTreeMap<i32, Gpu>,
+}
+
+/// How the events of a trace are placed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placing {
+    /// From the trace's zero to the run's, ns.
+    pub(super) shift_ns: i64,
+    /// The process whose GPU work it is.
+    pub(super) pid: i32,
+}
+
+impl Part {
+    /// Reads what is whole in `bytes`, which begin at `state`.
+    pub(super) fn read(bytes: &[u8], state: State, placing: Placing) -> (Advance, Self) {
+        let mut reader =
+            Reader { part: Self::default(), names: Names::default(), placing, recorded: HashSet::default() };
+        // The process is of the run also where none of its events is.
+        reader.part.actors.process(placing.pid.into());
+        let Ok(advance) = document::advance(bytes, state, &mut reader);
+        (advance, reader.part)
+    }
+}
+
+struct Reader {
+    part: Part,
+    names: Names,
+    placing: Placing,
     /// Correlation ids of the calls that recorded events, as far as rows say so already.
     recorded: HashSet<i64, foldhash::fast::RandomState>,
 }
@@ -46,40 +67,16 @@ pub(super) struct Trace<'a> {
 const TIME: u64 = 1 << 61;
 const SPAN: i64 = 1 << 53;
 
-impl<'a> Trace<'a> {
-    pub(super) fn new(
-        survey: &Survey,
-        shift_ns: i64,
-        sink: &'a mut Sink,
-        names: &'a mut Names,
-        pids: &'a mut Pids,
-    ) -> Self {
-        let mut actors = Actors::default();
-        let process = actors.process(survey.pid, pids).or_else(|| actors.process(0, pids)).unwrap_or_default();
-        Self {
-            sink,
-            names,
-            pids,
-            shift_ns,
-            process,
-            actors,
-            counts: Counts::default(),
-            launches: Launches::default(),
-            facts: Facts::default(),
-            devices: BTreeMap::new(),
-            recorded: HashSet::default(),
-        }
-    }
-
+impl Reader {
     /// Start and length, ns on the run's clock; `None` where the event has none, or such as cannot be.
     fn times(&self, event: &Event) -> Option<(i64, i64)> {
-        let start = nanoseconds(event.ts)?.checked_add(self.shift_ns)?;
+        let start = nanoseconds(event.ts)?.checked_add(self.placing.shift_ns)?;
         let dur = nanoseconds(event.dur)?;
         (start.unsigned_abs() <= TIME && (0..=SPAN).contains(&dur)).then_some((start, dur))
     }
 
     /// Makes the row of an event, and says whether there was one to be made.
-    fn row(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
+    fn row(&mut self, event: &Event) -> Option<()> {
         match event.category {
             Category::CpuOp => self.range(event, "cpu_op"),
             Category::UserAnnotation => self.range(event, "user_annotation"),
@@ -90,56 +87,54 @@ impl<'a> Trace<'a> {
             Category::Sync => self.sync(event),
             Category::CudaEvent => self.cuda_event(event),
             Category::Overhead => self.overhead(event),
-            Category::Other => Ok(None),
+            Category::Other => None,
         }
     }
 
-    fn range(&mut self, event: &Event, domain: &'static str) -> Result<Option<()>, SegmentError> {
-        let (Some((start_ns, dur_ns)), Some(process_id)) = (self.times(event), self.host_process(event)) else {
-            return Ok(None);
-        };
+    fn range(&mut self, event: &Event, domain: &'static str) -> Option<()> {
+        let ((start_ns, dur_ns), pid) = (self.times(event)?, self.host_process(event)?);
         let row = NvtxRange {
             start_ns,
             dur_ns: Some(dur_ns),
-            process_id,
-            tid: self.actors.thread(process_id, event.tid, self.names),
-            kind: self.constant("range"),
-            domain: Some(self.constant(domain)),
+            process_id: pid.into(),
+            tid: self.part.actors.thread(pid, event.tid, &mut self.names),
+            kind: self.names.word("range"),
+            domain: Some(self.names.word(domain)),
             text: self.names.get(event.name),
             payload: None,
         };
-        self.sink.push(|tables| &mut tables.nvtx, row).map(Some)
+        self.part.tables.nvtx.push(row);
+        Some(())
     }
 
-    fn api_call(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
-        let (Some((start_ns, dur_ns)), Some(process_id)) = (self.times(event), self.host_process(event)) else {
-            return Ok(None);
-        };
+    fn api_call(&mut self, event: &Event) -> Option<()> {
+        let ((start_ns, dur_ns), pid) = (self.times(event)?, self.host_process(event)?);
         let correlation_id = event.args.correlation.unwrap_or(0);
-        self.launches.call(correlation_id);
+        self.part.launches.call(correlation_id);
         let name = event.name.raw;
         let stem = std::str::from_utf8(name).map_or(name, |name| without_version(name).as_bytes());
         let row = ApiCall {
             start_ns,
             dur_ns,
-            process_id,
-            tid: self.actors.thread(process_id, event.tid, self.names),
+            process_id: pid.into(),
+            tid: self.part.actors.thread(pid, event.tid, &mut self.names),
             correlation_id,
             name: self.names.get(Text { raw: stem, ..event.name }),
         };
-        self.sink.push(|tables| &mut tables.api_calls, row).map(Some)
+        self.part.tables.api_calls.push(row);
+        Some(())
     }
 
-    fn kernel(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
-        let Some((start_ns, dur_ns)) = self.times(event) else { return Ok(None) };
+    fn kernel(&mut self, event: &Event) -> Option<()> {
+        let (start_ns, dur_ns) = self.times(event)?;
         let args = &event.args;
         let (grid, block) = (args.grid, args.block);
         let correlation_id = args.correlation.unwrap_or(0);
-        self.launches.kernel(correlation_id);
+        self.part.launches.kernel(correlation_id);
         let row = Kernel {
             start_ns,
             dur_ns,
-            process_id: self.process,
+            process_id: self.placing.pid.into(),
             device_id: self.device(event),
             context_id: context(event),
             stream_id: stream(event).unwrap_or(-1),
@@ -153,124 +148,121 @@ impl<'a> Trace<'a> {
             block_y: block.map(|[_, y, _]| y),
             block_z: block.map(|[_, _, z]| z),
         };
-        self.sink.push(|tables| &mut tables.kernels, row).map(Some)
+        self.part.tables.kernels.push(row);
+        Some(())
     }
 
-    fn memcpy(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
-        let (Some((start_ns, dur_ns)), Some(bytes)) = (self.times(event), size(event)) else { return Ok(None) };
+    fn memcpy(&mut self, event: &Event) -> Option<()> {
+        let ((start_ns, dur_ns), bytes) = (self.times(event)?, size(event)?);
         let args = &event.args;
         let row = Memcpy {
             start_ns,
             dur_ns,
-            process_id: self.process,
+            process_id: self.placing.pid.into(),
             device_id: self.device(event),
             context_id: context(event),
             stream_id: stream(event).unwrap_or(-1),
             correlation_id: args.correlation.unwrap_or(0),
             bytes,
-            kind: self.constant(kinds::copy(event.name.raw)),
+            kind: self.names.word(kinds::copy(event.name.raw)),
             src_device_id: args.from_device.and_then(small),
             dst_device_id: args.to_device.and_then(small),
             graph_node_id: args.graph_node.filter(|node| *node != 0),
         };
-        self.sink.push(|tables| &mut tables.memcpys, row).map(Some)
+        self.part.tables.memcpys.push(row);
+        Some(())
     }
 
-    fn memset(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
-        let (Some((start_ns, dur_ns)), Some(bytes)) = (self.times(event), size(event)) else { return Ok(None) };
+    fn memset(&mut self, event: &Event) -> Option<()> {
+        let ((start_ns, dur_ns), bytes) = (self.times(event)?, size(event)?);
         let row = Memset {
             start_ns,
             dur_ns,
-            process_id: self.process,
+            process_id: self.placing.pid.into(),
             device_id: self.device(event),
             context_id: context(event),
             stream_id: stream(event).unwrap_or(-1),
             correlation_id: event.args.correlation.unwrap_or(0),
             bytes,
         };
-        self.sink.push(|tables| &mut tables.memsets, row).map(Some)
+        self.part.tables.memsets.push(row);
+        Some(())
     }
 
-    fn sync(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
-        let Some((start_ns, dur_ns)) = self.times(event) else { return Ok(None) };
+    fn sync(&mut self, event: &Event) -> Option<()> {
+        let (start_ns, dur_ns) = self.times(event)?;
         let args = &event.args;
         let kind = kinds::sync(if args.sync_kind.raw.is_empty() { event.name.raw } else { args.sync_kind.raw });
         let event_id = args.wait_on_event.and_then(small).filter(|id| *id >= 0);
         // Kineto writes -1 where it saw no recording of the event.
         let record = args.wait_on_record.filter(|record| *record >= 0);
         if event_id.is_some() && record.is_none() {
-            self.counts.waits_without_record += 1;
+            self.part.counts.waits_without_record += 1;
         }
         let recorded_into = args.wait_on_stream.and_then(small).filter(|stream| *stream >= 0);
         if let (Some(event_id), Some(record), Some(stream_id)) = (event_id, record, recorded_into) {
-            self.record(event_id, record, stream_id, context(event))?;
+            self.record(event_id, record, stream_id, context(event));
         }
         let row = GpuSync {
             start_ns,
             dur_ns,
-            process_id: self.process,
-            kind: self.constant(kind),
+            process_id: self.placing.pid.into(),
+            kind: self.names.word(kind),
             context_id: context(event),
             stream_id: stream(event).filter(|stream| *stream >= 0),
             event_id,
             event_sync_id: record,
             correlation_id: args.correlation.unwrap_or(0),
         };
-        self.sink.push(|tables| &mut tables.gpu_syncs, row).map(Some)
+        self.part.tables.gpu_syncs.push(row);
+        Some(())
     }
 
-    fn cuda_event(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
+    fn cuda_event(&mut self, event: &Event) -> Option<()> {
         let args = &event.args;
-        let (Some(event_id), Some(stream_id), Some(record)) =
-            (args.event_id.and_then(small), stream(event), args.correlation)
-        else {
-            return Ok(None);
-        };
-        self.record(event_id, record, stream_id, context(event)).map(Some)
+        let (event_id, stream_id, record) = (args.event_id.and_then(small)?, stream(event)?, args.correlation?);
+        self.record(event_id, record, stream_id, context(event));
+        Some(())
     }
 
     /// An event was recorded by the call `record`. Kineto does not write which recording that was; the call's id says so
     /// as well, since each call records once.
-    fn record(&mut self, event_id: i32, record: i64, stream_id: i32, context_id: i32) -> Result<(), SegmentError> {
+    fn record(&mut self, event_id: i32, record: i64, stream_id: i32, context_id: i32) {
         if !self.recorded.insert(record) {
-            return Ok(());
+            return;
         }
         let row = CudaEvent {
-            process_id: self.process,
+            process_id: self.placing.pid.into(),
             context_id,
             stream_id,
             event_id,
             event_sync_id: Some(record),
             correlation_id: record,
         };
-        self.sink.push(|tables| &mut tables.cuda_events, row)
+        self.part.tables.cuda_events.push(row);
     }
 
-    fn overhead(&mut self, event: &Event) -> Result<Option<()>, SegmentError> {
-        let Some((start_ns, dur_ns)) = self.times(event) else { return Ok(None) };
+    fn overhead(&mut self, event: &Event) -> Option<()> {
+        let (start_ns, dur_ns) = self.times(event)?;
         let row = CuptiOverhead {
             start_ns,
             dur_ns,
-            process_id: self.process,
+            process_id: self.placing.pid.into(),
             tid: event.tid.number().and_then(small).filter(|tid| *tid > 0),
-            kind: self.constant(kinds::overhead(event.name.raw)),
+            kind: self.names.word(kinds::overhead(event.name.raw)),
         };
-        self.sink.push(|tables| &mut tables.overheads, row).map(Some)
+        self.part.tables.overheads.push(row);
+        Some(())
     }
 
-    /// A word of ours as a shared string.
-    fn constant(&mut self, word: &'static str) -> Name {
-        self.names.get(Text { raw: word.as_bytes(), escaped: false })
-    }
-
-    fn host_process(&mut self, event: &Event) -> Option<i64> {
-        self.actors.process(event.pid.number()?, self.pids)
+    fn host_process(&mut self, event: &Event) -> Option<i32> {
+        self.part.actors.process(event.pid.number()?)
     }
 
     /// The GPU of an event; its `pid` is the device as well.
     fn device(&mut self, event: &Event) -> i32 {
         let device_id = event.args.device.or(event.pid.number()).and_then(small).unwrap_or(-1);
-        self.devices.entry(device_id).or_insert(Gpu { device_id, name: None, uuid: None, memory_bytes: None });
+        self.part.devices.entry(device_id).or_insert(Gpu { device_id, name: None, uuid: None, memory_bytes: None });
         device_id
     }
 
@@ -278,10 +270,10 @@ impl<'a> Trace<'a> {
     fn describe(&mut self, event: &Event) {
         let (Some(pid), name) = (event.pid.number(), event.args.name) else { return };
         match event.name.raw {
-            b"process_name" => self.actors.name_process(pid, self.names.get(name)),
+            b"process_name" => self.part.actors.name_process(pid, self.names.get(name)),
             b"thread_name" => {
                 if let Some(tid) = event.tid.number() {
-                    self.actors.name_thread(pid, tid, self.names.get(name));
+                    self.part.actors.name_thread(pid, tid, self.names.get(name));
                 }
             }
             _ => {}
@@ -289,25 +281,27 @@ impl<'a> Trace<'a> {
     }
 }
 
-impl Visitor for Trace<'_> {
-    type Error = ImportError;
+impl Visitor for Reader {
+    type Error = Infallible;
 
     fn fact(&mut self, name: &[u8], value: &[u8]) {
-        self.facts.take(name, value);
+        if facts::says_something(name) {
+            self.part.members.push((name.to_vec(), value.to_vec()));
+        }
     }
 
-    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, ImportError> {
+    fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, Infallible> {
         if event.phase == b'M' {
             self.describe(event);
             return Ok(ControlFlow::Continue(()));
         }
-        self.counts.events += 1;
+        self.part.counts.events += 1;
         match event.category.table() {
-            Some(table) if event.phase == b'X' => match self.row(event)? {
-                Some(()) => self.counts.kept += 1,
-                None => self.counts.impossible(table),
+            Some(table) if event.phase == b'X' => match self.row(event) {
+                Some(()) => self.part.counts.kept += 1,
+                None => self.part.counts.impossible(table),
             },
-            _ => self.counts.left_out(event),
+            _ => self.part.counts.left_out(event),
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -1,6 +1,7 @@
 //! From surveyed traces to the segments of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
 use std::path::Path;
 
 use kvpath_schema::segment::RunWriter;
@@ -9,13 +10,14 @@ use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
 use kvpath_schema::tables::gpu::{Gpu, Gpus};
 use kvpath_schema::tables::process::{Processes, Threads};
 
-use super::actors::Pids;
-use super::document::{self, End};
+use super::actors::{Actors, Pids};
+use super::counts::Counts;
+use super::document::End;
 use super::error::ImportError;
-use super::file::Source;
-use super::json::Window;
-use super::names::Names;
-use super::rows::Trace;
+use super::facts::Facts;
+use super::gather::{Gathering, Trace};
+use super::launches::Launches;
+use super::rows::{Part, Placing};
 use super::sink::Sink;
 use super::survey::Survey;
 use super::{Imported, SESSION_CLOCK, SOURCE, WALL_CLOCK};
@@ -34,38 +36,47 @@ fn zero(surveys: &[Survey]) -> Result<Option<i64>, ImportError> {
     }
 }
 
-/// Writes them below `root`.
-pub(super) fn write(surveys: &[Survey], root: &Path) -> Result<Imported, ImportError> {
+/// Writes them below `root`, with so many threads; none where a zero is not the one that was assumed.
+pub(super) fn write(surveys: &[Survey], root: &Path, threads: NonZero<usize>) -> Result<Option<Imported>, ImportError> {
     let zero_ns = zero(surveys)?;
     let mut hosts: BTreeMap<String, Vec<&Survey>> = BTreeMap::new();
     for survey in surveys {
         hosts.entry(node(survey, surveys.len())).or_default().push(survey);
     }
+    // In the order in which they are written.
+    let traces: Vec<Trace> = hosts.values().flatten().map(|survey| trace(survey, zero_ns)).collect();
     let mut imported = Imported::default();
-    let (mut names, mut pids) = (Names::default(), Pids::default());
-    for (host, surveys) in hosts {
-        let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"), " import kineto");
-        let clock = if zero_ns.is_some() { WALL_CLOCK } else { SESSION_CLOCK };
-        let mut of_host = Host {
-            sink: Sink::new(RunWriter::new(root, &host, writer, zero_ns).on_clock(clock)),
-            processes: Processes::default(),
-            threads: Threads::default(),
-            gpus: BTreeMap::new(),
-            info: CaptureInfos::default(),
-            drops: Drops::default(),
-        };
-        of_host.say("clock", clock.to_owned());
-        if surveys.len() > 1 && surveys.iter().any(|survey| survey.host.is_none()) {
-            let taken = format!("{} traces name no host; they are taken as of one, on one clock", surveys.len());
-            imported.notes.push(taken.clone());
-            of_host.say("host", taken);
+    std::thread::scope(|scope| {
+        let mut gathering = Gathering::new(scope, threads.get(), &traces);
+        let (mut pids, mut number) = (Pids::default(), 0);
+        for (host, surveys) in &hosts {
+            let mut of_host = Host::new(root, host, zero_ns);
+            if surveys.len() > 1 && surveys.iter().any(|survey| survey.host.is_none()) {
+                let taken = format!("{} traces name no host; they are taken as of one, on one clock", surveys.len());
+                imported.notes.push(taken.clone());
+                of_host.say("host", taken);
+            }
+            for survey in surveys {
+                let mut joined = Joined::default();
+                let take = |part, sink: &mut Sink| joined.take(part, &pids, sink);
+                let end = gathering.parts(number, &mut of_host.sink, take)?;
+                if survey.assumed_ns.is_some() && joined.facts.base_ns != survey.assumed_ns {
+                    return Ok(None);
+                }
+                of_host.trace(survey, traces[number].placing.pid, joined, end, &mut pids, &mut imported)?;
+                number += 1;
+            }
+            of_host.finish(&mut gathering, &mut imported)?;
         }
-        for survey in surveys {
-            of_host.trace(survey, zero_ns, &mut names, &mut pids, &mut imported)?;
-        }
-        of_host.finish(&mut imported)?;
-    }
-    Ok(imported)
+        Ok(Some(imported))
+    })
+}
+
+fn trace(survey: &Survey, zero_ns: Option<i64>) -> Trace<'_> {
+    let shift_ns = survey.zero_ns.unwrap_or(0).saturating_sub(zero_ns.unwrap_or(0));
+    // A pid that can be none is as none.
+    let pid = i32::try_from(survey.pid).ok().filter(|pid| *pid >= 0).unwrap_or(0);
+    Trace { path: &survey.path, placing: Placing { shift_ns, pid } }
 }
 
 /// The partition `node=`: the host where the trace names it; else, as one trace is one process, the file's name.
@@ -83,6 +94,43 @@ pub fn stem(path: &Path) -> String {
     if name.is_empty() { SOURCE.to_owned() } else { name.to_owned() }
 }
 
+/// What the parts of a trace say, put together.
+#[derive(Default)]
+struct Joined {
+    actors: Actors,
+    counts: Counts,
+    launches: Launches,
+    facts: Facts,
+    devices: BTreeMap<i32, Gpu>,
+    /// Correlation ids of the calls that recorded events, as far as rows say so already.
+    recorded: HashSet<i64, foldhash::fast::RandomState>,
+}
+
+impl Joined {
+    /// Adds the part that follows; its rows go on to `sink`.
+    fn take(&mut self, part: Part, pids: &Pids, sink: &mut Sink) {
+        let Part { mut tables, actors, counts, launches, members, devices } = part;
+        let ids: BTreeMap<i64, i64> = actors.pids().map(|pid| (i64::from(pid), pids.next(pid))).collect();
+        let renumbered = self.actors.join(actors);
+        if !renumbered.is_empty() {
+            tables.renumber(&renumbered);
+        }
+        if ids.iter().any(|(pid, id)| pid != id) {
+            tables.identify(&ids);
+        }
+        tables.keep_new_recordings(&mut self.recorded);
+        self.counts.join(counts);
+        self.launches.join(launches);
+        for (name, value) in members {
+            self.facts.take(&name, &value);
+        }
+        for (id, device) in devices {
+            self.devices.entry(id).or_insert(device);
+        }
+        sink.append(tables);
+    }
+}
+
 /// What is written of one host.
 struct Host {
     sink: Sink,
@@ -94,27 +142,37 @@ struct Host {
 }
 
 impl Host {
+    fn new(root: &Path, host: &str, zero_ns: Option<i64>) -> Self {
+        let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"), " import kineto");
+        let clock = if zero_ns.is_some() { WALL_CLOCK } else { SESSION_CLOCK };
+        let (root, host) = (root.to_owned(), host.to_owned());
+        let mut of_host = Self {
+            sink: Sink::new(move || RunWriter::new(&root, &host, writer, zero_ns).on_clock(clock)),
+            processes: Processes::default(),
+            threads: Threads::default(),
+            gpus: BTreeMap::new(),
+            info: CaptureInfos::default(),
+            drops: Drops::default(),
+        };
+        of_host.say("clock", clock.to_owned());
+        of_host
+    }
+
     fn say(&mut self, key: &str, value: String) {
         self.info.push(CaptureInfo { source: SOURCE.into(), key: key.to_owned(), value });
     }
 
-    /// Writes one trace, and tells of it.
+    /// Tells of a trace whose rows are written.
     fn trace(
         &mut self,
         survey: &Survey,
-        zero_ns: Option<i64>,
-        names: &mut Names,
+        main: i32,
+        joined: Joined,
+        end: End,
         pids: &mut Pids,
         imported: &mut Imported,
     ) -> Result<(), ImportError> {
-        let shift_ns = survey.zero_ns.unwrap_or(0).saturating_sub(zero_ns.unwrap_or(0));
-        let mut trace = Trace::new(survey, shift_ns, &mut self.sink, names, pids);
-        let mut window = Window::new(Source::open(&survey.path)?);
-        let end = match document::read(&mut window, &mut trace) {
-            Ok(end) => end,
-            Err(unreadable) => return Err(ImportError::of(&survey.path, window.offset(), unreadable)),
-        };
-        let Trace { process, actors, counts, launches, facts, devices, .. } = trace;
+        let Joined { actors, counts, launches, facts, devices, .. } = joined;
         if counts.kept == 0 && counts.impossible.is_empty() {
             let path = survey.path.clone();
             return Err(match end {
@@ -126,7 +184,9 @@ impl Host {
                 }
             });
         }
-        actors.rows(process, &facts.title(), &mut self.processes, &mut self.threads);
+        let ids = pids.of_trace(actors.pids());
+        let process = ids[&main];
+        actors.rows(&ids, (main, &facts.title()), &mut self.processes, &mut self.threads);
         for gpu in facts.gpus.into_iter().chain(devices.into_values()) {
             self.gpus.entry(gpu.device_id).or_insert(gpu);
         }
@@ -169,17 +229,15 @@ impl Host {
     }
 
     /// Writes what is left.
-    fn finish(mut self, imported: &mut Imported) -> Result<(), ImportError> {
+    fn finish(self, gathering: &mut Gathering, imported: &mut Imported) -> Result<(), ImportError> {
+        let Self { mut sink, processes, threads, gpus: by_id, info, drops } = self;
         let mut gpus = Gpus::default();
-        for gpu in self.gpus.into_values() {
+        for gpu in by_id.into_values() {
             gpus.push(gpu);
         }
-        self.sink.write(&self.processes)?;
-        self.sink.write(&self.threads)?;
-        self.sink.write(&gpus)?;
-        self.sink.write(&self.info)?;
-        self.sink.write(&self.drops)?;
-        for (table, written) in self.sink.finish()? {
+        let small = [sink.whole(processes), sink.whole(threads), sink.whole(gpus), sink.whole(info), sink.whole(drops)];
+        gathering.finish(&mut sink, small.into_iter().flatten().collect())?;
+        for (table, written) in sink.totals() {
             let total = imported.tables.entry(table).or_default();
             total.rows += written.rows;
             total.bytes += written.bytes;

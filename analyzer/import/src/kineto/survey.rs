@@ -1,23 +1,27 @@
 //! A first look at a trace: what must be known before its first event can be placed.
+//!
+//! Newer Kinetos write the zero of their times behind the events. Where the file can be read from its end the zero is taken
+//! from there, unread what comes before, and must be checked once that was read; where it cannot (gzip), all is read twice.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::category::Category;
-use super::document::{self, Visitor};
+use super::document::{self, State, Visitor};
 use super::error::ImportError;
 use super::event::Event;
 use super::file::Source;
 use super::json::{Text, Window, integer, nanoseconds};
 
-/// What a first look finds. It ends with the first event of the host, mostly the first one at all; where the file names
-/// the zero of its times behind its events, it is read to its end.
+/// What a first look finds. It ends with the first event of the host, mostly the first one at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Survey {
     /// File.
     pub(super) path: PathBuf,
     /// Wall clock at the zero of its times, ns since 1970; none where it is not named.
     pub(super) zero_ns: Option<i64>,
+    /// What `baseTimeNanoseconds` seems to say at the end of the file, where the zero was taken from it unread.
+    pub(super) assumed_ns: Option<i64>,
     /// The first time in it, by its own zero, ns; none where there is none.
     pub(super) first_ns: Option<i64>,
     /// The process that wrote it; 0 where it does not say.
@@ -28,17 +32,31 @@ pub(super) struct Survey {
 
 impl Survey {
     pub(super) fn of(path: &Path) -> Result<Self, ImportError> {
-        let mut look = Look::default();
-        let mut window = Window::new(Source::open(path)?);
-        match document::read(&mut window, &mut look) {
+        let mut source = Source::open(path)?;
+        let end = source.end(TAIL).map_err(|error| ImportError::Io { path: path.to_owned(), error })?;
+        Self::looking(path, source, Look { assumed_ns: end.as_deref().and_then(last_base), ..Look::default() })
+    }
+
+    /// The same without assuming anything.
+    pub(super) fn in_full(path: &Path) -> Result<Self, ImportError> {
+        Self::looking(path, Source::open(path)?, Look::default())
+    }
+
+    fn looking(path: &Path, source: Source, mut look: Look) -> Result<Self, ImportError> {
+        let mut window = Window::new(source);
+        match document::read(&mut window, State::Start, &mut look) {
             Ok(_) => {}
             Err(unreadable) => return Err(ImportError::of(path, window.offset(), unreadable)),
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let pid = look.pid.or(look.labelled).unwrap_or(0);
-        let zero_ns = if look.counts_from_1970() { Some(0) } else { look.base_ns };
+        let (zero_ns, assumed_ns) = match (look.counts_from_1970(), look.base_ns) {
+            (true, _) => (Some(0), None),
+            (false, Some(base_ns)) => (Some(base_ns), None),
+            (false, None) => (look.assumed_ns, look.assumed_ns),
+        };
         let host = look.host.or_else(|| host_in_name(&name, pid));
-        Ok(Self { path: path.to_owned(), zero_ns, first_ns: look.first_ns, pid, host })
+        Ok(Self { path: path.to_owned(), zero_ns, assumed_ns, first_ns: look.first_ns, pid, host })
     }
 
     /// Wall clock of the first time, ns since 1970.
@@ -56,8 +74,20 @@ fn host_in_name(name: &str, pid: i64) -> Option<String> {
     (pid != 0 && !host.is_empty() && in_name.parse() == Ok(pid)).then(|| host.to_owned())
 }
 
+/// Bytes at the end of a file where the zero of its times is looked for: what Kineto writes behind its events is less.
+const TAIL: u64 = 1 << 16;
+
+/// What the last `baseTimeNanoseconds` says there.
+fn last_base(end: &[u8]) -> Option<i64> {
+    const NAME: &[u8] = b"\"baseTimeNanoseconds\"";
+    let behind = &end[memchr::memmem::rfind(end, NAME)? + NAME.len()..];
+    let value = behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    integer(&value[..value.iter().position(|byte| !byte.is_ascii_digit())?])
+}
+
 #[derive(Default)]
 struct Look {
+    assumed_ns: Option<i64>,
     base_ns: Option<i64>,
     first_ns: Option<i64>,
     pid: Option<i64>,
@@ -100,7 +130,7 @@ impl Visitor for Look {
         if event.category == Category::Other && event.args.labels.raw == b"CPU" {
             self.labelled = self.labelled.or(event.pid.number());
         }
-        let placed = self.base_ns.is_some() || self.counts_from_1970();
+        let placed = self.base_ns.or(self.assumed_ns).is_some() || self.counts_from_1970();
         Ok(if placed && self.pid.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 }
@@ -122,8 +152,12 @@ mod tests {
         let before =
             survey("a", &format!(r#"{{"baseTimeNanoseconds": 1000, "traceEvents": [{event}, rest is not read"#));
         assert_eq!((before.zero_ns, before.first_wall_ns(), before.pid), (Some(1000), Some(6001), 7));
-        let behind = survey("a", &format!(r#"{{"traceEvents": [{event}], "baseTimeNanoseconds": 1000}}"#));
-        assert_eq!(behind.first_wall_ns(), Some(6001));
+        let behind = survey("a", &format!(r#"{{"traceEvents": [{event}, unread], "baseTimeNanoseconds": 1000}}"#));
+        assert_eq!((behind.first_wall_ns(), behind.assumed_ns), (Some(6001), Some(1000)));
+        let far =
+            format!(r#"{{"traceEvents": [{event}], "baseTimeNanoseconds": 1000, "x": "{}"}}"#, "-".repeat(70_000));
+        let far = survey("a", &far);
+        assert_eq!((far.first_wall_ns(), far.assumed_ns), (Some(6001), None));
         let absolute = survey("a", r#"[{"cat": "cpu_op", "pid": 7, "ts": 1694128201435418}, rest is not read"#);
         assert_eq!(absolute.first_wall_ns(), Some(1_694_128_201_435_418_000));
         let unknown = survey("a", &format!("[{event}]"));

@@ -113,17 +113,14 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(in crate::kineto) fn scalar(&mut self) -> Result<&'a [u8], Fault> {
         let rest = &self.bytes[self.at..];
-        for (length, byte) in rest.iter().enumerate() {
-            match byte {
-                b'0'..=b'9' | b'.' | b'-' | b'+' | b'a'..=b'z' | b'A'..=b'Z' => {}
-                b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' if length > 0 => {
-                    self.at += length;
-                    return Ok(&rest[..length]);
-                }
-                _ => return Err(Fault::Bad("a value was expected")),
-            }
+        let Some(length) = rest.iter().position(|byte| SCALAR[usize::from(*byte)] != Some(true)) else {
+            return Err(Fault::Ends);
+        };
+        if length == 0 || SCALAR[usize::from(rest[length])].is_none() {
+            return Err(Fault::Bad("a value was expected"));
         }
-        Err(Fault::Ends)
+        self.at += length;
+        Ok(&rest[..length])
     }
 
     /// Steps over a value of any kind, and returns its bytes.
@@ -178,16 +175,56 @@ impl<'a> Cursor<'a> {
 }
 
 /// Where the next `"`, `\` or zero byte is: zeros are what a lost block of a file reads as. Most strings are a few bytes
-/// long, for which a vector search takes longer to begin than a loop to end.
+/// long, for which a vector search takes longer to begin than a word of eight bytes to end.
 #[inline]
 fn end_or_escape(bytes: &[u8]) -> Option<usize> {
-    const SHORT: usize = 16;
-    let short = &bytes[..bytes.len().min(SHORT)];
-    match short.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0)) {
-        Some(at) => Some(at),
-        None => memchr::memchr3(b'"', b'\\', 0, &bytes[short.len()..]).map(|at| at + short.len()),
+    match bytes.first_chunk::<8>().map(|word| ends(u64::from_le_bytes(*word))) {
+        Some(found) if found != 0 => Some(found.trailing_zeros() as usize / 8),
+        Some(_) => far_end_or_escape(&bytes[8..]).map(|at| at + 8),
+        None => bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0)),
     }
 }
+
+#[inline(never)]
+fn far_end_or_escape(bytes: &[u8]) -> Option<usize> {
+    const WORDS: usize = 3;
+    let (words, _) = bytes.as_chunks::<8>();
+    let words = &words[..words.len().min(WORDS)];
+    for (at, word) in words.iter().enumerate() {
+        let found = ends(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let rest = words.len() * 8;
+    memchr::memchr3(b'"', b'\\', 0, &bytes[rest..]).map(|at| at + rest)
+}
+
+/// The highest bit of each byte that is `"`, `\` or zero; right up to the first such byte.
+#[inline]
+fn ends(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    zeros(word) | zeros(word ^ u64::from_le_bytes([b'"'; 8])) | zeros(word ^ u64::from_le_bytes([b'\\'; 8]))
+}
+
+/// What a byte is to a number or word: part of it, its end, or neither.
+static SCALAR: [Option<bool>; 256] = {
+    let mut table = [None; 256];
+    let mut byte = 0u8;
+    loop {
+        table[byte as usize] = match byte {
+            b'0'..=b'9' | b'.' | b'-' | b'+' | b'a'..=b'z' | b'A'..=b'Z' => Some(true),
+            b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' => Some(false),
+            _ => None,
+        };
+        if byte == u8::MAX {
+            break table;
+        }
+        byte += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {

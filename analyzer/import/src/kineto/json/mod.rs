@@ -11,4 +11,4 @@ mod window;
 pub(super) use cursor::{Cursor, Fault};
 pub(super) use number::{integer, nanoseconds};
 pub(super) use text::Text;
-pub(super) use window::{Window, WindowError};
+pub(super) use window::{LONGEST, Window, WindowError};

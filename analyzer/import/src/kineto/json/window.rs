@@ -23,11 +23,17 @@ pub(in crate::kineto) enum WindowError {
 /// Bytes at first: much more than an event, less than a core's cache.
 const USUAL: usize = 1 << 18;
 /// The longest value that is held whole: an event, or one fact about the trace.
-const LONGEST: usize = 1 << 26;
+pub(in crate::kineto) const LONGEST: usize = 1 << 26;
 
 impl<R: Read> Window<R> {
     pub(in crate::kineto) fn new(reader: R) -> Self {
         Self { reader, bytes: vec![0; USUAL], start: 0, end: 0, before: 0 }
+    }
+
+    /// The same, without the first `offset` bytes of the file.
+    pub(in crate::kineto) fn behind(mut reader: R, offset: u64) -> std::io::Result<Self> {
+        std::io::copy(&mut reader.by_ref().take(offset), &mut std::io::sink())?;
+        Ok(Self { before: offset, ..Self::new(reader) })
     }
 
     /// What is in it.
@@ -87,6 +93,13 @@ mod tests {
         assert!(window.fill().unwrap(), "full, so it grows");
         assert_eq!(window.bytes(), &file[USUAL - 10..]);
         assert!(!window.fill().unwrap());
+    }
+
+    #[test]
+    fn it_can_begin_later() {
+        let mut window = Window::behind(&b"abcdef"[..], 2).unwrap();
+        assert!(window.fill().unwrap());
+        assert_eq!((window.bytes(), window.offset()), (&b"cdef"[..], 2));
     }
 
     #[test]
