@@ -167,8 +167,8 @@ proptest! {
     // Each case is three runs.
     #![proptest_config(ProptestConfig::with_cases(10))]
 
-    /// The simulator knows nothing of slack: a stage that takes a chunk's slack longer makes the first token no later, and one
-    /// that takes more than that does.
+    /// The simulator knows nothing of slack: a stage that takes a chunk's slack longer makes the first token no later than by a
+    /// reaction to what it did not wait for before, and one that takes more than that does.
     #[test]
     fn a_stage_may_take_its_slack_longer_and_no_more(
         costs in prop::collection::vec(prop::collection::vec(100_000i64..400_000, 3), 2..4),
