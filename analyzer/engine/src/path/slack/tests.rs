@@ -226,7 +226,7 @@ fn what_was_over_before_it_was_waited_for_has_the_slack_until_then() {
     let mut raw = Raw::default();
     raw.timeline.add_call(1, 1, "cudaLaunchKernel", (100, 110, 1));
     raw.kernel(1, 7, "k", 120, 80);
-    raw.timeline.lanes[0].1.key = vec![1];
+    raw.timeline.lanes[0].1.key = vec![1].into();
     raw.timeline.add_call(1, 1, "cudaStreamSynchronize", (500, 510, 2));
     let sync = Sync {
         process: 1,
