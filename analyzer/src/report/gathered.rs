@@ -138,13 +138,12 @@ impl Gathered {
         for row in &rows {
             values.clear();
             values.extend(self.keys.iter().map(|key| key.of(row)));
-            let group = match self.groups.get(&values) {
-                Some(group) => *group,
-                None => {
-                    self.sums.push(Vec::new());
-                    self.groups.insert(values.clone(), self.sums.len() - 1);
-                    self.sums.len() - 1
-                }
+            let group = if let Some(group) = self.groups.get(&values) {
+                *group
+            } else {
+                self.sums.push(Vec::new());
+                self.groups.insert(values.clone(), self.sums.len() - 1);
+                self.sums.len() - 1
             };
             match self.sums[group].last_mut() {
                 Some((last, ns)) if *last == request => *ns += row.dur_ns,

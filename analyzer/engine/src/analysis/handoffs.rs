@@ -1,13 +1,13 @@
 //! Each request's hand-off from each stage: what was asked for, what was copied, how fast, and whether small pieces
 //! explain it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Handoff, Handoffs};
 
 use super::ids::Texts;
-use super::intervals::Union;
+use super::intervals::{ByStart, Span, Union};
 use super::lanes::Copy;
 use super::made::{self, Made};
 use super::posts::Post;
@@ -32,6 +32,9 @@ pub fn of(
     let copies = made::copies_of_posts(stages);
     let descriptors = Descriptors::of(raw);
     let arrivals = Arrivals::of(raw);
+    let spans: Vec<Vec<Span>> =
+        stages.iter().map(|stage| stage.posts.iter().map(|post| (post.at, post.end())).collect()).collect();
+    let open: Vec<ByStart> = spans.iter().map(|spans| ByStart::of(spans)).collect();
     let mut table = Handoffs::default();
     let mut shortest = Vec::new();
     for (r, request) in requests.iter().enumerate() {
@@ -42,7 +45,7 @@ pub fn of(
         for (s, posts) in by_stage {
             let posts: Vec<Made> =
                 posts.iter().map(|post| Made { post: &stages[s].posts[*post], copies: &copies[s][*post] }).collect();
-            let mut row = handoff(raw, stages, &stages[s], &posts, (&descriptors, regions), &arrivals);
+            let mut row = handoff(raw, stages, (&stages[s], &open[s]), &posts, (&descriptors, regions), &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(made::open_ns(&posts, |post| post.done_after));
             table.push(row);
@@ -91,7 +94,7 @@ impl Descriptors {
 fn handoff(
     raw: &Raw,
     stages: &[StageWork],
-    stage: &StageWork,
+    (stage, open): (&StageWork, &ByStart),
     all: &[Made],
     (descriptors, (regions, held)): (&Descriptors, (&Regions, &Known)),
     arrivals: &Arrivals,
@@ -140,9 +143,7 @@ fn handoff(
     let all_descriptors = usize::try_from(sum(&raw.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
     let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
     // While two hand-offs are open, a copy may be either's.
-    let overlapping = posts.iter().any(|post| {
-        stage.posts.iter().any(|other| !all.iter().any(|own| own.post.at == other.at) && is_open_together(post, other))
-    });
+    let overlapping = overlaps_another(stage, open, all, &posts);
     let gpus_bytes = transfers
         .iter()
         .filter(|row| raw.is_on_gpu(**row))
@@ -215,8 +216,16 @@ fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn is_open_together(a: &Post, b: &Post) -> bool {
-    a.at < b.end() && b.at < a.end()
+/// Whether any of these hand-overs was open while another of the stage was that is none of `all`.
+fn overlaps_another(stage: &StageWork, open: &ByStart, all: &[Made], posts: &[&Post]) -> bool {
+    let mut own: Vec<Span> = posts.iter().map(|post| (post.at, post.end())).collect();
+    own.sort_unstable();
+    let began: BTreeSet<i64> = all.iter().map(|made| made.post.at).collect();
+    let ends = own.iter().map(|span| span.1).max();
+    let Some(whole) = own.first().map(|span| span.0).zip(ends) else { return false };
+    let own = ByStart::of(&own);
+    let others = stage.posts[open.near(whole)].iter().filter(|post| !began.contains(&post.at));
+    others.into_iter().any(|post| own.any_meets((post.at, post.end())))
 }
 
 /// The sum, if every part is known.

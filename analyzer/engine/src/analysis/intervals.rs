@@ -1,5 +1,7 @@
 //! Half-open intervals of integer ns: unions, so that no ns is counted twice.
 
+use std::ops::Range;
+
 /// `[start, end)`, ns.
 pub type Span = (i64, i64);
 
@@ -71,12 +73,25 @@ impl<'a> ByStart<'a> {
         Self { spans, latest_end: latest.collect() }
     }
 
+    /// Positions among which all that meet `window` are; some of these may not.
+    #[must_use]
+    pub fn near(&self, window: Span) -> Range<usize> {
+        let first = self.latest_end.partition_point(|end| *end <= window.0);
+        let end = self.spans.partition_point(|span| span.0 < window.1);
+        first.min(end)..end
+    }
+
+    /// Whether any begins before `window` ends, and ends after it begins.
+    #[must_use]
+    pub fn any_meets(&self, window: Span) -> bool {
+        // The first whose end, or that of one before it, is late enough: it or that one.
+        !self.near(window).is_empty()
+    }
+
     /// The parts of them that lie within `window`, as a union.
     #[must_use]
     pub fn within(&self, window: Span) -> Union {
-        let first = self.latest_end.partition_point(|end| *end <= window.0);
-        let end = self.spans.partition_point(|span| span.0 < window.1);
-        let met = &self.spans[first.min(end)..end];
+        let met = &self.spans[self.near(window)];
         Union::of(met.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))))
     }
 }
@@ -111,6 +126,8 @@ mod tests {
             let window = (from, from + dur);
             let all = Union::of(spans.iter().map(|span| (span.0.max(window.0), span.1.min(window.1))));
             prop_assert_eq!(ByStart::of(&spans).within(window), all);
+            let meets = spans.iter().any(|span| span.0 < window.1 && window.0 < span.1);
+            prop_assert_eq!(ByStart::of(&spans).any_meets(window), meets);
         }
 
         /// Against counting every ns one by one.
