@@ -1,8 +1,8 @@
 //! Every property and every exact case at the size that is asked for: 10^4 records, or
 //!
-//!     KVPATH_TRUTH_RECORDS=10000000 cargo test --release -p kvpath-tests --test truth -- sizes --nocapture --test-threads 1
+//!     KVPATH_TRUTH_RECORDS=10000000 cargo test --workspace --profile ci --test truth -- sizes --nocapture --test-threads 1
 //!
-//! which takes 10 minutes of two idle cores, and 10 GB; and of runs of one record, or none.
+//! which takes 20 minutes of a core, and 10 GB; and of runs of one record, or none.
 
 use std::fs::File;
 use std::path::Path;
