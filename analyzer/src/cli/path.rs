@@ -134,10 +134,10 @@ impl Walked {
                 "kvpath: {without} requests have no path: nothing that was recorded lies between their arrival and first token"
             );
         }
-        if self.walker.ambiguous > 0 {
+        if only.is_none() && self.walker.ambiguous > 0 {
             eprintln!(
-                "kvpath: {} requests of the client have an id that several recorded ones hold; they have no path of their own",
-                self.walker.ambiguous
+                "kvpath: {}: {} requests of the client have an id that several recorded ones hold; they have no path of their own",
+                self.run.name, self.walker.ambiguous
             );
         }
         Ok(into)

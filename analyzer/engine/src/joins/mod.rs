@@ -55,7 +55,7 @@ impl Joined {
         }
         ops::join(run, &clocks, &mut rows, &mut tally)?;
         let mut transfers = TransferJoins::default();
-        rows.sort_by_key(|row| row.row.transfer_id);
+        rows.sort_by_key(|row| (row.row.transfer_id, row.row.process_id));
         for row in rows {
             transfers.push(row.row);
         }

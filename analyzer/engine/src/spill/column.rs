@@ -84,7 +84,10 @@ impl<T: Number> Column<T> {
     }
 
     /// Makes room for `more`: in memory if they may be there, else all of the column moves to a file.
-    fn reserve(&mut self, more: usize) -> Result<(), LoadError> {
+    ///
+    /// # Errors
+    /// No room for a file.
+    pub(super) fn reserve(&mut self, more: usize) -> Result<(), LoadError> {
         let capacity = self.len() + more;
         match &mut self.of {
             Place::Held(values) => {

@@ -25,7 +25,7 @@ impl<T: Pod> Mapped<T> {
     /// No room in the temporary folder, or no such folder.
     pub fn of_zeros(count: usize) -> io::Result<Self> {
         let bytes = count.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let file = tempfile::tempfile()?;
+        let file = tempfile::tempfile_in(super::folder())?;
         reserve(&file, bytes.max(1))?;
         // SAFETY: the file has no name and its descriptor is closed at the end of this function: nobody else writes or cuts it.
         let map = unsafe { MmapMut::map_mut(&file)? };
@@ -47,7 +47,7 @@ impl<T: Pod> Mapped<T> {
 
 fn reserve(file: &File, bytes: usize) -> io::Result<()> {
     let length = u64::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-    match fallocate(file, FallocateFlags::empty(), 0, length) {
+    match rustix::io::retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, length)) {
         // Some network file systems cannot reserve; zeros that are written take room as well.
         Err(Errno::OPNOTSUPP) => io::copy(&mut io::Read::take(io::repeat(0), length), &mut &*file).map(|_| ()),
         done => Ok(done?),

@@ -8,13 +8,19 @@ mod map;
 mod order;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::statfs;
 
 pub use column::{Column, Number};
 pub use order::sorted;
 
 use crate::error::LoadError;
+
+/// `TMPFS_MAGIC` of linux/magic.h.
+const TMPFS: i64 = 0x0102_1994;
 
 /// Columns up to this size stay in memory whatever the limit: there are many, and they are small in sum.
 const SMALL_BYTES: usize = 64 << 10;
@@ -80,7 +86,15 @@ impl Memory {
     }
 }
 
+/// Where files go: `TMPDIR`, else `/tmp` or, where that is memory too, `/var/tmp`, which by the Filesystem Hierarchy Standard is
+/// on a disk.
+fn folder() -> PathBuf {
+    let (usual, on_disk) = (std::env::temp_dir(), PathBuf::from("/var/tmp"));
+    let is_memory = || statfs(&usual).is_ok_and(|of| of.f_type == TMPFS);
+    if std::env::var_os("TMPDIR").is_none() && is_memory() && on_disk.is_dir() { on_disk } else { usual }
+}
+
 /// The error of a file that a column was to move to.
 fn failed(bytes: usize, error: io::Error) -> LoadError {
-    LoadError::Spill { mib: bytes.div_ceil(1 << 20), folder: std::env::temp_dir(), error }
+    LoadError::Spill { mib: bytes.div_ceil(1 << 20), folder: folder(), error }
 }

@@ -74,6 +74,7 @@ fn merge<C: Fn(u32, u32) -> Ordering>(
         |(at, end): (usize, usize)| (at < end).then(|| Reverse(Head { row: rows[at], rest: (at + 1, end), compare }));
     let mut heads: BinaryHeap<_> = stretches.into_iter().filter_map(head).collect();
     let mut merged = Column::new(memory);
+    merged.reserve(rows.len())?;
     while let Some(mut first) = heads.peek_mut() {
         let Reverse(Head { row, rest, .. }) = &*first;
         merged.push(*row)?;

@@ -57,7 +57,7 @@ impl<R: Read> Blocks<R> {
             return Ok(None);
         }
         let mut length = self.left.len();
-        memory.resize(memory.len().max(self.usual).max(length * 2), 0);
+        memory.resize(self.usual.max(length * 2), 0);
         memory[..length].copy_from_slice(&self.left);
         self.left.clear();
         loop {
