@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::limit::Limit;
 use super::stdout::print;
@@ -41,43 +41,13 @@ pub struct Path {
     pub against: Option<String>,
     /// What the time is summed by.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "stage,category")]
-    pub by: Vec<By>,
+    pub by: Vec<Key>,
     /// Memory.
     #[command(flatten)]
     pub limit: Limit,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What the time on paths can be summed by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum By {
-    /// Pipeline stage or decode worker.
-    Stage,
-    /// Prefill chunk.
-    Chunk,
-    /// Layer within the stage.
-    Layer,
-    /// What the time is spent on.
-    Category,
-    /// What it waited for.
-    Gate,
-    /// Kernel or call.
-    Name,
-}
-
-impl From<By> for Key {
-    fn from(by: By) -> Self {
-        match by {
-            By::Stage => Self::Stage,
-            By::Chunk => Self::Chunk,
-            By::Layer => Self::Layer,
-            By::Category => Self::Category,
-            By::Gate => Self::Gate,
-            By::Name => Self::Name,
-        }
-    }
 }
 
 /// A run whose paths can be walked.
@@ -149,8 +119,7 @@ impl Path {
         let memory = self.limit.memory();
         let own = Walked::open(&self.run, &memory)?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
-        let keys: Vec<Key> = self.by.iter().copied().map(Key::from).collect();
-        let mut found = Gathered::by(&keys);
+        let mut found = Gathered::by(&self.by);
         if only.is_some() {
             found = found.with_segments();
         }
@@ -167,7 +136,7 @@ impl Path {
             return Ok(OK);
         };
         let clean = Walked::open(other, &memory)?;
-        let found = clean.of_requests(None, Gathered::by(&keys))?;
+        let found = clean.of_requests(None, Gathered::by(&self.by))?;
         let other = path::Body { run: &clean.run, stages: &clean.walker.analysis.stages, found: &found };
         let against = Against::of(&body, &other);
         print(&if self.json { format!("{}\n", against.json()?) } else { against.text() })?;

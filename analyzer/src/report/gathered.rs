@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use clap::ValueEnum;
 use kvpath_engine::path::category::Category;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
@@ -10,20 +11,20 @@ use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
 
 use super::units::or_dash;
 
-/// What the time is summed by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the time on paths can be summed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Key {
-    /// `stage_id`.
+    /// Pipeline stage or decode worker.
     Stage,
-    /// `chunk`.
+    /// Prefill chunk.
     Chunk,
-    /// `layer`.
+    /// Layer within the stage.
     Layer,
-    /// `category`.
+    /// What the time is spent on.
     Category,
-    /// `gate`.
+    /// What it waited for.
     Gate,
-    /// `name`.
+    /// Kernel or call.
     Name,
 }
 
