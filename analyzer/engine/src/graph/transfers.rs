@@ -355,18 +355,23 @@ fn arrivals(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
     }
     let mut found = HashMap::new();
     for (key, mut rows) in sent {
-        let Some(times) = arrived.get_mut(&key) else { continue };
         rows.sort_by_key(|row| (raw.transfers.posted_ns[*row], *row));
-        times.sort_unstable();
-        let mut times = times.iter().copied().peekable();
-        for row in rows {
-            let posted = raw.transfers.posted_ns[row].unwrap_or(i64::MIN);
-            while times.next_if(|time| *time < posted).is_some() {}
-            let Some(time) = times.next() else { break };
-            found.insert(row, time);
-        }
+        let posted = rows.iter().map(|row| raw.transfers.posted_ns[*row].unwrap_or(i64::MIN));
+        let times = in_order(posted, arrived.remove(&key).unwrap_or_default());
+        found.extend(rows.iter().zip(times).filter_map(|(row, time)| Some((*row, time?))));
     }
     found
+}
+
+/// When messages of one text arrived, in the order in which they were sent: the n-th is the n-th arrival, and none arrives before
+/// it left.
+pub fn in_order(sent: impl Iterator<Item = i64>, mut arrivals: Vec<i64>) -> impl Iterator<Item = Option<i64>> {
+    arrivals.sort_unstable();
+    let mut arrivals = arrivals.into_iter().peekable();
+    sent.map(move |sent| {
+        while arrivals.next_if(|arrival| *arrival < sent).is_some() {}
+        arrivals.next()
+    })
 }
 
 /// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.

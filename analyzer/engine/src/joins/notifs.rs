@@ -6,11 +6,12 @@ use super::tally::{Kind, Tally, how};
 use crate::analysis::Raw;
 use crate::graph::Method;
 use crate::graph::transfers::agents::Names;
+use crate::graph::transfers::in_order;
 
 /// The kind, of both.
 pub const NOTIF: Kind = ("notif_to_arrival", "nixl_notifs");
 
-/// A text may be sent more than once: between two processes the n-th is the n-th arrival of it, that is none before it left.
+/// A text may be sent more than once: between two processes its arrivals are those of [`in_order`].
 pub fn count(raw: &Raw, tally: &mut Tally) {
     let names = Names::of(raw);
     let notifs = &raw.notifs;
@@ -33,12 +34,9 @@ pub fn count(raw: &Raw, tally: &mut Tally) {
         times.sort_unstable();
         // A transfer's arrival cannot be told from one with the same text that none carries.
         let is_told_apart = peer.is_some() && !carried.contains(&(process, message));
-        let mut arrivals = arrived.remove(&key).filter(|_| is_told_apart).unwrap_or_default();
-        arrivals.sort_unstable();
-        let mut arrivals = arrivals.into_iter().peekable();
-        for time in times {
-            while arrivals.next_if(|arrival| *arrival < time).is_some() {}
-            tally.add(process, NOTIF, arrivals.next().map(|_| how(Method::Count)));
+        let arrivals = arrived.remove(&key).filter(|_| is_told_apart).unwrap_or_default();
+        for arrival in in_order(times.into_iter(), arrivals) {
+            tally.add(process, NOTIF, arrival.map(|_| how(Method::Count)));
         }
     }
 }
