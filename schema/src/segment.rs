@@ -145,6 +145,7 @@ pub struct RunWriter {
     writer: String,
     clock: String,
     wall_at_zero_ns: Option<i64>,
+    is_synced: bool,
     sequence: u32,
 }
 
@@ -169,6 +170,7 @@ impl RunWriter {
             writer: writer.to_owned(),
             clock: CLOCK_MONOTONIC.to_owned(),
             wall_at_zero_ns,
+            is_synced: true,
             sequence: 0,
         }
     }
@@ -177,6 +179,13 @@ impl RunWriter {
     #[must_use]
     pub fn on_clock(mut self, clock: &str) -> Self {
         clock.clone_into(&mut self.clock);
+        self
+    }
+
+    /// Does not wait for the disk to have each segment: for what can be made again from what it was made of.
+    #[must_use]
+    pub fn unsynced(mut self) -> Self {
+        self.is_synced = false;
         self
     }
 
@@ -223,7 +232,9 @@ impl RunWriter {
             writer.write(&columns.pick(rows)).map_err(parquet(&partial))?;
         }
         let file = writer.into_inner().map_err(parquet(&partial))?;
-        file.sync_all().map_err(io(&partial))?;
+        if self.is_synced {
+            file.sync_all().map_err(io(&partial))?;
+        }
         let bytes = file.metadata().map_err(io(&partial))?.len();
         std::fs::rename(&partial, &path).map_err(io(&path))?;
         Ok(Some(Written { path, rows: order.len(), bytes }))

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 
-use super::event::Event;
+use super::event::{Event, Shapes};
 use super::json::{Cursor, Fault, Window, WindowError};
 
 /// What meets the parts of a trace, in the order of the file.
@@ -116,10 +116,10 @@ pub(super) fn read<R: Read, V: Visitor>(
 
 /// Reads what is whole in `bytes`, which begin at `state`.
 pub(super) fn advance<V: Visitor>(bytes: &[u8], mut state: State, visitor: &mut V) -> Result<Advance, V::Error> {
-    let (mut cursor, mut event) = (Cursor::new(bytes), Event::default());
+    let (mut cursor, mut event, mut shapes) = (Cursor::new(bytes), Event::default(), Shapes::default());
     let mut whole = 0;
     let (is_enough, bad) = loop {
-        match step(&mut cursor, &mut state, &mut event, visitor) {
+        match step(&mut cursor, &mut state, (&mut event, &mut shapes), visitor) {
             Ok(ControlFlow::Continue(())) => whole = cursor.at(),
             Ok(ControlFlow::Break(())) => break (true, None),
             Err(Stop::Fault(Fault::Ends)) => break (false, None),
@@ -147,7 +147,7 @@ impl<E> From<Fault> for Stop<E> {
 fn step<'a, V: Visitor>(
     cursor: &mut Cursor<'a>,
     state: &mut State,
-    event: &mut Event<'a>,
+    (event, shapes): (&mut Event<'a>, &mut Shapes<'a>),
     visitor: &mut V,
 ) -> Result<ControlFlow<()>, Stop<V::Error>> {
     match *state {
@@ -185,7 +185,7 @@ fn step<'a, V: Visitor>(
                 *state = State::Events { first: true, bare };
                 return Ok(ControlFlow::Continue(()));
             }
-            event.read(cursor)?;
+            event.read(cursor, shapes)?;
             *state = State::Events { first, bare };
             return visitor.event(event).map_err(Stop::Visitor);
         }

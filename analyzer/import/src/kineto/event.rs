@@ -1,7 +1,7 @@
 //! One event of a trace, with the fields that are read.
 
 use super::category::Category;
-use super::json::{Cursor, Fault, Text, integer};
+use super::json::{Cursor, Fault, Keys, OPENED, Text, integer};
 
 /// An event; what it lacks is none, empty or 0.
 #[derive(Debug, Default)]
@@ -18,10 +18,10 @@ pub(super) struct Event<'a> {
     pub(super) pid: Id<'a>,
     /// Thread; of GPU events the stream.
     pub(super) tid: Id<'a>,
-    /// Start, the number as written: us.
-    pub(super) ts: &'a [u8],
-    /// Length, the number as written: us.
-    pub(super) dur: &'a [u8],
+    /// Start by the trace's clock, ns.
+    pub(super) ts_ns: Option<i64>,
+    /// Length, ns.
+    pub(super) dur_ns: Option<i64>,
     /// What depends on the category.
     pub(super) args: Args<'a>,
     /// Whether any of these was written.
@@ -75,31 +75,116 @@ pub(super) struct Args<'a> {
     pub(super) labels: Text<'a>,
 }
 
+/// Keys of events and of their `args`, as they were met.
+#[derive(Debug, Default)]
+pub(super) struct Shapes<'a> {
+    events: Keys<'a, Field>,
+    args: Keys<'a, Arg>,
+}
+
+/// The members of an event that are read.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Phase,
+    Category,
+    Name,
+    Pid,
+    Tid,
+    Ts,
+    Dur,
+    Args,
+    Other,
+}
+
+impl Field {
+    fn of(key: &[u8]) -> Self {
+        match key {
+            b"ph" => Self::Phase,
+            b"cat" => Self::Category,
+            b"name" => Self::Name,
+            b"pid" => Self::Pid,
+            b"tid" => Self::Tid,
+            b"ts" => Self::Ts,
+            b"dur" => Self::Dur,
+            b"args" => Self::Args,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The members of `args` that are read.
+#[derive(Debug, Clone, Copy)]
+enum Arg {
+    Device,
+    Context,
+    Stream,
+    Correlation,
+    Bytes,
+    FromDevice,
+    ToDevice,
+    GraphNode,
+    EventId,
+    WaitOnStream,
+    WaitOnEvent,
+    WaitOnRecord,
+    Grid,
+    Block,
+    SyncKind,
+    Name,
+    Labels,
+    Other,
+}
+
+impl Arg {
+    fn of(key: &[u8]) -> Self {
+        match key {
+            b"device" | b"inDevice" => Self::Device,
+            b"context" | b"inContext" => Self::Context,
+            b"stream" => Self::Stream,
+            b"correlation" => Self::Correlation,
+            b"bytes" => Self::Bytes,
+            b"fromDevice" => Self::FromDevice,
+            b"toDevice" => Self::ToDevice,
+            b"graph node id" => Self::GraphNode,
+            b"event_id" => Self::EventId,
+            b"wait_on_stream" => Self::WaitOnStream,
+            b"wait_on_cuda_event_id" => Self::WaitOnEvent,
+            b"wait_on_cuda_event_record_corr_id" => Self::WaitOnRecord,
+            b"grid" => Self::Grid,
+            b"block" => Self::Block,
+            b"cuda_sync_kind" => Self::SyncKind,
+            b"name" => Self::Name,
+            b"labels" => Self::Labels,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl<'a> Event<'a> {
     /// Reads the event that is next in the place of this one: an event is large, and most of it is not there.
-    pub(super) fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'a>, shapes: &mut Shapes<'a>) -> Result<(), Fault> {
         let event = self;
         event.clear();
         cursor.take(b'{', "an event was expected")?;
-        let mut first = true;
-        while let Some(key) = cursor.key(&mut first)? {
-            match key.raw {
-                b"ph" => event.phase = text(cursor)?.raw.first().copied().unwrap_or(0),
-                b"cat" => {
+        let mut place = OPENED;
+        while let Some(field) = shapes.events.next(cursor, &mut place, Field::of)? {
+            match field {
+                Field::Phase => event.phase = text(cursor)?.raw.first().copied().unwrap_or(0),
+                Field::Category => {
                     event.category_text = text(cursor)?;
                     event.category = Category::of(event.category_text.raw);
                 }
-                b"name" => event.name = text(cursor)?,
-                b"pid" => event.pid = id(cursor)?,
-                b"tid" => event.tid = id(cursor)?,
-                b"ts" => event.ts = cursor.skip()?,
-                b"dur" => event.dur = cursor.skip()?,
+                Field::Name => event.name = text(cursor)?,
+                Field::Pid => event.pid = id(cursor)?,
+                Field::Tid => event.tid = id(cursor)?,
+                Field::Ts => event.ts_ns = cursor.nanoseconds()?,
+                Field::Dur => event.dur_ns = cursor.nanoseconds()?,
                 // Arrows and moments have nothing there either, but mostly no `args`.
-                b"args" if event.category.has_args() && cursor.peek()? == b'{' => {
+                Field::Args if event.category.has_args() && cursor.peek()? == b'{' => {
                     event.has_args = true;
-                    event.args.read(cursor)?;
+                    event.args.read(cursor, &mut shapes.args)?;
                 }
-                _ => {
+                Field::Args | Field::Other => {
                     cursor.skip()?;
                 }
             }
@@ -111,38 +196,38 @@ impl<'a> Event<'a> {
         if std::mem::take(&mut self.has_args) {
             self.args = Args::default();
         }
-        let Self { phase, category, category_text, name, pid, tid, ts, dur, .. } = self;
+        let Self { phase, category, category_text, name, pid, tid, ts_ns, dur_ns, .. } = self;
         (*phase, *category, *category_text, *name) = (0, Category::Other, Text::default(), Text::default());
-        (*pid, *tid, *ts, *dur) = (Id::None, Id::None, b"", b"");
+        (*pid, *tid, *ts_ns, *dur_ns) = (Id::None, Id::None, None, None);
     }
 }
 
 impl<'a> Args<'a> {
-    fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Fault> {
+    fn read(&mut self, cursor: &mut Cursor<'a>, keys: &mut Keys<'a, Arg>) -> Result<(), Fault> {
         let args = self;
         cursor.take(b'{', "an object was expected")?;
-        let mut first = true;
-        while let Some(key) = cursor.key(&mut first)? {
-            let number = match key.raw {
-                b"device" | b"inDevice" => &mut args.device,
-                b"context" | b"inContext" => &mut args.context,
-                b"stream" => &mut args.stream,
-                b"correlation" => &mut args.correlation,
-                b"bytes" => &mut args.bytes,
-                b"fromDevice" => &mut args.from_device,
-                b"toDevice" => &mut args.to_device,
-                b"graph node id" => &mut args.graph_node,
-                b"event_id" => &mut args.event_id,
-                b"wait_on_stream" => &mut args.wait_on_stream,
-                b"wait_on_cuda_event_id" => &mut args.wait_on_event,
-                b"wait_on_cuda_event_record_corr_id" => &mut args.wait_on_record,
+        let mut place = OPENED;
+        while let Some(arg) = keys.next(cursor, &mut place, Arg::of)? {
+            let number = match arg {
+                Arg::Device => &mut args.device,
+                Arg::Context => &mut args.context,
+                Arg::Stream => &mut args.stream,
+                Arg::Correlation => &mut args.correlation,
+                Arg::Bytes => &mut args.bytes,
+                Arg::FromDevice => &mut args.from_device,
+                Arg::ToDevice => &mut args.to_device,
+                Arg::GraphNode => &mut args.graph_node,
+                Arg::EventId => &mut args.event_id,
+                Arg::WaitOnStream => &mut args.wait_on_stream,
+                Arg::WaitOnEvent => &mut args.wait_on_event,
+                Arg::WaitOnRecord => &mut args.wait_on_record,
                 other => {
                     match other {
-                        b"grid" => args.grid = three(cursor)?,
-                        b"block" => args.block = three(cursor)?,
-                        b"cuda_sync_kind" => args.sync_kind = text(cursor)?,
-                        b"name" => args.name = text(cursor)?,
-                        b"labels" => args.labels = text(cursor)?,
+                        Arg::Grid => args.grid = three(cursor)?,
+                        Arg::Block => args.block = three(cursor)?,
+                        Arg::SyncKind => args.sync_kind = text(cursor)?,
+                        Arg::Name => args.name = text(cursor)?,
+                        Arg::Labels => args.labels = text(cursor)?,
                         _ => {
                             cursor.skip()?;
                         }
@@ -150,7 +235,7 @@ impl<'a> Args<'a> {
                     continue;
                 }
             };
-            *number = integer(cursor.skip()?);
+            *number = cursor.integer()?;
         }
         Ok(())
     }
@@ -170,7 +255,7 @@ fn id<'a>(cursor: &mut Cursor<'a>) -> Result<Id<'a>, Fault> {
         let text = cursor.text()?;
         return Ok(integer(text.raw).map_or(Id::Text(text), Id::Number));
     }
-    Ok(integer(cursor.skip()?).map_or(Id::None, Id::Number))
+    Ok(cursor.integer()?.map_or(Id::None, Id::Number))
 }
 
 /// `[1, 2, 3]`; none for anything else.
@@ -182,7 +267,7 @@ fn three(cursor: &mut Cursor) -> Result<Option<[i32; 3]>, Fault> {
     cursor.take(b'[', "an array was expected")?;
     let (mut numbers, mut count, mut first) = ([0; 3], 0, true);
     while cursor.another(&mut first, b']')? {
-        let number = integer(cursor.skip()?).and_then(|number| i32::try_from(number).ok());
+        let number = cursor.integer()?.and_then(|number| i32::try_from(number).ok());
         match (numbers.get_mut(count), number) {
             (Some(slot), Some(number)) => *slot = number,
             _ => count = numbers.len(),
@@ -198,7 +283,7 @@ mod tests {
 
     fn read(json: &str) -> Event<'_> {
         let mut event = Event::default();
-        event.read(&mut Cursor::new(json.as_bytes())).unwrap();
+        event.read(&mut Cursor::new(json.as_bytes()), &mut Shapes::default()).unwrap();
         event
     }
 
@@ -210,7 +295,7 @@ mod tests {
                 "name": "a\"b", "cat": "kernel", "ph": "X", "more": null}"#,
         );
         assert_eq!((event.phase, event.category), (b'X', Category::Kernel));
-        assert_eq!((event.ts, event.dur), (&b"7"[..], &b"1.5"[..]));
+        assert_eq!((event.ts_ns, event.dur_ns), (Some(7_000), Some(1_500)));
         assert_eq!(event.pid, Id::Number(12));
         assert!(matches!(event.tid, Id::Text(text) if text.raw == b"stream 20"));
         assert_eq!(event.name.decoded(), "a\"b");
@@ -226,14 +311,14 @@ mod tests {
             read(r#"{"ph": "X", "args": {"grid": [1, 2, 3, 4], "block": [1, 2, 99999999999]}}"#).args.grid,
             None
         );
-        assert_eq!(read("{}").ts, b"");
+        assert_eq!(read("{}").ts_ns, None);
     }
 
     #[test]
     fn no_event_is_said_so() {
         let mut event = Event::default();
-        assert!(matches!(event.read(&mut Cursor::new(b"7, ")), Err(Fault::Bad(_))));
-        assert_eq!(event.read(&mut Cursor::new(br#"{"ph": "X""#)).unwrap_err(), Fault::Ends);
+        assert!(matches!(event.read(&mut Cursor::new(b"7, "), &mut Shapes::default()), Err(Fault::Bad(_))));
+        assert_eq!(event.read(&mut Cursor::new(br#"{"ph": "X""#), &mut Shapes::default()).unwrap_err(), Fault::Ends);
     }
 
     #[test]
@@ -241,10 +326,10 @@ mod tests {
         let json = br#"{"ph": "X", "cat": "kernel", "name": "k", "pid": 1, "tid": "a", "ts": 3, "dur": 4, "args": {"grid": [1, 2, 3],
             "block": [1, 1, 1], "stream": 7, "device": 0, "correlation": 5, "bytes": 1, "name": "n", "labels": "l"}} {}"#;
         let mut cursor = Cursor::new(json);
-        let mut event = Event::default();
-        event.read(&mut cursor).unwrap();
-        assert_eq!((event.args.stream, event.dur), (Some(7), &b"4"[..]));
-        event.read(&mut cursor).unwrap();
+        let (mut event, mut shapes) = (Event::default(), Shapes::default());
+        event.read(&mut cursor, &mut shapes).unwrap();
+        assert_eq!((event.args.stream, event.dur_ns), (Some(7), Some(4_000)));
+        event.read(&mut cursor, &mut shapes).unwrap();
         assert_eq!(format!("{event:?}"), format!("{:?}", Event::default()));
     }
 }

@@ -30,17 +30,41 @@ impl Source {
         }
     }
 
-    /// The last `bytes` of the JSON, or all if there are not as many; none where they cannot be read before the others. The
-    /// place in the file stays.
-    pub(super) fn end(&mut self, bytes: u64) -> std::io::Result<Option<Vec<u8>>> {
-        let Self::Plain(file) = self else { return Ok(None) };
-        let (mut end, length) = (Vec::new(), file.metadata()?.len());
-        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
-        file.by_ref().take(bytes).read_to_end(&mut end)?;
-        file.rewind()?;
-        Ok(Some(end))
+    /// The last `bytes` of the JSON, or all if there are not as many. Compressed data is inflated for it, which is some
+    /// of the work of reading it, and none of what is said of it.
+    pub(super) fn end(mut self, bytes: u64) -> std::io::Result<Vec<u8>> {
+        let mut end = Vec::new();
+        match &mut self {
+            Self::Plain(file) => {
+                let length = file.metadata()?.len();
+                file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+                file.take(bytes).read_to_end(&mut end)?;
+            }
+            Self::Gzip(_) => {
+                let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+                let mut block = vec![0; INFLATED_AT_ONCE];
+                loop {
+                    let read = match self.read(&mut block) {
+                        Ok(0) => break,
+                        Ok(read) => read,
+                        Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                        Err(error) => return Err(error),
+                    };
+                    end.extend_from_slice(&block[..read]);
+                    // What is too old is dropped now and then only: it is moved each time.
+                    if end.len() > wanted.saturating_mul(4) {
+                        end.drain(..end.len() - wanted);
+                    }
+                }
+                end.drain(..end.len().saturating_sub(wanted));
+            }
+        }
+        Ok(end)
     }
 }
+
+/// Bytes that stay in a core's cache.
+const INFLATED_AT_ONCE: usize = 1 << 17;
 
 impl Read for Source {
     /// Compressed data that ends early reads as ending: what was cut off is found where the JSON ends.

@@ -14,7 +14,7 @@ use super::counts::Counts;
 use super::document::{self, Advance, State, Visitor};
 use super::event::Event;
 use super::facts::{self, Members};
-use super::json::{Text, nanoseconds};
+use super::json::Text;
 use super::kinds;
 use super::launches::Launches;
 use super::names::Names;
@@ -70,8 +70,8 @@ const SPAN: i64 = 1 << 53;
 impl Reader {
     /// Start and length, ns on the run's clock; `None` where the event has none, or such as cannot be.
     fn times(&self, event: &Event) -> Option<(i64, i64)> {
-        let start = nanoseconds(event.ts)?.checked_add(self.placing.shift_ns)?;
-        let dur = nanoseconds(event.dur)?;
+        let start = event.ts_ns?.checked_add(self.placing.shift_ns)?;
+        let dur = event.dur_ns?;
         (start.unsigned_abs() <= TIME && (0..=SPAN).contains(&dur)).then_some((start, dur))
     }
 

@@ -147,7 +147,7 @@ impl Host {
         let clock = if zero_ns.is_some() { WALL_CLOCK } else { SESSION_CLOCK };
         let (root, host) = (root.to_owned(), host.to_owned());
         let mut of_host = Self {
-            sink: Sink::new(move || RunWriter::new(&root, &host, writer, zero_ns).on_clock(clock)),
+            sink: Sink::new(move || RunWriter::new(&root, &host, writer, zero_ns).on_clock(clock).unsynced()),
             processes: Processes::default(),
             threads: Threads::default(),
             gpus: BTreeMap::new(),

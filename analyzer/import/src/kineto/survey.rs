@@ -1,17 +1,17 @@
 //! A first look at a trace: what must be known before its first event can be placed.
 //!
-//! Newer Kinetos write the zero of their times behind the events. Where the file can be read from its end the zero is taken
-//! from there, unread what comes before, and must be checked once that was read; where it cannot (gzip), all is read twice.
+//! Newer Kinetos write the zero of their times behind the events. The zero is then taken from the file's end, unread what comes
+//! before, and must be checked once that was read.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::category::Category;
-use super::document::{self, State, Visitor};
+use super::document::{self, State, Unreadable, Visitor};
 use super::error::ImportError;
 use super::event::Event;
 use super::file::Source;
-use super::json::{Text, Window, integer, nanoseconds};
+use super::json::{Text, Window, WindowError, integer};
 
 /// What a first look finds. It ends with the first event of the host, mostly the first one at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,18 +32,22 @@ pub(super) struct Survey {
 
 impl Survey {
     pub(super) fn of(path: &Path) -> Result<Self, ImportError> {
-        let mut source = Source::open(path)?;
-        let end = source.end(TAIL).map_err(|error| ImportError::Io { path: path.to_owned(), error })?;
-        Self::looking(path, source, Look { assumed_ns: end.as_deref().and_then(last_base), ..Look::default() })
+        let head = Self::looking(path, Look { until_time: true, ..Look::default() })?;
+        if head.zero_ns.is_some() || head.first_ns.is_none() {
+            return Ok(head);
+        }
+        let failed = |error| ImportError::of(path, 0, Unreadable::Window(WindowError::Io(error)));
+        let end = Source::open(path)?.end(TAIL).map_err(failed)?;
+        Self::looking(path, Look { assumed_ns: last_base(&end), ..Look::default() })
     }
 
     /// The same without assuming anything.
     pub(super) fn in_full(path: &Path) -> Result<Self, ImportError> {
-        Self::looking(path, Source::open(path)?, Look::default())
+        Self::looking(path, Look::default())
     }
 
-    fn looking(path: &Path, source: Source, mut look: Look) -> Result<Self, ImportError> {
-        let mut window = Window::new(source);
+    fn looking(path: &Path, mut look: Look) -> Result<Self, ImportError> {
+        let mut window = Window::new(Source::open(path)?);
         match document::read(&mut window, State::Start, &mut look) {
             Ok(_) => {}
             Err(unreadable) => return Err(ImportError::of(path, window.offset(), unreadable)),
@@ -87,6 +91,8 @@ fn last_base(end: &[u8]) -> Option<i64> {
 
 #[derive(Default)]
 struct Look {
+    /// Whether a time whose zero is not known ends it.
+    until_time: bool,
     assumed_ns: Option<i64>,
     base_ns: Option<i64>,
     first_ns: Option<i64>,
@@ -122,7 +128,7 @@ impl Visitor for Look {
 
     fn event(&mut self, event: &Event) -> Result<ControlFlow<()>, ImportError> {
         if self.first_ns.is_none() {
-            self.first_ns = nanoseconds(event.ts);
+            self.first_ns = event.ts_ns;
         }
         if event.category.is_host() && self.pid.is_none() {
             self.pid = event.pid.number();
@@ -131,7 +137,8 @@ impl Visitor for Look {
             self.labelled = self.labelled.or(event.pid.number());
         }
         let placed = self.base_ns.or(self.assumed_ns).is_some() || self.counts_from_1970();
-        Ok(if placed && self.pid.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        let is_enough = if placed { self.pid.is_some() } else { self.until_time && self.first_ns.is_some() };
+        Ok(if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 }
 

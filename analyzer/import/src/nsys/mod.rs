@@ -54,7 +54,7 @@ pub fn import(file: &Path, out: &Path, calls: Calls) -> Result<Imported, ImportE
     }
     let host = host_of(file);
     let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"), " import nsys");
-    let mut run = RunWriter::new(out, &host, writer, trace.wall_at_zero_ns).on_clock(SESSION_CLOCK);
+    let mut run = RunWriter::new(out, &host, writer, trace.wall_at_zero_ns).on_clock(SESSION_CLOCK).unsynced();
     let mut imported = Imported {
         segments: Vec::new(),
         rows_left_out: trace.rows_left_out.clone(),

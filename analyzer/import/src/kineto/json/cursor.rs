@@ -1,5 +1,6 @@
 //! A place in JSON text, and the steps from there.
 
+use super::number::{integer, nanoseconds, plain};
 use super::text::Text;
 
 /// Why a step was not made.
@@ -29,6 +30,18 @@ impl<'a> Cursor<'a> {
     /// Bytes behind the cursor.
     pub(in crate::kineto) fn at(&self) -> usize {
         self.at
+    }
+
+    /// Bytes before it.
+    #[inline]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Steps over bytes that are there.
+    #[inline]
+    pub(super) fn step(&mut self, bytes: usize) {
+        self.at += bytes;
     }
 
     /// The next byte that is no white space; stays before it.
@@ -121,6 +134,32 @@ impl<'a> Cursor<'a> {
         }
         self.at += length;
         Ok(&rest[..length])
+    }
+
+    /// The value that is next as an integer; none where it is anything else.
+    #[inline]
+    pub(in crate::kineto) fn integer(&mut self) -> Result<Option<i64>, Fault> {
+        self.scaled(0, integer)
+    }
+
+    /// The value that is next, microseconds, as nanoseconds; none where it is no such number.
+    #[inline]
+    pub(in crate::kineto) fn nanoseconds(&mut self) -> Result<Option<i64>, Fault> {
+        self.scaled(3, nanoseconds)
+    }
+
+    /// The number that is next times 10^`power`, in one go over plain digits; what is not that is left to `otherwise`.
+    #[inline]
+    fn scaled(&mut self, power: u32, otherwise: fn(&[u8]) -> Option<i64>) -> Result<Option<i64>, Fault> {
+        self.peek()?;
+        let rest = self.rest();
+        if let Some((value, length)) = plain(rest, power)
+            && rest.get(length).is_some_and(|next| SCALAR[usize::from(*next)] == Some(false))
+        {
+            self.at += length;
+            return Ok(Some(value));
+        }
+        self.skip().map(otherwise)
     }
 
     /// Steps over a value of any kind, and returns its bytes.

@@ -4,11 +4,13 @@
 //! UTF-8 in strings, unknown escapes. All else is checked, also in what is skipped: damage must not swallow events.
 
 mod cursor;
+mod keys;
 mod number;
 mod text;
 mod window;
 
 pub(super) use cursor::{Cursor, Fault};
-pub(super) use number::{integer, nanoseconds};
+pub(super) use keys::{Keys, OPENED};
+pub(super) use number::integer;
 pub(super) use text::Text;
 pub(super) use window::{LONGEST, Window, WindowError};

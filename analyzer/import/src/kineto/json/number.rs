@@ -19,28 +19,72 @@ fn scaled(token: &[u8], power: u32) -> Option<(i64, bool)> {
     quick(token, power).map(|value| (value, true)).or_else(|| general(token, power))
 }
 
-/// Digits, and after a point no more of them than `power`; 18 in all, which fit whatever they are.
+/// The whole token, if it is plain digits.
 #[inline]
 fn quick(token: &[u8], power: u32) -> Option<i64> {
-    if token.is_empty() || token.len() > 18 {
+    plain(token, power).filter(|(_, length)| *length == token.len()).map(|(value, _)| value)
+}
+
+/// Digits that `bytes` begin with, and after a point no more of them than `power`; 18 in all, which fit whatever they are.
+/// Returns the number times 10^`power`, and how long it is.
+#[inline]
+pub(super) fn plain(bytes: &[u8], power: u32) -> Option<(i64, usize)> {
+    const MOST: usize = 18;
+    let (mut value, length) = digits(bytes, 0);
+    if length == 0 || length > MOST {
         return None;
     }
-    let mut value = 0_i64;
-    let mut left = power;
-    let mut after_point = false;
-    for (at, byte) in token.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => {
-                value = value * 10 + i64::from(byte - b'0');
-                if after_point {
-                    left = left.checked_sub(1)?;
-                }
-            }
-            b'.' if !after_point && at > 0 && at + 1 < token.len() => after_point = true,
-            _ => return None,
-        }
+    if bytes.get(length) != Some(&b'.') {
+        return Some((value.checked_mul(10_i64.pow(power))?, length));
     }
-    value.checked_mul(10_i64.pow(left))
+    let fraction = &bytes[length + 1..];
+    let mut count = 0;
+    while let Some(digit @ b'0'..=b'9') = fraction.get(count) {
+        count += 1;
+        if count > power as usize || length + count > MOST {
+            return None;
+        }
+        value = value * 10 + i64::from(digit - b'0');
+    }
+    let left = power.checked_sub(u32::try_from(count).ok()?)?;
+    (count > 0).then_some((value.checked_mul(10_i64.pow(left))?, length + 1 + count))
+}
+
+/// The number behind `value` that digits make, and how many they are; what is beyond 18 digits is not followed.
+#[inline]
+fn digits(bytes: &[u8], mut value: i64) -> (i64, usize) {
+    const EIGHT: i64 = 100_000_000;
+    let mut length = 0;
+    while length <= 8
+        && let Some(eight) = bytes[length..].first_chunk::<8>().and_then(|word| eight_digits(u64::from_le_bytes(*word)))
+    {
+        value = value * EIGHT + eight;
+        length += 8;
+    }
+    while length <= 18
+        && let Some(digit @ b'0'..=b'9') = bytes.get(length)
+    {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+        length += 1;
+    }
+    (value, length)
+}
+
+/// Eight digits at once, the first lowest; none where any of the bytes is none. Pairs, fours and the whole are made of their
+/// halves by one multiplication each (D. Lemire, "Quickly parsing eight digits", 2018).
+#[inline]
+fn eight_digits(word: u64) -> Option<i64> {
+    const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0xf0; 8]);
+    const SIX: u64 = u64::from_le_bytes([6; 8]);
+    // A byte is a digit where its high half is 3, and stays 3 when six are added.
+    if word & HIGH != ZEROS || word.wrapping_add(SIX) & HIGH != ZEROS {
+        return None;
+    }
+    let digits = word & !HIGH;
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some(i64::from((fours * 10_000 + (fours >> 32)) as u32))
 }
 
 /// Any number of JSON.
@@ -141,6 +185,25 @@ mod tests {
             let token = format!("{}.{:03}", ns / 1000, ns % 1000);
             prop_assert_eq!(nanoseconds(token.as_bytes()), Some(ns));
             prop_assert_eq!(general(token.as_bytes(), 3), Some((ns, true)));
+        }
+
+        #[test]
+        fn eight_digits_are_read_at_once(bytes in prop::array::uniform8(b'*'..b'@')) {
+            let text = std::str::from_utf8(&bytes).unwrap();
+            let expected = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().unwrap());
+            prop_assert_eq!(eight_digits(u64::from_le_bytes(bytes)), expected);
+            let number: u32 = text.bytes().fold(0, |sum, byte| sum * 10 + u32::from(byte % 10));
+            let digits = format!("{number:08}");
+            let word = u64::from_le_bytes(digits.as_bytes().try_into().unwrap());
+            prop_assert_eq!(eight_digits(word), Some(i64::from(number)));
+        }
+
+        #[test]
+        fn plain_digits_read_as_any_number_does(token in "[0-9]{0,20}(\\.[0-9]{0,5})?", power in 0_u32..4) {
+            if let Some((value, length)) = plain(token.as_bytes(), power) {
+                prop_assert_eq!(general(&token.as_bytes()[..length], power), Some((value, true)));
+                prop_assert!(!token.as_bytes().get(length).is_some_and(u8::is_ascii_digit));
+            }
         }
 
         #[test]
