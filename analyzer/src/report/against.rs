@@ -210,6 +210,7 @@ mod tests {
                     stage_id: None,
                     chunk: None,
                     layer: None,
+                    layer_from: None,
                     of_request: None,
                     process_id: None,
                     tid: None,

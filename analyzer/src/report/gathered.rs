@@ -18,7 +18,7 @@ pub enum Key {
     Stage,
     /// Prefill chunk.
     Chunk,
-    /// Layer within the stage.
+    /// Layer within the stage; `3-4` for fused kernels that may be of both.
     Layer,
     /// What the time is spent on.
     Category,
@@ -55,7 +55,7 @@ impl Key {
         match self {
             Self::Stage => Value::Number(row.stage_id),
             Self::Chunk => Value::Number(row.chunk),
-            Self::Layer => Value::Number(row.layer),
+            Self::Layer => Value::Layers(row.layer_from.zip(row.layer)),
             Self::Category => Value::Text(Some(row.category.clone())),
             Self::Gate => Value::Text(row.gate.clone()),
             Self::Name => Value::Text(row.name.clone()),
@@ -69,6 +69,12 @@ impl Key {
             (Self::Category, Value::Text(Some(name))) => {
                 let at = Category::ALL.iter().position(|category| category.name() == &**name).unwrap_or(usize::MAX);
                 (i64::try_from(at).unwrap_or(i64::MAX), name.to_string())
+            }
+            (_, Value::Layers(None)) => (i64::MAX, "-".to_owned()),
+            (_, Value::Layers(Some((from, last)))) => {
+                // Behind the first of them.
+                let at = 2 * i64::from(*from) + i64::from(from != last);
+                (at, if from == last { last.to_string() } else { format!("{from}-{last}") })
             }
             (_, Value::Number(number)) => (number.map_or(i64::MAX, i64::from), or_dash(*number, |n| n.to_string())),
             (_, Value::Text(text)) => {
@@ -84,6 +90,8 @@ const WIDEST: usize = 60;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Value {
     Number(Option<i32>),
+    /// First and last.
+    Layers(Option<(i32, i32)>),
     Text(Option<Name>),
 }
 

@@ -101,6 +101,7 @@ fn analysis() -> Analysis {
             confidence: 1.0,
             layer_resolution: "layer".into(),
             seam_kernels: 0,
+            seam_ns: 0,
         });
     }
     all.handoffs.push(handoff(0, 64, 4096, "scattered"));

@@ -176,9 +176,11 @@ crate::define_table! {
         /// its pass, and what it is in the model is not known.
         layer_resolution: Name => Dict,
         /// Kernels at its beginning that may as well be the end of the layer before: the sequence of kernels fits either way. 0
-        /// where the program or the sequence decides; as many as a layer has where nothing shows where one begins. A fused kernel
-        /// that ends one layer and begins the next is counted to one of them, whole.
+        /// where the program or the sequence decides; as many as a layer has where nothing shows where one begins. They are counted
+        /// to this layer, whole: fused kernels that end one layer and begin the next are among them.
         seam_kernels: i32 => Plain,
+        /// From its start to the end of the last of those kernels, ns; 0 without them.
+        seam_ns: i64 => Plain,
     }
 }
 

@@ -77,6 +77,9 @@ crate::define_table! {
         chunk: Option<i32> => Plain,
         /// `layers.layer`.
         layer: Option<i32> => Plain,
+        /// First of the layers that it may be of; the last is `layer`. Another one where it is among the `layers.seam_kernels` of
+        /// its layer: a fused kernel may be of both.
+        layer_from: Option<i32> => Plain,
         /// Request whose work it is; another one's work may keep this one waiting, and a batch may serve both.
         of_request: Option<i32> => Plain,
         /// Process.
@@ -172,6 +175,9 @@ crate::define_table! {
         chunk: Option<i32> => Plain,
         /// `layers.layer`.
         layer: Option<i32> => Plain,
+        /// First of the layers that it may be of; the last is `layer`. Another one where it is among the `layers.seam_kernels` of
+        /// its layer: a fused kernel may be of both.
+        layer_from: Option<i32> => Plain,
         /// Request whose work it is, where that is known.
         of_request: Option<i32> => Plain,
         /// Process.

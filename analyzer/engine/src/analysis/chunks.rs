@@ -112,6 +112,7 @@ fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass
             method: layer.method.into(),
             confidence: layer.confidence,
             seam_kernels: layer.seam,
+            seam_ns: layer.seam_ns,
             layer_resolution: resolution.into(),
         });
     }

@@ -58,6 +58,8 @@ pub struct PassLayer {
     pub confidence: f64,
     /// Kernels at its beginning that may as well be the end of the layer before.
     pub seam: i32,
+    /// From its start to the end of the last of them, ns.
+    pub seam_ns: i64,
 }
 
 /// A peer copy.
@@ -198,6 +200,7 @@ impl PassLayer {
             method,
             confidence: f64::from(part.min(whole)) / f64::from(whole.max(1)),
             seam: i32::try_from(seam).unwrap_or(i32::MAX),
+            seam_ns: if seam == 0 { 0 } else { layer.seam_end_ns - layer.start_ns },
         }
     }
 }

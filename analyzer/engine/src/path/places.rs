@@ -18,15 +18,26 @@ pub struct Place {
     pub chunk: Option<i32>,
     /// `layers.layer`.
     pub layer: Option<i32>,
+    /// First of the layers that it may be of, the last being `layer`.
+    pub layer_from: Option<i32>,
 }
 
-/// A chunk on a stage, with the starts of its layers.
+/// A layer of a pass: ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Layer {
+    start: i64,
+    end: i64,
+    /// What starts before this may be of the layer before as well.
+    seam_end: i64,
+}
+
+/// A chunk on a stage, with its layers.
 #[derive(Debug)]
 struct Pass {
     span: (i64, i64),
     request: i32,
     chunk: i32,
-    layers: Vec<(i64, i64)>,
+    layers: Vec<Layer>,
 }
 
 /// Chunks and layers by process.
@@ -42,11 +53,15 @@ impl Places {
     pub fn of(stages: &Stages, chunks: &Chunks, layers: &Layers) -> Self {
         let process_of: HashMap<i32, i64> =
             stages.stage_id.iter().copied().zip(stages.process_id.iter().copied()).collect();
-        let mut of_layer: HashMap<(i32, i32, i32), Vec<(i64, i64)>> = HashMap::new();
+        let mut of_layer: HashMap<(i32, i32, i32), Vec<Layer>> = HashMap::new();
         for row in 0..layers.request.len() {
             let pass = (layers.request[row], layers.stage_id[row], layers.chunk[row]);
             let start = layers.start_ns[row];
-            of_layer.entry(pass).or_default().push((start, start.saturating_add(layers.dur_ns[row])));
+            of_layer.entry(pass).or_default().push(Layer {
+                start,
+                end: start.saturating_add(layers.dur_ns[row]),
+                seam_end: start.saturating_add(layers.seam_ns[row]),
+            });
         }
         let mut passes: HashMap<i64, Vec<Pass>> = HashMap::new();
         for row in 0..chunks.request.len() {
@@ -94,9 +109,12 @@ impl Places {
                 // What is received is for the pass that comes next, what is sent of the one that was.
                 Some(true) => {
                     let next = passes.partition_point(|pass| pass.span.1 <= end);
-                    Place { layer: None, ..place(passes.get(next)) }
+                    Place { layer: None, layer_from: None, ..place(passes.get(next)) }
                 }
-                _ => Place { layer: None, ..place(begun.checked_sub(1).map(|at| &passes[at])) },
+                _ => {
+                    let pass = begun.checked_sub(1).map(|at| &passes[at]);
+                    Place { layer: None, layer_from: None, ..place(pass) }
+                }
             },
             (LaneKind::Stream { .. }, _) => {
                 place(begun.checked_sub(1).map(|at| &passes[at]).filter(|pass| start < pass.span.1))
@@ -116,9 +134,15 @@ impl Places {
 
 impl Pass {
     fn place(&self, stage: Place, at: i64) -> Place {
-        let layer = self.layers.partition_point(|(start, _)| *start <= at).checked_sub(1);
+        let begun = self.layers.partition_point(|layer| layer.start <= at).checked_sub(1);
         // After the last layer's end come kernels of no layer.
-        let layer = layer.filter(|layer| at < self.layers[*layer].1).and_then(|layer| i32::try_from(layer).ok());
-        Place { request: Some(self.request), chunk: Some(self.chunk), layer, ..stage }
+        let begun = begun.filter(|layer| at < self.layers[*layer].end);
+        let number = |layer: usize| i32::try_from(layer).ok();
+        let layer = begun.and_then(number);
+        let layer_from = begun.and_then(|layer| {
+            let is_seam = at < self.layers[layer].seam_end;
+            number(if is_seam { layer.saturating_sub(1) } else { layer })
+        });
+        Place { request: Some(self.request), chunk: Some(self.chunk), layer, layer_from, ..stage }
     }
 }

@@ -235,6 +235,7 @@ impl Context<'_> {
             stage_id: place.stage,
             chunk: place.chunk,
             layer: place.layer,
+            layer_from: place.layer_from,
             of_request: place.request,
             process_id: record.process_id,
             tid: record.tid,

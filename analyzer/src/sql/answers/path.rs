@@ -52,6 +52,7 @@ pub(super) fn found() -> Found {
                 stage_id: Some(*stage),
                 chunk: Some(0),
                 layer: None,
+                layer_from: None,
                 of_request: Some(request),
                 process_id: Some(1),
                 tid: None,

@@ -77,21 +77,28 @@ pub struct Layer {
     pub ranges: u32,
     /// Kernels whose layer a node of a graph tells.
     pub nodes: u32,
+    /// End of the kernels at its beginning that may as well be of the layer before, ns; its start where there are none.
+    pub seam_end_ns: i64,
     /// End of its last kernel, ns.
     until_ns: i64,
 }
 
 impl Layer {
     fn starting(start_ns: i64) -> Self {
-        Self { start_ns, end_ns: start_ns, busy_ns: 0, kernels: 0, marks: 0, ranges: 0, nodes: 0, until_ns: start_ns }
+        let (end_ns, seam_end_ns, until_ns) = (start_ns, start_ns, start_ns);
+        Self { start_ns, end_ns, busy_ns: 0, kernels: 0, marks: 0, ranges: 0, nodes: 0, seam_end_ns, until_ns }
     }
 
-    fn add(&mut self, kernel: &Kernel) {
+    /// Adds the next kernel; so many may be of the layer before as well.
+    fn add(&mut self, kernel: &Kernel, seam: usize) {
         let (start, end) = kernel.span;
         self.busy_ns += end.saturating_sub(start.max(self.until_ns)).max(0);
         self.until_ns = self.until_ns.max(end);
         self.end_ns = self.until_ns;
         self.kernels = self.kernels.saturating_add(1);
+        if self.kernels as usize <= seam {
+            self.seam_end_ns = self.until_ns;
+        }
     }
 
     /// Takes in what follows it.

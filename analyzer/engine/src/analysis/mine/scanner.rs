@@ -117,27 +117,29 @@ impl Scanner {
 
     /// The kernel belongs to the layer that runs, and so does what came since the last mark.
     fn within(&mut self, kernel: &Kernel) {
+        let seam = self.pattern.seam;
         let open = self.open.as_mut().expect("only called within a pass");
         let layer = open.layers.last_mut().expect("a pass has a layer");
         for earlier in &self.since {
-            layer.add(earlier);
+            layer.add(earlier, seam);
         }
-        layer.add(kernel);
+        layer.add(kernel, seam);
         self.forget(kernel.span.1);
     }
 
     /// A layer begins within the pass, with the kernel at `split`.
     fn next_layer(&mut self, kernel: &Kernel, split: usize) {
+        let seam = self.pattern.seam;
         let open = self.open.as_mut().expect("only called within a pass");
         let last = open.layers.last_mut().expect("a pass has a layer");
         for earlier in &self.since[..split] {
-            last.add(earlier);
+            last.add(earlier, seam);
         }
         let mut layer = Layer::starting(self.since.get(split).unwrap_or(kernel).span.0);
         for earlier in &self.since[split..] {
-            layer.add(earlier);
+            layer.add(earlier, seam);
         }
-        layer.add(kernel);
+        layer.add(kernel, seam);
         open.layers.push(layer);
         open.mark = None;
         open.known = None;
@@ -191,11 +193,11 @@ impl Scanner {
             begin -= 1;
         }
         let first = self.since.get(start).unwrap_or(kernel).span.0;
-        let mut layer = Layer::starting(first);
+        let (mut layer, seam) = (Layer::starting(first), self.pattern.seam);
         for earlier in &self.since[start..] {
-            layer.add(earlier);
+            layer.add(earlier, seam);
         }
-        layer.add(kernel);
+        layer.add(kernel, seam);
         let start_ns = self.since.get(begin).unwrap_or(kernel).span.0;
         let end_ns = self.since[begin..].iter().map(|kernel| kernel.span.1).fold(kernel.span.1, i64::max);
         let others = u64::try_from(start - begin).unwrap_or(0);
@@ -239,9 +241,9 @@ impl Scanner {
         let is_whole = !open.is_told && open.mark.is_some_and(|mark| mark + 1 == self.pattern.marks);
         let trail = if is_whole { self.pattern.trail } else { 0 };
         let end = trail.min(limit).min(self.between.map_or(usize::MAX, |(first, _)| first));
-        let last = open.layers.last_mut().expect("a pass has a layer");
+        let (last, seam) = (open.layers.last_mut().expect("a pass has a layer"), self.pattern.seam);
         for kernel in &self.since[..end] {
-            last.add(kernel);
+            last.add(kernel, seam);
         }
         // What follows belongs to the pass up to the widest gap, what comes after that to the next one.
         let cut = if is_over {
