@@ -17,7 +17,7 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
     Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS, Handle, Header, Kind,
     LAYOUTS, LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES,
-    Regions, RegionsEnd, Released, Status, TEXT_MAX, Text, hit_slot, loss_slot, unread,
+    Regions, RegionsEnd, Released, Status, TAKEN_LIMIT, TEXT_MAX, Text, hit_slot, loss_slot, unread,
 };
 
 use crate::count::{add, count};
@@ -105,6 +105,12 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
             Some(())
         }
         Kind::Release => release(header, ctx.arg(1)?, LAYOUT_OF.get(cookie.layout)?),
+        Kind::NotifTaken => {
+            let map: u64 = ctx.arg(1)?;
+            let held = read(map + MAP_COUNT).or_else(|| unreadable(Kind::NotifTaken))?;
+            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: map, asked: held });
+            Some(())
+        }
         Kind::NotifPassed => {
             if PASSED.insert(&header.pid_tgid, &this, 0).is_err() {
                 lost(Loss::EntriesFull, Kind::NotifPassed, 1);
@@ -134,6 +140,7 @@ fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Done {
         }
         Kind::Post => posted(header, &entry, status, LAYOUT_OF.get(cookie.layout)?),
         Kind::Status => polled(header, &entry, status),
+        Kind::NotifTaken if status == 0 => taken(header, &entry),
         _ => None,
     }
 }
@@ -538,4 +545,68 @@ fn notif(header: Header, peer: u64, message: u64) -> Done {
     }
     slot.submit(QUIET);
     Some(())
+}
+
+// `std::unordered_map<std::string, std::vector<std::string>>` as libstdc++ has it since GCC 5: the map's first node and how many
+// there are; in a node the next one, the key and the vector; the size of an element of that.
+const MAP_FIRST: u64 = 16;
+const MAP_COUNT: u64 = 24;
+const NODE_KEY: u64 = 8;
+const NODE_VECTOR: u64 = 40;
+const STRING_BYTES: u64 = 32;
+
+/// What `getNotifs` has filled in that is being sent.
+#[repr(C)]
+struct Taking {
+    header: Header,
+    /// The peer whose notifications are next; 0 behind the last.
+    node: u64,
+    /// Which of them.
+    next: u64,
+}
+
+/// `getNotifs` adds to the map that it is given. What was in there before cannot be told from what it has added, so of a
+/// map that was not empty nothing is recorded; that is counted.
+#[inline(always)]
+fn taken(header: Header, entry: &Entry) -> Done {
+    let held: u64 = read(entry.handle + MAP_COUNT).or_else(|| unreadable(Kind::NotifTaken))?;
+    if held == 0 {
+        return Some(());
+    }
+    if entry.asked != 0 {
+        return unreadable(Kind::NotifTaken);
+    }
+    let node = read(entry.handle + MAP_FIRST).or_else(|| unreadable(Kind::NotifTaken))?;
+    let mut taking = Taking { header, node, next: 0 };
+    // SAFETY: the callback has the signature that the helper wants, and `taking` outlives the call.
+    unsafe {
+        bpf_loop(TAKEN_LIMIT, take_one as *mut _, (&raw mut taking).cast(), 0);
+    }
+    if taking.node != 0 {
+        return unreadable(Kind::NotifTaken);
+    }
+    Some(())
+}
+
+/// Sends one notification, or goes on to the next peer; 1 ends the loop.
+///
+/// # Safety
+/// `taking` is a [`Taking`].
+#[inline(never)]
+unsafe extern "C" fn take_one(_: u64, taking: *mut Taking) -> i64 {
+    // SAFETY: by contract.
+    let taking = unsafe { &mut *taking };
+    if taking.node == 0 {
+        return 1;
+    }
+    let Some(messages) = vector(taking.node + NODE_VECTOR, STRING_BYTES as u32) else { return 1 };
+    if taking.next < messages.count {
+        let _ = notif(taking.header, taking.node + NODE_KEY, messages.begin + taking.next * STRING_BYTES);
+        taking.next += 1;
+        return 0;
+    }
+    let Some(node) = read(taking.node) else { return 1 };
+    taking.node = node;
+    taking.next = 0;
+    0
 }

@@ -24,6 +24,8 @@ AGENT = {
     "status": "_ZNK9nixlAgent13getXferStatusEP12nixlXferReqH",
     "release": "_ZNK9nixlAgent14releaseXferReqEP12nixlXferReqH",
     "notif_sent": f"_ZNK9nixlAgent8genNotifERK{STRING}S7_{ARGS}",
+    "notif_taken": f"_ZN9nixlAgent9getNotifsERSt13unordered_mapI{STRING}St6vectorIS6_SaIS6_EESt4hashIS6_ESt8equal_toIS6_E"
+    f"SaISt4pairIKS6_S9_EEE{ARGS}",
 }
 # The engines of the UCX plugin; a string by value is passed as a pointer, like one by reference.
 ENGINES = ("nixlUcxEngine", "nixlUcxThreadEngine", "nixlUcxThreadPoolEngine")

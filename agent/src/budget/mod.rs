@@ -21,6 +21,8 @@ const LONGEST_PAUSE_NS: i64 = 600_000_000_000;
 pub enum Group {
     /// Everything of UCX.
     Ucx,
+    /// getNotifs: when notifications that had arrived were taken. Mostly asked for nothing.
+    Takings,
     /// getXferStatus: when a transfer was seen to end. Its release still tells that it has.
     Polls,
     /// Notifications that are sent by themselves, and that arrive.
@@ -31,12 +33,13 @@ pub enum Group {
 
 impl Group {
     /// All, in the order in which they are given up.
-    pub const ALL: [Self; 4] = [Self::Ucx, Self::Polls, Self::Notifs, Self::Transfers];
+    pub const ALL: [Self; 5] = [Self::Ucx, Self::Takings, Self::Polls, Self::Notifs, Self::Transfers];
 
     /// That of a probe of NIXL.
     pub fn of(kind: Kind) -> Self {
         match kind {
             Kind::Status => Self::Polls,
+            Kind::NotifTaken => Self::Takings,
             Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed => Self::Notifs,
             Kind::Agent
             | Kind::Regions
@@ -54,6 +57,7 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ucx => "UCX ops",
+            Self::Takings => "takings of notifs",
             Self::Polls => "polls",
             Self::Notifs => "notifs",
             Self::Transfers => "transfers",

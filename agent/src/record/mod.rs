@@ -512,7 +512,7 @@ fn table_of(kind: Kind) -> &'static str {
             "nixl_transfers"
         }
         Kind::Descriptors => "nixl_descriptors",
-        Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed => "nixl_notifs",
+        Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed | Kind::NotifTaken => "nixl_notifs",
     }
 }
 

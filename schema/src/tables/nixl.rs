@@ -129,15 +129,16 @@ crate::define_table! {
 crate::define_table! {
     /// A NIXL notification at one of its ends.
     Raw nixl_notifs: NixlNotif, NixlNotifs, sorted by [time_ns] {
-        /// When, ns: `sent`, entry of the call; `arrived`, when the backend queued it at the receiver.
+        /// When, ns: `sent`, entry of the call; `arrived`, when the backend queued it at the receiver; `taken`, when the `getNotifs`
+        /// returned that handed it to the program.
         time_ns: i64 => Delta,
         /// Process at this end.
         process_id: i64 => Dict,
         /// Thread at this end.
         tid: i32 => Dict,
-        /// `sent` or `arrived`.
+        /// `sent`, `arrived` or `taken`.
         direction: Name => Dict,
-        /// `transfer` (goes out when the data is there), `genNotif`, or `unknown` for an arrival.
+        /// `transfer` (goes out when the data is there), `genNotif`, or `unknown` at the receiver.
         via: Name => Dict,
         /// The other end's agent name; null if it could not be read.
         peer: Option<Name> => Dict,

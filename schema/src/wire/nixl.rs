@@ -53,11 +53,13 @@ pub enum Kind {
     /// Entry of an `appendNotif` that may pass its arguments on to the one of its base class, which is then a hit of
     /// [`Kind::NotifArrived`] for the same arrival and writes nothing: [`Notif`].
     NotifPassed = 13,
+    /// Return of `getNotifs` that handed notifications over: [`Notif`], one for each.
+    NotifTaken = 14,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Agent,
         Self::Regions,
         Self::RegionsEnd,
@@ -71,6 +73,7 @@ impl Kind {
         Self::NotifArrived,
         Self::MakeVector,
         Self::NotifPassed,
+        Self::NotifTaken,
     ];
 
     /// The kind with that number.
@@ -447,7 +450,10 @@ pub struct Released {
     pub status_read: u32,
 }
 
-/// A notification is being sent, or has arrived.
+/// Most notifications of one `getNotifs` that are recorded.
+pub const TAKEN_LIMIT: u32 = 65_536;
+
+/// A notification is being sent, has arrived, or was taken.
 #[repr(C)]
 pub struct Notif {
     /// Header.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::NixlTransfer;
+use kvpath_schema::tables::nixl::{NixlNotif, NixlTransfer};
 
 use crate::recorded::Recorded;
 use crate::setup::{Live, ready, text};
@@ -141,7 +141,9 @@ fn notifs_counted(truth: &Truth, recorded: &Recorded) {
     };
     assert_eq!(count("sent", "genNotif"), truth.all("notif_sent").count());
     assert_eq!(count("sent", "transfer"), truth.all("post").count());
-    assert_eq!(count("arrived", "unknown"), truth.all("notif_taken").count());
+    for at_the_receiver in ["arrived", "taken"] {
+        assert_eq!(count(at_the_receiver, "unknown"), truth.all("notif_taken").count(), "{at_the_receiver}");
+    }
 }
 
 fn notifs(truth: &Truth, recorded: &Recorded) {
@@ -161,15 +163,15 @@ fn notifs(truth: &Truth, recorded: &Recorded) {
         let same = |pid: i64, direction: &str| {
             rows.iter().find(|row| row.message == taken.result && row.process_id == pid && &*row.direction == direction)
         };
-        let arrived = rows
-            .iter()
-            .find(|row| {
-                row.process_id == taken.pid
-                    && &*row.direction == "arrived"
-                    && row.peer.as_deref() == Some(&taken.peer)
-                    && row.message == taken.result
-            })
-            .unwrap_or_else(|| panic!("no arrival for {taken:?}"));
+        let at_receiver = |direction: &str| {
+            let is_it = |row: &&NixlNotif| row.peer.as_deref() == Some(&taken.peer) && row.message == taken.result;
+            let found =
+                rows.iter().filter(|row| row.process_id == taken.pid && &*row.direction == direction).find(is_it);
+            found.unwrap_or_else(|| panic!("not {direction}: {taken:?}"))
+        };
+        let (arrived, handed_over) = (at_receiver("arrived"), at_receiver("taken"));
+        assert!(taken.holds(handed_over.time_ns) && handed_over.tid == taken.tid, "{handed_over:?} {taken:?}");
+        assert!(arrived.time_ns < handed_over.time_ns, "{arrived:?} {handed_over:?}");
         let sender = truth.all("agent").find(|agent| agent.agent == taken.peer).expect("the sender").pid;
         let sent = same(sender, "sent").unwrap_or_else(|| panic!("not sent: {taken:?}"));
         assert!(sent.time_ns < arrived.time_ns && arrived.time_ns < taken.end_ns, "{sent:?} {arrived:?} {taken:?}");

@@ -154,6 +154,9 @@ impl Assembler {
                 self.notif(process_id, tid, time_ns, "arrived", peer, message);
                 self.totals.notifs_arrived += 1;
             }
+            Event::NotifTaken { peer, message } => {
+                self.notif(process_id, tid, time_ns, "taken", peer, message);
+            }
         }
     }
 

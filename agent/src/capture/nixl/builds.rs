@@ -46,6 +46,8 @@ pub enum ProbeKind {
     NotifArrived,
     /// The same, in a function that may pass it on to one that is probed as [`Self::NotifArrived`].
     NotifPassed,
+    /// Notifications are being taken.
+    NotifTaken,
 }
 
 impl ProbeKind {
@@ -63,6 +65,7 @@ impl ProbeKind {
             Self::NotifSent => Kind::NotifSent,
             Self::NotifArrived => Kind::NotifArrived,
             Self::NotifPassed => Kind::NotifPassed,
+            Self::NotifTaken => Kind::NotifTaken,
         }
     }
 
@@ -73,7 +76,16 @@ impl ProbeKind {
 
     /// Whether the function's return is probed too.
     pub fn has_return(self) -> bool {
-        matches!(self, Self::Regions | Self::MakeSpan | Self::MakeVector | Self::Create | Self::Post | Self::Status)
+        match self {
+            Self::Regions
+            | Self::MakeSpan
+            | Self::MakeVector
+            | Self::Create
+            | Self::Post
+            | Self::Status
+            | Self::NotifTaken => true,
+            Self::Agent | Self::Release | Self::NotifSent | Self::NotifArrived | Self::NotifPassed => false,
+        }
     }
 
     /// As `builds.toml` and people call it.
@@ -90,6 +102,7 @@ impl ProbeKind {
             Self::NotifSent => "notif_sent",
             Self::NotifArrived => "notif_arrived",
             Self::NotifPassed => "notif_passed",
+            Self::NotifTaken => "notif_taken",
         }
     }
 }

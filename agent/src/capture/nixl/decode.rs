@@ -87,6 +87,7 @@ pub enum Event {
     Released { handle: u64, polls: Polls, status: Option<i32> },
     NotifSent { peer: Txt, message: Txt },
     NotifArrived { peer: Txt, message: Txt },
+    NotifTaken { peer: Txt, message: Txt },
 }
 
 /// The bytes of one record, read at the offsets of a wire struct.
@@ -234,13 +235,13 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeErr
                     .then(|| f.i32(offset_of!(wire::Released, status))),
             }
         }
-        kind @ (Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed) => {
+        kind @ (Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed | Kind::NotifTaken) => {
             let f = Fields::of::<wire::Notif>(bytes)?;
             let (peer, message) = (f.text(offset_of!(wire::Notif, peer)), f.text(offset_of!(wire::Notif, message)));
-            if kind == Kind::NotifSent {
-                Event::NotifSent { peer, message }
-            } else {
-                Event::NotifArrived { peer, message }
+            match kind {
+                Kind::NotifSent => Event::NotifSent { peer, message },
+                Kind::NotifTaken => Event::NotifTaken { peer, message },
+                _ => Event::NotifArrived { peer, message },
             }
         }
     };

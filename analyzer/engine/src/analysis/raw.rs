@@ -36,8 +36,10 @@ pub struct Raw {
     pub transfers: NixlTransfers,
     /// NIXL descriptors.
     pub descriptors: NixlDescriptors,
-    /// NIXL notifs.
+    /// NIXL notifs, as sent and as arrived.
     pub notifs: NixlNotifs,
+    /// The same, as taken by their programs.
+    pub takings: NixlNotifs,
     /// How the clocks of the run's hosts stand to each other.
     pub clocks: Clocks,
     /// The same of hosts whose clocks could not be related to those of these: nothing crosses over.
@@ -72,8 +74,9 @@ impl Raw {
             builder.read(&of_host, (clocks.hosts.len() > 1).then_some(host))?;
             group.append(raw);
         }
-        let finish = |(raw, builder): (Self, Builder)| {
+        let finish = |(mut raw, builder): (Self, Builder)| {
             let timeline = builder.finish(&raw.transfers)?;
+            raw.set_takings_apart();
             Ok::<Self, LoadError>(Self { timeline, ..raw })
         };
         let mut groups = groups.into_values().map(finish);
@@ -105,6 +108,19 @@ impl Raw {
     #[must_use]
     pub fn is_on_gpu(&self, transfer: usize) -> bool {
         self.transfers.local_memory[transfer].as_ref().is_none_or(|memory| &**memory == "VRAM")
+    }
+
+    /// What pairs sent with arrived need not know of a third kind.
+    fn set_takings_apart(&mut self) {
+        if !self.notifs.direction.iter().any(|direction| &**direction == "taken") {
+            return;
+        }
+        let all = std::mem::take(&mut self.notifs);
+        for row in 0..all.len() {
+            let is_taking = &*all.direction[row] == "taken";
+            let table = if is_taking { &mut self.takings } else { &mut self.notifs };
+            table.push(all.row(row));
+        }
     }
 
     /// The recorder rewrites `processes`; a reader may meet two versions of it.

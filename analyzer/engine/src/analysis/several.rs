@@ -19,7 +19,8 @@ impl Raw {
             transfers,
             descriptors,
             notifs,
-            // Read of all hosts together.
+            // Read of all hosts together, or set apart once they are.
+            takings: _,
             timeline: _,
             clocks: _,
             apart: _,
@@ -51,7 +52,8 @@ impl Raw {
             transfers,
             notifs,
             descriptors: _,
-            // Read of all hosts together.
+            // Read of all hosts together, or set apart once they are.
+            takings: _,
             timeline: _,
             clocks: _,
             apart: _,

@@ -241,9 +241,11 @@ fn the_notif_of_a_transfer_is_sent_once_a_post() {
     let message = Txt { text: Some("m".repeat(256)), len: 900 };
     assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message });
     assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
+    assembler.push(P, 43, 33, Event::NotifTaken { peer: txt("prefill-0"), message: txt("ok") });
     let notifs = assembler.take_rows().notifs;
     let via: Vec<&str> = notifs.via.iter().map(|via| &**via).collect();
-    assert_eq!(via, ["transfer", "genNotif", "unknown"]);
+    assert_eq!(via, ["transfer", "genNotif", "unknown", "unknown"]);
+    assert_eq!((&*notifs.direction[3], notifs.time_ns[3], notifs.tid[3]), ("taken", 33, 43));
     assert_eq!((notifs.time_ns[0], notifs.transfer_id[0], notifs.message_bytes[1]), (20, Some(0), 900));
     assert_eq!((assembler.totals().notifs_sent, assembler.totals().notifs_arrived), (2, 1));
 }
