@@ -38,6 +38,16 @@ fn the_kernel_at_the_seam_is_the_fused_norm() {
 }
 
 #[test]
+fn a_fused_norm_between_two_layers_is_of_both() {
+    let sets = "SELECT DISTINCT layer - layer_from, name LIKE '%fused_add_rms_norm%' FROM critical_path \
+                WHERE layer > 0 AND kind = 'work' AND table_name = 'kernels' ORDER BY 1, 2";
+    // Another one runs within the layer.
+    assert_eq!(ask("v1/vllm-full", sets), ["0,false", "0,true", "1,true"]);
+    let first = "SELECT count(*) FROM critical_path WHERE layer = 0 AND layer_from <> 0";
+    assert_eq!(ask("v1/vllm-full", first), ["0"]);
+}
+
+#[test]
 fn shares_add_up_and_transfers_are_known_by_their_ids() {
     let sums = "SELECT count(*) FROM (SELECT process_id, kind, max(rows) AS rows, sum(joined) + max(unknown) AS parts \
                 FROM joins GROUP BY process_id, kind) WHERE rows <> parts";

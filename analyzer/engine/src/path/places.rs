@@ -105,17 +105,14 @@ impl Places {
         let place = |pass: Option<&Pass>| pass.map_or(stage, |pass| pass.place(stage, start));
         let begun = passes.partition_point(|pass| pass.span.0 <= start);
         match (id.kind, class) {
-            (_, Class::PointToPoint) => match graph.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) {
+            (_, Class::PointToPoint) => {
                 // What is received is for the pass that comes next, what is sent of the one that was.
-                Some(true) => {
-                    let next = passes.partition_point(|pass| pass.span.1 <= end);
-                    Place { layer: None, layer_from: None, ..place(passes.get(next)) }
-                }
-                _ => {
-                    let pass = begun.checked_sub(1).map(|at| &passes[at]);
-                    Place { layer: None, layer_from: None, ..place(pass) }
-                }
-            },
+                let pass = match graph.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) {
+                    Some(true) => passes.get(passes.partition_point(|pass| pass.span.1 <= end)),
+                    _ => begun.checked_sub(1).map(|at| &passes[at]),
+                };
+                Place { layer: None, layer_from: None, ..place(pass) }
+            }
             (LaneKind::Stream { .. }, _) => {
                 place(begun.checked_sub(1).map(|at| &passes[at]).filter(|pass| start < pass.span.1))
             }

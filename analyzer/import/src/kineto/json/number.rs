@@ -84,7 +84,7 @@ fn eight_digits(word: u64) -> Option<i64> {
     let digits = word & !HIGH;
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    Some(i64::from((fours * 10_000 + (fours >> 32)) as u32))
+    Some(((fours * 10_000 + (fours >> 32)) & 0xffff_ffff).cast_signed())
 }
 
 /// Any number of JSON.
