@@ -284,7 +284,7 @@ fn waited<'a>(timeline: &Timeline, processes: impl Iterator<Item = &'a i64>) -> 
         let waits = |thread: &LaneAt| {
             let calls = timeline.lane(*thread);
             let is_wait =
-                |at: &usize| calls.key[*at] > 0 && !timeline.waits.of_call(*process, calls.key[*at]).is_empty();
+                |at: &usize| calls.key[*at] > 0 && timeline.waits.of_call(*process, calls.key[*at]).next().is_some();
             let waits =
                 (0..calls.len()).filter(is_wait).filter_map(|at| Some((calls.end[at], u32::try_from(at).ok()?)));
             let mut waits: Vec<(i64, u32)> = waits.collect();
