@@ -29,7 +29,7 @@ pub fn of(
     regions: (&Regions, &Known),
     settings: &Settings,
 ) -> Handoffs {
-    let copies = made::copies_of_posts(stages);
+    let copies = made::copies(stages);
     let descriptors = Descriptors::of(raw);
     let arrivals = Arrivals::of(raw);
     let spans: Vec<Vec<Span>> =
@@ -43,8 +43,10 @@ pub fn of(
             by_stage.entry(*stage).or_default().push(*post);
         }
         for (s, posts) in by_stage {
-            let posts: Vec<Made> =
-                posts.iter().map(|post| Made { post: &stages[s].posts[*post], copies: &copies[s][*post] }).collect();
+            let posts: Vec<Made> = posts
+                .iter()
+                .map(|post| Made { post: &stages[s].posts[*post], copies: copies[s].of_post(*post) })
+                .collect();
             let mut row = handoff(raw, stages, (&stages[s], &open[s]), &posts, (&descriptors, regions), &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(made::open_ns(&posts, |post| post.done_after));
@@ -101,7 +103,7 @@ fn handoff(
 ) -> Handoff {
     let made: Vec<Made> = all.iter().filter(|made| !made.post.failed).copied().collect();
     let posts: Vec<&Post> = made.iter().map(|made| made.post).collect();
-    let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter().copied()).collect();
+    let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter()).collect();
     let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
     let sum = |column: &[Option<i64>]| -> Option<i64> {
         let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
@@ -139,7 +141,7 @@ fn handoff(
     };
     let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
     // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
-    let copies_expected = stage.lane.is_some_and(|lane| !lane.copies.is_empty());
+    let copies_expected = stage.lane.is_some_and(|lane| lane.copies.is_some());
     let all_descriptors = usize::try_from(sum(&raw.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
     let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
     // While two hand-offs are open, a copy may be either's.

@@ -1,7 +1,6 @@
 //! Raw tables made by hand, for the tests of the analyses.
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::gpu::Memcpy;
 use kvpath_schema::tables::nixl::{NixlAgent, NixlDescriptor, NixlNotif, NixlRegion, NixlTransfer};
 use kvpath_schema::tables::process::Process;
 
@@ -48,20 +47,7 @@ impl Raw {
     }
 
     pub(crate) fn copy(&mut self, process_id: i64, start_ns: i64, dur_ns: i64, bytes: i64) {
-        self.device_copies.push(Memcpy {
-            start_ns,
-            dur_ns,
-            process_id,
-            device_id: 0,
-            context_id: 1,
-            stream_id: 9,
-            correlation_id: 0,
-            bytes,
-            kind: "PtoP".into(),
-            src_device_id: Some(0),
-            dst_device_id: Some(2),
-            graph_node_id: None,
-        });
+        self.device_copies.push(process_id, (0, 2), (start_ns, dur_ns), bytes);
     }
 
     /// A write of `bytes` with notif `{request}-0123abcd:1`, made 2 ms before `posted`, seen done 10 ms after it.

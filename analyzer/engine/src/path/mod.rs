@@ -93,12 +93,11 @@ impl Walker {
     /// numbers count from 0.
     #[must_use]
     pub fn ranges(&self, text: &str) -> Vec<Request> {
-        let nvtx = &self.raw.nvtx;
-        let rows = (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with(text));
+        let rows = self.raw.nvtx.of_texts(|own| own.starts_with(text).then_some(()));
         let mut found: Vec<((i64, i64), i64, &str)> = rows
-            .filter_map(|row| {
-                let start = nvtx.start_ns[row];
-                Some(((start, start.checked_add(nvtx.dur_ns[row]?)?), nvtx.process_id[row], &*nvtx.text[row]))
+            .filter_map(|(row, ())| {
+                let mark = self.raw.nvtx.mark(row);
+                Some(((mark.start, mark.start.checked_add(mark.dur?)?), mark.thread.0, mark.text))
             })
             .collect();
         found.sort_unstable();
