@@ -30,7 +30,6 @@ pub fn of(
     settings: &Settings,
 ) -> Handoffs {
     let copies = made::copies(stages);
-    let descriptors = Descriptors::of(raw);
     let arrivals = Arrivals::of(raw);
     let spans: Vec<Vec<Span>> =
         stages.iter().map(|stage| stage.posts.iter().map(|post| (post.at, post.end())).collect()).collect();
@@ -47,7 +46,7 @@ pub fn of(
                 .iter()
                 .map(|post| Made { post: &stages[s].posts[*post], copies: copies[s].of_post(*post) })
                 .collect();
-            let mut row = handoff(raw, stages, (&stages[s], &open[s]), &posts, (&descriptors, regions), &arrivals);
+            let mut row = handoff(raw, stages, (&stages[s], &open[s]), &posts, regions, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(made::open_ns(&posts, |post| post.done_after));
             table.push(row);
@@ -80,25 +79,12 @@ impl<'a> Arrivals<'a> {
     }
 }
 
-/// Descriptors by transfer: the rows of each.
-struct Descriptors(BTreeMap<i64, Vec<usize>>);
-
-impl Descriptors {
-    fn of(raw: &Raw) -> Self {
-        let mut rows: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-        for (row, transfer) in raw.descriptors.transfer_id.iter().enumerate() {
-            rows.entry(*transfer).or_default().push(row);
-        }
-        Self(rows)
-    }
-}
-
 fn handoff(
     raw: &Raw,
     stages: &[StageWork],
     (stage, open): (&StageWork, &ByStart),
     all: &[Made],
-    (descriptors, (regions, held)): (&Descriptors, (&Regions, &Known)),
+    (regions, held): (&Regions, &Known),
     arrivals: &Arrivals,
 ) -> Handoff {
     let made: Vec<Made> = all.iter().filter(|made| !made.post.failed).copied().collect();
@@ -109,14 +95,9 @@ fn handoff(
         let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
         total(known.iter().copied().map(Some)).filter(|_| !known.is_empty())
     };
-    let rows: Vec<usize> = transfers
-        .iter()
-        .filter_map(|row| descriptors.0.get(&raw.transfers.transfer_id[*row]))
-        .flatten()
-        .copied()
-        .collect();
     let pieces: Vec<i64> = if copies.is_empty() {
-        rows.iter().map(|row| raw.descriptors.bytes[*row]).collect()
+        let descriptors = transfers.iter().flat_map(|row| raw.descriptors.of(raw.transfers.transfer_id[*row]));
+        descriptors.map(|descriptor| descriptor.bytes).collect()
     } else {
         copies.iter().map(|copy| copy.bytes).collect()
     };

@@ -2,15 +2,17 @@
 //! the others in memory.
 
 mod copies;
+mod descriptors;
 mod nvtx;
 
 pub use copies::{DeviceCopies, PeerCopy, Peers, Way};
+pub use descriptors::{Descriptor, Descriptors};
 pub use nvtx::{Mark, Nvtx};
 
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers};
 use kvpath_schema::tables::process::Processes;
 
 use crate::clocks::Clocks;
@@ -39,7 +41,7 @@ pub struct Raw {
     /// NIXL transfers.
     pub transfers: NixlTransfers,
     /// NIXL descriptors.
-    pub descriptors: NixlDescriptors,
+    pub descriptors: Descriptors,
     /// NIXL notifs.
     pub notifs: NixlNotifs,
     /// How the clocks of the run's hosts stand to each other.
@@ -78,10 +80,12 @@ impl Raw {
             group.append(raw);
             group.device_copies.read(&of_host, host)?;
             group.nvtx.read(&of_host, host)?;
+            group.descriptors.read(&of_host, host)?;
         }
         let finish = |(mut raw, builder): (Self, Builder)| {
             raw.device_copies.finish(memory)?;
             raw.nvtx.finish(memory)?;
+            raw.descriptors.finish(memory)?;
             let timeline = builder.finish(&raw.transfers)?;
             Ok::<Self, LoadError>(Self { timeline, ..raw })
         };
@@ -92,7 +96,12 @@ impl Raw {
     }
 
     fn empty(memory: &Memory) -> Self {
-        Self { device_copies: DeviceCopies::within(memory), nvtx: Nvtx::within(memory), ..Self::default() }
+        Self {
+            device_copies: DeviceCopies::within(memory),
+            nvtx: Nvtx::within(memory),
+            descriptors: Descriptors::within(memory),
+            ..Self::default()
+        }
     }
 
     /// Reads those of one host that are in memory, as they are.
@@ -102,7 +111,6 @@ impl Raw {
             agents: run.table()?,
             regions: run.table()?,
             transfers: run.table()?,
-            descriptors: run.table()?,
             notifs: run.table()?,
             ..Self::default()
         };
@@ -129,7 +137,7 @@ impl Raw {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { transfers, notifs, descriptors, .. } = self;
+        let Self { transfers, notifs, .. } = self;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),
@@ -142,7 +150,6 @@ impl Raw {
         }
         within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
-        within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
-        within("nixl_descriptors", "bytes", descriptors.bytes.iter().copied(), 0..=i64::MAX)
+        within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)
     }
 }

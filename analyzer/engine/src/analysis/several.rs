@@ -15,9 +15,9 @@ impl Raw {
             agents,
             regions,
             transfers,
-            descriptors,
             notifs,
             // Read of all hosts together.
+            descriptors: _,
             nvtx: _,
             device_copies: _,
             timeline: _,
@@ -28,7 +28,6 @@ impl Raw {
         self.agents.append(agents);
         self.regions.append(regions);
         self.transfers.append(transfers);
-        self.descriptors.append(descriptors);
         self.notifs.append(notifs);
     }
 
@@ -39,15 +38,15 @@ impl Raw {
     /// An id that no recorder gives.
     pub(super) fn settle(&mut self, host: &HostClock) -> Result<(), LoadError> {
         self.give_ids(host)?;
-        // All are named, so that a new table is not forgotten; descriptors have no times.
+        // All are named, so that a new table is not forgotten.
         let Self {
             processes,
             agents,
             regions,
             transfers,
             notifs,
-            descriptors: _,
             // Read of all hosts together.
+            descriptors: _,
             nvtx: _,
             device_copies: _,
             timeline: _,
@@ -93,7 +92,6 @@ impl Raw {
         ids("nixl_regions", "process_id", &mut self.regions.process_id)?;
         ids("nixl_transfers", "process_id", &mut self.transfers.process_id)?;
         ids("nixl_transfers", "transfer_id", &mut self.transfers.transfer_id)?;
-        ids("nixl_descriptors", "transfer_id", &mut self.descriptors.transfer_id)?;
         ids("nixl_notifs", "process_id", &mut self.notifs.process_id)?;
         self.notifs.transfer_id.iter_mut().flatten().try_for_each(|id| {
             let wrong = LoadError::Implausible { table: "nixl_notifs", column: "transfer_id", value: *id };

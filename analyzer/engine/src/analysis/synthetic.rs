@@ -1,10 +1,11 @@
 //! Raw tables made by hand, for the tests of the analyses.
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::nixl::{NixlAgent, NixlDescriptor, NixlNotif, NixlRegion, NixlTransfer};
+use kvpath_schema::tables::nixl::{NixlAgent, NixlNotif, NixlRegion, NixlTransfer};
 use kvpath_schema::tables::process::Process;
 
 use super::Raw;
+use super::raw::Descriptor;
 use crate::timeline::{LaneId, LaneKind};
 
 pub(crate) const MS: i64 = 1_000_000;
@@ -114,14 +115,7 @@ impl Raw {
         });
     }
 
-    pub(crate) fn descriptor(&mut self, transfer_id: i64, position: i32, local_addr: u64, bytes: i64) {
-        self.descriptors.push(NixlDescriptor {
-            transfer_id,
-            position,
-            local_addr,
-            remote_addr: None,
-            bytes,
-            device_id: 0,
-        });
+    pub(crate) fn descriptor(&mut self, transfer_id: i64, local: u64, bytes: i64) {
+        self.descriptors.push(transfer_id, Descriptor { local, remote: None, bytes });
     }
 }

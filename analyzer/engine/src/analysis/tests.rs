@@ -80,9 +80,9 @@ fn descriptors_show_the_regions_that_they_touch() {
         raw.region(1, layer, 0x10_000 * (1 + u64::try_from(layer).unwrap()), 0x8000);
     }
     raw.write(1, "a-0", "d-0", 100 * MS, 3 << 12, "req-1");
-    raw.descriptor(0, 0, 0x10_000, 1 << 12);
-    raw.descriptor(0, 1, 0x17_000, 1 << 12);
-    raw.descriptor(0, 2, 0x30_000, 1 << 12);
+    raw.descriptor(0, 0x10_000, 1 << 12);
+    raw.descriptor(0, 0x17_000, 1 << 12);
+    raw.descriptor(0, 0x30_000, 1 << 12);
     raw.transfers.descriptors[0] = Some(3);
     let analysis = analyse(&raw);
     let handoff = analysis.handoffs.row(0);
