@@ -72,6 +72,47 @@ pub fn layer(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// Of marks that are all in memory: start, length, thread, layer.
+    fn plainly(marks: &[(i64, i64, i32, u32)]) -> BTreeMap<(i64, i32), Vec<(Span, u32)>> {
+        let mut by_thread: BTreeMap<(i64, i32), Vec<(Span, u32)>> = BTreeMap::new();
+        for (start, dur, tid, layer) in marks {
+            by_thread.entry((1, *tid)).or_default().push(((*start, start + dur), *layer));
+        }
+        for ranges in by_thread.values_mut() {
+            ranges.sort_unstable();
+            ranges.dedup_by(|next, kept| {
+                let is_same = next.1 == kept.1 && next.0.0 <= kept.0.1;
+                kept.0.1 = if is_same { kept.0.1.max(next.0.1) } else { kept.0.1 };
+                is_same
+            });
+        }
+        by_thread
+    }
+
+    fn found(marks: &[(i64, i64, i32, u32)], memory: &Memory) -> BTreeMap<(i64, i32), Vec<(Span, u32)>> {
+        let rows =
+            marks.iter().map(|(start, dur, tid, layer)| (*start, Some(*dur), (1, *tid), format!("layers.{layer}")));
+        Ranges::of(&Nvtx::of_rows(rows, memory), memory).unwrap().0
+    }
+
+    #[test]
+    fn ranges_beyond_the_memory_limit_are_the_same() {
+        let mark = |at: i64| (at * 7919 % 50_021, at % 9, i32::from(at % 5 == 0), u32::from(at % 3 == 0));
+        let marks: Vec<(i64, i64, i32, u32)> = (0..70_000).map(mark).collect();
+        let small = Memory::of(1);
+        assert_eq!(found(&marks, &small), plainly(&marks));
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_in_any_order_are_those_of_their_threads(
+            marks in prop::collection::vec((0i64..40, 0i64..9, 1i32..3, 0u32..3), 0..30),
+        ) {
+            prop_assert_eq!(found(&marks, &Memory::default()), plainly(&marks));
+        }
+    }
 
     #[test]
     fn texts_that_name_layers() {

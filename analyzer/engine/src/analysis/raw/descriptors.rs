@@ -115,7 +115,7 @@ impl Descriptors {
 
     /// As if no remote address could have been read.
     pub(crate) fn forget_remote(&mut self) {
-        self.remote.fill(UNREAD);
+        self.remote[..].fill(UNREAD);
     }
 
     /// As if the segments were in the contrary order.

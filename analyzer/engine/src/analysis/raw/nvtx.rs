@@ -124,6 +124,16 @@ impl Nvtx {
 
 #[cfg(test)]
 impl Nvtx {
+    /// Those of some rows.
+    pub(crate) fn of_rows(rows: impl Iterator<Item = (i64, Option<i64>, (i64, i32), String)>, memory: &Memory) -> Self {
+        let mut all = Self::within(memory);
+        for (start, dur, thread, text) in rows {
+            let text = all.texts.of(text.into());
+            all.add(start, dur, thread, text).unwrap();
+        }
+        all
+    }
+
     /// Adds a row by hand.
     pub(crate) fn push(&mut self, start: i64, dur: Option<i64>, thread: (i64, i32), text: &str) {
         let text = self.texts.of(text.into());
