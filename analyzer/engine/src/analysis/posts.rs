@@ -112,7 +112,7 @@ fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
             "nixl::makeXferReq" | "nixl::createXferReq" => {
                 made.insert(mark.thread, mark);
             }
-            "nixl::postXferReq.write" | "nixl::postXferReq.read" => {
+            text @ ("nixl::postXferReq.write" | "nixl::postXferReq.read") => {
                 let made = made.remove(&mark.thread);
                 posts.entry(process).or_default().push(Post {
                     at: start,
@@ -120,7 +120,7 @@ fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
                     make_ns: made.and_then(|made| made.dur),
                     posted: Some(start),
                     post_end: mark.dur.map(|dur| start + dur),
-                    pulled: mark.text.ends_with(".read"),
+                    pulled: text == "nixl::postXferReq.read",
                     ..Post::default()
                 });
             }

@@ -53,8 +53,8 @@ pub struct Walker {
     pub ambiguous: usize,
 }
 
-/// Requests that a thread walks before their rows are handed on.
-const SHARE: usize = 32;
+/// Requests that are walked before their rows are handed on: on many threads too, so that rows do not take more memory there.
+const SHARE: usize = 64;
 
 impl Walker {
     /// Loads a run, analyses it, and joins what ran.
@@ -143,7 +143,7 @@ impl Walker {
     /// Those of given requests, until `take` wants no more.
     pub fn each_of(&self, picked: &[&Request], mut take: impl FnMut(Path, Vec<PathSegment>) -> ControlFlow<()>) {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        for share in picked.chunks(SHARE * threads) {
+        for share in picked.chunks(SHARE.max(threads)) {
             let each = share.len().div_ceil(threads).max(1);
             let found: Vec<Vec<_>> = std::thread::scope(|scope| {
                 let walk = |part: &[&Request]| part.iter().filter_map(|request| self.path(request)).collect();

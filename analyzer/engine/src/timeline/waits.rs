@@ -55,10 +55,11 @@ impl Waits {
         let mut unknown = 0;
         for sync in syncs.iter().filter(is_wanted) {
             let exact = || {
-                let all = by_recording.with((sync.process, Some(sync.recording?)));
+                let all = by_recording.with(&(sync.process, Some(sync.recording?)));
                 by_recording.before(all, sync.correlation).or_else(|| by_recording.first(all))
             };
-            let last = || by_handle.before(by_handle.with((sync.process, sync.context, sync.event?)), sync.correlation);
+            let last =
+                || by_handle.before(by_handle.with(&(sync.process, sync.context, sync.event?)), sync.correlation);
             let event = || {
                 let exact = exact();
                 let record = exact.or_else(last)?;
@@ -125,9 +126,9 @@ impl<'a, K: Ord, F: Fn(&Record) -> K> Sorted<'a, F> {
         self.records.get(row as usize)
     }
 
-    fn with(&self, key: K) -> &[u32] {
-        let from = self.rows.partition_point(|row| (self.key)(&self.record(*row)) < key);
-        let count = self.rows[from..].partition_point(|row| (self.key)(&self.record(*row)) == key);
+    fn with(&self, key: &K) -> &[u32] {
+        let from = self.rows.partition_point(|row| (self.key)(&self.record(*row)) < *key);
+        let count = self.rows[from..].partition_point(|row| (self.key)(&self.record(*row)) == *key);
         &self.rows[from..from + count]
     }
 
@@ -148,8 +149,12 @@ impl Waits {
     pub(crate) fn by_hand(syncs: &[Sync], records: &[Record], find: impl Fn(LaneId) -> Option<LaneAt>) -> Self {
         let memory = Memory::default();
         let (mut rows, mut recorded) = (Syncs::within(&memory), Records::within(&memory));
-        syncs.iter().for_each(|sync| rows.push(*sync).unwrap());
-        records.iter().for_each(|record| recorded.push(*record).unwrap());
+        for sync in syncs {
+            rows.push(*sync).unwrap();
+        }
+        for record in records {
+            recorded.push(*record).unwrap();
+        }
         Self::of((&rows, &recorded), |_| true, find, &memory).unwrap()
     }
 }

@@ -96,6 +96,7 @@ impl Descriptors {
     }
 
     /// Those of a transfer, in no order.
+    #[must_use]
     pub fn of(&self, transfer: i64) -> impl ExactSizeIterator<Item = Descriptor> {
         self.rows_of(transfer).map(|row| Descriptor {
             local: self.local[row],
