@@ -16,7 +16,7 @@ impl Raw {
             regions,
             transfers,
             notifs,
-            // Read of all hosts together.
+            // Read into those of all hosts.
             descriptors: _,
             nvtx: _,
             device_copies: _,
@@ -45,7 +45,7 @@ impl Raw {
             regions,
             transfers,
             notifs,
-            // Read of all hosts together.
+            // Read into those of all hosts.
             descriptors: _,
             nvtx: _,
             device_copies: _,

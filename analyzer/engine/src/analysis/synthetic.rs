@@ -48,7 +48,7 @@ impl Raw {
     }
 
     pub(crate) fn copy(&mut self, process_id: i64, start_ns: i64, dur_ns: i64, bytes: i64) {
-        self.device_copies.push(process_id, (0, 2), (start_ns, dur_ns), bytes);
+        self.device_copies.extend(process_id, (0, 2), [((start_ns, dur_ns), bytes)]);
     }
 
     /// A write of `bytes` with notif `{request}-0123abcd:1`, made 2 ms before `posted`, seen done 10 ms after it.

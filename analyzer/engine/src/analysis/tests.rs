@@ -310,9 +310,9 @@ fn activations_are_no_kv() {
     }
     for (process, end, from) in [(1, first, 0), (2, second, 1)] {
         raw.write(process, &format!("a-{}", process - 1), "d-0", end + 3 * MS, 8 << 20, "req-1");
-        raw.device_copies.push(process, (from, 2), (end + 4 * MS, MS), 8 << 20);
+        raw.device_copies.extend(process, (from, 2), [((end + 4 * MS, MS), 8 << 20)]);
         // Stage 2 fetches its input after the post, or stage 1 sends it.
-        raw.device_copies.push(process, (0, 1), (end + 6 * MS, MS), 64 << 20);
+        raw.device_copies.extend(process, (0, 1), [((end + 6 * MS, MS), 64 << 20)]);
     }
     let analysis = analyse(&raw);
     assert_eq!(analysis.handoffs.bytes, [8 << 20, 8 << 20]);

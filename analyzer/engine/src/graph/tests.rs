@@ -112,9 +112,8 @@ fn twenty_thousand_transfers_of_one_request_are_one_path() {
 #[test]
 fn twenty_thousand_transfers_at_once_are_joined() {
     let mut raw = handed_over(20_000, 60_000);
-    for at in 0..20_000 {
-        raw.copy(1, (9 + at * 3) * MS + MS / 2, MS / 10, 8192);
-    }
+    let copies = (0..20_000).map(|at| (((9 + at * 3) * MS + MS / 2, MS / 10), 8192));
+    raw.device_copies.extend(1, (0, 2), copies);
     let walked = walked(&raw, 20_000);
     let wires = walked.steps.iter().filter(|step| matches!(step.op, Op::Wire(_))).count();
     assert_eq!(wires, 1, "the last one, which found the link free: all were as quick");

@@ -226,10 +226,17 @@ impl<'a> Peers<'a> {
 
 #[cfg(test)]
 impl DeviceCopies {
-    /// Adds a peer copy by hand, on stream 9 of context 1.
-    pub(crate) fn push(&mut self, process: i64, (from, to): (i32, i32), (start, dur): (i64, i64), bytes: i64) {
+    /// Adds peer copies by hand, on stream 9 of context 1: start and length of each, and its bytes.
+    pub(crate) fn extend(
+        &mut self,
+        process: i64,
+        (from, to): (i32, i32),
+        copies: impl IntoIterator<Item = ((i64, i64), i64)>,
+    ) {
         let way = Way { process, context: 1, stream: 9, is_peer: true, from: Some(from), to: Some(to) };
-        self.add(way, (start, start + dur), bytes, 0).unwrap();
+        for ((start, dur), bytes) in copies {
+            self.add(way, (start, start + dur), bytes, 0).unwrap();
+        }
         self.finish(&Memory::default()).unwrap();
     }
 }
@@ -244,7 +251,7 @@ mod tests {
         let mut copies = DeviceCopies::within(memory);
         for at in 0..COPIES.len() {
             let (process, start, bytes) = COPIES[(at + turn) % COPIES.len()];
-            copies.push(process, (0, 2), (start, 5), bytes);
+            copies.extend(process, (0, 2), [((start, 5), bytes)]);
         }
         copies
     }
