@@ -5,6 +5,8 @@
 //!
 //! Runs are simulated: 4 stages of 20 layers, 8 chunks a request, two requests at a time, decode of 80 layers. `KVPATH_BENCH_RUNS`
 //! names a folder where they are kept for the next time, `KVPATH_BENCH_MEMORY` the memory limit in bytes (else there is none).
+//! With `KVPATH_BENCH_BESIDE` each call has beside it what real recordings hold as often: an NVTX range (as of `PyTorch`'s operators),
+//! a copy to another device, a recorded event and a wait for it (as of a transport).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,9 +16,16 @@ use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::load::Run;
 use kvpath_engine::path::Walker;
 use kvpath_engine::spill::Memory;
+use kvpath_schema::segment::{self, RunWriter};
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, Memcpys};
+use kvpath_schema::tables::nvtx::NvtxRanges;
 use kvpath_simulator::distort::Distortions;
 use kvpath_simulator::model::{Arrivals, Decode, Handoff, Model, P2p, simulate};
 use kvpath_simulator::rig::CallCosts;
+
+/// Beyond the correlation ids of the model.
+const UNRECORDED: i64 = 1 << 40;
 
 /// Records that a request of the model makes.
 const RECORDS: u64 = 19_036;
@@ -40,9 +49,13 @@ fn main() {
         "| records | requests | load, s | analysis, s | paths, s | segments | peak RSS, MB | in files, MB |\n|---|---|---|---|---|---|---|---|"
     );
     for size in sizes {
-        let run = root.join(size.to_string());
+        let is_beside = std::env::var_os("KVPATH_BENCH_BESIDE").is_some();
+        let run = root.join(if is_beside { format!("{size}-beside") } else { size.to_string() });
         if !run.is_dir() {
             make(&run, size);
+            if is_beside {
+                beside(&run);
+            }
         }
         let own = std::env::current_exe().expect("a program has a path");
         let done = Command::new(own).arg("one").arg(&run).status().expect("starts");
@@ -82,6 +95,84 @@ fn make(run: &Path, records: u64) {
     let names = model.hosts.names(model.stages(), true);
     let plain = Distortions::none(&names.iter().map(String::as_str).collect::<Vec<_>>());
     simulate(&model, Some(run), plain, false, &mut |_| Ok(())).expect("it can be written");
+}
+
+/// Adds to a run what lies beside its calls.
+fn beside(folder: &Path) {
+    let run = Run::open(folder.to_str().expect("UTF-8")).expect("a run");
+    for (at, segment) in run.of_table(ApiCalls::DEF.name).enumerate() {
+        let mut calls = ApiCalls::default();
+        segment::read_into(&segment.path, &mut calls).expect("its calls");
+        // A source for each segment: a writer counts its files from 1.
+        let source = format!("beside{at}");
+        let mut writer = RunWriter::new(folder, &segment.meta.host, "bench 0", None);
+        writer.write(&source, &ranges(&calls), 0).expect("ranges");
+        writer.write(&source, &copies(&calls), 0).expect("copies");
+        let (events, waits) = events(&calls);
+        writer.write(&source, &events, 0).expect("events");
+        writer.write(&source, &waits, 0).expect("waits");
+    }
+}
+
+fn ranges(calls: &ApiCalls) -> NvtxRanges {
+    let rows = 0..calls.len();
+    NvtxRanges {
+        start_ns: calls.start_ns.clone(),
+        dur_ns: calls.dur_ns.iter().copied().map(Some).collect(),
+        process_id: calls.process_id.clone(),
+        tid: calls.tid.clone(),
+        kind: rows.clone().map(|_| "range".into()).collect(),
+        domain: rows.clone().map(|_| None).collect(),
+        text: rows.clone().map(|row| format!("aten::operator_{}", row % 200).into()).collect(),
+        payload: rows.map(|_| None).collect(),
+    }
+}
+
+/// On a stream of their own, to a device that is no stage's.
+fn copies(calls: &ApiCalls) -> Memcpys {
+    let rows = 0..calls.len();
+    let all = |value: i32| rows.clone().map(move |_| value);
+    Memcpys {
+        start_ns: calls.start_ns.clone(),
+        dur_ns: calls.dur_ns.clone(),
+        process_id: calls.process_id.clone(),
+        device_id: all(0).collect(),
+        context_id: all(1).collect(),
+        stream_id: all(99).collect(),
+        correlation_id: rows.clone().map(|_| 0).collect(),
+        bytes: rows.clone().map(|_| 65_536).collect(),
+        kind: rows.clone().map(|_| "PtoP".into()).collect(),
+        src_device_id: all(0).map(Some).collect(),
+        dst_device_id: all(99).map(Some).collect(),
+        graph_node_id: rows.clone().map(|_| None).collect(),
+    }
+}
+
+/// Events, and the waits for them by calls that were not recorded.
+fn events(calls: &ApiCalls) -> (CudaEvents, GpuSyncs) {
+    let rows = 0..calls.len();
+    let numbers = |first: i64| rows.clone().map(move |row| first + i64::try_from(row).unwrap_or(0));
+    let all = |value: i32| rows.clone().map(move |_| value);
+    let events = CudaEvents {
+        process_id: calls.process_id.clone(),
+        context_id: all(1).collect(),
+        stream_id: all(99).collect(),
+        event_id: all(5).collect(),
+        event_sync_id: numbers(UNRECORDED).map(Some).collect(),
+        correlation_id: numbers(UNRECORDED).collect(),
+    };
+    let waits = GpuSyncs {
+        start_ns: calls.start_ns.clone(),
+        dur_ns: calls.dur_ns.clone(),
+        process_id: calls.process_id.clone(),
+        kind: rows.clone().map(|_| "event".into()).collect(),
+        context_id: all(1).collect(),
+        stream_id: rows.clone().map(|_| None).collect(),
+        event_id: all(5).map(Some).collect(),
+        event_sync_id: numbers(UNRECORDED).map(Some).collect(),
+        correlation_id: numbers(UNRECORDED).collect(),
+    };
+    (events, waits)
 }
 
 fn one(run: &Path) {

@@ -8,8 +8,8 @@ use kvpath_engine::spill::Memory;
 /// How much memory a command may take.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Limit {
-    /// Memory for GPU work and calls (about 30 bytes each) and, as much again, for queries; beyond it, these, sorts and
-    /// aggregations are in files in the temporary folder. Transfers, waits and ranges, which are few, stay in memory.
+    /// Memory for what ran, was waited for, copied and named (24 to 44 bytes a record) and, as much again, for queries; beyond it,
+    /// these, sorts and aggregations are in files in the temporary folder. Transfers and messages, which are few, stay in memory.
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = memory::parse)]
     pub memory_limit: usize,
 }

@@ -213,7 +213,7 @@ impl Derived {
     fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
         let hosts = kvpath_engine::clocks::Clocks::of(&self.run)?;
         let mut clocks: Clocks = hosts.table();
-        clocks.append(gpu::rows(&self.run, &hosts)?);
+        clocks.append(gpu::rows(&self.run, &hosts, &self.settings.memory)?);
         Ok(clocks.to_batch())
     }
 }

@@ -6,6 +6,7 @@ mod even;
 mod full;
 mod import;
 mod kineto;
+mod limits;
 mod live;
 mod output;
 mod path;

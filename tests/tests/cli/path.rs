@@ -137,16 +137,6 @@ fn a_range_ends_with_its_last_work() {
 }
 
 #[test]
-fn a_memory_limit_changes_no_byte_of_an_answer() {
-    for recording in [VLLM, WORKLOAD] {
-        for more in [&["--by", "stage,layer,category"][..], &["--request", "1"]] {
-            let limited = text(recording, &[more, &["--memory-limit", "1KiB"]].concat());
-            assert_eq!(limited, text(recording, more));
-        }
-    }
-}
-
-#[test]
 fn where_there_is_no_room_for_what_goes_beyond_the_limit_it_says_so() {
     let nowhere = Path::new("/nowhere/at/all");
     let mut command = kvpath();

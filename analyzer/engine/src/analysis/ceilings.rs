@@ -4,6 +4,7 @@ use kvpath_schema::tables::derived::Handoffs;
 
 use super::Settings;
 use super::handoffs::SMALL_PIECE_BYTES;
+use super::lanes::Lane;
 use super::stages::StageWork;
 
 /// Below this share of the ceiling a hand-off of small pieces is called scattered.
@@ -14,7 +15,7 @@ pub fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork
     let best_copy = stages
         .iter()
         .filter_map(|stage| stage.lane)
-        .flat_map(|lane| &lane.copies)
+        .flat_map(Lane::copies)
         .filter(|copy| copy.bytes >= SMALL_PIECE_BYTES && copy.span.1 > copy.span.0)
         .map(|copy| {
             #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a copy are below 2^52")]

@@ -44,9 +44,8 @@ pub fn of(raw: &Raw, stages: &[StageWork], requests: &[RequestWork], handoffs: &
         }
     }
     let mut see = |process: i64, table: &'static str, start: i64, end: i64| see_all(process, table, (1, start, end));
-    for row in 0..raw.nvtx.len() {
-        let start = raw.nvtx.start_ns[row];
-        see(raw.nvtx.process_id[row], "nvtx_ranges", start, start.saturating_add(raw.nvtx.dur_ns[row].unwrap_or(0)));
+    for mark in (0..raw.nvtx.len()).map(|row| raw.nvtx.mark(row)) {
+        see(mark.thread.0, "nvtx_ranges", mark.start, mark.start.saturating_add(mark.dur.unwrap_or(0)));
     }
     for row in 0..raw.transfers.len() {
         let times = [raw.transfers.made_ns[row], raw.transfers.posted_ns[row], raw.transfers.released_ns[row]];

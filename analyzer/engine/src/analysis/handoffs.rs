@@ -29,8 +29,7 @@ pub fn of(
     regions: (&Regions, &Known),
     settings: &Settings,
 ) -> Handoffs {
-    let copies = made::copies_of_posts(stages);
-    let descriptors = Descriptors::of(raw);
+    let copies = made::copies(stages);
     let arrivals = Arrivals::of(raw);
     let spans: Vec<Vec<Span>> =
         stages.iter().map(|stage| stage.posts.iter().map(|post| (post.at, post.end())).collect()).collect();
@@ -43,9 +42,11 @@ pub fn of(
             by_stage.entry(*stage).or_default().push(*post);
         }
         for (s, posts) in by_stage {
-            let posts: Vec<Made> =
-                posts.iter().map(|post| Made { post: &stages[s].posts[*post], copies: &copies[s][*post] }).collect();
-            let mut row = handoff(raw, stages, (&stages[s], &open[s]), &posts, (&descriptors, regions), &arrivals);
+            let posts: Vec<Made> = posts
+                .iter()
+                .map(|post| Made { post: &stages[s].posts[*post], copies: copies[s].of_post(*post) })
+                .collect();
+            let mut row = handoff(raw, stages, (&stages[s], &open[s]), &posts, regions, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(made::open_ns(&posts, |post| post.done_after));
             table.push(row);
@@ -78,43 +79,25 @@ impl<'a> Arrivals<'a> {
     }
 }
 
-/// Descriptors by transfer: the rows of each.
-struct Descriptors(BTreeMap<i64, Vec<usize>>);
-
-impl Descriptors {
-    fn of(raw: &Raw) -> Self {
-        let mut rows: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-        for (row, transfer) in raw.descriptors.transfer_id.iter().enumerate() {
-            rows.entry(*transfer).or_default().push(row);
-        }
-        Self(rows)
-    }
-}
-
 fn handoff(
     raw: &Raw,
     stages: &[StageWork],
     (stage, open): (&StageWork, &ByStart),
     all: &[Made],
-    (descriptors, (regions, held)): (&Descriptors, (&Regions, &Known)),
+    (regions, held): (&Regions, &Known),
     arrivals: &Arrivals,
 ) -> Handoff {
     let made: Vec<Made> = all.iter().filter(|made| !made.post.failed).copied().collect();
     let posts: Vec<&Post> = made.iter().map(|made| made.post).collect();
-    let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter().copied()).collect();
+    let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter()).collect();
     let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
     let sum = |column: &[Option<i64>]| -> Option<i64> {
         let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
         total(known.iter().copied().map(Some)).filter(|_| !known.is_empty())
     };
-    let rows: Vec<usize> = transfers
-        .iter()
-        .filter_map(|row| descriptors.0.get(&raw.transfers.transfer_id[*row]))
-        .flatten()
-        .copied()
-        .collect();
     let pieces: Vec<i64> = if copies.is_empty() {
-        rows.iter().map(|row| raw.descriptors.bytes[*row]).collect()
+        let descriptors = transfers.iter().flat_map(|row| raw.descriptors.of(raw.transfers.transfer_id[*row]));
+        descriptors.map(|descriptor| descriptor.bytes).collect()
     } else {
         copies.iter().map(|copy| copy.bytes).collect()
     };
@@ -139,7 +122,7 @@ fn handoff(
     };
     let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
     // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
-    let copies_expected = stage.lane.is_some_and(|lane| !lane.copies.is_empty());
+    let copies_expected = stage.lane.is_some_and(|lane| lane.copies.is_some());
     let all_descriptors = usize::try_from(sum(&raw.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
     let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
     // While two hand-offs are open, a copy may be either's.

@@ -6,11 +6,12 @@ use super::Raw;
 use super::intervals::{Span, Union};
 use super::mine;
 use super::ranges::Ranges;
+use super::raw::Peers;
 use crate::timeline::{Class, LaneAt, ProcessLanes, Timeline};
 
 /// The GPU side of one process.
 #[derive(Debug, Default)]
-pub struct Lane {
+pub struct Lane<'a> {
     /// CUDA ordinal of most of its kernels.
     pub device_id: Option<i32>,
     /// Kernels, of any kind.
@@ -25,8 +26,8 @@ pub struct Lane {
     pub passes: Vec<Pass>,
     /// Whether only the number of registered regions told how many layers these have.
     pub is_by_regions: bool,
-    /// Peer copies, by start.
-    pub copies: Vec<Copy>,
+    /// Peer copies, if there are any.
+    pub copies: Option<Peers<'a>>,
     /// Start of the first and end of the last kernel.
     pub span: Option<Span>,
 }
@@ -103,29 +104,17 @@ impl Work {
 
 /// The lanes of all processes that ran kernels or peer copies, by process id.
 #[must_use]
-pub fn of(raw: &Raw) -> BTreeMap<i64, Lane> {
-    let ranges = Ranges::of(raw);
+pub fn of(raw: &Raw) -> BTreeMap<i64, Lane<'_>> {
+    let ranges = &raw.nvtx.layers;
     let mut lanes: BTreeMap<i64, Lane> = BTreeMap::new();
     for (process, own) in &raw.timeline.processes {
-        let lane = lane(&raw.timeline, own, &ranges, regions(raw, *process));
+        let lane = lane(&raw.timeline, own, ranges, regions(raw, *process));
         if lane.kernels > 0 {
             lanes.insert(*process, lane);
         }
     }
-    let copies = &raw.device_copies;
-    for row in 0..copies.start_ns.len() {
-        if &*copies.kind[row] == "PtoP" {
-            let start = copies.start_ns[row];
-            lanes.entry(copies.process_id[row]).or_default().copies.push(Copy {
-                span: (start, start.saturating_add(copies.dur_ns[row])),
-                bytes: copies.bytes[row],
-                from: copies.src_device_id[row],
-                to: copies.dst_device_id[row],
-            });
-        }
-    }
-    for lane in lanes.values_mut() {
-        lane.copies.sort_by_key(|copy| (copy.span, copy.bytes));
+    for (process, peers) in raw.device_copies.peers() {
+        lanes.entry(process).or_default().copies = Some(peers);
     }
     lanes
 }
@@ -205,7 +194,7 @@ impl PassLayer {
     }
 }
 
-fn lane(timeline: &Timeline, own: &ProcessLanes, ranges: &Ranges, regions: Option<u32>) -> Lane {
+fn lane(timeline: &Timeline, own: &ProcessLanes, ranges: &Ranges, regions: Option<u32>) -> Lane<'static> {
     let mut found = Lane { streams: own.streams.clone(), ..Lane::default() };
     let mut devices: BTreeMap<i32, usize> = BTreeMap::new();
     for at in &own.streams {
@@ -234,7 +223,12 @@ fn lane(timeline: &Timeline, own: &ProcessLanes, ranges: &Ranges, regions: Optio
     found
 }
 
-impl Lane {
+impl Lane<'_> {
+    /// Its peer copies, by start.
+    pub fn copies(&self) -> impl Iterator<Item = Copy> {
+        self.copies.into_iter().flat_map(Peers::iter)
+    }
+
     /// Time within `window` in which a compute kernel ran, on any stream.
     #[must_use]
     pub fn compute(&self, timeline: &Timeline, window: Span) -> Union {

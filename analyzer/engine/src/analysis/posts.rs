@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Raw;
 use super::lanes::Lane;
+use super::raw::Mark;
 
 /// Copies further apart than this belong to different hand-offs, where nothing but copies was recorded.
 const BURST_GAP_NS: i64 = 20_000_000;
@@ -53,7 +54,7 @@ impl Post {
 pub fn of(raw: &Raw, lanes: &BTreeMap<i64, Lane>) -> BTreeMap<i64, Vec<Post>> {
     let mut posts = if raw.transfers.transfer_id.is_empty() { from_nvtx(raw) } else { from_transfers(raw) };
     for (process, lane) in lanes {
-        if !lane.copies.is_empty() && !posts.contains_key(process) {
+        if lane.copies.is_some() && !posts.contains_key(process) {
             posts.insert(*process, from_copies(lane));
         }
     }
@@ -100,27 +101,26 @@ fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
 /// NIXL names its ranges `nixl::makeXferReq`, `nixl::postXferReq.write` (or `.read`) and marks `nixl::xfer.complete` when
 /// a poll first sees the end (NIXL docs/tracing.md). The ranges do not say whose KV a pull reads.
 fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
-    let nvtx = &raw.nvtx;
-    let mut order: Vec<usize> = (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with("nixl::")).collect();
-    order.sort_by_key(|row| nvtx.start_ns[*row]);
+    let is_nixl = |text: &str| text.starts_with("nixl::").then_some(());
+    let mut marks: Vec<Mark> = raw.nvtx.of_texts(is_nixl).map(|(row, ())| raw.nvtx.mark(row)).collect();
+    marks.sort_by_key(|mark| mark.start);
     let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
-    let mut made: BTreeMap<(i64, i32), usize> = BTreeMap::new();
-    for row in order {
-        let (start, process) = (nvtx.start_ns[row], nvtx.process_id[row]);
-        let thread = (process, nvtx.tid[row]);
-        match &*nvtx.text[row] {
+    let mut made: BTreeMap<(i64, i32), Mark> = BTreeMap::new();
+    for mark in marks {
+        let (start, process) = (mark.start, mark.thread.0);
+        match mark.text {
             "nixl::makeXferReq" | "nixl::createXferReq" => {
-                made.insert(thread, row);
+                made.insert(mark.thread, mark);
             }
-            "nixl::postXferReq.write" | "nixl::postXferReq.read" => {
-                let made = made.remove(&thread);
+            text @ ("nixl::postXferReq.write" | "nixl::postXferReq.read") => {
+                let made = made.remove(&mark.thread);
                 posts.entry(process).or_default().push(Post {
                     at: start,
-                    made: made.map(|row| nvtx.start_ns[row]),
-                    make_ns: made.and_then(|row| nvtx.dur_ns[row]),
+                    made: made.map(|made| made.start),
+                    make_ns: made.and_then(|made| made.dur),
                     posted: Some(start),
-                    post_end: nvtx.dur_ns[row].map(|dur| start + dur),
-                    pulled: nvtx.text[row].ends_with(".read"),
+                    post_end: mark.dur.map(|dur| start + dur),
+                    pulled: text == "nixl::postXferReq.read",
                     ..Post::default()
                 });
             }
@@ -147,7 +147,7 @@ fn from_nvtx(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
 fn from_copies(lane: &Lane) -> Vec<Post> {
     let mut posts: Vec<Post> = Vec::new();
     let mut end = i64::MIN;
-    for copy in &lane.copies {
+    for copy in lane.copies() {
         if posts.is_empty() || copy.span.0.saturating_sub(end) > BURST_GAP_NS {
             let pulled = copy.from.is_some() && copy.from != lane.device_id && copy.to == lane.device_id;
             posts.push(Post { at: copy.span.0, pulled, ..Post::default() });

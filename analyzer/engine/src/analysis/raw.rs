@@ -1,12 +1,18 @@
-//! The raw tables that the analyses read, in memory.
+//! The raw tables that the analyses read: those that can be long within the memory limit ([`crate::spill`]), a few columns of each,
+//! the others in memory.
+
+mod copies;
+mod descriptors;
+mod nvtx;
+
+pub use copies::{DeviceCopies, PeerCopy, Peers, Way};
+pub use descriptors::{Descriptor, Descriptors};
+pub use nvtx::{Mark, Nvtx};
 
 use std::collections::BTreeMap;
 
-use kvpath_schema::segment;
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::gpu::Memcpys;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
-use kvpath_schema::tables::nvtx::NvtxRanges;
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers};
 use kvpath_schema::tables::process::Processes;
 
 use crate::clocks::Clocks;
@@ -25,9 +31,9 @@ pub struct Raw {
     /// What ran: GPU work and calls.
     pub timeline: Timeline,
     /// Copies from device to device, among them those of a hand-off by `cuda_ipc`.
-    pub device_copies: Memcpys,
+    pub device_copies: DeviceCopies,
     /// NVTX.
-    pub nvtx: NvtxRanges,
+    pub nvtx: Nvtx,
     /// NIXL agents.
     pub agents: NixlAgents,
     /// NIXL regions.
@@ -35,7 +41,7 @@ pub struct Raw {
     /// NIXL transfers.
     pub transfers: NixlTransfers,
     /// NIXL descriptors.
-    pub descriptors: NixlDescriptors,
+    pub descriptors: Descriptors,
     /// NIXL notifs, as sent and as arrived.
     pub notifs: NixlNotifs,
     /// The same, as taken by their programs.
@@ -70,11 +76,18 @@ impl Raw {
                 raw.check()?;
             }
             let (group, builder) =
-                groups.entry(host.reference).or_insert_with(|| (Self::default(), Builder::within(memory)));
-            builder.read(&of_host, (clocks.hosts.len() > 1).then_some(host))?;
+                groups.entry(host.reference).or_insert_with(|| (Self::empty(memory), Builder::within(memory)));
+            let host = (clocks.hosts.len() > 1).then_some(host);
+            builder.read(&of_host, host)?;
             group.append(raw);
+            group.device_copies.read(&of_host, host)?;
+            group.nvtx.read(&of_host, host)?;
+            group.descriptors.read(&of_host, host)?;
         }
         let finish = |(mut raw, builder): (Self, Builder)| {
+            raw.device_copies.finish(memory)?;
+            raw.nvtx.finish(memory)?;
+            raw.descriptors.finish(memory)?;
             let timeline = builder.finish(&raw.transfers)?;
             raw.set_takings_apart();
             Ok::<Self, LoadError>(Self { timeline, ..raw })
@@ -85,16 +98,22 @@ impl Raw {
         Ok(Self { clocks, apart, ..first })
     }
 
-    /// Reads those of one host, as they are.
+    fn empty(memory: &Memory) -> Self {
+        Self {
+            device_copies: DeviceCopies::within(memory),
+            nvtx: Nvtx::within(memory),
+            descriptors: Descriptors::within(memory),
+            ..Self::default()
+        }
+    }
+
+    /// Reads those of one host that are in memory, as they are.
     fn of_host(run: &Run) -> Result<Self, LoadError> {
         let mut raw = Self {
             processes: run.table()?,
-            device_copies: device_copies(run)?,
-            nvtx: run.table()?,
             agents: run.table()?,
             regions: run.table()?,
             transfers: run.table()?,
-            descriptors: run.table()?,
             notifs: run.table()?,
             ..Self::default()
         };
@@ -134,12 +153,7 @@ impl Raw {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { device_copies: memcpys, nvtx, transfers, notifs, descriptors, .. } = self;
-        within("memcpys", "start_ns", memcpys.start_ns.iter().copied(), -TIME..=TIME)?;
-        within("memcpys", "dur_ns", memcpys.dur_ns.iter().copied(), 0..=SPAN)?;
-        within("memcpys", "bytes", memcpys.bytes.iter().copied(), 0..=SPAN)?;
-        within("nvtx_ranges", "start_ns", nvtx.start_ns.iter().copied(), -TIME..=TIME)?;
-        within("nvtx_ranges", "dur_ns", nvtx.dur_ns.iter().copied().flatten(), 0..=SPAN)?;
+        let Self { transfers, notifs, .. } = self;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),
@@ -152,20 +166,6 @@ impl Raw {
         }
         within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
-        within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
-        within("nixl_descriptors", "bytes", descriptors.bytes.iter().copied(), 0..=i64::MAX)
+        within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)
     }
-}
-
-/// A segment at a time, so that the many other copies are never held.
-fn device_copies(run: &Run) -> Result<Memcpys, LoadError> {
-    let mut kept = Memcpys::default();
-    for found in run.of_table(Memcpys::DEF.name) {
-        let mut all = Memcpys::default();
-        segment::read_into(&found.path, &mut all)?;
-        for row in (0..all.len()).filter(|row| matches!(&*all.kind[*row], "PtoP" | "DtoD")) {
-            kept.push(all.row(row));
-        }
-    }
-    Ok(kept)
 }

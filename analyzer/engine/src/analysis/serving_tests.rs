@@ -67,7 +67,6 @@ fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
 
 #[test]
 fn ranges_that_name_layers_are_preferred() {
-    use kvpath_schema::tables::nvtx::NvtxRange;
     let mut raw = live();
     let (first, second) = prefill(&mut raw, 0, 3);
     raw.write(1, "a-0", "d-0", first + 3 * MS, 8 << 20, "req-1");
@@ -84,16 +83,8 @@ fn ranges_that_name_layers_are_preferred() {
     for (process, pass, layer) in
         [1, 2].iter().flat_map(|p| (0..3).flat_map(move |pass| (0..6).map(move |l| (*p, pass, l))))
     {
-        raw.nvtx.push(NvtxRange {
-            start_ns: pass * 75 + 3 + layer * 12,
-            dur_ns: Some(12),
-            process_id: process,
-            tid: 1,
-            kind: "range".into(),
-            domain: None,
-            text: format!("model.layers.{}", 6 * (process - 1) + layer).as_str().into(),
-            payload: None,
-        });
+        let text = format!("model.layers.{}", 6 * (process - 1) + layer);
+        raw.nvtx.push(pass * 75 + 3 + layer * 12, Some(12), (process, 1), &text);
     }
     let analysis = analyse(&raw);
     assert_eq!(analysis.stages.layers[..2], [Some(6), Some(6)]);

@@ -12,26 +12,23 @@ impl Raw {
         // All are named, so that a new table is not forgotten.
         let Self {
             processes,
-            device_copies,
-            nvtx,
             agents,
             regions,
             transfers,
-            descriptors,
             notifs,
-            // Read of all hosts together, or set apart once they are.
+            // Read into those of all hosts, or set apart there.
+            descriptors: _,
+            nvtx: _,
+            device_copies: _,
             takings: _,
             timeline: _,
             clocks: _,
             apart: _,
         } = other;
         self.processes.append(processes);
-        self.device_copies.append(device_copies);
-        self.nvtx.append(nvtx);
         self.agents.append(agents);
         self.regions.append(regions);
         self.transfers.append(transfers);
-        self.descriptors.append(descriptors);
         self.notifs.append(notifs);
     }
 
@@ -42,17 +39,17 @@ impl Raw {
     /// An id that no recorder gives.
     pub(super) fn settle(&mut self, host: &HostClock) -> Result<(), LoadError> {
         self.give_ids(host)?;
-        // All are named, so that a new table is not forgotten; descriptors have no times.
+        // All are named, so that a new table is not forgotten.
         let Self {
             processes,
-            device_copies,
-            nvtx,
             agents,
             regions,
             transfers,
             notifs,
+            // Read into those of all hosts, or set apart there.
             descriptors: _,
-            // Read of all hosts together, or set apart once they are.
+            nvtx: _,
+            device_copies: _,
             takings: _,
             timeline: _,
             clocks: _,
@@ -61,8 +58,6 @@ impl Raw {
         let time = |t: &mut i64| *t = host.time(*t);
         let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);
         let optional = |column: &mut Vec<Option<i64>>| column.iter_mut().flatten().for_each(time);
-        spans(host, &mut device_copies.start_ns, &mut device_copies.dur_ns);
-        open_spans(host, &mut nvtx.start_ns, &mut nvtx.dur_ns);
         open_spans(host, &mut regions.time_ns, &mut regions.dur_ns);
         optional(&mut processes.start_ns);
         optional(&mut processes.end_ns);
@@ -95,27 +90,16 @@ impl Raw {
             })
         };
         ids("processes", "process_id", &mut self.processes.process_id)?;
-        ids("memcpys", "process_id", &mut self.device_copies.process_id)?;
-        ids("nvtx_ranges", "process_id", &mut self.nvtx.process_id)?;
         ids("nixl_agents", "process_id", &mut self.agents.process_id)?;
         ids("nixl_regions", "process_id", &mut self.regions.process_id)?;
         ids("nixl_transfers", "process_id", &mut self.transfers.process_id)?;
         ids("nixl_transfers", "transfer_id", &mut self.transfers.transfer_id)?;
-        ids("nixl_descriptors", "transfer_id", &mut self.descriptors.transfer_id)?;
         ids("nixl_notifs", "process_id", &mut self.notifs.process_id)?;
         self.notifs.transfer_id.iter_mut().flatten().try_for_each(|id| {
             let wrong = LoadError::Implausible { table: "nixl_notifs", column: "transfer_id", value: *id };
             *id = host.id(*id).ok_or(wrong)?;
             Ok(())
         })
-    }
-}
-
-fn spans(host: &HostClock, starts: &mut [i64], durations: &mut [i64]) {
-    for (start, dur) in starts.iter_mut().zip(durations) {
-        let end = host.time(start.saturating_add(*dur));
-        *start = host.time(*start);
-        *dur = end.saturating_sub(*start);
     }
 }
 

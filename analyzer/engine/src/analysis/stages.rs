@@ -17,7 +17,7 @@ pub struct StageWork<'a> {
     /// Its row.
     pub row: Stage,
     /// Its GPU side, if recorded.
-    pub lane: Option<&'a Lane>,
+    pub lane: Option<&'a Lane<'a>>,
     /// Its hand-overs.
     pub posts: &'a [Post],
     /// What a layer row of it is, if its pass has the usual number of layers: `layers.layer_resolution`.
@@ -41,7 +41,11 @@ impl StageWork<'_> {
 
 /// Finds the stages: prefill by PP and TP rank, then decode, then unknown.
 #[must_use]
-pub fn of<'a>(raw: &Raw, lanes: &'a BTreeMap<i64, Lane>, posts: &'a BTreeMap<i64, Vec<Post>>) -> Vec<StageWork<'a>> {
+pub fn of<'a>(
+    raw: &Raw,
+    lanes: &'a BTreeMap<i64, Lane<'a>>,
+    posts: &'a BTreeMap<i64, Vec<Post>>,
+) -> Vec<StageWork<'a>> {
     let receivers: Vec<i64> = (0..raw.notifs.time_ns.len())
         .filter(|row| &*raw.notifs.direction[*row] == "arrived")
         .map(|row| raw.notifs.process_id[row])

@@ -1,11 +1,11 @@
 //! Raw tables made by hand, for the tests of the analyses.
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::gpu::Memcpy;
-use kvpath_schema::tables::nixl::{NixlAgent, NixlDescriptor, NixlNotif, NixlRegion, NixlTransfer};
+use kvpath_schema::tables::nixl::{NixlAgent, NixlNotif, NixlRegion, NixlTransfer};
 use kvpath_schema::tables::process::Process;
 
 use super::Raw;
+use super::raw::Descriptor;
 use crate::timeline::{LaneId, LaneKind};
 
 pub(crate) const MS: i64 = 1_000_000;
@@ -48,20 +48,7 @@ impl Raw {
     }
 
     pub(crate) fn copy(&mut self, process_id: i64, start_ns: i64, dur_ns: i64, bytes: i64) {
-        self.device_copies.push(Memcpy {
-            start_ns,
-            dur_ns,
-            process_id,
-            device_id: 0,
-            context_id: 1,
-            stream_id: 9,
-            correlation_id: 0,
-            bytes,
-            kind: "PtoP".into(),
-            src_device_id: Some(0),
-            dst_device_id: Some(2),
-            graph_node_id: None,
-        });
+        self.device_copies.extend(process_id, (0, 2), [((start_ns, dur_ns), bytes)]);
     }
 
     /// A write of `bytes` with notif `{request}-0123abcd:1`, made 2 ms before `posted`, seen done 10 ms after it.
@@ -128,14 +115,7 @@ impl Raw {
         });
     }
 
-    pub(crate) fn descriptor(&mut self, transfer_id: i64, position: i32, local_addr: u64, bytes: i64) {
-        self.descriptors.push(NixlDescriptor {
-            transfer_id,
-            position,
-            local_addr,
-            remote_addr: None,
-            bytes,
-            device_id: 0,
-        });
+    pub(crate) fn descriptor(&mut self, transfer_id: i64, local: u64, bytes: i64) {
+        self.descriptors.push(transfer_id, Descriptor { local, remote: None, bytes });
     }
 }

@@ -80,9 +80,9 @@ fn descriptors_show_the_regions_that_they_touch() {
         raw.region(1, layer, 0x10_000 * (1 + u64::try_from(layer).unwrap()), 0x8000);
     }
     raw.write(1, "a-0", "d-0", 100 * MS, 3 << 12, "req-1");
-    raw.descriptor(0, 0, 0x10_000, 1 << 12);
-    raw.descriptor(0, 1, 0x17_000, 1 << 12);
-    raw.descriptor(0, 2, 0x30_000, 1 << 12);
+    raw.descriptor(0, 0x10_000, 1 << 12);
+    raw.descriptor(0, 0x17_000, 1 << 12);
+    raw.descriptor(0, 0x30_000, 1 << 12);
     raw.transfers.descriptors[0] = Some(3);
     let analysis = analyse(&raw);
     let handoff = analysis.handoffs.row(0);
@@ -208,12 +208,8 @@ fn the_order_of_rows_changes_nothing() {
         raw.copy(2, second + 5 * MS, MS, 8 << 20);
     }
     let forward = analyse(&raw);
-    // Rows of lanes are put in order as they are read (timeline's tests); here those of the tables.
-    let copies = std::mem::take(&mut raw.device_copies);
+    // Rows of lanes and copies are put in order as they are read (tests of timeline and raw); here those of the tables.
     let transfers = std::mem::take(&mut raw.transfers);
-    for row in (0..copies.len()).rev() {
-        raw.device_copies.push(copies.row(row));
-    }
     for row in (0..transfers.len()).rev() {
         raw.transfers.push(transfers.row(row));
     }
@@ -280,20 +276,8 @@ fn replicas_are_no_pipeline() {
 
 #[test]
 fn an_end_that_names_no_handle_is_nobodys_where_two_are_open() {
-    use kvpath_schema::tables::nvtx::NvtxRange;
     let mut raw = live();
-    let mut mark = |start_ns: i64, text: &str| {
-        raw.nvtx.push(NvtxRange {
-            start_ns,
-            dur_ns: None,
-            process_id: 1,
-            tid: 1,
-            kind: "marker".into(),
-            domain: None,
-            text: text.into(),
-            payload: None,
-        });
-    };
+    let mut mark = |start_ns: i64, text: &str| raw.nvtx.push(start_ns, None, (1, 1), text);
     for (at, text) in [(0, "nixl::postXferReq.write"), (10, "nixl::postXferReq.write"), (200, "nixl::xfer.complete")] {
         mark(at, text);
     }
@@ -326,12 +310,9 @@ fn activations_are_no_kv() {
     }
     for (process, end, from) in [(1, first, 0), (2, second, 1)] {
         raw.write(process, &format!("a-{}", process - 1), "d-0", end + 3 * MS, 8 << 20, "req-1");
-        raw.copy(process, end + 4 * MS, MS, 8 << 20);
-        *raw.device_copies.src_device_id.last_mut().unwrap() = Some(from);
+        raw.device_copies.extend(process, (from, 2), [((end + 4 * MS, MS), 8 << 20)]);
         // Stage 2 fetches its input after the post, or stage 1 sends it.
-        raw.copy(process, end + 6 * MS, MS, 64 << 20);
-        *raw.device_copies.src_device_id.last_mut().unwrap() = Some(0);
-        *raw.device_copies.dst_device_id.last_mut().unwrap() = Some(1);
+        raw.device_copies.extend(process, (0, 1), [((end + 6 * MS, MS), 64 << 20)]);
     }
     let analysis = analyse(&raw);
     assert_eq!(analysis.handoffs.bytes, [8 << 20, 8 << 20]);

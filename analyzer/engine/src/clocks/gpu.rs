@@ -8,8 +8,9 @@ use kvpath_schema::tables::gpu::{ApiCalls, Kernels};
 
 use super::hosts::Clocks;
 use crate::error::LoadError;
-use crate::load::Run;
 use crate::load::limits::{TIME, within};
+use crate::load::{Run, batches};
+use crate::spill::{Column, Memory, sorted};
 
 /// What the launches of a process say of its GPU times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +28,12 @@ struct Causality {
 /// A row of method `gpu_causality` for each process whose launches were recorded (levels `launch` and `deep`), by process.
 ///
 /// # Errors
-/// A segment that does not decode, or times that cannot be.
-pub fn rows(run: &Run, clocks: &Clocks) -> Result<Table, LoadError> {
+/// A segment that does not decode, times that cannot be, or no room for files.
+pub fn rows(run: &Run, clocks: &Clocks, memory: &Memory) -> Result<Table, LoadError> {
     let mut table = Table::default();
     for (at, host) in clocks.hosts.iter().enumerate() {
         let own = run.of_host(&host.name);
-        for (process_id, causality) in causality(&own.table()?, &own.table()?)? {
+        for (process_id, causality) in ByProcess::of(&own, memory)?.0 {
             let Causality { smallest_ns, kernels, early, span } = causality;
             table.push(Clock {
                 host: host.name.as_str().into(),
@@ -57,74 +58,108 @@ pub fn rows(run: &Run, clocks: &Clocks) -> Result<Table, LoadError> {
     Ok(table)
 }
 
+/// When calls were entered, by process and correlation id, 28 bytes each.
+struct Entries {
+    process: Column<i64>,
+    call: Column<i64>,
+    entry: Column<i64>,
+    order: Column<u32>,
+}
+
+impl Entries {
+    fn within(memory: &Memory) -> Self {
+        let column = || Column::new(memory);
+        Self { process: column(), call: column(), entry: column(), order: Column::new(memory) }
+    }
+
+    /// Those of a host.
+    fn of(run: &Run, memory: &Memory) -> Result<Self, LoadError> {
+        let mut entries = Self::within(memory);
+        batches::for_each(run, ApiCalls::DEF, &["start_ns", "process_id", "correlation_id"], |batch| {
+            let (start, process) = (batch.i64("start_ns")?, batch.i64("process_id")?);
+            let correlation = batch.i64("correlation_id")?;
+            within(batch.table(), "start_ns", start.iter().copied(), -TIME..=TIME)?;
+            (0..batch.len()).try_for_each(|row| entries.add((process[row], correlation[row]), start[row]))
+        })?;
+        entries.finish(memory)
+    }
+
+    fn add(&mut self, (process, call): (i64, i64), entry: i64) -> Result<(), LoadError> {
+        if call == 0 {
+            return Ok(());
+        }
+        self.process.push(process)?;
+        self.call.push(call)?;
+        self.entry.push(entry)
+    }
+
+    fn finish(mut self, memory: &Memory) -> Result<Self, LoadError> {
+        let order = |row: u32| (self.key(row), self.entry[row as usize], row);
+        self.order = sorted(memory, self.entry.len(), |a, b| order(a).cmp(&order(b)))?;
+        Ok(self)
+    }
+
+    fn key(&self, row: u32) -> (i64, i64) {
+        (self.process[row as usize], self.call[row as usize])
+    }
+
+    /// Of calls with one id, as a runtime call and the driver call within it, the first was entered first.
+    fn first(&self, key: (i64, i64)) -> Option<i64> {
+        let at = self.order.partition_point(|row| self.key(*row) < key);
+        self.order.get(at).filter(|row| self.key(**row) == key).map(|row| self.entry[*row as usize])
+    }
+}
+
 /// By process.
-fn causality(calls: &ApiCalls, kernels: &Kernels) -> Result<BTreeMap<i64, Causality>, LoadError> {
-    within("api_calls", "start_ns", calls.start_ns.iter().copied(), -TIME..=TIME)?;
-    within("kernels", "start_ns", kernels.start_ns.iter().copied(), -TIME..=TIME)?;
-    let mut entries: Vec<(i64, i64, i64)> = (0..calls.len())
-        .filter(|row| calls.correlation_id[*row] != 0)
-        .map(|row| (calls.process_id[row], calls.correlation_id[row], calls.start_ns[row]))
-        .collect();
-    // Of calls with one id, as a runtime call and the driver call within it, the first was entered first.
-    entries.sort_unstable();
-    let mut by_process: BTreeMap<i64, Causality> = BTreeMap::new();
-    for row in 0..kernels.len() {
-        let key = (kernels.process_id[row], kernels.correlation_id[row]);
-        let at = entries.partition_point(|(process, correlation, _)| (*process, *correlation) < key);
-        let Some((_, _, entry)) = entries.get(at).filter(|(process, id, _)| (*process, *id) == key) else { continue };
-        let start = kernels.start_ns[row];
+#[derive(Default)]
+struct ByProcess(BTreeMap<i64, Causality>);
+
+impl ByProcess {
+    /// Those of a host.
+    fn of(run: &Run, memory: &Memory) -> Result<Self, LoadError> {
+        let entries = Entries::of(run, memory)?;
+        let mut all = Self::default();
+        batches::for_each(run, Kernels::DEF, &["start_ns", "process_id", "correlation_id"], |batch| {
+            let (start, process) = (batch.i64("start_ns")?, batch.i64("process_id")?);
+            let correlation = batch.i64("correlation_id")?;
+            within(batch.table(), "start_ns", start.iter().copied(), -TIME..=TIME)?;
+            (0..batch.len()).for_each(|row| all.see(&entries, (process[row], correlation[row]), start[row]));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// A kernel.
+    fn see(&mut self, entries: &Entries, key: (i64, i64), start: i64) {
+        let Some(entry) = entries.first(key) else { return };
         let after = start - entry;
         let new = Causality { smallest_ns: after, kernels: 0, early: 0, span: (start, start) };
-        let found = by_process.entry(key.0).or_insert(new);
+        let found = self.0.entry(key.0).or_insert(new);
         found.smallest_ns = found.smallest_ns.min(after);
         found.kernels += 1;
         found.early += i64::from(after < 0);
         found.span = (found.span.0.min(start), found.span.1.max(start));
     }
-    Ok(by_process)
 }
 
 #[cfg(test)]
 mod tests {
-    use kvpath_schema::tables::gpu::{ApiCall, Kernel};
-
     use super::*;
-
-    fn call(start_ns: i64, correlation_id: i64) -> ApiCall {
-        ApiCall { start_ns, dur_ns: 5, process_id: 7, tid: 1, correlation_id, name: "cudaLaunchKernel".into() }
-    }
-
-    fn kernel(start_ns: i64, correlation_id: i64) -> Kernel {
-        Kernel {
-            start_ns,
-            dur_ns: 10,
-            process_id: 7,
-            device_id: 0,
-            context_id: 1,
-            stream_id: 1,
-            correlation_id,
-            name: "k".into(),
-            graph_node_id: None,
-            grid_x: None,
-            grid_y: None,
-            grid_z: None,
-            block_x: None,
-            block_y: None,
-            block_z: None,
-        }
-    }
 
     #[test]
     fn kernels_before_their_launch_are_counted() {
-        let (mut calls, mut kernels) = (ApiCalls::default(), Kernels::default());
-        for (start, id) in [(1_000, 1), (1_010, 1), (2_000, 2), (3_000, 0)] {
-            calls.push(call(start, id));
+        for memory in [Memory::default(), Memory::of(1)] {
+            let mut entries = Entries::within(&memory);
+            for (entry, call) in [(1_010, 1), (1_000, 1), (2_000, 2), (3_000, 0)] {
+                entries.add((7, call), entry).unwrap();
+            }
+            let entries = entries.finish(&memory).unwrap();
+            let mut all = ByProcess::default();
+            for (start, call) in [(4_000, 1), (1_700, 2), (1, 0), (1, 9)] {
+                all.see(&entries, (7, call), start);
+            }
+            let expected = Causality { smallest_ns: -300, kernels: 2, early: 1, span: (1_700, 4_000) };
+            assert_eq!(all.0, BTreeMap::from([(7, expected)]));
         }
-        for (start, id) in [(4_000, 1), (1_700, 2), (1, 0), (1, 9)] {
-            kernels.push(kernel(start, id));
-        }
-        let found = causality(&calls, &kernels).unwrap();
-        let expected = Causality { smallest_ns: -300, kernels: 2, early: 1, span: (1_700, 4_000) };
-        assert_eq!(found, BTreeMap::from([(7, expected)]));
     }
 }

@@ -14,6 +14,7 @@ pub mod gpu;
 mod hosts;
 pub mod map;
 mod observe;
+pub mod rows;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -45,11 +45,12 @@ impl Graph<'_> {
         }
         let (process, own) = (self.timeline.id(lane).process, self.timeline.lane(lane));
         let key = own.key[at];
-        let awaited = self.timeline.waits.of_call(process, key);
-        for (.., awaited) in awaited {
-            self.awaited(process, key, *awaited, GateKind::HostSync, into);
+        let mut waits = false;
+        for awaited in self.timeline.waits.of_call(process, key) {
+            self.awaited(process, key, awaited, GateKind::HostSync, into);
+            waits = true;
         }
-        if awaited.is_empty()
+        if !waits
             && self.timeline.names.text(own.name[at]).contains("Memcpy")
             && let Some((stream, copy)) = self.timeline.started_by(process, key)
         {

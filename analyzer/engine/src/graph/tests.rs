@@ -6,8 +6,9 @@ use super::transfers::Carried;
 use super::*;
 use crate::analysis::Raw;
 use crate::path::walk::{StepKind, walk};
+use crate::spill::Memory;
 use crate::timeline::build::Builder;
-use crate::timeline::waits::{Record, Sync, SyncKind};
+use crate::timeline::recorded::{Record, Sync, SyncKind};
 use crate::timeline::{LaneId, LaneKind, Waits};
 
 const MS: i64 = 1_000_000;
@@ -47,7 +48,7 @@ fn who_waits_for_a_graph_waits_for_all_of_its_streams() {
     timeline.add_call(1, 1, "cudaEventSynchronize", (306, 330, 15));
     let record = Record { process: 1, context: 1, stream: 7, event: 5, recording: Some(1), correlation: 11 };
     let syncs = [wait(SyncKind::StreamWait, 9, 12), wait(SyncKind::Stream, 7, 14), wait(SyncKind::Event, 7, 15)];
-    timeline.waits = Waits::of(&syncs, &[record], |id| timeline.find(id));
+    timeline.waits = Waits::by_hand(&syncs, &[record], |id| timeline.find(id));
     let lane = |id| timeline.find(id).unwrap();
     let thread = lane(LaneId { process: 1, kind: LaneKind::Thread(1) });
     assert_eq!(binds(&timeline, Node::start(op(lane(stream(9)), 0))), Some((GateKind::EventWait, 300)));
@@ -77,7 +78,7 @@ fn handed_over(count: i64, ms: i64) -> Raw {
         raw.transfers.done_poll_ns[usize::try_from(at).unwrap()] = Some(posted + ms * MS);
         raw.notif(2, "arrived", "p", posted + ms * MS + MS / 2, "r-0123abcd:1");
     }
-    raw.timeline = Builder::default().finish(&raw.transfers).unwrap();
+    raw.timeline = Builder::within(&Memory::default()).finish(&raw.transfers).unwrap();
     raw.kernel(1, 7, "prefill", MS, MS);
     raw.kernel(2, 7, "decode", (10 + count * 3 + ms) * MS, MS);
     raw
@@ -111,9 +112,8 @@ fn twenty_thousand_transfers_of_one_request_are_one_path() {
 #[test]
 fn twenty_thousand_transfers_at_once_are_joined() {
     let mut raw = handed_over(20_000, 60_000);
-    for at in 0..20_000 {
-        raw.copy(1, (9 + at * 3) * MS + MS / 2, MS / 10, 8192);
-    }
+    let copies = (0..20_000).map(|at| (((9 + at * 3) * MS + MS / 2, MS / 10), 8192));
+    raw.device_copies.extend(1, (0, 2), copies);
     let walked = walked(&raw, 20_000);
     let wires = walked.steps.iter().filter(|step| matches!(step.op, Op::Wire(_))).count();
     assert_eq!(wires, 1, "the last one, which found the link free: all were as quick");

@@ -2,7 +2,6 @@
 
 pub mod agents;
 mod carried;
-mod copies;
 mod link;
 
 pub use carried::Carried;
@@ -11,10 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Op, Request, op};
 use crate::analysis::Raw;
+use crate::analysis::raw::PeerCopy;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 use agents::Names;
-use copies::Copies;
 
 /// A transfer.
 #[derive(Debug, Clone, Default)]
@@ -88,9 +87,8 @@ impl Transfers {
     pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
         let names = Names::of(raw);
         let arrivals = arrivals(raw, &names);
-        let copies = Copies::of(raw);
         let mut rows: Vec<Transfer> = (0..raw.transfers.transfer_id.len())
-            .map(|row| transfer(raw, row, &names, arrivals.get(&row).copied(), &copies))
+            .map(|row| transfer(raw, row, &names, arrivals.get(&row).copied()))
             .collect();
         link::queue(&mut rows);
         let fetched = fetched(raw, stages);
@@ -264,14 +262,12 @@ impl Transfers {
 
 /// Peer copies that bring what another stage made: of each prefill stage those into its own device.
 fn fetched(raw: &Raw, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64> {
-    let copies = &raw.device_copies;
     let mut found = HashMap::new();
-    for row in (0..copies.start_ns.len()).filter(|row| &*copies.kind[*row] == "PtoP") {
-        let (process, correlation) = (copies.process_id[row], copies.correlation_id[row]);
-        let is_own = stages.contains(&(process, copies.dst_device_id[row])) && copies.dst_device_id[row].is_some();
-        let from = |(of, device): &&(i64, Option<i32>)| *of != process && *device == copies.src_device_id[row];
+    for PeerCopy { way, correlation, .. } in raw.device_copies.peer_copies() {
+        let is_own = stages.contains(&(way.process, way.to)) && way.to.is_some();
+        let from = |(of, device): &&(i64, Option<i32>)| *of != way.process && *device == way.from;
         if let (true, Some((from, _))) = (is_own && correlation > 0, stages.iter().find(from)) {
-            found.insert((process, correlation), *from);
+            found.insert((way.process, correlation), *from);
         }
     }
     found
@@ -284,7 +280,7 @@ fn waited<'a>(timeline: &Timeline, processes: impl Iterator<Item = &'a i64>) -> 
         let waits = |thread: &LaneAt| {
             let calls = timeline.lane(*thread);
             let is_wait =
-                |at: &usize| calls.key[*at] > 0 && !timeline.waits.of_call(*process, calls.key[*at]).is_empty();
+                |at: &usize| calls.key[*at] > 0 && timeline.waits.of_call(*process, calls.key[*at]).next().is_some();
             let waits =
                 (0..calls.len()).filter(is_wait).filter_map(|at| Some((calls.end[at], u32::try_from(at).ok()?)));
             let mut waits: Vec<(i64, u32)> = waits.collect();
@@ -297,7 +293,7 @@ fn waited<'a>(timeline: &Timeline, processes: impl Iterator<Item = &'a i64>) -> 
     found
 }
 
-fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>, copies: &Copies) -> Transfer {
+fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Transfer {
     let table = &raw.transfers;
     let poster = table.process_id[row];
     let is_pulled = &*table.op[row] == "READ";
@@ -309,7 +305,8 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>, copies: 
     // Its notification goes out when it is over.
     let over = [table.done_poll_ns[row].or(released), arrival].into_iter().flatten().min();
     let pending = table.last_pending_poll_ns[row].unwrap_or(posted_ns).max(posted_ns);
-    let span = over.zip(table.bytes[row]).and_then(|(over, bytes)| copies.span_of(poster, (posted_ns, over), bytes));
+    let copied = |(over, bytes)| raw.device_copies.span_of(poster, (posted_ns, over), bytes);
+    let span = over.zip(table.bytes[row]).and_then(copied);
     let (end, uncertain_ns) = match (over, span) {
         (Some(_), Some((_, last))) => (last, 0),
         (Some(over), None) => (over, over.saturating_sub(pending).max(0)),
@@ -406,20 +403,16 @@ fn registrations(raw: &Raw, names: &Names) -> Vec<Registration> {
 fn copied_in(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> BTreeMap<i64, Vec<(i64, Op)>> {
     let mut found: BTreeMap<i64, Vec<(i64, Op)>> = BTreeMap::new();
     let prefill: Vec<(i64, i32)> = stages.iter().filter_map(|(process, device)| Some((*process, (*device)?))).collect();
-    for row in (0..raw.device_copies.start_ns.len()).filter(|row| &*raw.device_copies.kind[*row] == "PtoP") {
-        let from = raw.device_copies.process_id[row];
+    for PeerCopy { way, start, .. } in raw.device_copies.peer_copies() {
+        let from = way.process;
         if !prefill.iter().any(|(process, _)| *process == from) {
             continue;
         }
-        let to = prefill
-            .iter()
-            .find(|(process, device)| *process != from && Some(*device) == raw.device_copies.dst_device_id[row]);
+        let to = prefill.iter().find(|(process, device)| *process != from && Some(*device) == way.to);
         let Some((process, _)) = to else { continue };
-        let kind =
-            LaneKind::Stream { context: raw.device_copies.context_id[row], stream: raw.device_copies.stream_id[row] };
+        let kind = LaneKind::Stream { context: way.context, stream: way.stream };
         let Some(lane) = timeline.find(LaneId { process: from, kind }) else { continue };
         let ops = timeline.lane(lane);
-        let start = raw.device_copies.start_ns[row];
         let at = ops.start.partition_point(|other| *other < start);
         if at < ops.len() && ops.start[at] == start {
             found.entry(*process).or_default().push((ops.end[at], op(lane, at)));

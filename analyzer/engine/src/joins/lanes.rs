@@ -62,9 +62,9 @@ fn call(timeline: &Timeline, process: i64, key: i64) -> Option<How> {
 fn thread(timeline: &Timeline, at: LaneAt, tally: &mut Tally) {
     let (process, own) = (timeline.id(at).process, timeline.lane(at));
     for op in 0..own.len() {
-        for (.., awaited) in timeline.waits.of_call(process, own.key[op]) {
+        for awaited in timeline.waits.of_call(process, own.key[op]) {
             let kind = if matches!(awaited, Awaited::Event { .. }) { SYNC_EVENT } else { SYNC_STREAM };
-            tally.add(process, kind, Some(of_event(*awaited)));
+            tally.add(process, kind, Some(of_event(awaited)));
         }
     }
 }

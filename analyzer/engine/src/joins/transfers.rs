@@ -43,10 +43,7 @@ pub fn of(walker: &Walker, first: (usize, usize), tally: &mut Tally) -> Vec<Join
     regions_to_layers(&regions, &known, tally);
     let carries_kv = layers::carries_kv(raw);
     let own_agents: BTreeSet<&str> = raw.agents.name.iter().map(|name| &**name).collect();
-    let copying: BTreeSet<i64> = (0..raw.device_copies.start_ns.len())
-        .filter(|row| &*raw.device_copies.kind[*row] == "PtoP")
-        .map(|row| raw.device_copies.process_id[row])
-        .collect();
+    let copying: BTreeSet<i64> = raw.device_copies.peers().map(|(process, _)| process).collect();
     let after = |first: usize, number: i32| i32::try_from(first).unwrap_or(i32::MAX).saturating_add(number);
     let mut rows = Vec::new();
     for (at, row) in (0u32..).zip(0..raw.transfers.transfer_id.len()) {

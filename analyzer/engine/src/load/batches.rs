@@ -1,7 +1,7 @@
 //! Some columns of a table, a batch at a time: what is read is as wide as it is needed, and dropped at once.
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch};
-use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt64Type};
 use kvpath_schema::segment::{self, SegmentError};
 use kvpath_schema::table::{ReadError, TableDef};
 use parquet::arrow::ProjectionMask;
@@ -63,6 +63,14 @@ impl Batch {
         self.values::<Int64Type>(column)
     }
 
+    /// The same of addresses.
+    ///
+    /// # Errors
+    /// It is not there, or of another type.
+    pub fn u64(&self, column: &'static str) -> Result<&[u64], LoadError> {
+        self.values::<UInt64Type>(column)
+    }
+
     /// The same of 32 bits.
     ///
     /// # Errors
@@ -76,9 +84,15 @@ impl Batch {
     /// # Errors
     /// It is of another type.
     pub fn optional_i64(&self, column: &'static str) -> Result<impl Fn(usize) -> Option<i64>, LoadError> {
-        let array = self.rows.column_by_name(column);
-        let values = array.map(|array| self.primitive::<Int64Type>(column, array, true)).transpose()?;
-        Ok(move |row| values.filter(|values| values.is_valid(row)).map(|values| values.value(row)))
+        self.optional::<Int64Type>(column)
+    }
+
+    /// The same of addresses.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn optional_u64(&self, column: &'static str) -> Result<impl Fn(usize) -> Option<u64>, LoadError> {
+        self.optional::<UInt64Type>(column)
     }
 
     /// The same of 32 bits.
@@ -86,9 +100,7 @@ impl Batch {
     /// # Errors
     /// It is of another type.
     pub fn optional_i32(&self, column: &'static str) -> Result<impl Fn(usize) -> Option<i32>, LoadError> {
-        let array = self.rows.column_by_name(column);
-        let values = array.map(|array| self.primitive::<Int32Type>(column, array, true)).transpose()?;
-        Ok(move |row| values.filter(|values| values.is_valid(row)).map(|values| values.value(row)))
+        self.optional::<Int32Type>(column)
     }
 
     /// Columns that a recorder writes all of or none: each without nulls, or `None` where it is absent or has some.
@@ -135,6 +147,15 @@ impl Batch {
         let ids: Vec<u32> = (0..values.len()).map(|at| intern(values.value(at))).collect();
         let id = |key: &i32| usize::try_from(*key).ok().and_then(|key| ids.get(key)).copied();
         array.keys().values().iter().map(id).collect::<Option<Vec<u32>>>().ok_or_else(wrong)
+    }
+
+    fn optional<T: ArrowPrimitiveType>(
+        &self,
+        column: &'static str,
+    ) -> Result<impl Fn(usize) -> Option<T::Native>, LoadError> {
+        let array = self.rows.column_by_name(column);
+        let values = array.map(|array| self.primitive::<T>(column, array, true)).transpose()?;
+        Ok(move |row| values.filter(|values| values.is_valid(row)).map(|values| values.value(row)))
     }
 
     fn values<T: ArrowPrimitiveType>(&self, column: &'static str) -> Result<&[T::Native], LoadError> {

@@ -53,8 +53,8 @@ pub struct Walker {
     pub ambiguous: usize,
 }
 
-/// Requests that a thread walks before their rows are handed on.
-const SHARE: usize = 32;
+/// Requests that are walked before their rows are handed on: on many threads too, so that rows do not take more memory there.
+const SHARE: usize = 64;
 
 impl Walker {
     /// Loads a run, analyses it, and joins what ran.
@@ -93,12 +93,11 @@ impl Walker {
     /// numbers count from 0.
     #[must_use]
     pub fn ranges(&self, text: &str) -> Vec<Request> {
-        let nvtx = &self.raw.nvtx;
-        let rows = (0..nvtx.start_ns.len()).filter(|row| nvtx.text[*row].starts_with(text));
+        let rows = self.raw.nvtx.of_texts(|own| own.starts_with(text).then_some(()));
         let mut found: Vec<((i64, i64), i64, &str)> = rows
-            .filter_map(|row| {
-                let start = nvtx.start_ns[row];
-                Some(((start, start.checked_add(nvtx.dur_ns[row]?)?), nvtx.process_id[row], &*nvtx.text[row]))
+            .filter_map(|(row, ())| {
+                let mark = self.raw.nvtx.mark(row);
+                Some(((mark.start, mark.start.checked_add(mark.dur?)?), mark.thread.0, mark.text))
             })
             .collect();
         found.sort_unstable();
@@ -144,7 +143,7 @@ impl Walker {
     /// Those of given requests, until `take` wants no more.
     pub fn each_of(&self, picked: &[&Request], mut take: impl FnMut(Path, Vec<PathSegment>) -> ControlFlow<()>) {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        for share in picked.chunks(SHARE * threads) {
+        for share in picked.chunks(SHARE.max(threads)) {
             let each = share.len().div_ceil(threads).max(1);
             let found: Vec<Vec<_>> = std::thread::scope(|scope| {
                 let walk = |part: &[&Request]| part.iter().filter_map(|request| self.path(request)).collect();

@@ -12,6 +12,7 @@ use crate::error::LoadError;
 pub trait Number: Pod + std::fmt::Debug + Default {}
 impl Number for i64 {}
 impl Number for u32 {}
+impl Number for u64 {}
 
 /// Fewest numbers that a column makes room for.
 const FEW: usize = 64;

@@ -5,6 +5,8 @@
 
 mod column;
 mod map;
+mod numbers;
+mod optional;
 mod order;
 
 use std::io;
@@ -15,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::statfs;
 
 pub use column::{Column, Number};
+pub use numbers::Numbers;
+pub use optional::Optional;
 pub use order::sorted;
 
 use crate::error::LoadError;

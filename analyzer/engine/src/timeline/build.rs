@@ -6,20 +6,19 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, GraphLaunches, Kernels, Memcpys, Memsets};
 use kvpath_schema::tables::nixl::NixlTransfers;
 
-use super::waits::{Record, Sync, SyncKind};
+use super::recorded::{Record, Records, Sync, SyncKind, Syncs};
 use super::{Class, Lane, LaneId, LaneKind, Names, New, Timeline, Waits, dispatch};
-use crate::clocks::HostClock;
+use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::batches::{self, Batch};
-use crate::load::limits::{SPAN, TIME};
 use crate::spill::Memory;
 
 /// Lanes while they are filled, of one host after another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
-    syncs: Vec<Sync>,
-    records: Vec<Record>,
+    syncs: Syncs,
+    records: Records,
     lanes: Vec<(LaneId, Lane)>,
     by_id: HashMap<LaneId, usize>,
     last: usize,
@@ -31,7 +30,15 @@ impl Builder {
     /// One whose lanes share that memory.
     #[must_use]
     pub fn within(memory: &Memory) -> Self {
-        Self { memory: memory.clone(), ..Self::default() }
+        Self {
+            syncs: Syncs::within(memory),
+            records: Records::within(memory),
+            lanes: Vec::new(),
+            by_id: HashMap::new(),
+            last: 0,
+            names: Names::default(),
+            memory: memory.clone(),
+        }
     }
 
     /// Reads what a host recorded; times are moved to the clock of the reference where `host` is given.
@@ -51,13 +58,12 @@ impl Builder {
     /// It goes beyond the memory limit, and there is no room for files.
     pub fn finish(mut self, transfers: &NixlTransfers) -> Result<Timeline, LoadError> {
         nixl_calls(&mut self, transfers)?;
-        let (syncs, records) = (std::mem::take(&mut self.syncs), std::mem::take(&mut self.records));
-        let mut timeline = finish(self)?;
+        let Self { syncs, records, lanes, names, memory, .. } = self;
+        let mut timeline = timeline(lanes, names)?;
         // Transports ask for events all the time; only waits of recorded calls can be on a path.
         let is_known =
             |sync: &Sync| sync.kind == SyncKind::StreamWait || timeline.call(sync.process, sync.correlation).is_some();
-        let syncs: Vec<Sync> = syncs.into_iter().filter(is_known).collect();
-        timeline.waits = Waits::of(&syncs, &records, |id| timeline.find(id));
+        timeline.waits = Waits::of((&syncs, &records), is_known, |id| timeline.find(id), &memory)?;
         for at in 0..u32::try_from(timeline.lanes.len()).unwrap_or(u32::MAX) {
             let dispatch_ns = dispatch::of(&timeline, at);
             timeline.lanes[at as usize].1.dispatch_ns = dispatch_ns;
@@ -89,8 +95,8 @@ impl Builder {
         let node = batch.optional_i64("graph_node_id")?;
         for row in 0..batch.len() {
             let kind = LaneKind::Stream { context: context[row], stream: stream[row] };
-            let id = LaneId { process: self::process(batch.table(), host, process[row])?, kind };
-            let span = span(batch.table(), host, start[row], dur[row])?;
+            let id = LaneId { process: rows::process(batch.table(), host, process[row])?, kind };
+            let span = rows::span(batch.table(), host, start[row], dur[row])?;
             self.push(id, span, (correlation[row], names[row], node(row).unwrap_or(0)))?;
             self.lanes[self.last].1.device = Some(device[row]);
         }
@@ -98,26 +104,9 @@ impl Builder {
     }
 }
 
-/// A span on the clock of the reference; refuses what would overflow.
-fn span(table: &'static str, host: Option<&HostClock>, start: i64, dur: i64) -> Result<(i64, i64), LoadError> {
-    if !(-TIME..=TIME).contains(&start) {
-        return Err(LoadError::Implausible { table, column: "start_ns", value: start });
-    }
-    if !(0..=SPAN).contains(&dur) {
-        return Err(LoadError::Implausible { table, column: "dur_ns", value: dur });
-    }
-    let time = |t| host.map_or(t, |host| host.time(t));
-    Ok((time(start), time(start + dur)))
-}
-
 const GPU: [&str; 7] = ["start_ns", "dur_ns", "process_id", "device_id", "context_id", "stream_id", "correlation_id"];
 /// A kernel's grid and block.
 const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
-
-fn process(table: &'static str, host: Option<&HostClock>, id: i64) -> Result<i64, LoadError> {
-    let own = host.map_or(Some(id), |host| host.id(id));
-    own.ok_or(LoadError::Implausible { table, column: "process_id", value: id })
-}
 
 fn read_gpu(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
     let columns = |more: &[&'static str]| [&GPU[..], more].concat();
@@ -154,8 +143,8 @@ fn read_calls(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Res
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
             let id =
-                LaneId { process: self::process(batch.table(), host, process[row])?, kind: LaneKind::Thread(tid[row]) };
-            let span = span(batch.table(), host, start[row], dur[row])?;
+                LaneId { process: rows::process(batch.table(), host, process[row])?, kind: LaneKind::Thread(tid[row]) };
+            let span = rows::span(batch.table(), host, start[row], dur[row])?;
             builder.push(id, span, (correlation[row], names[row], 0))?;
         }
         Ok(())
@@ -179,8 +168,7 @@ fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) -> Result<(), Lo
     Ok(())
 }
 
-fn finish(builder: Builder) -> Result<Timeline, LoadError> {
-    let Builder { mut lanes, names, .. } = builder;
+fn timeline(mut lanes: Vec<(LaneId, Lane)>, names: Names) -> Result<Timeline, LoadError> {
     lanes.sort_by_key(|(id, _)| *id);
     // Numbers follow the order in which rows were met; the texts do not.
     let mut by_text: Vec<u32> = (0..names.count()).collect();
@@ -238,7 +226,7 @@ fn read_syncs(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Res
         let (recording, correlation) = (batch.optional_i64("event_sync_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
             let Some(kind) = kinds[names[row] as usize] else { continue };
-            let (process, correlation) = (self::process(batch.table(), host, process[row])?, correlation[row]);
+            let (process, correlation) = (rows::process(batch.table(), host, process[row])?, correlation[row]);
             builder.syncs.push(Sync {
                 process,
                 context: context[row],
@@ -247,7 +235,7 @@ fn read_syncs(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Res
                 recording: recording(row),
                 correlation,
                 kind,
-            });
+            })?;
         }
         Ok(())
     })
@@ -261,13 +249,13 @@ fn read_records(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> R
         let recording = batch.optional_i64("event_sync_id")?;
         for row in 0..batch.len() {
             builder.records.push(Record {
-                process: self::process(batch.table(), host, process[row])?,
+                process: rows::process(batch.table(), host, process[row])?,
                 context: context[row],
                 stream: stream[row],
                 event: event[row],
                 recording: recording(row),
                 correlation: correlation[row],
-            });
+            })?;
         }
         Ok(())
     })

@@ -4,6 +4,8 @@ pub mod build;
 pub mod dispatch;
 pub mod lane;
 pub mod names;
+pub mod recorded;
+mod waiting;
 pub mod waits;
 
 use std::collections::BTreeMap;

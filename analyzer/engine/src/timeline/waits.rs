@@ -1,8 +1,10 @@
 //! What streams and threads were made to wait for: recorded events, streams, the whole context.
 
-use std::collections::HashMap;
-
+use super::recorded::{Record, Records, Sync, SyncKind, Syncs};
+use super::waiting::Waiting;
 use super::{LaneAt, LaneId, LaneKind};
+use crate::error::LoadError;
+use crate::spill::{Column, Memory, sorted};
 
 /// What a wait is for. Positions within a process are correlation ids: those of calls rise with the time of entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,78 +27,41 @@ pub enum Awaited {
 /// All waits of a run.
 #[derive(Debug, Default)]
 pub struct Waits {
-    /// Of each stream, by position in the process's calls: (correlation id of the wait, what for).
-    streams: HashMap<LaneAt, Vec<(i64, Awaited)>>,
-    /// Of threads, in order: process, correlation id of the blocking call, what for.
-    calls: Vec<(i64, i64, Awaited)>,
+    /// Of streams, by lane.
+    streams: Waiting,
+    /// Of threads, by process: blocking calls.
+    calls: Waiting,
     /// Waits whose event was not recorded, or is not known.
     pub unknown: i64,
 }
 
-/// A row of `gpu_syncs`, as far as it is needed.
-#[derive(Debug, Clone, Copy)]
-pub struct Sync {
-    /// Process.
-    pub process: i64,
-    /// Context.
-    pub context: i32,
-    /// Stream, where one takes part.
-    pub stream: Option<i32>,
-    /// Handle of the event.
-    pub event: Option<i32>,
-    /// Which recording of it.
-    pub recording: Option<i64>,
-    /// Number of the call.
-    pub correlation: i64,
-    /// Of what kind it is.
-    pub kind: SyncKind,
-}
-
-/// `gpu_syncs.kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncKind {
-    /// A thread waits for an event.
-    Event,
-    /// A stream waits for an event.
-    StreamWait,
-    /// A thread waits for a stream.
-    Stream,
-    /// A thread waits for a context.
-    Context,
-}
-
-/// A row of `cuda_events`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Record {
-    /// Process.
-    pub process: i64,
-    /// Context.
-    pub context: i32,
-    /// Stream that it was recorded into.
-    pub stream: i32,
-    /// Handle.
-    pub event: i32,
-    /// Which recording of the handle.
-    pub recording: Option<i64>,
-    /// Number of the call.
-    pub correlation: i64,
-}
-
 impl Waits {
-    /// Joins waits with the events that they are for, by recording where that is known, else the last record of the handle
-    /// before the wait (handles are reused: that is a guess). Rows may come in any order, and more than once; of several
-    /// records of one recording the last before the wait counts.
-    #[must_use]
-    pub fn of(syncs: &[Sync], records: &[Record], find: impl Fn(LaneId) -> Option<LaneAt>) -> Self {
-        let by_recording = Sorted::of(records, |record| Some((record.process, record.recording?)));
-        let by_handle = Sorted::of(records, |record| Some((record.process, record.context, record.event)));
+    /// Joins the waits that `is_wanted` with the events that they are for, by recording where that is known, else the last record
+    /// of the handle before the wait (handles are reused: that is a guess). Rows may come in any order, and more than once; of
+    /// several records of one recording the last before the wait counts.
+    ///
+    /// # Errors
+    /// No room for files.
+    pub fn of(
+        (syncs, records): (&Syncs, &Records),
+        is_wanted: impl Fn(&Sync) -> bool,
+        find: impl Fn(LaneId) -> Option<LaneAt>,
+        memory: &Memory,
+    ) -> Result<Self, LoadError> {
+        let by_recording = Sorted::of(records, |record| (record.process, record.recording), memory)?;
+        let by_handle = Sorted::of(records, |record| (record.process, record.context, record.event), memory)?;
         let stream = |process, context, stream| find(LaneId { process, kind: LaneKind::Stream { context, stream } });
-        let mut waits = Self::default();
-        for sync in syncs {
-            let exact = sync.recording.map(|recording| by_recording.with((sync.process, recording)));
-            let exact = exact.and_then(|all| before(all, sync.correlation).or(all.first().map(|(_, record)| *record)));
-            let last = || before(by_handle.with((sync.process, sync.context, sync.event?)), sync.correlation);
+        let (mut streams, mut calls) = (Waiting::within(memory), Waiting::within(memory));
+        let mut unknown = 0;
+        for sync in syncs.iter().filter(is_wanted) {
+            let exact = || {
+                let all = by_recording.with(&(sync.process, Some(sync.recording?)));
+                by_recording.before(all, sync.correlation).or_else(|| by_recording.first(all))
+            };
+            let last =
+                || by_handle.before(by_handle.with(&(sync.process, sync.context, sync.event?)), sync.correlation);
             let event = || {
+                let exact = exact();
                 let record = exact.or_else(last)?;
                 let lane = stream(record.process, record.context, record.stream)?;
                 Some(Awaited::Event { stream: lane, correlation: record.correlation, exact: exact.is_some() })
@@ -109,72 +74,99 @@ impl Waits {
                 SyncKind::Context => Some(Awaited::Context(sync.context)),
             };
             let Some(awaited) = awaited else {
-                waits.unknown += 1;
+                unknown += 1;
                 continue;
             };
             if sync.kind == SyncKind::StreamWait {
                 let own = sync.stream.and_then(|own| stream(sync.process, sync.context, own));
                 match own {
-                    Some(own) => waits.streams.entry(own).or_default().push((sync.correlation, awaited)),
-                    None => waits.unknown += 1,
+                    Some(own) => streams.push((i64::from(own), sync.correlation, awaited))?,
+                    None => unknown += 1,
                 }
             } else if sync.correlation > 0 {
-                waits.calls.push((sync.process, sync.correlation, awaited));
+                calls.push((sync.process, sync.correlation, awaited))?;
             }
         }
-        for of_stream in waits.streams.values_mut() {
-            of_stream.sort_unstable();
-            of_stream.dedup();
-        }
-        waits.calls.sort_unstable();
-        waits.calls.dedup();
-        waits
+        Ok(Self { streams: streams.sorted(memory)?, calls: calls.sorted(memory)?, unknown })
     }
 
     /// What a stream was made to wait for by calls numbered after `after` and before `before`.
     pub fn of_stream(&self, stream: LaneAt, after: i64, before: i64) -> impl Iterator<Item = Awaited> {
-        let all = self.streams.get(&stream).map_or(&[][..], Vec::as_slice);
-        let from = all.partition_point(|(correlation, _)| *correlation <= after);
-        all[from..].iter().take_while(move |(correlation, _)| *correlation < before).map(|(_, awaited)| *awaited)
+        self.streams.of(
+            i64::from(stream),
+            move |correlation| correlation <= after,
+            move |correlation| correlation < before,
+        )
     }
 
     /// What a blocking call waits for: mostly one thing.
-    #[must_use]
-    pub fn of_call(&self, process: i64, correlation: i64) -> &[(i64, i64, Awaited)] {
-        let key = |wait: &(i64, i64, Awaited)| (wait.0, wait.1);
-        let from = self.calls.partition_point(|wait| key(wait) < (process, correlation));
-        let count = self.calls[from..].partition_point(|wait| key(wait) == (process, correlation));
-        &self.calls[from..from + count]
+    pub fn of_call(&self, process: i64, call: i64) -> impl Iterator<Item = Awaited> {
+        self.calls.of(process, move |correlation| correlation < call, move |correlation| correlation == call)
     }
 }
 
 /// Records by a key, those of one in the order of their calls.
-struct Sorted<'a, K>(Vec<(K, &'a Record)>);
+struct Sorted<'a, F> {
+    records: &'a Records,
+    key: F,
+    rows: Column<u32>,
+}
 
-impl<'a, K: Ord + Copy> Sorted<'a, K> {
-    fn of(records: &'a [Record], key: impl Fn(&Record) -> Option<K>) -> Self {
-        let mut sorted: Vec<(K, &Record)> = records.iter().filter_map(|record| Some((key(record)?, record))).collect();
-        sorted.sort_unstable_by_key(|(key, record)| (*key, record.correlation, **record));
-        Self(sorted)
+impl<'a, K: Ord, F: Fn(&Record) -> K> Sorted<'a, F> {
+    fn of(records: &'a Records, key: F, memory: &Memory) -> Result<Self, LoadError> {
+        let order = |row: u32| {
+            let record = records.get(row as usize);
+            (key(&record), record.correlation, record, row)
+        };
+        let rows = sorted(memory, records.len(), |a, b| order(a).cmp(&order(b)))?;
+        Ok(Self { records, key, rows })
     }
 
-    fn with(&self, key: K) -> &[(K, &'a Record)] {
-        let from = self.0.partition_point(|(own, _)| *own < key);
-        let count = self.0[from..].partition_point(|(own, _)| *own == key);
-        &self.0[from..from + count]
+    fn record(&self, row: u32) -> Record {
+        self.records.get(row as usize)
+    }
+
+    fn with(&self, key: &K) -> &[u32] {
+        let from = self.rows.partition_point(|row| (self.key)(&self.record(*row)) < *key);
+        let count = self.rows[from..].partition_point(|row| (self.key)(&self.record(*row)) == *key);
+        &self.rows[from..from + count]
+    }
+
+    fn first(&self, rows: &[u32]) -> Option<Record> {
+        rows.first().map(|row| self.record(*row))
+    }
+
+    /// The last of these records before a call.
+    fn before(&self, rows: &[u32], correlation: i64) -> Option<Record> {
+        let until = rows.partition_point(|row| self.record(*row).correlation < correlation);
+        until.checked_sub(1).map(|at| self.record(rows[at]))
     }
 }
 
-/// The last record before a call.
-fn before<'a, K>(records: &[(K, &'a Record)], correlation: i64) -> Option<&'a Record> {
-    let until = records.partition_point(|(_, record)| record.correlation < correlation);
-    until.checked_sub(1).map(|at| records[at].1)
+#[cfg(test)]
+impl Waits {
+    /// Those of rows made by hand.
+    pub(crate) fn by_hand(syncs: &[Sync], records: &[Record], find: impl Fn(LaneId) -> Option<LaneAt>) -> Self {
+        let memory = Memory::default();
+        let (mut rows, mut recorded) = (Syncs::within(&memory), Records::within(&memory));
+        for sync in syncs {
+            rows.push(*sync).unwrap();
+        }
+        for record in records {
+            recorded.push(*record).unwrap();
+        }
+        Self::of((&rows, &recorded), |_| true, find, &memory).unwrap()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn waits(syncs: &[Sync], records: &[Record]) -> Waits {
+        Waits::by_hand(syncs, records, find)
+    }
 
     /// Streams are lanes by their number.
     fn find(id: LaneId) -> Option<LaneAt> {
@@ -198,8 +190,8 @@ mod tests {
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
             let records = order.map(|at| records[at]);
             let awaited = |recording, at| {
-                let waits = Waits::of(&[sync(SyncKind::Event, recording, at)], &records, find);
-                waits.of_call(1, at).iter().map(|(.., awaited)| *awaited).collect::<Vec<_>>()
+                let waits = waits(&[sync(SyncKind::Event, recording, at)], &records);
+                waits.of_call(1, at).collect::<Vec<_>>()
             };
             let event = |stream, correlation, exact| vec![Awaited::Event { stream, correlation, exact }];
             assert_eq!(awaited(Some(40), 25), event(8, 20, true));
@@ -212,9 +204,9 @@ mod tests {
     #[test]
     fn a_call_waits_for_all_that_is_recorded_of_it_and_for_the_same_once() {
         let syncs = [SyncKind::Stream, SyncKind::Context, SyncKind::Stream].map(|kind| sync(kind, None, 9));
-        let waits = Waits::of(&syncs, &[], find);
-        assert_eq!(waits.of_call(1, 9), [(1, 9, Awaited::Stream(3)), (1, 9, Awaited::Context(1))]);
-        assert!(waits.of_call(1, 8).is_empty() && waits.of_call(2, 9).is_empty());
+        let waits = waits(&syncs, &[]);
+        assert!(waits.of_call(1, 9).eq([Awaited::Stream(3), Awaited::Context(1)]));
+        assert_eq!((waits.of_call(1, 8).count(), waits.of_call(2, 9).count()), (0, 0));
     }
 
     proptest! {
@@ -228,17 +220,17 @@ mod tests {
             let mut records: Vec<Record> = records.into_iter().map(|(s, r, c)| record(s, r, c)).collect();
             let mut syncs: Vec<Sync> = syncs.into_iter().map(|(kind, r, c)| sync(kinds[kind], r, c)).collect();
             let seen = |waits: &Waits| {
-                let calls: Vec<_> = (0..6).flat_map(|call| waits.of_call(1, call).to_vec()).collect();
+                let calls: Vec<_> = (0..6).map(|call| waits.of_call(1, call).collect::<Vec<_>>()).collect();
                 (calls, waits.of_stream(3, -1, 7).collect::<Vec<_>>(), waits.unknown)
             };
-            let first = seen(&Waits::of(&syncs, &records, find));
+            let first = seen(&waits(&syncs, &records));
             records.reverse();
             syncs.reverse();
-            prop_assert_eq!(&first, &seen(&Waits::of(&syncs, &records, find)));
+            prop_assert_eq!(&first, &seen(&waits(&syncs, &records)));
             let (records_from, syncs_from) = (seed.index(records.len().max(1)), seed.index(syncs.len().max(1)));
             records.rotate_left(records_from);
             syncs.rotate_left(syncs_from);
-            prop_assert_eq!(&first, &seen(&Waits::of(&syncs, &records, find)));
+            prop_assert_eq!(&first, &seen(&waits(&syncs, &records)));
         }
     }
 }

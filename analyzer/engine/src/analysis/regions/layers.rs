@@ -202,6 +202,7 @@ fn evidence(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::raw::Descriptor;
     use crate::analysis::synthetic::MS;
 
     const SIZE: i64 = 0x1000;
@@ -229,9 +230,9 @@ mod tests {
         let number = i64::try_from(raw.transfers.transfer_id.len()).unwrap();
         let bytes = SIZE / 4 * i64::try_from(regions.len()).unwrap();
         raw.write(process, &format!("p-{}", process - 1), "d", (10 + number) * MS, bytes, "r");
-        for (position, (here, there)) in (0..).zip(regions) {
-            raw.descriptor(number, position, addr(process, *here) + 0x100, SIZE / 4);
-            *raw.descriptors.remote_addr.last_mut().unwrap() = Some(addr(9, *there) + 0x300);
+        for (here, there) in regions {
+            let (local, remote) = (addr(process, *here) + 0x100, Some(addr(9, *there) + 0x300));
+            raw.descriptors.push(number, Descriptor { local, remote, bytes: SIZE / 4 });
         }
         *raw.transfers.descriptors.last_mut().unwrap() = i64::try_from(regions.len()).ok();
     }
@@ -280,7 +281,7 @@ mod tests {
         assert_eq!(held(&by_layer, &[(1, 2), (2, 2), (9, 4)])[2], Some(by("0-1", "all")));
         // Two of four that follow each other: a layer, or K of both. Where they lie in decode's longer list decides.
         assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], Some(by("0", "peer")));
-        by_layer.descriptors.remote_addr.fill(None);
+        by_layer.descriptors.forget_remote();
         assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], None);
 
         let mut by_part = raw([4, 4, 8]);
@@ -320,9 +321,9 @@ mod tests {
         push(&mut raw, 1, &[(1, 1), (3, 5)]);
         push(&mut raw, 2, &[(0, 2), (1, 3), (2, 6), (3, 7)]);
         let forward = held(&raw, &[(1, 2), (2, 2)]);
-        let (regions, descriptors) = (std::mem::take(&mut raw.regions), std::mem::take(&mut raw.descriptors));
+        let regions = std::mem::take(&mut raw.regions);
         (0..regions.len()).rev().for_each(|row| raw.regions.push(regions.row(row)));
-        (0..descriptors.len()).rev().for_each(|row| raw.descriptors.push(descriptors.row(row)));
+        raw.descriptors.reverse();
         assert_eq!(held(&raw, &[(1, 2), (2, 2)]), forward);
     }
 }

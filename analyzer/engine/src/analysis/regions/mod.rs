@@ -8,12 +8,13 @@ pub mod layers;
 mod order;
 pub mod set;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use layers::{Known, RegionLayers};
 pub use set::Set;
 
 use super::Raw;
+use super::raw::Descriptor;
 use crate::graph::transfers::agents::Names;
 
 /// The regions of one process.
@@ -110,32 +111,27 @@ impl Regions {
         let registered = rows.into_iter().map(|(process, rows)| (process, Registered::of(raw, rows))).collect();
         let mut all = Self { registered, ..Self::default() };
         let names = Names::of(raw);
-        let mut descriptors: HashMap<i64, Vec<usize>> = HashMap::new();
-        for (row, transfer) in raw.descriptors.transfer_id.iter().enumerate() {
-            descriptors.entry(*transfer).or_default().push(row);
-        }
         for row in 0..raw.transfers.transfer_id.len() {
-            let own = descriptors.get(&raw.transfers.transfer_id[row]).map_or(&[][..], Vec::as_slice);
-            let touch = all.touch(raw, row, own, &names);
+            let touch = all.touch(raw, row, &names);
             all.touches.push(touch);
         }
         all
     }
 
-    fn touch(&mut self, raw: &Raw, row: usize, rows: &[usize], names: &Names) -> Touch {
+    fn touch(&mut self, raw: &Raw, row: usize, names: &Names) -> Touch {
         let table = &raw.transfers;
         let poster = table.process_id[row];
         let made = table.made_ns[row].or(table.posted_ns[row]).unwrap_or(i64::MAX);
         let peer = table.peer[row].as_deref().and_then(|name| names.at(name, made));
         let is_read = &*table.op[row] == "READ";
         let (sender, receiver) = if is_read { (peer, Some(poster)) } else { (Some(poster), peer) };
-        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let descriptors = raw.descriptors.of(table.transfer_id[row]);
+        let count = i64::try_from(descriptors.len()).unwrap_or(i64::MAX);
         let mut ends = [End::new(&self.registered, Some(poster)), End::new(&self.registered, peer)];
         let (mut located, mut pairs) = (0, BTreeSet::new());
-        for descriptor in rows {
-            let bytes = raw.descriptors.bytes[*descriptor];
-            let local = ends[0].touch(Some(raw.descriptors.local_addr[*descriptor]), bytes);
-            let remote = ends[1].touch(raw.descriptors.remote_addr[*descriptor], bytes);
+        for Descriptor { local, remote, bytes } in descriptors {
+            let local = ends[0].touch(Some(local), bytes);
+            let remote = ends[1].touch(remote, bytes);
             located += i64::from(local.is_some());
             pairs.extend(
                 local.zip(remote).map(|(local, remote)| if is_read { (remote, local) } else { (local, remote) }),
@@ -204,10 +200,9 @@ mod tests {
 
     fn descriptor(raw: &mut Raw, local: u64, remote: Option<u64>, bytes: i64) {
         let last = raw.transfers.transfer_id.len() - 1;
-        raw.descriptor(i64::try_from(last).unwrap(), 0, local, bytes);
-        *raw.descriptors.remote_addr.last_mut().unwrap() = remote;
-        let count = raw.descriptors.transfer_id.iter().filter(|id| usize::try_from(**id) == Ok(last)).count();
-        raw.transfers.descriptors[last] = i64::try_from(count).ok();
+        let transfer = i64::try_from(last).unwrap();
+        raw.descriptors.push(transfer, Descriptor { local, remote, bytes });
+        raw.transfers.descriptors[last] = i64::try_from(raw.descriptors.of(transfer).len()).ok();
     }
 
     #[test]

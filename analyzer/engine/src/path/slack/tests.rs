@@ -10,7 +10,7 @@ use crate::graph::Transfers;
 use crate::graph::pairs::Pairs;
 use crate::load::Run;
 use crate::path::walk::walk;
-use crate::timeline::waits::{Sync, SyncKind};
+use crate::timeline::recorded::{Sync, SyncKind};
 use crate::timeline::{LaneId, Timeline, Waits};
 
 /// A run ready to be walked.
@@ -237,7 +237,7 @@ fn what_was_over_before_it_was_waited_for_has_the_slack_until_then() {
         correlation: 2,
         kind: SyncKind::Stream,
     };
-    raw.timeline.waits = Waits::of(&[sync], &[], |id| raw.timeline.find(id));
+    raw.timeline.waits = Waits::by_hand(&[sync], &[], |id| raw.timeline.find(id));
     let kernel = Node::end(op(
         raw.timeline.find(LaneId { process: 1, kind: LaneKind::Stream { context: 1, stream: 7 } }).unwrap(),
         0,
