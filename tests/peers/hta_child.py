@@ -16,14 +16,13 @@ def count(trace: str) -> dict:
     return {"events": sum(event.get("ph") != "M" for event in events), "bytes": len(data)}
 
 
-def load(trace: str, memory_profiling: bool):
-    """The trace in HTA, and how long that took without the start of Python. As it comes, HTA watches each allocation,
-    which makes it slower."""
+def load(trace: str):
+    """The trace in HTA, and how long that took without the start of Python."""
     from hta.common.trace import Trace
 
     start = time.perf_counter()
     loaded = Trace(trace_files={0: trace}, trace_dir="/")
-    loaded.load_traces(use_memory_profiling=memory_profiling, use_multiprocessing=False)
+    loaded.load_traces(use_memory_profiling=False, use_multiprocessing=False)
     return loaded, time.perf_counter() - start
 
 
@@ -31,7 +30,7 @@ def path(trace: str, annotation: str) -> dict:
     """The critical path of the first instance of an annotation."""
     from hta.analyzers.critical_path_analysis import CriticalPathAnalysis
 
-    loaded, _ = load(trace, memory_profiling=False)
+    loaded, _ = load(trace)
     start = time.perf_counter()
     found = CriticalPathAnalysis.critical_path_analysis(loaded, 0, annotation, 0)
     seconds = time.perf_counter() - start
@@ -66,7 +65,7 @@ def main() -> None:
     elif what == "path":
         said = path(trace, *more)
     else:
-        loaded, seconds = load(trace, memory_profiling=what == "load-as-is")
+        loaded, seconds = load(trace)
         said = {"seconds": seconds, "rows": len(loaded.get_trace(0))}
     print(json.dumps(said))
 

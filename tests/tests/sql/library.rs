@@ -1,9 +1,12 @@
 //! The library and the schema, from outside.
 
+use kvpath_schema::segment::RunWriter;
+use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::OF_REQUEST;
+use kvpath_schema::tables::nixl::{NixlNotif, NixlNotifs};
 use serde_json::Value;
 
-use crate::run::{Small, refusal, text};
+use crate::run::{Small, notif, refusal, text};
 
 fn object(args: &[&str]) -> Value {
     serde_json::from_str(&text(args)).expect("one JSON object")
@@ -68,6 +71,33 @@ fn notifs_are_joined_in_order_of_repetition() {
     let csv = text(&["sql", &run.path(), "nixl.notifs_latency", "--format", "csv"]);
     let rows: Vec<&str> = csv.lines().skip(1).collect();
     assert_eq!(rows, ["lost,1,,genNotif,21,", "m,1,2,genNotif,20,7", "m,1,2,genNotif,5,4"]);
+}
+
+#[test]
+fn a_notif_lies_until_a_call_takes_all_that_has_arrived() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut notifs = NixlNotifs::default();
+    for (time, direction, message) in [
+        (5, "sent", "m"),
+        (9, "arrived", "m"),
+        (12, "arrived", "m"),
+        (15, "taken", "m"),
+        (15, "taken", "m"),
+        (20, "arrived", "m"),
+        (21, "arrived", "left"),
+        (30, "taken", "m"),
+        // Of one of these two the record of the taking is missing.
+        (40, "arrived", "m"),
+        (41, "arrived", "m"),
+        (42, "taken", "m"),
+    ] {
+        notifs.push(NixlNotif { peer: Some("p".into()), ..notif(time, direction, message) });
+    }
+    RunWriter::new(folder.path().join("run"), "host", "test 0", None).write("nixl", &notifs, 0).unwrap();
+    let run = folder.path().join("run");
+    let csv = text(&["sql", run.to_str().unwrap(), "nixl.notifs_taken", "--format", "csv"]);
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    assert_eq!(rows, ["left,2,p,21,", "m,2,p,40,", "m,2,p,41,", "m,2,p,20,10", "m,2,p,9,6", "m,2,p,12,3"]);
 }
 
 #[test]

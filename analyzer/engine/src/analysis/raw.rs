@@ -130,7 +130,7 @@ impl Raw {
     }
 
     /// What pairs sent with arrived need not know of a third kind.
-    fn set_takings_apart(&mut self) {
+    pub(crate) fn set_takings_apart(&mut self) {
         if !self.notifs.direction.iter().any(|direction| &**direction == "taken") {
             return;
         }
