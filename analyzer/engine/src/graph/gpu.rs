@@ -29,8 +29,9 @@ impl Graph<'_> {
             let ended = self.timeline.lane(thread).end[call] <= start;
             let node = if ended { Node::end(op(thread, call)) } else { Node::start(op(thread, call)) };
             into.push(self.gate(node, GateKind::Launch, Method::Neighbour));
-        } else {
-            // Nothing of its launch is known: it came after what woke the process.
+        }
+        if self.timeline.call(id.process, key).is_none() {
+            // Nothing of its own launch is known: it came after what woke the process.
             self.wakes(id.process, before.map_or(i64::MIN, |before| own.end[before]), start, request, into);
         }
         if key > 0 {
@@ -43,6 +44,11 @@ impl Graph<'_> {
             self.graph_siblings(lane, key, start, into);
         }
         self.default_stream(lane, at, into);
+        if self.timeline.class(lane, at) != Class::PointToPoint {
+            self.pass_start(lane, start, into);
+        } else if self.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) != Some(true) {
+            self.send_start(lane, start, into);
+        }
     }
 
     /// Of a graph's memsets no node is recorded.
@@ -156,6 +162,9 @@ impl Graph<'_> {
             if self.pairs.receives(lane, at) == Some(true) || together {
                 into.push(self.gate(Node::start(partner), GateKind::PeerStarted, method));
             }
+        } else {
+            let own = self.timeline.lane(lane);
+            self.lost_send(lane, (own.start[at as usize], own.end[at as usize]), into);
         }
     }
 }

@@ -33,7 +33,7 @@ fn wait(kind: SyncKind, stream: i32, correlation: i64) -> Sync {
 /// The gate that binds a node, and when it opened.
 fn binds(timeline: &Timeline, node: Node) -> Option<(GateKind, i64)> {
     let (transfers, pairs) = (Transfers::default(), Pairs::default());
-    let graph = Graph { timeline, transfers: &transfers, pairs: &pairs };
+    let graph = Graph { timeline, transfers: &transfers, pairs: &pairs, stages: &stages::Stages::default() };
     let mut gates = Vec::new();
     graph.gates(node, &Request::default(), &mut gates);
     last(&gates).map(|gate| (gate.kind, gate.at))
@@ -92,7 +92,8 @@ fn walked(raw: &Raw, count: u32) -> crate::path::walk::Walked {
         ..Request::default()
     };
     let pairs = Pairs::default();
-    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs };
+    let graph =
+        Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs, stages: &stages::Stages::default() };
     let kind = LaneKind::Stream { context: 1, stream: 7 };
     let lane = raw.timeline.find(LaneId { process: 2, kind }).unwrap();
     walk(&graph, &request, Node::end(op(lane, 0)), 0)
@@ -149,7 +150,7 @@ proptest! {
             arrived.map(|row| (transfers.arrival(*row), Node::end(Op::Notif(*row)))).collect();
         arrived.retain(|(at, _)| since < *at && *at <= since + length);
         arrived.sort_unstable();
-        let signs: Vec<Node> = carried.signs(9, since, since + length).map(|(node, _)| node).collect();
+        let signs: Vec<Node> = carried.signs(9, since, since + length).map(|(node, ..)| node).collect();
         prop_assert_eq!(signs, arrived.iter().map(|(_, node)| *node).collect::<Vec<_>>());
         prop_assert_eq!(carried.signs(8, i64::MIN, i64::MAX).count(), 0);
         for row in 0..u32::try_from(rows.len()).unwrap() {

@@ -1,20 +1,24 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
 pub mod agents;
+pub mod arrivals;
 mod carried;
 mod copies;
 mod link;
+mod lost;
 
 pub use carried::Carried;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Op, Request, op};
 use crate::analysis::Raw;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 use agents::Names;
+use arrivals::{Sent, paired};
 use copies::Copies;
+use lost::Lost;
 
 /// A transfer.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +41,10 @@ struct Transfer {
     copied_from: Option<i64>,
     behind: Option<u32>,
     has_failed: bool,
+    /// Its own record was lost.
+    is_lost: bool,
+    /// Its receiver is told of it, and such arrivals are recorded there.
+    is_told: bool,
 }
 
 /// A registration of decode with a stage.
@@ -71,7 +79,10 @@ type ThreadWaits = (LaneAt, Vec<(i64, u32)>);
 /// All of a run.
 #[derive(Debug, Default)]
 pub struct Transfers {
+    /// Those of `nixl_transfers`, and after them those whose records were lost.
     rows: Vec<Transfer>,
+    /// Texts of the notifications of the latter.
+    lost: Vec<String>,
     /// Registrations by time.
     pub registrations: Vec<Registration>,
     /// Copies into the device of a process by another one, by end: (end, operation).
@@ -87,15 +98,22 @@ impl Transfers {
     #[must_use]
     pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
         let names = Names::of(raw);
-        let arrivals = arrivals(raw, &names);
+        let lost = lost::of(raw, &names);
+        let arrivals = arrivals(raw, &names, &lost);
         let copies = Copies::of(raw);
-        let mut rows: Vec<Transfer> = (0..raw.transfers.transfer_id.len())
-            .map(|row| transfer(raw, row, &names, arrivals.get(&row).copied(), &copies))
-            .collect();
+        let recorded = raw.transfers.transfer_id.len();
+        let mut rows: Vec<Transfer> =
+            (0..recorded).map(|row| transfer(raw, row, &names, arrivals.get(&row).copied(), &copies)).collect();
+        rows.extend((recorded..).zip(&lost).map(|(row, lost)| lost.transfer(arrivals.get(&row).copied())));
+        let told = told(raw);
+        for row in &mut rows {
+            row.is_told &= row.receiver.is_some_and(|receiver| told.contains(&receiver));
+        }
         link::queue(&mut rows);
         let fetched = fetched(raw, stages);
         Self {
             rows,
+            lost: lost.iter().map(|lost| lost.text.to_owned()).collect(),
             registrations: registrations(raw, &names),
             copied_in: copied_in(raw, timeline, stages),
             waited: waited(timeline, fetched.values()),
@@ -131,6 +149,35 @@ impl Transfers {
     #[must_use]
     pub fn has_arrived(&self, row: u32) -> bool {
         self.row(row).arrival.is_some()
+    }
+
+    /// Those whose own records were lost, with the texts of their notifications.
+    pub fn lost(&self) -> impl Iterator<Item = (u32, &str)> {
+        let first = self.rows.len() - self.lost.len();
+        self.lost
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, text)| Some((u32::try_from(first + at).ok()?, text.as_str())))
+    }
+
+    /// Whether its receiver was told of it, for all that is known, though no arrival of its own was recorded: when is not known.
+    #[must_use]
+    pub fn is_untold(&self, row: u32) -> bool {
+        let own = self.row(row);
+        own.is_told && own.arrival.is_none() && !own.has_failed
+    }
+
+    /// Whether its own record was lost.
+    #[must_use]
+    pub fn is_lost(&self, row: u32) -> bool {
+        self.row(row).is_lost
+    }
+
+    /// The thread that posted it.
+    #[must_use]
+    pub fn thread(&self, row: u32, timeline: &Timeline) -> Option<LaneAt> {
+        let own = self.row(row);
+        timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })
     }
 
     /// When its notification arrived; when its bytes were there, if that was not recorded, ns.
@@ -198,7 +245,7 @@ impl Transfers {
     #[must_use]
     pub fn post(&self, row: u32, timeline: &Timeline) -> Option<(LaneAt, usize)> {
         let own = self.row(row);
-        let lane = timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })?;
+        let lane = self.thread(row, timeline)?;
         let ops = timeline.lane(lane);
         let from = ops.start.partition_point(|start| *start < own.posted);
         let same = (from..ops.len()).take_while(|at| ops.start[*at] == own.posted);
@@ -332,46 +379,62 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>, copies: 
         copied_from: span.map(|(start, _)| start),
         behind: None,
         has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
+        is_lost: false,
+        is_told: table.notif[row].is_some() && is_sent(raw, row),
     }
 }
 
-/// When the notification of each transfer arrived, by row. Transfers of one request may carry the same text, so the n-th of a
-/// sender with a text is the n-th arrival of it.
-fn arrivals(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
-    let mut sent: BTreeMap<(i64, &str), Vec<usize>> = BTreeMap::new();
-    for row in 0..raw.transfers.transfer_id.len() {
-        if let (Some(notif), Some(_)) = (raw.transfers.notif[row].as_deref(), raw.transfers.posted_ns[row])
-            && (&*raw.transfers.status[row] == "done" || &*raw.transfers.status[row] == "pending")
-        {
-            sent.entry((raw.transfers.process_id[row], notif)).or_default().push(row);
+/// Whether its notification went out, or was to.
+fn is_sent(raw: &Raw, row: usize) -> bool {
+    raw.transfers.posted_ns[row].is_some() && matches!(&*raw.transfers.status[row], "done" | "pending")
+}
+
+/// Processes where arrivals of notifications were recorded.
+fn told(raw: &Raw) -> HashSet<i64> {
+    let rows = (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived");
+    rows.map(|row| raw.notifs.process_id[row]).collect()
+}
+
+/// When the notification of each transfer arrived, by row; of those whose records were lost after all others. Transfers of one
+/// request may carry the same text: which arrival is whose [`paired`] says, between two processes.
+fn arrivals(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, i64> {
+    let table = &raw.transfers;
+    let mut sent: BTreeMap<(i64, &str), BTreeMap<Option<i64>, Vec<(Sent, usize)>>> = BTreeMap::new();
+    let mut add = |process: i64, text, peer: Option<i64>, sent_row| {
+        sent.entry((process, text)).or_default().entry(peer).or_default().push(sent_row);
+    };
+    for row in (0..table.transfer_id.len()).filter(|row| is_sent(raw, *row)) {
+        if let (Some(text), Some(at)) = (table.notif[row].as_deref(), table.posted_ns[row]) {
+            let by = table.done_poll_ns[row].or(table.released_ns[row]).filter(|_| &*table.status[row] == "done");
+            let over = by.map(|by| (table.last_pending_poll_ns[row].unwrap_or(at), by));
+            let peer = table.peer[row].as_deref().and_then(|name| names.at(name, table.made_ns[row].unwrap_or(at)));
+            add(table.process_id[row], text, peer, (Sent { at, over }, row));
         }
     }
-    let mut arrived: HashMap<(i64, &str), Vec<i64>> = HashMap::new();
+    for (row, lost) in (table.transfer_id.len()..).zip(lost) {
+        add(lost.process, lost.text, lost.peer, (Sent { at: lost.posted, over: None }, row));
+    }
+    let mut arrived: HashMap<(i64, &str), BTreeMap<i64, Vec<i64>>> = HashMap::new();
     for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
-        let time = raw.notifs.time_ns[row];
+        let (own, time) = (raw.notifs.process_id[row], raw.notifs.time_ns[row]);
         if let Some(sender) = raw.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
-            arrived.entry((sender, raw.notifs.message[row].as_str())).or_default().push(time);
+            let of_text = arrived.entry((sender, raw.notifs.message[row].as_str())).or_default();
+            of_text.entry(own).or_default().push(time);
         }
     }
     let mut found = HashMap::new();
-    for (key, mut rows) in sent {
-        rows.sort_by_key(|row| (raw.transfers.posted_ns[*row], *row));
-        let posted = rows.iter().map(|row| raw.transfers.posted_ns[*row].unwrap_or(i64::MIN));
-        let times = in_order(posted, arrived.remove(&key).unwrap_or_default());
-        found.extend(rows.iter().zip(times).filter_map(|(row, time)| Some((*row, time?))));
+    for (key, by_peer) in sent {
+        let mut arrived = arrived.remove(&key).unwrap_or_default();
+        // Whose name is not known is who alone was told.
+        let only = (arrived.len() == 1 && by_peer.len() == 1).then(|| arrived.keys().next().copied()).flatten();
+        for (peer, mut rows) in by_peer {
+            rows.sort_by_key(|(sent, row)| (sent.at, *row));
+            let sent: Vec<Sent> = rows.iter().map(|(sent, _)| *sent).collect();
+            let times = peer.or(only).and_then(|peer| arrived.remove(&peer)).unwrap_or_default();
+            found.extend(rows.iter().zip(paired(&sent, times)).filter_map(|((_, row), time)| Some((*row, time?))));
+        }
     }
     found
-}
-
-/// When messages of one text arrived, in the order in which they were sent: the n-th is the n-th arrival, and none arrives before
-/// it left.
-pub fn in_order(sent: impl Iterator<Item = i64>, mut arrivals: Vec<i64>) -> impl Iterator<Item = Option<i64>> {
-    arrivals.sort_unstable();
-    let mut arrivals = arrivals.into_iter().peekable();
-    sent.map(move |sent| {
-        while arrivals.next_if(|arrival| *arrival < sent).is_some() {}
-        arrivals.next()
-    })
 }
 
 /// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
@@ -392,8 +455,13 @@ fn registrations(raw: &Raw, names: &Names) -> Vec<Registration> {
         times.sort_unstable();
         let mut sent = sent.remove(&(with, message)).unwrap_or_default();
         sent.sort_unstable();
+        let is_whole = sent.len() == times.len();
         for (at, arrived_ns) in times.into_iter().enumerate() {
-            let (sent_ns, from) = sent.get(at).map_or((arrived_ns, None), |(time, from)| (*time, Some(*from)));
+            // Where records are missing the n-th need not be the n-th: the last that had left by then is the nearest.
+            let by_then = sent.partition_point(|(time, _)| *time <= arrived_ns).checked_sub(1);
+            let own = if is_whole { Some(at) } else { by_then };
+            let own = own.and_then(|at| sent.get(at));
+            let (sent_ns, from) = own.map_or((arrived_ns, None), |(time, from)| (*time, Some(*from)));
             let sent_ns = sent_ns.min(arrived_ns);
             found.push(Registration { sent_ns, arrived_ns, from, with, message: message.to_owned() });
         }

@@ -6,12 +6,12 @@ use super::tally::{Kind, Tally, how};
 use crate::analysis::Raw;
 use crate::graph::Method;
 use crate::graph::transfers::agents::Names;
-use crate::graph::transfers::in_order;
+use crate::graph::transfers::arrivals::{Sent, paired};
 
 /// The kind, of both.
 pub const NOTIF: Kind = ("notif_to_arrival", "nixl_notifs");
 
-/// A text may be sent more than once: between two processes its arrivals are those of [`in_order`].
+/// A text may be sent more than once: between two processes [`paired`] says which arrival is whose.
 pub fn count(raw: &Raw, tally: &mut Tally) {
     let names = Names::of(raw);
     let notifs = &raw.notifs;
@@ -35,7 +35,8 @@ pub fn count(raw: &Raw, tally: &mut Tally) {
         // A transfer's arrival cannot be told from one with the same text that none carries.
         let is_told_apart = peer.is_some() && !carried.contains(&(process, message));
         let arrivals = arrived.remove(&key).filter(|_| is_told_apart).unwrap_or_default();
-        for arrival in in_order(times.into_iter(), arrivals) {
+        let sent: Vec<Sent> = times.into_iter().map(|at| Sent { at, over: None }).collect();
+        for arrival in paired(&sent, arrivals) {
             tally.add(process, NOTIF, arrival.map(|_| how(Method::Count)));
         }
     }

@@ -92,7 +92,15 @@ impl Category {
     /// Of a step.
     #[must_use]
     pub fn of(graph: &Graph, step: &Step) -> Self {
+        // Something that is not recorded may have come later.
+        if matches!(step.gate, Some((_, Method::Partial))) {
+            return Self::Unexplained;
+        }
         match step.op {
+            // What led to it is not known: neither is when it left.
+            Op::Wire(_) if step.kind == StepKind::Source => Self::Unexplained,
+            // Of the calls that made it no record is left.
+            Op::Wire(_) if step.kind == StepKind::Gap && !is_posted(step) => Self::Make,
             Op::Wire(_) => Self::Wire,
             Op::Notif(_) => Self::Notify,
             Op::Registration(_) => Self::ReadyWait,
@@ -140,4 +148,8 @@ impl Category {
             _ => Self::KernelGap,
         }
     }
+}
+
+fn is_posted(step: &Step) -> bool {
+    matches!(step.gate, Some((GateKind::Posted, _)))
 }

@@ -131,6 +131,12 @@ impl Waits {
         waits
     }
 
+    /// Whether a stream was made to wait for anything.
+    #[must_use]
+    pub fn is_waiting(&self, stream: LaneAt) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
     /// What a stream was made to wait for by calls numbered after `after` and before `before`.
     pub fn of_stream(&self, stream: LaneAt, after: i64, before: i64) -> impl Iterator<Item = Awaited> {
         let all = self.streams.get(&stream).map_or(&[][..], Vec::as_slice);

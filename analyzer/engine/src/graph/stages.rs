@@ -1,0 +1,167 @@
+//! Which forward pass made what an operation waited for, its own stage's or that of the stage before: what a walk falls back on
+//! where the records of sending and receiving, or of waiting for the pass, were lost.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use kvpath_schema::tables::derived::{Chunks, Stages as Table};
+
+use super::{Gate, GateKind, Graph, Method, Node, op};
+use crate::analysis::intervals::Span;
+use crate::timeline::LaneAt;
+
+/// A pass, and the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Pass {
+    start: i64,
+    /// Of the pass before: its end, and the process that ran it.
+    before: (i64, i64),
+}
+
+/// The passes of a run.
+#[derive(Debug, Default)]
+pub struct Stages {
+    /// Those that have one before them, by process, each by start.
+    passes: HashMap<i64, Vec<Pass>>,
+    /// Ends of all, by process.
+    ends: HashMap<i64, Vec<i64>>,
+}
+
+/// Passes of one chunk: each with its process.
+type OfChunk = Vec<(i64, Span)>;
+
+impl Stages {
+    /// From the derived tables, and the passes of each process by time. The pass before is that of the same chunk on the stage
+    /// before; where nothing tells requests apart, the last that the stage before had ended by then.
+    #[must_use]
+    pub fn of(stages: &Table, chunks: &Chunks, passes: &BTreeMap<i64, Vec<Span>>) -> Self {
+        let ends = |own: &Vec<Span>| {
+            let mut ends: Vec<i64> = own.iter().map(|span| span.1).collect();
+            ends.sort_unstable();
+            ends
+        };
+        let ends: HashMap<i64, Vec<i64>> = passes.iter().map(|(process, own)| (*process, ends(own))).collect();
+        let all = if chunks.request.is_empty() { by_time(stages, passes, &ends) } else { by_chunk(stages, chunks) };
+        let mut found: HashMap<i64, Vec<Pass>> = HashMap::new();
+        for (process, pass) in all {
+            found.entry(process).or_default().push(pass);
+        }
+        for passes in found.values_mut() {
+            passes.sort_unstable();
+        }
+        Self { passes: found, ends }
+    }
+
+    /// The first pass that a process began at or after a time.
+    fn next(&self, process: i64, from: i64) -> Option<&Pass> {
+        let passes = self.passes.get(&process)?;
+        passes.get(passes.partition_point(|pass| pass.start < from))
+    }
+
+    /// When the last pass of a process ended that had by then.
+    fn ended_by(&self, process: i64, by: i64) -> Option<i64> {
+        last(self.ends.get(&process)?, by)
+    }
+}
+
+fn last(ends: &[i64], by: i64) -> Option<i64> {
+    ends.partition_point(|end| *end <= by).checked_sub(1).map(|at| ends[at])
+}
+
+/// Of a request whose chunks have not all as many passes it is not known which belong together.
+fn by_chunk(stages: &Table, chunks: &Chunks) -> Vec<(i64, Pass)> {
+    let prefill = (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode");
+    let process_of: HashMap<i32, i64> = prefill.map(|row| (stages.stage_id[row], stages.process_id[row])).collect();
+    let mut requests: BTreeMap<i32, BTreeMap<i32, OfChunk>> = BTreeMap::new();
+    for row in 0..chunks.request.len() {
+        let Some(process) = process_of.get(&chunks.stage_id[row]) else { continue };
+        let span = (chunks.start_ns[row], chunks.start_ns[row].saturating_add(chunks.dur_ns[row]));
+        let of_request = requests.entry(chunks.request[row]).or_default();
+        of_request.entry(chunks.chunk[row]).or_default().push((*process, span));
+    }
+    let are_whole = |chunks: &&BTreeMap<i32, OfChunk>| {
+        let mut counts = chunks.values().map(Vec::len);
+        counts.next().is_some_and(|first| counts.all(|other| other == first))
+    };
+    let mut found = Vec::new();
+    for passes in requests.values().filter(are_whole).flat_map(BTreeMap::values) {
+        for (process, (start, _)) in passes {
+            let before = passes.iter().filter(|(other, (_, end))| other != process && end <= start);
+            let before = before.map(|(other, (_, end))| (*end, *other)).max();
+            found.extend(before.map(|before| (*process, Pass { start: *start, before })));
+        }
+    }
+    found
+}
+
+/// Of pipelines of which there is but one: then what its stages did last is for each other.
+fn by_time(stages: &Table, passes: &BTreeMap<i64, Vec<Span>>, ends: &HashMap<i64, Vec<i64>>) -> Vec<(i64, Pass)> {
+    let mut by_rank: BTreeMap<Option<i32>, Vec<(i32, i64)>> = BTreeMap::new();
+    for row in (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode") {
+        if let Some(rank) = stages.pp_rank[row] {
+            by_rank.entry(stages.tp_rank[row]).or_default().push((rank, stages.process_id[row]));
+        }
+    }
+    let mut found = Vec::new();
+    for mut ranks in by_rank.into_values() {
+        ranks.sort_unstable();
+        let numbers: BTreeSet<i32> = ranks.iter().map(|(rank, _)| *rank).collect();
+        if numbers.len() < ranks.len() {
+            continue;
+        }
+        for pair in ranks.windows(2) {
+            let (from, to) = (pair[0].1, pair[1].1);
+            let (Some(ends), Some(own)) = (ends.get(&from), passes.get(&to)) else { continue };
+            let pass = |(start, _): &Span| Some((to, Pass { start: *start, before: (last(ends, *start)?, from) }));
+            found.extend(own.iter().filter_map(pass));
+        }
+    }
+    found
+}
+
+impl Graph<'_> {
+    /// A pass that no message that was received explains began after that of the stage before, for its stage receives.
+    pub(super) fn pass_start(&self, lane: LaneAt, start: i64, into: &mut Vec<Gate>) {
+        let process = self.timeline.id(lane).process;
+        if !self.is_main(lane) || !self.pairs.is_receiver(process) {
+            return;
+        }
+        let pass = self.stages.next(process, start).filter(|pass| pass.start == start);
+        self.pass_end(pass.map(|pass| pass.before), GateKind::PeerDone, into);
+    }
+
+    /// A message that nothing explains was sent after the pass that made it, for its stream waits for others.
+    pub(super) fn send_start(&self, lane: LaneAt, start: i64, into: &mut Vec<Gate>) {
+        if !self.timeline.waits.is_waiting(lane) {
+            return;
+        }
+        let process = self.timeline.id(lane).process;
+        let made = self.stages.ended_by(process, start).map(|end| (end, process));
+        self.pass_end(made, GateKind::EventWait, into);
+    }
+
+    /// A receive whose other end was lost ended after the pass that made what it received.
+    pub(super) fn lost_send(&self, lane: LaneAt, (start, end): (i64, i64), into: &mut Vec<Gate>) {
+        let process = self.timeline.id(lane).process;
+        if !self.pairs.is_receiver(process) {
+            return;
+        }
+        let before = self.stages.next(process, end).map(|pass| pass.before);
+        let before = before.filter(|(made, _)| start < *made && *made <= end);
+        self.pass_end(before, GateKind::PeerStarted, into);
+    }
+
+    /// The end of a pass, if that came after all else that is known.
+    fn pass_end(&self, pass: Option<(i64, i64)>, kind: GateKind, into: &mut Vec<Gate>) {
+        let later = pass.filter(|(end, _)| into.iter().all(|gate| gate.at < *end));
+        let kernel = later.and_then(|(end, process)| {
+            let lane = self.timeline.processes.get(&process)?.main?;
+            Some(op(lane, self.timeline.lane(lane).ended_by(end)?))
+        });
+        into.extend(kernel.map(|kernel| self.gate(Node::end(kernel), kind, Method::Engine)));
+    }
+
+    fn is_main(&self, lane: LaneAt) -> bool {
+        let process = self.timeline.processes.get(&self.timeline.id(lane).process);
+        process.and_then(|process| process.main) == Some(lane)
+    }
+}

@@ -1,0 +1,88 @@
+//! Transfers whose own records were lost: the message that was posted with each names it, and so do its descriptors.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::Transfer;
+use super::agents::Names;
+use crate::analysis::Raw;
+
+/// What is left of a transfer.
+#[derive(Debug)]
+pub(super) struct Lost<'a> {
+    /// The process that posted it, and its thread.
+    pub process: i64,
+    /// See `process`.
+    pub tid: i32,
+    /// When it was posted, ns.
+    pub posted: i64,
+    /// The process at the other end.
+    pub peer: Option<i64>,
+    /// The text of its notification.
+    pub text: &'a str,
+    is_pulled: bool,
+    bytes: i64,
+    piece: i64,
+}
+
+/// Those of a run, by row of `nixl_notifs`. Of a process that both reads and writes it is not known what they were.
+pub(super) fn of<'a>(raw: &'a Raw, names: &Names) -> Vec<Lost<'a>> {
+    let (notifs, transfers) = (&raw.notifs, &raw.transfers);
+    let known: HashSet<i64> = transfers.transfer_id.iter().copied().collect();
+    let mut reads: HashMap<i64, Option<bool>> = HashMap::new();
+    for row in 0..transfers.transfer_id.len() {
+        let is_read = &*transfers.op[row] == "READ";
+        let of = reads.entry(transfers.process_id[row]).or_insert(Some(is_read));
+        *of = of.filter(|other| *other == is_read);
+    }
+    let is_lost = |row: &usize| {
+        &*notifs.direction[*row] == "sent" && notifs.transfer_id[*row].is_some_and(|id| !known.contains(&id))
+    };
+    let rows: Vec<usize> = (0..notifs.time_ns.len()).filter(is_lost).collect();
+    let wanted: HashSet<i64> = rows.iter().filter_map(|row| notifs.transfer_id[*row]).collect();
+    // Bytes and number of the descriptors of each.
+    let mut pieces: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    for (row, id) in raw.descriptors.transfer_id.iter().enumerate().filter(|(_, id)| wanted.contains(*id)) {
+        let (bytes, count) = pieces.entry(*id).or_default();
+        *bytes = bytes.saturating_add(raw.descriptors.bytes[row]);
+        *count += 1;
+    }
+    let lost = rows.into_iter().filter_map(|row| {
+        let process = notifs.process_id[row];
+        let (bytes, count) = notifs.transfer_id[row].and_then(|id| pieces.get(&id)).copied().unwrap_or_default();
+        Some(Lost {
+            process,
+            tid: notifs.tid[row],
+            posted: notifs.time_ns[row],
+            peer: notifs.peer[row].as_deref().and_then(|name| names.at(name, notifs.time_ns[row])),
+            text: notifs.message[row].as_str(),
+            is_pulled: (*reads.get(&process)?)?,
+            bytes,
+            piece: bytes / count.max(1),
+        })
+    });
+    lost.collect()
+}
+
+impl Lost<'_> {
+    /// As a transfer whose bytes were on their way from its post until its notification arrived: more is not known.
+    pub(super) fn transfer(&self, arrival: Option<i64>) -> Transfer {
+        let (process, peer) = (Some(self.process), self.peer);
+        let end = arrival.map_or(i64::MAX, |arrival| arrival.max(self.posted));
+        Transfer {
+            poster: self.process,
+            tid: self.tid,
+            sender: if self.is_pulled { peer } else { process },
+            receiver: if self.is_pulled { process } else { peer },
+            is_pulled: self.is_pulled,
+            made: self.posted,
+            posted: self.posted,
+            wire: (self.posted, end),
+            arrival: arrival.map(|_| end),
+            bytes: self.bytes,
+            piece: self.piece,
+            is_lost: true,
+            is_told: true,
+            ..Transfer::default()
+        }
+    }
+}
