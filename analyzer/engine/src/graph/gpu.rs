@@ -1,7 +1,7 @@
 //! What work on a GPU waited for.
 
 use super::pairs;
-use super::{Gate, GateKind, Graph, Method, Node, Request, op};
+use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
 use crate::timeline::{Awaited, Class, LaneAt, LaneKind};
 
 /// CUPTI's number of the legacy default stream.
@@ -49,6 +49,23 @@ impl Graph<'_> {
         } else if self.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) != Some(true) {
             self.send_start(lane, start, into);
         }
+    }
+
+    /// Whether a gate of a stream's operation may be the last only because the record of one was lost that ran before it on that
+    /// stream: it would have to be no longer than those near it.
+    #[must_use]
+    pub fn may_be_last_by_loss(&self, node: Node, bound: &Gate) -> bool {
+        const NEAR: usize = 256;
+        let Op::Lane(lane, at) = node.op else { return false };
+        let is_own = matches!(bound.from.op, Op::Lane(other, _) if other == lane);
+        if node.is_end || is_own || !self.is_stream(lane) {
+            return false;
+        }
+        let (own, at) = (self.timeline.lane(lane), at as usize);
+        let Some(before) = own.before(at) else { return false };
+        let near = before.saturating_sub(NEAR)..=before;
+        let longest = near.map(|at| own.end[at].saturating_sub(own.start[at])).max().unwrap_or(0);
+        bound.at.saturating_sub(own.end[before]) <= longest && self.timeline.may_lack_before(lane, at)
     }
 
     /// Of a graph's memsets no node is recorded.

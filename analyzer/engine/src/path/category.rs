@@ -108,6 +108,9 @@ impl Category {
                 let class = graph.timeline.class(lane, at as usize);
                 match graph.timeline.id(lane).kind {
                     LaneKind::Thread(_) => Self::of_call(class, step),
+                    LaneKind::Stream { .. } if is_order(step) && graph.timeline.may_lack_before(lane, at as usize) => {
+                        Self::Unexplained
+                    }
                     LaneKind::Stream { .. } => Self::of_gpu(class, step, graph.timeline.lane(lane).dispatch_ns),
                 }
             }
@@ -152,4 +155,9 @@ impl Category {
 
 fn is_posted(step: &Step) -> bool {
     matches!(step.gate, Some((GateKind::Posted, _)))
+}
+
+/// Whether it is what a stream did between two of its operations.
+fn is_order(step: &Step) -> bool {
+    step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::StreamOrder, _)))
 }
