@@ -60,10 +60,12 @@ crate::define_table! {
         /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `peer_done`, `kv_written`, `registered`,
         /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`. Null at the source.
         gate: Option<Name> => Dict,
-        /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`.
+        /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`; `partial`: records are
+        /// missing that may have shown something later, and the time is `unexplained`.
         method: Option<Name> => Dict,
         /// How sure the join is, 0 to 1; 1 follows from ids and order. A thread's time between two calls is `host` whatever it
-        /// does there, also waiting that no record shows: above 1 ms it counts as a guess, 0.5.
+        /// does there, also waiting that no record shows: above 1 ms it counts as a guess, 0.5; and so does all before an
+        /// operation that waited for another lane, where a lost record of its own lane may have ended later.
         confidence: f64 => Plain,
         /// How much earlier the next-to-last gate opened, ns: what removing the last one would gain here at most. Null where
         /// there was no other.

@@ -129,9 +129,10 @@ impl Graph<'_> {
         self.pass_end(pass.map(|pass| pass.before), GateKind::PeerDone, into);
     }
 
-    /// A message that nothing explains was sent after the pass that made it, for its stream waits for others.
+    /// A message that waited for nothing was sent after the pass that made it, for its stream waits for others.
     pub(super) fn send_start(&self, lane: LaneAt, start: i64, into: &mut Vec<Gate>) {
-        if !self.timeline.waits.is_waiting(lane) {
+        let has_waited = into.iter().any(|gate| gate.kind == GateKind::EventWait);
+        if has_waited || !self.timeline.waits.is_waiting(lane) {
             return;
         }
         let process = self.timeline.id(lane).process;
@@ -163,5 +164,102 @@ impl Graph<'_> {
     fn is_main(&self, lane: LaneAt) -> bool {
         let process = self.timeline.processes.get(&self.timeline.id(lane).process);
         process.and_then(|process| process.main) == Some(lane)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::pairs::Pairs;
+    use crate::graph::{Request, Transfers};
+    use crate::timeline::waits::{Record, Sync, SyncKind};
+    use crate::timeline::{LaneId, LaneKind, Timeline, Waits};
+
+    const US: i64 = 1_000;
+
+    fn stream(process: i64, stream: i32) -> LaneId {
+        LaneId { process, kind: LaneKind::Stream { context: 1, stream } }
+    }
+
+    /// Three passes of two stages: a kernel of 1 ms on stream 7, each with its message on stream 8. Returns what ran, but for the
+    /// kernel with number `lost` of a process, and the passes.
+    fn two_stages(lost: (i64, i64)) -> (Timeline, Stages) {
+        let mut timeline = Timeline::default();
+        let mut stages = Stages::default();
+        let mut add = |process: i64, on: i32, name: &str, span_and_key: (i64, i64, i64)| {
+            if (process, span_and_key.2) != lost {
+                timeline.add_kernel(stream(process, on), 0, name, span_and_key);
+            }
+        };
+        for pass in 0..3 {
+            let (at, key) = (pass * 1_500 * US, pass * 10 + 1);
+            let (end, there) = (at + 1_000 * US, at + 1_400 * US);
+            add(1, 7, "gemm", (at, end, key));
+            add(1, 8, "ncclDevKernel_SendRecv", (end + 2 * US, there, key + 2));
+            add(2, 8, "ncclDevKernel_SendRecv", (at, there, key + 2));
+            add(2, 7, "gemm", (there + 2 * US, there + 1_002 * US, key + 4));
+            let before = (end, 1);
+            stages.passes.entry(2).or_default().push(Pass { start: there + 2 * US, before });
+            stages.ends.entry(1).or_default().push(end);
+            stages.ends.entry(2).or_default().push(there + 1_002 * US);
+        }
+        (timeline, stages)
+    }
+
+    /// The gate that binds the start or the end of the last operation on a stream.
+    fn binds(timeline: &Timeline, stages: &Stages, of: LaneId, is_end: bool) -> Option<(GateKind, Method, i64)> {
+        let pairs = Pairs::of(timeline, &[vec![1, 2]]);
+        let transfers = Transfers::default();
+        let graph = Graph { timeline, transfers: &transfers, pairs: &pairs, stages };
+        let lane = timeline.find(of)?;
+        let node = Node { op: op(lane, timeline.lane(lane).len() - 1), is_end };
+        let mut gates = Vec::new();
+        graph.gates(node, &Request::default(), &mut gates);
+        crate::graph::last(&gates).map(|gate| (gate.kind, gate.method, gate.at / US))
+    }
+
+    #[test]
+    fn a_pass_whose_receive_was_lost_began_after_that_of_the_stage_before() {
+        let (timeline, stages) = two_stages((2, 23));
+        let found = binds(&timeline, &stages, stream(2, 7), false);
+        assert_eq!(found, Some((GateKind::PeerDone, Method::Engine, 4_000)));
+    }
+
+    #[test]
+    fn a_receive_whose_send_was_lost_ended_after_the_pass_that_made_it() {
+        let (timeline, stages) = two_stages((0, 0));
+        let found = binds(&timeline, &stages, stream(2, 8), true);
+        assert_eq!(found, Some((GateKind::PeerStarted, Method::Count, 4_002)));
+        let (timeline, stages) = two_stages((1, 23));
+        let found = binds(&timeline, &stages, stream(2, 8), true);
+        assert_eq!(found, Some((GateKind::PeerStarted, Method::Engine, 4_000)));
+    }
+
+    #[test]
+    fn a_send_whose_wait_was_lost_began_after_the_pass_that_made_it() {
+        let (mut timeline, stages) = two_stages((0, 0));
+        let found = binds(&timeline, &stages, stream(1, 8), false);
+        assert_eq!(found, Some((GateKind::StreamOrder, Method::Order, 2_900)), "no waits are recorded at all");
+        // Those of the first two are.
+        let record = |pass: i64| Record {
+            process: 1,
+            context: 1,
+            stream: 7,
+            event: 5,
+            recording: Some(pass),
+            correlation: pass * 10 + 2,
+        };
+        let wait = |pass: i64| Sync {
+            process: 1,
+            context: 1,
+            stream: Some(8),
+            event: Some(5),
+            recording: Some(pass),
+            correlation: pass * 10 + 2,
+            kind: SyncKind::StreamWait,
+        };
+        timeline.waits = Waits::of(&[wait(0), wait(1)], &[record(0), record(1)], |id| timeline.find(id));
+        let found = binds(&timeline, &stages, stream(1, 8), false);
+        assert_eq!(found, Some((GateKind::EventWait, Method::Engine, 4_000)));
     }
 }

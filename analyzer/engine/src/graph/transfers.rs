@@ -16,9 +16,8 @@ use crate::analysis::Raw;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 use agents::Names;
-use arrivals::{Sent, paired};
+use arrivals::is_sent;
 use copies::Copies;
-use lost::Lost;
 
 /// A transfer.
 #[derive(Debug, Clone, Default)]
@@ -99,12 +98,14 @@ impl Transfers {
     pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
         let names = Names::of(raw);
         let lost = lost::of(raw, &names);
-        let arrivals = arrivals(raw, &names, &lost);
+        let arrivals = arrivals::of(raw, &names, &lost);
         let copies = Copies::of(raw);
         let recorded = raw.transfers.transfer_id.len();
         let mut rows: Vec<Transfer> =
             (0..recorded).map(|row| transfer(raw, row, &names, arrivals.get(&row).copied(), &copies)).collect();
-        rows.extend((recorded..).zip(&lost).map(|(row, lost)| lost.transfer(arrivals.get(&row).copied())));
+        let takes = lost::usual_notify_ns(&rows);
+        let of_lost = (recorded..).zip(&lost);
+        rows.extend(of_lost.map(|(row, lost)| lost.transfer(arrivals.get(&row).copied(), &takes)));
         let told = told(raw);
         for row in &mut rows {
             row.is_told &= row.receiver.is_some_and(|receiver| told.contains(&receiver));
@@ -384,57 +385,10 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>, copies: 
     }
 }
 
-/// Whether its notification went out, or was to.
-fn is_sent(raw: &Raw, row: usize) -> bool {
-    raw.transfers.posted_ns[row].is_some() && matches!(&*raw.transfers.status[row], "done" | "pending")
-}
-
 /// Processes where arrivals of notifications were recorded.
 fn told(raw: &Raw) -> HashSet<i64> {
     let rows = (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived");
     rows.map(|row| raw.notifs.process_id[row]).collect()
-}
-
-/// When the notification of each transfer arrived, by row; of those whose records were lost after all others. Transfers of one
-/// request may carry the same text: which arrival is whose [`paired`] says, between two processes.
-fn arrivals(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, i64> {
-    let table = &raw.transfers;
-    let mut sent: BTreeMap<(i64, &str), BTreeMap<Option<i64>, Vec<(Sent, usize)>>> = BTreeMap::new();
-    let mut add = |process: i64, text, peer: Option<i64>, sent_row| {
-        sent.entry((process, text)).or_default().entry(peer).or_default().push(sent_row);
-    };
-    for row in (0..table.transfer_id.len()).filter(|row| is_sent(raw, *row)) {
-        if let (Some(text), Some(at)) = (table.notif[row].as_deref(), table.posted_ns[row]) {
-            let by = table.done_poll_ns[row].or(table.released_ns[row]).filter(|_| &*table.status[row] == "done");
-            let over = by.map(|by| (table.last_pending_poll_ns[row].unwrap_or(at), by));
-            let peer = table.peer[row].as_deref().and_then(|name| names.at(name, table.made_ns[row].unwrap_or(at)));
-            add(table.process_id[row], text, peer, (Sent { at, over }, row));
-        }
-    }
-    for (row, lost) in (table.transfer_id.len()..).zip(lost) {
-        add(lost.process, lost.text, lost.peer, (Sent { at: lost.posted, over: None }, row));
-    }
-    let mut arrived: HashMap<(i64, &str), BTreeMap<i64, Vec<i64>>> = HashMap::new();
-    for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
-        let (own, time) = (raw.notifs.process_id[row], raw.notifs.time_ns[row]);
-        if let Some(sender) = raw.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
-            let of_text = arrived.entry((sender, raw.notifs.message[row].as_str())).or_default();
-            of_text.entry(own).or_default().push(time);
-        }
-    }
-    let mut found = HashMap::new();
-    for (key, by_peer) in sent {
-        let mut arrived = arrived.remove(&key).unwrap_or_default();
-        // Whose name is not known is who alone was told.
-        let only = (arrived.len() == 1 && by_peer.len() == 1).then(|| arrived.keys().next().copied()).flatten();
-        for (peer, mut rows) in by_peer {
-            rows.sort_by_key(|(sent, row)| (sent.at, *row));
-            let sent: Vec<Sent> = rows.iter().map(|(sent, _)| *sent).collect();
-            let times = peer.or(only).and_then(|peer| arrived.remove(&peer)).unwrap_or_default();
-            found.extend(rows.iter().zip(paired(&sent, times)).filter_map(|((_, row), time)| Some((*row, time?))));
-        }
-    }
-    found
 }
 
 /// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.

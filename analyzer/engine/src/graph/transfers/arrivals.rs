@@ -6,6 +6,12 @@
 //! decide: a message arrives when the bytes before it are there, and a pair is taken only if each is the other's nearest and
 //! nothing else could be it. What is left has no pair.
 
+use std::collections::{BTreeMap, HashMap};
+
+use super::agents::Names;
+use super::lost::{self, Lost};
+use crate::analysis::Raw;
+
 /// A message that left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
@@ -13,6 +19,59 @@ pub struct Sent {
     pub at: i64,
     /// It could arrive after this, and did about when this was seen, ns: the end of the transfer that carried it.
     pub over: Option<(i64, i64)>,
+}
+
+/// When the notifications of a run's transfers arrived, by row of `nixl_transfers`.
+#[must_use]
+pub fn of_transfers(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
+    of(raw, names, &lost::of(raw, names))
+}
+
+/// When the notification of each transfer arrived, by row; of those whose records were lost after all others. Transfers of one
+/// request may carry the same text: which arrival is whose [`paired`] says, between two processes.
+pub(super) fn of(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, i64> {
+    let table = &raw.transfers;
+    let mut sent: BTreeMap<(i64, &str), BTreeMap<Option<i64>, Vec<(Sent, usize)>>> = BTreeMap::new();
+    let mut add = |process: i64, text, peer: Option<i64>, sent_row| {
+        sent.entry((process, text)).or_default().entry(peer).or_default().push(sent_row);
+    };
+    for row in (0..table.transfer_id.len()).filter(|row| is_sent(raw, *row)) {
+        if let (Some(text), Some(at)) = (table.notif[row].as_deref(), table.posted_ns[row]) {
+            let by = table.done_poll_ns[row].or(table.released_ns[row]).filter(|_| &*table.status[row] == "done");
+            let over = by.map(|by| (table.last_pending_poll_ns[row].unwrap_or(at), by));
+            let peer = table.peer[row].as_deref().and_then(|name| names.at(name, table.made_ns[row].unwrap_or(at)));
+            add(table.process_id[row], text, peer, (Sent { at, over }, row));
+        }
+    }
+    for (row, lost) in (table.transfer_id.len()..).zip(lost) {
+        add(lost.process, lost.text, lost.peer, (Sent { at: lost.posted, over: None }, row));
+    }
+    let mut arrived: HashMap<(i64, &str), BTreeMap<i64, Vec<i64>>> = HashMap::new();
+    for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
+        let (own, time) = (raw.notifs.process_id[row], raw.notifs.time_ns[row]);
+        if let Some(sender) = raw.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
+            let of_text = arrived.entry((sender, raw.notifs.message[row].as_str())).or_default();
+            of_text.entry(own).or_default().push(time);
+        }
+    }
+    let mut found = HashMap::new();
+    for (key, by_peer) in sent {
+        let mut arrived = arrived.remove(&key).unwrap_or_default();
+        // Whose name is not known is who alone was told.
+        let only = (arrived.len() == 1 && by_peer.len() == 1).then(|| arrived.keys().next().copied()).flatten();
+        for (peer, mut rows) in by_peer {
+            rows.sort_by_key(|(sent, row)| (sent.at, *row));
+            let sent: Vec<Sent> = rows.iter().map(|(sent, _)| *sent).collect();
+            let times = peer.or(only).and_then(|peer| arrived.remove(&peer)).unwrap_or_default();
+            found.extend(rows.iter().zip(paired(&sent, times)).filter_map(|((_, row), time)| Some((*row, time?))));
+        }
+    }
+    found
+}
+
+/// Whether its notification went out, or was to.
+pub(super) fn is_sent(raw: &Raw, row: usize) -> bool {
+    raw.transfers.posted_ns[row].is_some() && matches!(&*raw.transfers.status[row], "done" | "pending")
 }
 
 /// When each message of one text between two processes arrived, in the order in which they left.

@@ -63,21 +63,41 @@ pub(super) fn of<'a>(raw: &'a Raw, names: &Names) -> Vec<Lost<'a>> {
     lost.collect()
 }
 
+/// How long notifications mostly travel after the bytes before them, ns, by who sends the bytes and who receives them.
+pub(super) fn usual_notify_ns(rows: &[Transfer]) -> HashMap<Between, i64> {
+    let mut taken: HashMap<Between, Vec<i64>> = HashMap::new();
+    for row in rows {
+        let took = row.arrival.map(|arrival| arrival.saturating_sub(row.wire.1));
+        taken.entry((row.sender, row.receiver)).or_default().extend(took);
+    }
+    let median = |mut took: Vec<i64>| {
+        took.sort_unstable();
+        took.get(took.len() / 2).copied()
+    };
+    taken.into_iter().filter_map(|(between, took)| Some((between, median(took)?))).collect()
+}
+
+/// Sender and receiver.
+type Between = (Option<i64>, Option<i64>);
+
 impl Lost<'_> {
-    /// As a transfer whose bytes were on their way from its post until its notification arrived: more is not known.
-    pub(super) fn transfer(&self, arrival: Option<i64>) -> Transfer {
+    /// As a transfer whose bytes were on their way from its post on, until as long before its notification arrived as is usual:
+    /// more is not known.
+    pub(super) fn transfer(&self, arrival: Option<i64>, usual_notify_ns: &HashMap<Between, i64>) -> Transfer {
         let (process, peer) = (Some(self.process), self.peer);
-        let end = arrival.map_or(i64::MAX, |arrival| arrival.max(self.posted));
+        let (sender, receiver) = if self.is_pulled { (peer, process) } else { (process, peer) };
+        let takes = usual_notify_ns.get(&(sender, receiver)).copied().unwrap_or(0);
+        let end = arrival.map_or(i64::MAX, |arrival| arrival.saturating_sub(takes).max(self.posted));
         Transfer {
             poster: self.process,
             tid: self.tid,
-            sender: if self.is_pulled { peer } else { process },
-            receiver: if self.is_pulled { process } else { peer },
+            sender,
+            receiver,
             is_pulled: self.is_pulled,
             made: self.posted,
             posted: self.posted,
             wire: (self.posted, end),
-            arrival: arrival.map(|_| end),
+            arrival: arrival.map(|arrival| arrival.max(end)),
             bytes: self.bytes,
             piece: self.piece,
             is_lost: true,
