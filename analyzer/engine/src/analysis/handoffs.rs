@@ -242,14 +242,14 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 }
 
 /// The receiving process: the one whose agent the transfers name; else the only decode worker.
-fn peer(raw: &Raw, stages: &[StageWork], names: &Names, transfers: &[usize]) -> Option<i64> {
+fn peer(raw: &Raw, stages: &[StageWork], agents: &Names, transfers: &[usize]) -> Option<i64> {
     let named = transfers.iter().find_map(|row| {
         // A pull's poster receives.
         if &*raw.transfers.op[*row] == "READ" {
             return Some(raw.transfers.process_id[*row]);
         }
         let made = raw.transfers.made_ns[*row].or(raw.transfers.posted_ns[*row])?;
-        names.at(raw.transfers.peer[*row].as_deref()?, made)
+        agents.at(raw.transfers.peer[*row].as_deref()?, made)
     });
     let mut decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
     let only = decode.next().filter(|_| decode.next().is_none()).map(|stage| stage.row.process_id);

@@ -40,8 +40,6 @@ struct Transfer {
     copied_from: Option<i64>,
     behind: Option<u32>,
     has_failed: bool,
-    /// Its own record was lost.
-    is_lost: bool,
     /// Its receiver is told of it, and such arrivals are recorded there.
     is_told: bool,
 }
@@ -171,7 +169,7 @@ impl Transfers {
     /// Whether its own record was lost.
     #[must_use]
     pub fn is_lost(&self, row: u32) -> bool {
-        self.row(row).is_lost
+        row as usize >= self.rows.len() - self.lost.len()
     }
 
     /// The thread that posted it.
@@ -380,7 +378,6 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>, copies: 
         copied_from: span.map(|(start, _)| start),
         behind: None,
         has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
-        is_lost: false,
         is_told: table.notif[row].is_some() && is_sent(raw, row),
     }
 }

@@ -84,7 +84,7 @@ pub struct Record {
 
 impl Waits {
     /// Joins waits with the events that they are for, by recording where that is known, else the last record of the handle
-    /// before the wait (handles are reused: that is a guess). Rows may come in any order, and more than once; of several
+    /// before the wait (handles are reused: that is a guess, and none where that record is known to be another recording). Rows may come in any order, and more than once; of several
     /// records of one recording the last before the wait counts.
     #[must_use]
     pub fn of(syncs: &[Sync], records: &[Record], find: impl Fn(LaneId) -> Option<LaneAt>) -> Self {
@@ -95,7 +95,10 @@ impl Waits {
         for sync in syncs {
             let exact = sync.recording.map(|recording| by_recording.with((sync.process, recording)));
             let exact = exact.and_then(|all| before(all, sync.correlation).or(all.first().map(|(_, record)| *record)));
-            let last = || before(by_handle.with((sync.process, sync.context, sync.event?)), sync.correlation);
+            let last = || {
+                let last = before(by_handle.with((sync.process, sync.context, sync.event?)), sync.correlation);
+                last.filter(|record| sync.recording.is_none() || record.recording.is_none())
+            };
             let event = || {
                 let record = exact.or_else(last)?;
                 let lane = stream(record.process, record.context, record.stream)?;
@@ -212,6 +215,7 @@ mod tests {
             assert_eq!(awaited(Some(40), 5), event(7, 10, true), "its id says so");
             assert_eq!(awaited(None, 31), event(9, 30, false));
             assert_eq!(awaited(None, 5), [], "the handle was not recorded before");
+            assert_eq!(awaited(Some(41), 31), [], "its own record was lost: the last of its handle is another one");
         }
     }
 

@@ -21,6 +21,9 @@ pub struct Sent {
     pub over: Option<(i64, i64)>,
 }
 
+/// Messages with the rows of their transfers, by who is to get them.
+type ByPeer = BTreeMap<Option<i64>, Vec<(Sent, usize)>>;
+
 /// When the notifications of a run's transfers arrived, by row of `nixl_transfers`.
 #[must_use]
 pub fn of_transfers(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
@@ -31,7 +34,7 @@ pub fn of_transfers(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
 /// request may carry the same text: which arrival is whose [`paired`] says, between two processes.
 pub(super) fn of(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, i64> {
     let table = &raw.transfers;
-    let mut sent: BTreeMap<(i64, &str), BTreeMap<Option<i64>, Vec<(Sent, usize)>>> = BTreeMap::new();
+    let mut sent: BTreeMap<(i64, &str), ByPeer> = BTreeMap::new();
     let mut add = |process: i64, text, peer: Option<i64>, sent_row| {
         sent.entry((process, text)).or_default().entry(peer).or_default().push(sent_row);
     };

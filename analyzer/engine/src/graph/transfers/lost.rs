@@ -100,7 +100,6 @@ impl Lost<'_> {
             arrival: arrival.map(|arrival| arrival.max(end)),
             bytes: self.bytes,
             piece: self.piece,
-            is_lost: true,
             is_told: true,
             ..Transfer::default()
         }
