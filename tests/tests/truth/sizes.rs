@@ -116,12 +116,12 @@ fn clocks_that_are_apart_lie_within_their_bounds() {
 /// A hundredth.
 const LOST_PPM: u32 = 10_000;
 
-/// Where a hundredth of the records is lost, hardly any of the time is put on what it was not spent on: less than half a hundredth,
-/// even by a guess, and less than three thousandths for sure. Seen at 10^6 records: at most SEEN_GUESS, and SEEN_SURE.
+/// Where a hundredth of the records is lost, hardly any of the time is put on what it was not spent on. Seen at 10^6 records: 0.08 %
+/// for sure, where layers are pushed, and 0.11 % with guesses, where chunks are.
 fn assert_lossy(name: &str, score: &Score) {
     let (sure, guessed) = score.wrong_shares();
     assert!(score.explained < 1.0 && score.category_share() > 0.98, "{name}: {score:?}");
-    assert!(sure < 0.003 && guessed < 0.005, "{name}: {score:?}");
+    assert!(sure < 0.002 && guessed < 0.003, "{name}: {score:?}");
 }
 
 fn lossy(name: &str, model: &Model, distort: Distortions) -> Score {
@@ -163,7 +163,7 @@ fn the_exact_cases_blame_hardly_another_where_records_are_lost() {
         let name = format!("case {number}, {LOST_PPM} ppm lost");
         let score = lossy(&name, &model, Distortions { loss_ppm: LOST_PPM, ..distort });
         if number == 1 {
-            assert!(score.wrong_shares().0 < 0.003, "{name}: {score:?}");
+            assert!(score.wrong_shares().0 < 0.002, "{name}: {score:?}");
         } else {
             assert_lossy(&name, &score);
         }

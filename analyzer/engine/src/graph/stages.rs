@@ -22,8 +22,8 @@ struct Pass {
 pub struct Stages {
     /// Those that have one before them, by process, each by start.
     passes: HashMap<i64, Vec<Pass>>,
-    /// Ends of all, by process.
-    ends: HashMap<i64, Vec<i64>>,
+    /// All, by process, each by end.
+    all: HashMap<i64, Vec<Span>>,
 }
 
 /// Passes of one chunk: each with its process.
@@ -34,21 +34,22 @@ impl Stages {
     /// before; where nothing tells requests apart, the last that the stage before had ended by then.
     #[must_use]
     pub fn of(stages: &Table, chunks: &Chunks, passes: &BTreeMap<i64, Vec<Span>>) -> Self {
-        let ends = |own: &Vec<Span>| {
-            let mut ends: Vec<i64> = own.iter().map(|span| span.1).collect();
-            ends.sort_unstable();
-            ends
+        let by_end = |own: &Vec<Span>| {
+            let mut own = own.clone();
+            own.sort_unstable_by_key(|(start, end)| (*end, *start));
+            own
         };
-        let ends: HashMap<i64, Vec<i64>> = passes.iter().map(|(process, own)| (*process, ends(own))).collect();
-        let all = if chunks.request.is_empty() { by_time(stages, passes, &ends) } else { by_chunk(stages, chunks) };
+        let all: HashMap<i64, Vec<Span>> = passes.iter().map(|(process, own)| (*process, by_end(own))).collect();
+        let with_before =
+            if chunks.request.is_empty() { by_time(stages, passes, &all) } else { by_chunk(stages, chunks) };
         let mut found: HashMap<i64, Vec<Pass>> = HashMap::new();
-        for (process, pass) in all {
+        for (process, pass) in with_before {
             found.entry(process).or_default().push(pass);
         }
         for passes in found.values_mut() {
             passes.sort_unstable();
         }
-        Self { passes: found, ends }
+        Self { passes: found, all }
     }
 
     /// The first pass that a process began at or after a time.
@@ -57,14 +58,14 @@ impl Stages {
         passes.get(passes.partition_point(|pass| pass.start < from))
     }
 
-    /// When the last pass of a process ended that had by then.
-    fn ended_by(&self, process: i64, by: i64) -> Option<i64> {
-        last(self.ends.get(&process)?, by)
+    /// The last pass of a process that had ended by then.
+    fn ended_by(&self, process: i64, by: i64) -> Option<Span> {
+        last(self.all.get(&process)?, by)
     }
 }
 
-fn last(ends: &[i64], by: i64) -> Option<i64> {
-    ends.partition_point(|end| *end <= by).checked_sub(1).map(|at| ends[at])
+fn last(by_end: &[Span], by: i64) -> Option<Span> {
+    by_end.partition_point(|(_, end)| *end <= by).checked_sub(1).map(|at| by_end[at])
 }
 
 /// Of a request whose chunks have not all as many passes it is not known which belong together.
@@ -94,7 +95,7 @@ fn by_chunk(stages: &Table, chunks: &Chunks) -> Vec<(i64, Pass)> {
 }
 
 /// Of pipelines of which there is but one: then what its stages did last is for each other.
-fn by_time(stages: &Table, passes: &BTreeMap<i64, Vec<Span>>, ends: &HashMap<i64, Vec<i64>>) -> Vec<(i64, Pass)> {
+fn by_time(stages: &Table, passes: &BTreeMap<i64, Vec<Span>>, all: &HashMap<i64, Vec<Span>>) -> Vec<(i64, Pass)> {
     let mut by_rank: BTreeMap<Option<i32>, Vec<(i32, i64)>> = BTreeMap::new();
     for row in (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode") {
         if let Some(rank) = stages.pp_rank[row] {
@@ -110,8 +111,8 @@ fn by_time(stages: &Table, passes: &BTreeMap<i64, Vec<Span>>, ends: &HashMap<i64
         }
         for pair in ranks.windows(2) {
             let (from, to) = (pair[0].1, pair[1].1);
-            let (Some(ends), Some(own)) = (ends.get(&from), passes.get(&to)) else { continue };
-            let pass = |(start, _): &Span| Some((to, Pass { start: *start, before: (last(ends, *start)?, from) }));
+            let (Some(before), Some(own)) = (all.get(&from), passes.get(&to)) else { continue };
+            let pass = |(start, _): &Span| Some((to, Pass { start: *start, before: (last(before, *start)?.1, from) }));
             found.extend(own.iter().filter_map(pass));
         }
     }
@@ -129,15 +130,14 @@ impl Graph<'_> {
         self.pass_end(pass.map(|pass| pass.before), GateKind::PeerDone, into);
     }
 
-    /// A message that waited for nothing was sent after the pass that made it, for its stream waits for others.
+    /// A message that waited for nothing of the pass before it was sent after that, for its stream waits for others.
     pub(super) fn send_start(&self, lane: LaneAt, start: i64, into: &mut Vec<Gate>) {
-        let has_waited = into.iter().any(|gate| gate.kind == GateKind::EventWait);
-        if has_waited || !self.timeline.waits.is_waiting(lane) {
-            return;
-        }
         let process = self.timeline.id(lane).process;
-        let made = self.stages.ended_by(process, start).map(|end| (end, process));
-        self.pass_end(made, GateKind::EventWait, into);
+        let Some(made) = self.stages.ended_by(process, start) else { return };
+        let has_waited = into.iter().any(|gate| gate.kind == GateKind::EventWait && gate.at > made.0);
+        if !has_waited && self.timeline.waits.is_waiting(lane) {
+            self.pass_end(Some((made.1, process)), GateKind::EventWait, into);
+        }
     }
 
     /// A receive whose other end was lost ended after the pass that made what it received.
@@ -200,8 +200,8 @@ mod tests {
             add(2, 7, "gemm", (there + 2 * US, there + 1_002 * US, key + 4));
             let before = (end, 1);
             stages.passes.entry(2).or_default().push(Pass { start: there + 2 * US, before });
-            stages.ends.entry(1).or_default().push(end);
-            stages.ends.entry(2).or_default().push(there + 1_002 * US);
+            stages.all.entry(1).or_default().push((at, end));
+            stages.all.entry(2).or_default().push((there + 2 * US, there + 1_002 * US));
         }
         (timeline, stages)
     }
