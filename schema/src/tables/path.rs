@@ -51,19 +51,23 @@ crate::define_table! {
         /// Length, ns.
         dur_ns: i64 => Plain,
         /// What the time is spent on: `queue`, `host`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`, `sync`,
-        /// `ready_wait`, `make`, `post`, `wire`, `notify`, `schedule`, `respond`, `unexplained`.
+        /// `ready_wait`, `make`, `post`, `wire`, `notify` (until the other end has taken the notification), `schedule`, `respond`,
+        /// `unexplained`.
         category: Name => Dict,
         /// `work` of the operation, its `completion` after the last thing that it waited for, the `gap` between its last gate
-        /// and its start, or `source`: from the request's arrival to the first operation.
+        /// and its start, `untaken`: the beginning of such a gap, while the program had not taken the notification that had
+        /// arrived, or `source`: from the request's arrival to the first operation.
         kind: Name => Dict,
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
         /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `peer_done`, `kv_written`, `registered`,
         /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`. Null at the source.
         gate: Option<Name> => Dict,
-        /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`.
+        /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`; `partial`: records are
+        /// missing that may have shown something later, and the time is `unexplained`.
         method: Option<Name> => Dict,
         /// How sure the join is, 0 to 1; 1 follows from ids and order. A thread's time between two calls is `host` whatever it
-        /// does there, also waiting that no record shows: above 1 ms it counts as a guess, 0.5.
+        /// does there, also waiting that no record shows: above 1 ms it counts as a guess, 0.5; and so does all before an
+        /// operation that waited for another lane, where a lost record of its own lane may have ended later.
         confidence: f64 => Plain,
         /// How much earlier the next-to-last gate opened, ns: what removing the last one would gain here at most. Null where
         /// there was no other.

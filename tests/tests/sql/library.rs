@@ -3,7 +3,7 @@
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::OF_REQUEST;
-use kvpath_schema::tables::nixl::{NixlNotif, NixlNotifs};
+use kvpath_schema::tables::nixl::{NixlAgent, NixlAgents, NixlNotif, NixlNotifs};
 use serde_json::Value;
 
 use crate::run::{Small, notif, refusal, text};
@@ -71,6 +71,37 @@ fn notifs_are_joined_in_order_of_repetition() {
     let csv = text(&["sql", &run.path(), "nixl.notifs_latency", "--format", "csv"]);
     let rows: Vec<&str> = csv.lines().skip(1).collect();
     assert_eq!(rows, ["lost,1,,genNotif,21,", "m,1,2,genNotif,20,7", "m,1,2,genNotif,5,4"]);
+}
+
+/// One text to two agents at once, and to a process that has taken the name of another: each arrival is of what was sent to its
+/// process.
+#[test]
+fn notifs_are_joined_between_the_processes_that_had_the_names_then() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut run = RunWriter::new(folder.path(), "host", "test 0", None);
+    let mut agents = NixlAgents::default();
+    for (time_ns, process_id, name) in [(1, 1, "p"), (1, 2, "d"), (1, 3, "e"), (50, 4, "d")] {
+        agents.push(NixlAgent { time_ns, process_id, agent_ptr: 0x1000, name: name.into() });
+    }
+    let mut notifs = NixlNotifs::default();
+    for (time_ns, process_id, direction, peer) in [
+        (10, 1, "sent", "d"),
+        (11, 1, "sent", "e"),
+        (12, 3, "arrived", "p"),
+        (30, 2, "arrived", "p"),
+        (60, 1, "sent", "d"),
+        (61, 1, "sent", "e"),
+        (64, 4, "arrived", "p"),
+    ] {
+        notifs.push(NixlNotif { process_id, peer: Some(peer.into()), ..notif(time_ns, direction, "m") });
+    }
+    run.write("nixl", &agents, 0).expect("a segment");
+    run.write("nixl", &notifs, 0).expect("a segment");
+    let path = folder.path().to_str().expect("UTF-8");
+    let csv = text(&["sql", path, "nixl.notifs_latency", "--format", "csv"]);
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    let expected = ["m,1,,genNotif,61,", "m,1,2,genNotif,10,20", "m,1,4,genNotif,60,4", "m,1,3,genNotif,11,1"];
+    assert_eq!(rows, expected);
 }
 
 #[test]

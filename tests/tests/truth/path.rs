@@ -13,6 +13,9 @@ use crate::walks::{MS, Simulated, Walked, model, undistorted};
 /// Share of the time that agrees with the truth where nothing is lost.
 const AGREES: f64 = 0.999;
 
+/// Joins below this are guesses.
+const SURE: f64 = 0.9;
+
 /// Time in agreement with the truth, and all there is, ns.
 #[derive(Debug, Default)]
 pub(crate) struct Score {
@@ -24,6 +27,10 @@ pub(crate) struct Score {
     layer: i64,
     /// Compute that was found on another stage than the one that computed.
     pub wrong_stage: i64,
+    /// Of it, what was found for sure, and is of another category or stage.
+    pub wrong: i64,
+    /// The same, with what was found by a guess.
+    pub wrong_or_guessed: i64,
     /// Mean coverage.
     pub explained: f64,
     /// What did not agree: the truth's category and stage, ours, ns.
@@ -40,6 +47,11 @@ impl Score {
     /// Share of the right category.
     pub(crate) fn category_share(&self) -> f64 {
         Self::share(self.category, self.all)
+    }
+
+    /// Share for which a wrong cause was found, for sure, and whether or not.
+    pub(crate) fn wrong_shares(&self) -> (f64, f64) {
+        (Self::share(self.wrong, self.all), Self::share(self.wrong_or_guessed, self.all))
     }
 
     /// Share of the right category and stage.
@@ -121,6 +133,7 @@ fn compare(truth: &RequestTruth, segments: &[PathSegment], (clock, eps_ns): (&Cl
             let (from, until) = (found.start_ns.max(start), (found.start_ns + found.dur_ns).min(end));
             let near = spans.partition_point(|span| span.1 + eps_ns <= from)
                 ..spans.partition_point(|span| span.0 - eps_ns < until);
+            let is_sure = found.confidence >= SURE;
             let found = of_found(found);
             let kinds: Vec<Kind> = near.map(|at| of_truth(&truth.path[at], &names[at])).collect();
             let is = |like: &dyn Fn(&Kind) -> bool| if kinds.iter().any(like) { until - from } else { 0 };
@@ -131,6 +144,10 @@ fn compare(truth: &RequestTruth, segments: &[PathSegment], (clock, eps_ns): (&Cl
             score.layer += if is_compute { is(&|kind| kind.is_layer_of(&found)) } else { 0 };
             if there == 0 {
                 score.wrong_stage += if found.category == "compute" { until - from } else { 0 };
+                if found.category != "unexplained" {
+                    score.wrong += if is_sure { until - from } else { 0 };
+                    score.wrong_or_guessed += until - from;
+                }
                 let truth = of_truth(&truth.path[own], &names[own]);
                 let key =
                     format!("{} of {:?} found as {} of {:?}", truth.category, truth.stage, found.category, found.stage);
@@ -187,12 +204,13 @@ fn score(simulated: &Simulated, walked: &Walked) -> Score {
 pub(crate) fn scored(name: &str, simulated: &Simulated, walked: &Walked) -> Score {
     let score = score(simulated, walked);
     println!(
-        "{name}: category {:.5}, stage {:.5}, layer {:.5}, explained {:.5}, wrong stage {} ns; {:?}",
+        "{name}: category {:.5}, stage {:.5}, layer {:.5}, explained {:.5}, wrong {:.5} and by guess {:.5}; {:?}",
         score.category_share(),
         score.stage_share(),
         score.layer_share(),
         score.explained,
-        score.wrong_stage,
+        score.wrong_shares().0,
+        score.wrong_shares().1,
         score.apart
     );
     score
@@ -311,7 +329,8 @@ fn lost_records_leave_time_unexplained_and_blame_no_stage() {
         let (all, most, less) = (lossy(0), lossy(1_000), lossy(10_000));
         assert!(all.explained > most.explained && most.explained > less.explained, "{name}");
         assert_eq!((all.wrong_stage, most.wrong_stage, less.wrong_stage), (0, 0, 0), "{name}");
-        assert!(most.category_share() > 0.99 && less.category_share() > 0.9, "{name}");
+        assert!(most.wrong_shares().1 < 0.0005 && less.wrong_shares().1 < 0.005, "{name}: {most:?}, {less:?}");
+        assert!(most.category_share() > 0.99 && less.category_share() > 0.98, "{name}");
     }
     let case = walked("case 14", &Simulated::of_case(14));
     assert!(case.wrong_stage == 0 && case.explained < 1.0 && case.category_share() > 0.99, "{case:?}");

@@ -116,46 +116,64 @@ fn clocks_that_are_apart_lie_within_their_bounds() {
 /// A hundredth.
 const LOST_PPM: u32 = 10_000;
 
-/// Where a hundredth of the records is lost, less than two hundredths of the time are put on a stage that they are not of: if the
-/// record of the last hand-off of a request is lost, that of another stage is taken for the last, and if a message's is, its
-/// neighbour may be taken for it. Seen at 10^7 records: 0.4 % by request, 1.4 % by chunk.
+/// Where a hundredth of the records is lost, hardly any of the time is put on what it was not spent on. Seen at 10^6 records: 0.08 %
+/// for sure, where layers are pushed, and 0.11 % with guesses, where chunks are.
 fn assert_lossy(name: &str, score: &Score) {
-    assert!(score.explained < 1.0 && score.category_share() > 0.95, "{name}: {score:?}");
-    assert!(score.wrong_stage < score.all / 50, "{name}: {score:?}");
+    let (sure, guessed) = score.wrong_shares();
+    assert!(score.explained < 1.0 && score.category_share() > 0.98, "{name}: {score:?}");
+    assert!(sure < 0.002 && guessed < 0.003, "{name}: {score:?}");
+}
+
+fn lossy(name: &str, model: &Model, distort: Distortions) -> Score {
+    let simulated = Simulated::of_model(model, distort);
+    let walked = simulated.walk();
+    say(name, &walked);
+    assert_held(name, &walked.seen());
+    scored(name, &simulated, &walked)
 }
 
 #[test]
-fn what_is_lost_is_unexplained_and_hardly_blames_another_stage() {
-    for grain in [Grain::Whole, Grain::Chunk] {
-        let model = of_size(&model(2, HandoffMode::Push, grain), records());
+fn what_is_lost_is_unexplained_and_hardly_blames_another() {
+    for (concurrency, mode, grain) in [
+        (2, HandoffMode::Push, Grain::Whole),
+        (2, HandoffMode::Push, Grain::Chunk),
+        (4, HandoffMode::Push, Grain::Chunk),
+        (2, HandoffMode::Push, Grain::Layer),
+        (4, HandoffMode::Pull, Grain::Whole),
+        (1, HandoffMode::None, Grain::Whole),
+    ] {
+        let model = of_size(&model(concurrency, mode, grain), records());
         let of = |loss_ppm: u32| {
-            let name = format!("{grain:?}, {loss_ppm} ppm lost");
-            let simulated = Simulated::of_model(&model, Distortions { loss_ppm, ..undistorted(&model) });
-            let walked = simulated.walk();
-            say(&name, &walked);
-            assert_held(&name, &walked.seen());
-            scored(&name, &simulated, &walked)
+            let name = format!("{mode:?} {grain:?}, {concurrency} at a time, {loss_ppm} ppm lost");
+            let score = lossy(&name, &model, Distortions { loss_ppm, ..undistorted(&model) });
+            (name, score)
         };
-        let (whole, lossy) = (of(0), of(LOST_PPM));
-        assert!(whole.explained > lossy.explained && whole.wrong_stage == 0, "{grain:?}: {whole:?}, {lossy:?}");
-        assert_lossy(&format!("{grain:?}"), &lossy);
+        let ((name, whole), (_, lossy)) = (of(0), of(LOST_PPM));
+        assert!(whole.explained > lossy.explained && whole.wrong == 0, "{name}: {whole:?}, {lossy:?}");
+        assert_lossy(&name, &lossy);
     }
 }
 
-/// A case of about so many records: with as many requests, where it is a model; else beside a process that takes no part.
-fn case(number: u32, records: u64) -> Simulated {
+/// Two stages of the first case end at the same ns, chunk by chunk: where the record of a kernel is lost that ended then, the path
+/// may as well go over the other one, and says that it is a guess.
+#[test]
+fn the_exact_cases_blame_hardly_another_where_records_are_lost() {
+    for number in 1..=14 {
+        let Some((model, distort)) = case_model(number, records()) else { continue };
+        let name = format!("case {number}, {LOST_PPM} ppm lost");
+        let score = lossy(&name, &model, Distortions { loss_ppm: LOST_PPM, ..distort });
+        if number == 1 {
+            assert!(score.wrong_shares().0 < 0.002, "{name}: {score:?}");
+        } else {
+            assert_lossy(&name, &score);
+        }
+    }
+}
+
+/// The model of a case with as many requests as make so many records, if it is one, and what is done to them.
+fn case_model(number: u32, records: u64) -> Option<(Model, Distortions)> {
     let found = Case::named(&number.to_string()).expect("a case").make(None, 1).expect("a run");
-    let Some(settings) = found.run.model else {
-        let simulated = Simulated::of_case(number);
-        let alone = simulated.walk();
-        // Where nothing is handed over nothing but kernels tells who serves.
-        let has_kernels = simulated.truth.iter().any(|request| !request.transfers.is_empty());
-        let many = usize::try_from(if has_kernels { records / 2 } else { records }).expect("few enough");
-        add_stranger(&simulated, (many, 20_000), has_kernels);
-        assert_eq!(same_paths(&alone, &simulated.walk()), Ok(()), "case {number}");
-        return simulated;
-    };
-    let model: Model = serde_json::from_value(settings).expect("the settings of a model");
+    let model: Model = serde_json::from_value(found.run.model?).expect("the settings of a model");
     let model = of_size(&model, records);
     let distort = Distortions {
         clocks: found.run.clocks,
@@ -164,7 +182,22 @@ fn case(number: u32, records: u64) -> Simulated {
         probe_hz: 20,
         ..undistorted(&model)
     };
-    Simulated::of_model(&model, distort)
+    Some((model, distort))
+}
+
+/// A case of about so many records: with as many requests, where it is a model; else beside a process that takes no part.
+fn case(number: u32, records: u64) -> Simulated {
+    if let Some((model, distort)) = case_model(number, records) {
+        return Simulated::of_model(&model, distort);
+    }
+    let simulated = Simulated::of_case(number);
+    let alone = simulated.walk();
+    // Where nothing is handed over nothing but kernels tells who serves.
+    let has_kernels = simulated.truth.iter().any(|request| !request.transfers.is_empty());
+    let many = usize::try_from(if has_kernels { records / 2 } else { records }).expect("few enough");
+    add_stranger(&simulated, (many, 20_000), has_kernels);
+    assert_eq!(same_paths(&alone, &simulated.walk()), Ok(()), "case {number}");
+    simulated
 }
 
 #[test]

@@ -16,6 +16,8 @@ use super::regions::{self, Known, Regions, Set, Touch};
 use super::requests::RequestWork;
 use super::stages::StageWork;
 use super::{Raw, Settings, ceilings};
+use crate::graph::transfers::agents::Names;
+use crate::graph::transfers::arrivals;
 
 /// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
 pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
@@ -56,9 +58,12 @@ pub fn of(
     table
 }
 
-/// Notifs that arrived, by message; those that register a request with a stage apart.
+/// What agents told each other.
 struct Arrivals<'a> {
-    by_message: HashMap<&'a str, Vec<usize>>,
+    names: Names<'a>,
+    /// When the notifications of transfers arrived, by row of `nixl_transfers`.
+    of_transfers: HashMap<usize, i64>,
+    /// Notifs that register a request with a stage.
     registrations: Vec<usize>,
     /// Their messages, in the same order.
     texts: Texts<'a>,
@@ -66,16 +71,14 @@ struct Arrivals<'a> {
 
 impl<'a> Arrivals<'a> {
     fn of(raw: &'a Raw) -> Self {
-        let mut all = Self { by_message: HashMap::new(), registrations: Vec::new(), texts: Texts::default() };
-        for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
-            let message = raw.notifs.message[row].as_str();
-            all.by_message.entry(message).or_default().push(row);
-            if message.starts_with("PUSH_REG:") {
-                all.registrations.push(row);
-            }
-        }
-        all.texts = Texts::of(all.registrations.iter().map(|row| raw.notifs.message[*row].as_str()));
-        all
+        let names = Names::of(raw);
+        let of_transfers = arrivals::of_transfers(raw, &names);
+        let is_registration = |row: &usize| {
+            &*raw.notifs.direction[*row] == "arrived" && raw.notifs.message[*row].starts_with("PUSH_REG:")
+        };
+        let registrations: Vec<usize> = (0..raw.notifs.time_ns.len()).filter(is_registration).collect();
+        let texts = Texts::of(registrations.iter().map(|row| raw.notifs.message[*row].as_str()));
+        Self { names, of_transfers, registrations, texts }
     }
 }
 
@@ -141,7 +144,7 @@ fn handoff(
     Handoff {
         request: 0,
         stage_id: stage.row.stage_id,
-        peer_process_id: peer(raw, stages, &transfers),
+        peer_process_id: peer(raw, stages, &arrivals.names, &transfers),
         peer_device_id: copies.first().and_then(|copy| copy.to),
         transfers: count(all.iter().filter(|made| made.post.transfer.is_some()).count()),
         bytes,
@@ -164,7 +167,7 @@ fn handoff(
         post_ns: total(posts.iter().map(|post| Some(post.post_end? - post.posted?))),
         done_after_ns: last_done.and_then(|post| post.done_after),
         done_by_ns,
-        notif_arrived_ns: notif_arrived(raw, arrivals, &transfers),
+        notif_arrived_ns: notif_arrived(arrivals, &transfers),
         rate_bytes_per_s: rate.filter(|_| !missing && !overlapping),
         span_ns: span_ns.filter(|_| !missing && !overlapping),
         ceiling_bytes_per_s: None,
@@ -222,15 +225,14 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 }
 
 /// The receiving process: the one whose agent the transfers name; else the only decode worker.
-fn peer(raw: &Raw, stages: &[StageWork], transfers: &[usize]) -> Option<i64> {
+fn peer(raw: &Raw, stages: &[StageWork], agents: &Names, transfers: &[usize]) -> Option<i64> {
     let named = transfers.iter().find_map(|row| {
         // A pull's poster receives.
         if &*raw.transfers.op[*row] == "READ" {
             return Some(raw.transfers.process_id[*row]);
         }
-        let peer = raw.transfers.peer[*row].as_ref()?;
-        let at = raw.agents.name.iter().position(|name| name == peer)?;
-        Some(raw.agents.process_id[at])
+        let made = raw.transfers.made_ns[*row].or(raw.transfers.posted_ns[*row])?;
+        agents.at(raw.transfers.peer[*row].as_deref()?, made)
     });
     let mut decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
     let only = decode.next().filter(|_| decode.next().is_none()).map(|stage| stage.row.process_id);
@@ -272,21 +274,8 @@ fn ready(raw: &Raw, arrivals: &Arrivals, process: i64, posts: &[&Post]) -> Optio
 }
 
 /// When the last notif of these transfers arrived at their receiver; `None` unless all arrived.
-fn notif_arrived(raw: &Raw, arrivals: &Arrivals, transfers: &[usize]) -> Option<i64> {
-    let arrived = transfers.iter().map(|row| {
-        let notif = raw.transfers.notif[*row].as_deref()?;
-        arrivals
-            .by_message
-            .get(notif)?
-            .iter()
-            .filter(|n| match (&raw.notifs.peer[**n], &raw.transfers.agent[*row]) {
-                (Some(sender), Some(agent)) => sender == agent,
-                _ => raw.notifs.process_id[**n] != raw.transfers.process_id[*row],
-            })
-            .map(|n| raw.notifs.time_ns[*n])
-            .filter(|at| raw.transfers.posted_ns[*row].is_some_and(|posted| *at >= posted))
-            .min()
-    });
+fn notif_arrived(arrivals: &Arrivals, transfers: &[usize]) -> Option<i64> {
+    let arrived = transfers.iter().map(|row| arrivals.of_transfers.get(row).copied());
     arrived.collect::<Option<Vec<i64>>>()?.into_iter().max()
 }
 

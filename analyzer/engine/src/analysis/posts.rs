@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Raw;
 use super::lanes::Lane;
 use super::raw::Mark;
+use crate::graph::transfers::agents::Names;
 
 /// Copies further apart than this belong to different hand-offs, where nothing but copies was recorded.
 const BURST_GAP_NS: i64 = 20_000_000;
@@ -66,15 +67,15 @@ pub fn of(raw: &Raw, lanes: &BTreeMap<i64, Lane>) -> BTreeMap<i64, Vec<Post>> {
 
 fn from_transfers(raw: &Raw) -> BTreeMap<i64, Vec<Post>> {
     let transfers = &raw.transfers;
-    let process_of: BTreeMap<&str, i64> =
-        raw.agents.name.iter().map(|name| &**name).zip(raw.agents.process_id.iter().copied()).collect();
+    let names = Names::of(raw);
     let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
     for row in 0..transfers.transfer_id.len() {
         let Some(posted) = transfers.posted_ns[row] else {
             continue;
         };
         // A pull is posted by the receiver; the KV is the peer's.
-        let peer = transfers.peer[row].as_deref().and_then(|name| process_of.get(name)).copied();
+        let made = transfers.made_ns[row].unwrap_or(posted);
+        let peer = transfers.peer[row].as_deref().and_then(|name| names.at(name, made));
         let is_read = &*transfers.op[row] == "READ";
         let owner = if is_read { peer.unwrap_or(transfers.process_id[row]) } else { transfers.process_id[row] };
         // Where polls were not recorded, the release is the first that shows the end.

@@ -30,6 +30,9 @@ pub struct RequestWork<'a> {
     pub(super) group: Option<usize>,
     /// Its KV, in a unit that is the same for all requests of the run.
     pub(super) bytes: Option<i64>,
+    /// Of each stage of the stage list whether records of its hand-overs are missing: they come to less KV than those of
+    /// another stage.
+    is_short: Vec<bool>,
 }
 
 /// Whether the stage's last forward pass has fewer layers than its others, and a hand-over came after it.
@@ -83,6 +86,11 @@ impl RequestWork<'_> {
         let last = stages[stage].lane.and_then(|lane| lane.passes.last());
         let own_is_last = self.passes[stage].last().map(|pass| pass.span) == last.map(|pass| pass.span);
         !(own_is_last && breaks_off(&stages[stage]))
+    }
+
+    /// Whether records of its hand-overs by a stage are missing.
+    pub(super) fn is_short(&self, stage: usize) -> bool {
+        self.is_short.get(stage).copied().unwrap_or(false)
     }
 
     /// Last forward pass's end.
@@ -196,25 +204,36 @@ fn groups(stages: &[StageWork]) -> Vec<Span> {
 /// The most that any stage shows counts, for records of the others may be lost.
 fn bytes(stages: &[StageWork], raw: &Raw, requests: &mut [RequestWork]) {
     let mut by_stage: Vec<Vec<i64>> = vec![vec![0; requests.len()]; stages.len()];
+    let mut least: Vec<Vec<Option<i64>>> = vec![vec![None; requests.len()]; stages.len()];
     // Where nothing is on a GPU, KV is not either.
     let has_gpu = (0..raw.transfers.bytes.len()).any(|row| raw.is_on_gpu(row));
     for (r, request) in requests.iter().enumerate() {
         for (s, p) in &request.posts {
             let post = &stages[*s].posts[*p];
             let row = post.transfer.filter(|row| !post.failed && raw.is_on_gpu(*row) == has_gpu);
-            let sum = &mut by_stage[*s][r];
-            *sum = sum.saturating_add(row.and_then(|row| raw.transfers.bytes[row]).unwrap_or(0));
+            let Some(bytes) = row.and_then(|row| raw.transfers.bytes[row]) else { continue };
+            let (sum, least) = (&mut by_stage[*s][r], &mut least[*s][r]);
+            *sum = sum.saturating_add(bytes);
+            *least = Some(least.unwrap_or(bytes).min(bytes));
         }
     }
     let known = |of_stage: &Vec<i64>| of_stage.iter().filter(|bytes| **bytes > 0).count();
     let Some(most) = (0..stages.len()).max_by_key(|s| (known(&by_stage[*s]), std::cmp::Reverse(*s))) else { return };
     let scales: Vec<Option<(i64, i64)>> = by_stage.iter().map(|own| scale(own, &by_stage[most])).collect();
     for (r, request) in requests.iter_mut().enumerate() {
-        let shown = by_stage.iter().zip(&scales).filter_map(|(own, scale)| {
-            let (own_bytes, bytes) = (*scale)?;
-            i64::try_from(i128::from(own[r]) * i128::from(bytes) / i128::from(own_bytes)).ok()
-        });
+        let come_to = |own: i64, scale: Option<(i64, i64)>| {
+            let (own_bytes, bytes) = scale?;
+            i64::try_from(i128::from(own) * i128::from(bytes) / i128::from(own_bytes)).ok()
+        };
+        let shown = by_stage.iter().zip(&scales).filter_map(|(own, scale)| come_to(own[r], *scale));
         request.bytes = shown.max().filter(|bytes| *bytes > 0);
+        // Stages round differently, by less than a transfer.
+        let lacks = |s: usize| {
+            let (own, all) = (come_to(by_stage[s][r], scales[s])?, request.bytes?);
+            let least = come_to(least[s][r]?, scales[s])?;
+            Some(all - own > least / 2)
+        };
+        request.is_short = (0..stages.len()).map(|s| lacks(s).unwrap_or(false)).collect();
     }
 }
 

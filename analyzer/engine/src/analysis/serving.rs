@@ -83,7 +83,7 @@ impl<'a> Run<'_, 'a> {
         let mut counts: Option<Vec<usize>> = None;
         let mut given = Vec::new();
         for s in &stages {
-            let last = own.iter().map(|r| deadline(self.stages, &requests[*r], *s)).max().flatten();
+            let last = own.iter().map(|r| last_pass(self.stages, &requests[*r], *s)).max().flatten();
             let passes = self.passes(*s, from, to);
             let passes = &passes[..passes.partition_point(|pass| last.is_none_or(|at| pass.span.0 <= at))];
             if passes.is_empty() && self.stages[*s].lane.is_none_or(|lane| lane.passes.is_empty()) {
@@ -147,8 +147,19 @@ fn first_made(stages: &[StageWork], request: &RequestWork) -> i64 {
     request.posts.iter().map(|(s, p)| &stages[*s].posts[*p]).map(|post| post.made.unwrap_or(post.at)).min().unwrap_or(0)
 }
 
-/// When the last of the request was made to be handed over by a stage: it was computed by then.
+/// When the last of the request was made to be handed over by a stage: it was computed by then. Not known where hand-overs are
+/// missing, for the last may be among them.
 fn deadline(stages: &[StageWork], request: &RequestWork, stage: usize) -> Option<i64> {
+    last_made(stages, request, stage).filter(|_| !request.is_short(stage))
+}
+
+/// When the last pass of the request had begun on a stage: where hand-overs are missing, what others handed over tells.
+fn last_pass(stages: &[StageWork], request: &RequestWork, stage: usize) -> Option<i64> {
+    let others = (0..stages.len()).filter(|other| *other == stage || request.is_short(stage));
+    others.filter_map(|stage| last_made(stages, request, stage)).max()
+}
+
+fn last_made(stages: &[StageWork], request: &RequestWork, stage: usize) -> Option<i64> {
     posts(stages, request).filter(|(s, _)| *s == stage).map(|(_, post)| post.made.unwrap_or(post.at)).max()
 }
 

@@ -65,6 +65,42 @@ fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
     }
 }
 
+/// Two stages hand over each chunk when it is computed; the rows that `is_lost` names by stage, request and chunk are lost.
+fn chunk_by_chunk(chunks: &[i64], is_lost: impl Fn(i64, usize, i64) -> bool) -> Raw {
+    let mut raw = live();
+    let mut ends = [0, 0];
+    for (number, of_request) in chunks.iter().enumerate() {
+        for chunk in 0..*of_request {
+            let each = MS / 10 + chunk * MS / 100;
+            ends[0] = raw.pass(1, ends[0], 12, each);
+            ends[1] = raw.pass(2, ends[0].max(ends[1]), 12, each);
+            for (process, agent, end) in [(1, "a-0", ends[0]), (2, "a-1", ends[1])] {
+                if !is_lost(process, number, chunk) {
+                    raw.write(process, agent, "d-0", end + 2 * MS + 10, 1 << 20, &format!("req-{number}"));
+                }
+            }
+        }
+    }
+    raw
+}
+
+#[test]
+fn a_request_whose_last_row_was_lost_on_one_stage_was_computed_later_than_the_one_before_it() {
+    let chunks = [3, 4, 2, 3];
+    for (lost, chunk) in [(1, 3), (3, 2)] {
+        let raw = chunk_by_chunk(&chunks, |process, number, at| (process, number, at) == (2, lost, chunk));
+        let analysis = analyse(&raw);
+        for stage in [0, 1] {
+            let of = |request| {
+                let is_its =
+                    |row: &usize| analysis.chunks.request[*row] == request && analysis.chunks.stage_id[*row] == stage;
+                i64::try_from((0..analysis.chunks.len()).filter(is_its).count()).unwrap()
+            };
+            assert_eq!([of(0), of(1), of(2), of(3)], chunks, "stage {stage}, without the last of {lost}");
+        }
+    }
+}
+
 #[test]
 fn ranges_that_name_layers_are_preferred() {
     let mut raw = live();

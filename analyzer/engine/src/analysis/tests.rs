@@ -73,6 +73,45 @@ fn a_pull_is_the_hand_off_of_the_peer_that_holds_the_kv() {
     assert_eq!(handoff.peer_process_id, Some(3));
 }
 
+/// A process that is started anew makes an agent of the same name: who it was depends on when.
+#[test]
+fn hand_offs_before_and_after_a_restart_are_of_the_process_that_had_the_name_then() {
+    let made_anew = |raw: &mut Raw, process: i64, name: &str| {
+        raw.process(process, "VLLM::EngineCore");
+        raw.agent(process, name);
+        *raw.agents.time_ns.last_mut().unwrap() = 500 * MS;
+    };
+    let mut raw = live();
+    made_anew(&mut raw, 13, "d-0");
+    raw.write(1, "a-0", "d-0", 100 * MS, 1 << 20, "req-1");
+    raw.write(1, "a-0", "d-0", 900 * MS, 1 << 20, "req-2");
+    assert_eq!(analyse(&raw).handoffs.peer_process_id, [Some(3), Some(13)]);
+    let mut raw = live();
+    made_anew(&mut raw, 11, "a-0");
+    raw.write(3, "d-0", "a-0", 100 * MS, 1 << 20, "req-1");
+    raw.write(3, "d-0", "a-0", 900 * MS, 1 << 20, "req-2");
+    raw.transfers.op = vec!["READ".into(), "READ".into()];
+    let analysis = analyse(&raw);
+    let senders = analysis.handoffs.stage_id.iter().map(|stage| {
+        let at = analysis.stages.stage_id.iter().position(|other| other == stage).unwrap();
+        analysis.stages.process_id[at]
+    });
+    assert_eq!(senders.collect::<Vec<_>>(), [1, 11]);
+}
+
+/// Chunks of a request carry one text: the hand-off has arrived with the last of them, and where one is missing it is not known.
+#[test]
+fn a_hand_off_has_arrived_with_the_last_of_its_notifs() {
+    let mut raw = live();
+    for at in [100, 101] {
+        raw.write(1, "a-0", "d-0", at * MS, 1 << 20, "req-1");
+        raw.notif(3, "arrived", "a-0", (at + 20 + (at - 100) * 30) * MS, "req-1-0123abcd:1");
+    }
+    assert_eq!(analyse(&raw).handoffs.notif_arrived_ns, [Some(151 * MS)]);
+    raw.write(1, "a-0", "d-0", 102 * MS, 1 << 20, "req-1");
+    assert_eq!(analyse(&raw).handoffs.notif_arrived_ns, [None]);
+}
+
 #[test]
 fn descriptors_show_the_regions_that_they_touch() {
     let mut raw = live();

@@ -1,7 +1,7 @@
 //! What work on a GPU waited for.
 
 use super::pairs;
-use super::{Gate, GateKind, Graph, Method, Node, Request, op};
+use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
 use crate::timeline::{Awaited, Class, LaneAt, LaneKind};
 
 /// CUPTI's number of the legacy default stream.
@@ -29,8 +29,9 @@ impl Graph<'_> {
             let ended = self.timeline.lane(thread).end[call] <= start;
             let node = if ended { Node::end(op(thread, call)) } else { Node::start(op(thread, call)) };
             into.push(self.gate(node, GateKind::Launch, Method::Neighbour));
-        } else {
-            // Nothing of its launch is known: it came after what woke the process.
+        }
+        if self.timeline.call(id.process, key).is_none() {
+            // Nothing of its own launch is known: it came after what woke the process.
             self.wakes(id.process, before.map_or(i64::MIN, |before| own.end[before]), start, request, into);
         }
         if key > 0 {
@@ -43,6 +44,28 @@ impl Graph<'_> {
             self.graph_siblings(lane, key, start, into);
         }
         self.default_stream(lane, at, into);
+        if self.timeline.class(lane, at) != Class::PointToPoint {
+            self.pass_start(lane, start, into);
+        } else if self.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) != Some(true) {
+            self.send_start(lane, start, into);
+        }
+    }
+
+    /// Whether a gate of a stream's operation may be the last only because the record of one was lost that ran before it on that
+    /// stream: it would have to be no longer than those near it.
+    #[must_use]
+    pub fn may_be_last_by_loss(&self, node: Node, bound: &Gate) -> bool {
+        const NEAR: usize = 256;
+        let Op::Lane(lane, at) = node.op else { return false };
+        let is_own = matches!(bound.from.op, Op::Lane(other, _) if other == lane);
+        if node.is_end || is_own || !self.is_stream(lane) {
+            return false;
+        }
+        let (own, at) = (self.timeline.lane(lane), at as usize);
+        let Some(before) = own.before(at) else { return false };
+        let near = before.saturating_sub(NEAR)..=before;
+        let longest = near.map(|at| own.end[at].saturating_sub(own.start[at])).max().unwrap_or(0);
+        bound.at.saturating_sub(own.end[before]) <= longest && self.timeline.may_lack_before(lane, at)
     }
 
     /// Of a graph's memsets no node is recorded.
@@ -156,6 +179,9 @@ impl Graph<'_> {
             if self.pairs.receives(lane, at) == Some(true) || together {
                 into.push(self.gate(Node::start(partner), GateKind::PeerStarted, method));
             }
+        } else {
+            let own = self.timeline.lane(lane);
+            self.lost_send(lane, (own.start[at as usize], own.end[at as usize]), into);
         }
     }
 }

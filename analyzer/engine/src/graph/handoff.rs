@@ -8,9 +8,12 @@ impl Graph<'_> {
     /// A transfer is made when its KV was written and decode had registered; a pull, when decode was told that prefill is done.
     pub(super) fn make_start(&self, key: i64, request: &Request, into: &mut Vec<Gate>) {
         let Some(row) = nixl_row(key) else { return };
-        if !request.transfers.has(row) {
-            return;
+        if request.transfers.has(row) {
+            self.made(row, request, into);
         }
+    }
+
+    fn made(&self, row: u32, request: &Request, into: &mut Vec<Gate>) {
         let made = self.transfers.made(row);
         if self.transfers.is_pulled(row) {
             into.extend(self.prefill_done(made, request));
@@ -42,7 +45,18 @@ impl Graph<'_> {
         }
     }
 
-    pub(super) fn wire_start(&self, row: u32, into: &mut Vec<Gate>) {
+    /// The calls of a transfer whose record was lost are not known: only when it was posted, and by whom.
+    pub(super) fn wire_start(&self, row: u32, request: &Request, into: &mut Vec<Gate>) {
+        if self.transfers.is_lost(row) {
+            self.made(row, request, into);
+            let thread = self.transfers.thread(row, self.timeline);
+            let before =
+                thread.and_then(|lane| Some((lane, self.timeline.lane(lane).ended_by(self.transfers.posted(row))?)));
+            into.extend(
+                before.map(|(lane, at)| self.gate(Node::end(op(lane, at)), GateKind::ProgramOrder, Method::Neighbour)),
+            );
+            return;
+        }
         let Some((lane, at)) = self.transfers.post(row, self.timeline) else { return };
         debug_assert_eq!(self.timeline.class(lane, at), Class::Post);
         let posted = Node::end(op(lane, at));

@@ -65,7 +65,7 @@ impl Graph<'_> {
     /// been handed over, activations that another stage copied into its device.
     pub(super) fn wakes(&self, process: i64, since: i64, until: i64, request: &Request, into: &mut Vec<Gate>) {
         let signs = request.transfers.signs(process, since, until);
-        into.extend(signs.map(|(node, kind)| self.gate(node, kind, Method::Id)));
+        into.extend(signs.map(|(node, kind, method)| self.gate(node, kind, method)));
         let copies = self.transfers.copied_in(process, since, until);
         into.extend(copies.into_iter().map(|copy| self.gate(Node::end(copy), GateKind::CopiedIn, Method::Time)));
     }

@@ -6,6 +6,7 @@ mod handoff;
 mod host;
 pub mod pairs;
 pub mod request;
+pub mod stages;
 #[cfg(test)]
 mod tests;
 pub mod transfers;
@@ -15,6 +16,7 @@ pub use transfers::Transfers;
 
 use crate::timeline::{LaneAt, Timeline};
 use pairs::Pairs;
+use stages::Stages;
 
 /// An operation: a position in a lane, or something between processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +140,8 @@ pub enum Method {
     Time,
     /// By what serving engines are known to do.
     Engine,
+    /// By records of which some are missing: what came later may be among those.
+    Partial,
 }
 
 impl Method {
@@ -152,6 +156,7 @@ impl Method {
             Self::Count => "count",
             Self::Time => "time",
             Self::Engine => "engine",
+            Self::Partial => "partial",
         }
     }
 
@@ -165,6 +170,7 @@ impl Method {
             Self::Handle | Self::Time => 0.7,
             Self::Neighbour => 0.6,
             Self::Engine => 0.5,
+            Self::Partial => 0.3,
         }
     }
 }
@@ -191,6 +197,8 @@ pub struct Graph<'a> {
     pub transfers: &'a Transfers,
     /// Sends and receives.
     pub pairs: &'a Pairs,
+    /// Which pass made what another one computes on.
+    pub stages: &'a Stages,
 }
 
 impl Graph<'_> {
@@ -204,6 +212,15 @@ impl Graph<'_> {
             (Op::Notif(row), false) => self.transfers.wire(row, true),
             (Op::Notif(row), true) => self.transfers.arrival(row),
             (Op::Registration(at), is_end) => self.transfers.registration(at, is_end),
+        }
+    }
+
+    /// When the program took the notification whose arrival this node is, where that was recorded, ns.
+    #[must_use]
+    pub fn taken(&self, node: Node) -> Option<i64> {
+        match (node.op, node.is_end) {
+            (Op::Notif(row), true) => self.transfers.taken(row),
+            _ => None,
         }
     }
 
@@ -231,7 +248,7 @@ impl Graph<'_> {
                 (false, false) => self.host_start(lane, at as usize, request, into),
                 (false, true) => self.host_end(lane, at as usize, into),
             },
-            (Op::Wire(row), false) => self.wire_start(row, into),
+            (Op::Wire(row), false) => self.wire_start(row, request, into),
             (Op::Notif(row), false) => {
                 into.push(self.gate(Node::end(Op::Wire(row)), GateKind::Transferred, Method::Id));
             }

@@ -6,7 +6,7 @@
 //! together, as both ends of a message do that does not fit into NCCL's buffer. Where records are missing the counts differ;
 //! then only kernels that end together are paired.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Method, Op, op};
 use crate::timeline::{Class, LaneAt, Timeline};
@@ -20,6 +20,8 @@ const FITTING: f64 = 0.9;
 #[derive(Debug, Default)]
 pub struct Pairs {
     other: HashMap<(LaneAt, u32), (Op, Method, bool)>,
+    /// Processes that received.
+    receivers: HashSet<i64>,
     /// NCCL sends and receives without another end.
     pub unpaired: usize,
 }
@@ -69,6 +71,12 @@ impl Pairs {
         self.other.get(&(lane, at)).map(|(.., receives)| *receives)
     }
 
+    /// Whether a process received anything that is known.
+    #[must_use]
+    pub fn is_receiver(&self, process: i64) -> bool {
+        self.receivers.contains(&process)
+    }
+
     /// Each stream is one end of one channel at most: first those whose messages end together most.
     fn connect(&mut self, timeline: &Timeline, senders: &[Stream], receivers: &[Stream]) {
         let mut channels: Vec<Channel> = Vec::new();
@@ -104,6 +112,7 @@ impl Pairs {
                 {
                     self.other.insert((sender.lane, send), (receive_op, channel.method, false));
                     self.other.insert((receiver.lane, receive), (send_op, channel.method, true));
+                    self.receivers.insert(timeline.id(receiver.lane).process);
                 }
             }
         }

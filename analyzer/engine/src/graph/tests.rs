@@ -1,5 +1,7 @@
 //! Gates of operations made by hand.
 
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::nixl::{NixlNotifs, NixlTransfers};
 use proptest::prelude::*;
 
 use super::transfers::Carried;
@@ -33,8 +35,8 @@ fn wait(kind: SyncKind, stream: i32, correlation: i64) -> Sync {
 
 /// The gate that binds a node, and when it opened.
 fn binds(timeline: &Timeline, node: Node) -> Option<(GateKind, i64)> {
-    let (transfers, pairs) = (Transfers::default(), Pairs::default());
-    let graph = Graph { timeline, transfers: &transfers, pairs: &pairs };
+    let (transfers, pairs, stages) = (Transfers::default(), Pairs::default(), Stages::default());
+    let graph = Graph { timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
     let mut gates = Vec::new();
     graph.gates(node, &Request::default(), &mut gates);
     last(&gates).map(|gate| (gate.kind, gate.at))
@@ -93,10 +95,152 @@ fn walked(raw: &Raw, count: u32) -> crate::path::walk::Walked {
         ..Request::default()
     };
     let pairs = Pairs::default();
-    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs };
+    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs, stages: &Stages::default() };
     let kind = LaneKind::Stream { context: 1, stream: 7 };
     let lane = raw.timeline.find(LaneId { process: 2, kind }).unwrap();
     walk(&graph, &request, Node::end(op(lane, 0)), 0)
+}
+
+/// Removes the record of the last transfer, but not the message that was posted with it.
+fn without_last(raw: &mut Raw) {
+    let last = raw.transfers.len() - 1;
+    let row = raw.transfers.row(last);
+    let message = row.notif.unwrap();
+    raw.notif(row.process_id, "sent", &row.peer.unwrap(), row.posted_ns.unwrap(), &message);
+    *raw.notifs.via.last_mut().unwrap() = "transfer".into();
+    *raw.notifs.transfer_id.last_mut().unwrap() = Some(row.transfer_id);
+    let mut rest = NixlTransfers::default();
+    for row in 0..last {
+        rest.push(raw.transfers.row(row));
+    }
+    raw.transfers = rest;
+}
+
+/// A table of notifs without one of its rows.
+fn without_notif(raw: &mut Raw, lost: usize) {
+    let mut rest = NixlNotifs::default();
+    for row in (0..raw.notifs.len()).filter(|row| *row != lost) {
+        rest.push(raw.notifs.row(row));
+    }
+    raw.notifs = rest;
+}
+
+/// The operations between processes on a path, with their times.
+fn between(walked: &crate::path::walk::Walked) -> Vec<(Op, i64, i64)> {
+    let steps = walked.steps.iter().filter(|step| !matches!(step.op, Op::Lane(..)));
+    steps.map(|step| (step.op, step.start / MS, step.end / MS)).collect()
+}
+
+#[test]
+fn a_transfer_whose_record_was_lost_is_on_the_path_by_its_message() {
+    let mut raw = handed_over(3, 1);
+    without_last(&mut raw);
+    raw.timeline = Builder::within(&Memory::default()).finish(&raw.transfers).unwrap();
+    raw.kernel(1, 7, "prefill", MS, MS);
+    raw.kernel(2, 7, "decode", 20 * MS, MS);
+    let transfers = Transfers::of(&raw, &raw.timeline, &[]);
+    assert_eq!(transfers.lost().collect::<Vec<_>>(), [(2, "r-0123abcd:1")]);
+    let walked = walked(&raw, 3);
+    // Posted at 16 ms, told at 17.5, half a ms after the bytes were there, as of the others.
+    assert_eq!(between(&walked)[..3], [(Op::Wire(2), 14, 16), (Op::Wire(2), 16, 17), (Op::Notif(2), 17, 17)]);
+    assert!(walked.steps.iter().all(|step| step.op != Op::Wire(0)), "what came before it is not taken for it");
+}
+
+/// Two transfers with one text, and the arrival of the second was lost: it is not that of the first.
+#[test]
+fn a_lost_arrival_leaves_the_end_of_the_bytes_or_nothing_that_is_named() {
+    let mut raw = handed_over(2, 1);
+    without_notif(&mut raw, 1);
+    let end = |raw: &Raw| {
+        let walked = walked(raw, 2);
+        let step = walked.steps.iter().rev().find(|step| step.kind == StepKind::Gap).copied().unwrap();
+        (step.start, step.gate)
+    };
+    assert_eq!(end(&raw), (14 * MS, Some((GateKind::Notified, Method::Time))));
+    // Its end was seen only after decode had begun.
+    raw.transfers.done_poll_ns[1] = Some(40 * MS);
+    assert_eq!(end(&raw), (11 * MS + MS / 2, Some((GateKind::Notified, Method::Partial))));
+}
+
+/// One call takes both: the second to arrive was waited for, and then for the call.
+#[test]
+fn what_has_arrived_waits_for_its_program_to_take_it() {
+    let mut raw = handed_over(2, 1);
+    let arrived = raw.notifs.time_ns.clone();
+    for _ in 0..2 {
+        raw.notif(2, "taken", "p", 16 * MS, "r-0123abcd:1");
+    }
+    let last = |raw: &Raw| {
+        let walked = walked(raw, 2);
+        let told = walked.steps.iter().position(|step| step.op == Op::Notif(1)).unwrap();
+        let after = walked.steps[told + 1..].iter().map(|step| (step.kind, step.start, step.end));
+        after.take(2).collect::<Vec<_>>()
+    };
+    let decode = 17 * MS;
+    let before = last(&raw);
+    assert_eq!(before[0], (StepKind::Gap, arrived[1], decode), "takings are not set apart yet");
+    raw.set_takings_apart();
+    assert_eq!(last(&raw), [(StepKind::Untaken, arrived[1], 16 * MS), (StepKind::Gap, 16 * MS, decode)]);
+}
+
+#[test]
+fn decode_without_its_launch_began_when_it_was_told_and_not_when_another_launch_was() {
+    let mut raw = handed_over(1, 1);
+    raw.timeline.add_call(2, 1, "cudaLaunchKernel", (MS, 2 * MS, 5));
+    let stream = LaneId { process: 2, kind: LaneKind::Stream { context: 1, stream: 8 } };
+    raw.timeline.add_kernel(stream, 0, "decode", (30 * MS, 31 * MS, 7));
+    let transfers = Transfers::of(&raw, &raw.timeline, &[]);
+    let request = Request { transfers: Carried::of(vec![0], &transfers), ..Request::default() };
+    let (pairs, stages) = (Pairs::default(), Stages::default());
+    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
+    let lane = raw.timeline.find(stream).unwrap();
+    let mut gates = Vec::new();
+    graph.gates(Node::start(op(lane, 0)), &request, &mut gates);
+    let kinds: Vec<GateKind> = gates.iter().map(|gate| gate.kind).collect();
+    assert_eq!(kinds, [GateKind::Launch, GateKind::Notified]);
+    assert_eq!(last(&gates).map(|gate| gate.at), Some(11 * MS + MS / 2));
+}
+
+#[test]
+fn a_registration_is_of_the_last_that_had_left_where_records_are_missing() {
+    let mut raw = Raw::default();
+    raw.agent(1, "p");
+    raw.agent(9, "d");
+    raw.notif(9, "sent", "p", 10, "PUSH_REG:r");
+    raw.notif(9, "sent", "p", 20, "PUSH_REG:r");
+    raw.notif(1, "arrived", "d", 22, "PUSH_REG:r");
+    let of = |raw: &Raw| {
+        let transfers = Transfers::of(raw, &raw.timeline, &[]);
+        transfers.registrations.iter().map(|own| (own.sent_ns, own.arrived_ns)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&raw), [(20, 22)]);
+    raw.notif(1, "arrived", "d", 25, "PUSH_REG:r");
+    assert_eq!(of(&raw), [(10, 22), (20, 25)]);
+}
+
+#[test]
+fn a_launch_without_its_kernel_leaves_in_doubt_what_came_last() {
+    let in_doubt = |is_lost: bool, end: i64| {
+        let mut timeline = Timeline::default();
+        timeline.add_kernel(stream(7), 0, "own", (0, 100, 1));
+        timeline.add_call(1, 1, "cudaLaunchKernel", (1, 2, 2));
+        if !is_lost {
+            timeline.add_kernel(stream(7), 0, "own", (100, 190, 2));
+        }
+        timeline.add_kernel(stream(8), 0, "other", (0, end, 3));
+        timeline.add_kernel(stream(7), 0, "own", (end + 10, end + 20, 4));
+        let (transfers, pairs, stages) = (Transfers::default(), Pairs::default(), Stages::default());
+        let graph = Graph { timeline: &timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
+        let (own, other) = (timeline.find(stream(7)).unwrap(), timeline.find(stream(8)).unwrap());
+        let at = timeline.lane(own).len() - 1;
+        let waited = graph.gate(Node::end(op(other, 0)), GateKind::EventWait, Method::Id);
+        let before = graph.gate(Node::end(op(own, at - 1)), GateKind::StreamOrder, Method::Order);
+        assert_eq!(timeline.may_lack_before(own, at), is_lost);
+        assert!(!graph.may_be_last_by_loss(Node::start(op(own, at)), &before), "it is its own lane's");
+        graph.may_be_last_by_loss(Node::start(op(own, at)), &waited)
+    };
+    assert!(in_doubt(true, 200));
+    assert!(!in_doubt(false, 200) && !in_doubt(true, 300), "no kernel near it takes so long");
 }
 
 /// Layer by layer or page by page a request has so many: each of them is on this path.
@@ -144,12 +288,19 @@ proptest! {
         let own: Vec<u32> = (0..).take(rows.len()).filter(|row| row % 4 != 3).collect();
         let carried = Carried::of(own.iter().rev().copied().collect(), &transfers);
         prop_assert_eq!(carried.rows(), &own[..]);
-        let arrived = own.iter().filter(|row| transfers.has_arrived(**row));
-        let mut arrived: Vec<(i64, Node)> =
-            arrived.map(|row| (transfers.arrival(*row), Node::end(Op::Notif(*row)))).collect();
+        // Where others' arrivals are recorded, one that is not was lost: it came when the bytes were there, or later.
+        let is_told = rows.iter().any(|(.., has_failed, has_arrived)| !has_failed && *has_arrived);
+        let sign = |row: &u32| match transfers.has_arrived(*row) {
+            true => Some((transfers.arrival(*row), Node::end(Op::Notif(*row)))),
+            false if is_told && !rows[*row as usize].3 => {
+                Some((transfers.wire(*row, true), Node::end(Op::Wire(*row))))
+            }
+            false => None,
+        };
+        let mut arrived: Vec<(i64, Node)> = own.iter().filter_map(sign).collect();
         arrived.retain(|(at, _)| since < *at && *at <= since + length);
         arrived.sort_unstable();
-        let signs: Vec<Node> = carried.signs(9, since, since + length).map(|(node, _)| node).collect();
+        let signs: Vec<Node> = carried.signs(9, since, since + length).map(|(node, ..)| node).collect();
         prop_assert_eq!(signs, arrived.iter().map(|(_, node)| *node).collect::<Vec<_>>());
         prop_assert_eq!(carried.signs(8, i64::MIN, i64::MAX).count(), 0);
         for row in 0..u32::try_from(rows.len()).unwrap() {

@@ -1,12 +1,15 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
 pub mod agents;
+pub mod arrivals;
 mod carried;
 mod link;
+mod lost;
+pub mod takings;
 
 pub use carried::Carried;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Op, Request, op};
 use crate::analysis::Raw;
@@ -14,6 +17,8 @@ use crate::analysis::raw::PeerCopy;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 use agents::Names;
+use arrivals::is_sent;
+use takings::Takings;
 
 /// A transfer.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +34,8 @@ struct Transfer {
     wire: (i64, i64),
     uncertain_ns: i64,
     arrival: Option<i64>,
+    /// When the program that is told took its notification, ns.
+    taken: Option<i64>,
     bytes: i64,
     /// Mean size of its descriptors, bytes.
     piece: i64,
@@ -36,6 +43,8 @@ struct Transfer {
     copied_from: Option<i64>,
     behind: Option<u32>,
     has_failed: bool,
+    /// Its receiver is told of it, and such arrivals are recorded there.
+    is_told: bool,
 }
 
 /// A registration of decode with a stage.
@@ -43,7 +52,7 @@ struct Transfer {
 pub struct Registration {
     /// When it was sent, ns.
     pub sent_ns: i64,
-    /// When it arrived, ns.
+    /// When it arrived, ns. A stage that computes takes it later, when it is free: that it was not is no fault of the message.
     pub arrived_ns: i64,
     /// Decode's process, where the sending was recorded.
     pub from: Option<i64>,
@@ -70,7 +79,10 @@ type ThreadWaits = (LaneAt, Vec<(i64, u32)>);
 /// All of a run.
 #[derive(Debug, Default)]
 pub struct Transfers {
+    /// Those of `nixl_transfers`, and after them those whose records were lost.
     rows: Vec<Transfer>,
+    /// Texts of the notifications of the latter.
+    lost: Vec<String>,
     /// Registrations by time.
     pub registrations: Vec<Registration>,
     /// Copies into the device of a process by another one, by end: (end, operation).
@@ -86,14 +98,27 @@ impl Transfers {
     #[must_use]
     pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
         let names = Names::of(raw);
-        let arrivals = arrivals(raw, &names);
-        let mut rows: Vec<Transfer> = (0..raw.transfers.transfer_id.len())
-            .map(|row| transfer(raw, row, &names, arrivals.get(&row).copied()))
-            .collect();
+        let lost = lost::of(raw, &names);
+        let arrivals = arrivals::of(raw, &names, &lost);
+        let recorded = raw.transfers.transfer_id.len();
+        let mut rows: Vec<Transfer> =
+            (0..recorded).map(|row| transfer(raw, row, &names, arrivals.get(&row).copied())).collect();
+        let takes = lost::usual_notify_ns(&rows);
+        let of_lost = (recorded..).zip(&lost);
+        rows.extend(of_lost.map(|(row, lost)| lost.transfer(arrivals.get(&row).copied(), &takes)));
+        let takings = Takings::of(raw, &names);
+        for (row, own) in rows.iter_mut().enumerate().take(recorded) {
+            own.take(&takings, raw.transfers.notif[row].as_deref(), arrivals.get(&row).copied());
+        }
+        let told = told(raw);
+        for row in &mut rows {
+            row.is_told &= row.receiver.is_some_and(|receiver| told.contains(&receiver));
+        }
         link::queue(&mut rows);
         let fetched = fetched(raw, stages);
         Self {
             rows,
+            lost: lost.iter().map(|lost| lost.text.to_owned()).collect(),
             registrations: registrations(raw, &names),
             copied_in: copied_in(raw, timeline, stages),
             waited: waited(timeline, fetched.values()),
@@ -131,10 +156,46 @@ impl Transfers {
         self.row(row).arrival.is_some()
     }
 
+    /// Those whose own records were lost, with the texts of their notifications.
+    pub fn lost(&self) -> impl Iterator<Item = (u32, &str)> {
+        let first = self.rows.len() - self.lost.len();
+        self.lost
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, text)| Some((u32::try_from(first + at).ok()?, text.as_str())))
+    }
+
+    /// Whether its receiver was told of it, for all that is known, though no arrival of its own was recorded: when is not known.
+    #[must_use]
+    pub fn is_untold(&self, row: u32) -> bool {
+        let own = self.row(row);
+        own.is_told && own.arrival.is_none() && !own.has_failed
+    }
+
+    /// Whether its own record was lost.
+    #[must_use]
+    pub fn is_lost(&self, row: u32) -> bool {
+        row as usize >= self.rows.len() - self.lost.len()
+    }
+
+    /// The thread that posted it.
+    #[must_use]
+    pub fn thread(&self, row: u32, timeline: &Timeline) -> Option<LaneAt> {
+        let own = self.row(row);
+        timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })
+    }
+
     /// When its notification arrived; when its bytes were there, if that was not recorded, ns.
     #[must_use]
     pub fn arrival(&self, row: u32) -> i64 {
         self.row(row).arrival.unwrap_or(self.row(row).wire.1)
+    }
+
+    /// When its program took the notification that had arrived, where that was recorded, ns. It gates nothing of its own: of several that
+    /// one call takes, the last to arrive was waited for.
+    #[must_use]
+    pub fn taken(&self, row: u32) -> Option<i64> {
+        self.row(row).taken
     }
 
     /// When it was made, else posted, ns.
@@ -196,7 +257,7 @@ impl Transfers {
     #[must_use]
     pub fn post(&self, row: u32, timeline: &Timeline) -> Option<(LaneAt, usize)> {
         let own = self.row(row);
-        let lane = timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })?;
+        let lane = self.thread(row, timeline)?;
         let ops = timeline.lane(lane);
         let from = ops.start.partition_point(|start| *start < own.posted);
         let same = (from..ops.len()).take_while(|at| ops.start[*at] == own.posted);
@@ -293,6 +354,15 @@ fn waited<'a>(timeline: &Timeline, processes: impl Iterator<Item = &'a i64>) -> 
     found
 }
 
+impl Transfer {
+    /// Notes when its notification, which had arrived then, was taken.
+    fn take(&mut self, takings: &Takings, text: Option<&str>, arrived_ns: Option<i64>) {
+        let told = if self.is_pulled { self.sender } else { self.receiver };
+        let (Some(told), Some(text), Some(arrived_ns)) = (told, text, arrived_ns) else { return };
+        self.taken = takings.of_arrival(told, self.poster, text, arrived_ns);
+    }
+}
+
 fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Transfer {
     let table = &raw.transfers;
     let poster = table.process_id[row];
@@ -324,51 +394,20 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Trans
         wire: (post_end.min(end), end),
         uncertain_ns,
         arrival: arrival.map(|arrival| arrival.max(end)),
+        taken: None,
         bytes: table.bytes[row].unwrap_or(0),
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),
         copied_from: span.map(|(start, _)| start),
         behind: None,
         has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
+        is_told: table.notif[row].is_some() && is_sent(raw, row),
     }
 }
 
-/// When the notification of each transfer arrived, by row. Transfers of one request may carry the same text, so the n-th of a
-/// sender with a text is the n-th arrival of it.
-fn arrivals(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
-    let mut sent: BTreeMap<(i64, &str), Vec<usize>> = BTreeMap::new();
-    for row in 0..raw.transfers.transfer_id.len() {
-        if let (Some(notif), Some(_)) = (raw.transfers.notif[row].as_deref(), raw.transfers.posted_ns[row])
-            && (&*raw.transfers.status[row] == "done" || &*raw.transfers.status[row] == "pending")
-        {
-            sent.entry((raw.transfers.process_id[row], notif)).or_default().push(row);
-        }
-    }
-    let mut arrived: HashMap<(i64, &str), Vec<i64>> = HashMap::new();
-    for row in (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived") {
-        let time = raw.notifs.time_ns[row];
-        if let Some(sender) = raw.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
-            arrived.entry((sender, raw.notifs.message[row].as_str())).or_default().push(time);
-        }
-    }
-    let mut found = HashMap::new();
-    for (key, mut rows) in sent {
-        rows.sort_by_key(|row| (raw.transfers.posted_ns[*row], *row));
-        let posted = rows.iter().map(|row| raw.transfers.posted_ns[*row].unwrap_or(i64::MIN));
-        let times = in_order(posted, arrived.remove(&key).unwrap_or_default());
-        found.extend(rows.iter().zip(times).filter_map(|(row, time)| Some((*row, time?))));
-    }
-    found
-}
-
-/// When messages of one text arrived, in the order in which they were sent: the n-th is the n-th arrival, and none arrives before
-/// it left.
-pub fn in_order(sent: impl Iterator<Item = i64>, mut arrivals: Vec<i64>) -> impl Iterator<Item = Option<i64>> {
-    arrivals.sort_unstable();
-    let mut arrivals = arrivals.into_iter().peekable();
-    sent.map(move |sent| {
-        while arrivals.next_if(|arrival| *arrival < sent).is_some() {}
-        arrivals.next()
-    })
+/// Processes where arrivals of notifications were recorded.
+fn told(raw: &Raw) -> HashSet<i64> {
+    let rows = (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived");
+    rows.map(|row| raw.notifs.process_id[row]).collect()
 }
 
 /// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
@@ -389,8 +428,13 @@ fn registrations(raw: &Raw, names: &Names) -> Vec<Registration> {
         times.sort_unstable();
         let mut sent = sent.remove(&(with, message)).unwrap_or_default();
         sent.sort_unstable();
+        let is_whole = sent.len() == times.len();
         for (at, arrived_ns) in times.into_iter().enumerate() {
-            let (sent_ns, from) = sent.get(at).map_or((arrived_ns, None), |(time, from)| (*time, Some(*from)));
+            // Where records are missing the n-th need not be the n-th: the last that had left by then is the nearest.
+            let by_then = sent.partition_point(|(time, _)| *time <= arrived_ns).checked_sub(1);
+            let own = if is_whole { Some(at) } else { by_then };
+            let own = own.and_then(|at| sent.get(at));
+            let (sent_ns, from) = own.map_or((arrived_ns, None), |(time, from)| (*time, Some(*from)));
             let sent_ns = sent_ns.min(arrived_ns);
             found.push(Registration { sent_ns, arrived_ns, from, with, message: message.to_owned() });
         }

@@ -92,7 +92,18 @@ impl Category {
     /// Of a step.
     #[must_use]
     pub fn of(graph: &Graph, step: &Step) -> Self {
+        // Something that is not recorded may have come later.
+        if matches!(step.gate, Some((_, Method::Partial))) {
+            return Self::Unexplained;
+        }
+        if step.kind == StepKind::Untaken {
+            return Self::Notify;
+        }
         match step.op {
+            // What led to it is not known: neither is when it left.
+            Op::Wire(_) if step.kind == StepKind::Source => Self::Unexplained,
+            // Of the calls that made it no record is left.
+            Op::Wire(_) if step.kind == StepKind::Gap && !is_posted(step) => Self::Make,
             Op::Wire(_) => Self::Wire,
             Op::Notif(_) => Self::Notify,
             Op::Registration(_) => Self::ReadyWait,
@@ -100,6 +111,9 @@ impl Category {
                 let class = graph.timeline.class(lane, at as usize);
                 match graph.timeline.id(lane).kind {
                     LaneKind::Thread(_) => Self::of_call(class, step),
+                    LaneKind::Stream { .. } if is_order(step) && graph.timeline.may_lack_before(lane, at as usize) => {
+                        Self::Unexplained
+                    }
                     LaneKind::Stream { .. } => Self::of_gpu(class, step, graph.timeline.lane(lane).dispatch_ns),
                 }
             }
@@ -140,4 +154,13 @@ impl Category {
             _ => Self::KernelGap,
         }
     }
+}
+
+fn is_posted(step: &Step) -> bool {
+    matches!(step.gate, Some((GateKind::Posted, _)))
+}
+
+/// Whether it is what a stream did between two of its operations.
+fn is_order(step: &Step) -> bool {
+    step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::StreamOrder, _)))
 }

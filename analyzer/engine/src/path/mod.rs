@@ -23,6 +23,7 @@ use kvpath_schema::tables::spans::Spans;
 use crate::analysis::{Analysis, Raw, Settings};
 use crate::error::LoadError;
 use crate::graph::pairs::Pairs;
+use crate::graph::stages::Stages;
 use crate::graph::{Graph, Request, Transfers};
 use crate::load::Run;
 use crate::load::limits::{SPAN, TIME, within};
@@ -47,6 +48,7 @@ pub struct Walker {
     pub analysis: Analysis,
     transfers: Transfers,
     pairs: Pairs,
+    stages: Stages,
     places: Places,
     requests: Vec<Request>,
     /// Requests that a client tells of by an id that several recorded ones hold: they have no path of their own.
@@ -78,9 +80,10 @@ impl Walker {
             prefill.map(|row| (stages.process_id[row], stages.device_id[row])).collect();
         let transfers = Transfers::of(&raw, &raw.timeline, &devices);
         let pairs = Pairs::of(&raw.timeline, &pipelines(&analysis));
+        let passes = Stages::of(stages, &analysis.chunks, &analysis.passes);
         let places = Places::of(stages, &analysis.chunks, &analysis.layers);
         let (requests, ambiguous) = requests::of(&analysis, &transfers, &told(&spans(run, &raw)?));
-        Ok(Self { raw, analysis, transfers, pairs, places, requests, ambiguous })
+        Ok(Self { raw, analysis, transfers, pairs, stages: passes, places, requests, ambiguous })
     }
 
     /// The requests that it knows.
@@ -109,7 +112,7 @@ impl Walker {
     /// Where gates are looked up.
     #[must_use]
     pub fn graph(&self) -> Graph<'_> {
-        Graph { timeline: &self.raw.timeline, transfers: &self.transfers, pairs: &self.pairs }
+        Graph { timeline: &self.raw.timeline, transfers: &self.transfers, pairs: &self.pairs, stages: &self.stages }
     }
 
     /// Where the path of a request ends; `None` if nothing of it was recorded.

@@ -63,7 +63,12 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> (Vec<Req
             carried.entry(*number).or_default().push(row);
         }
     }
+    // Those whose records were lost carry the KV of the request that their notifications name.
+    let texts: Vec<(u32, &str)> = transfers.lost().collect();
+    let lost = Texts::of(texts.iter().map(|(_, text)| *text));
     for (number, request) in &mut requests {
+        let named = request.id.as_deref().map(|id| lost.naming(id)).into_iter().flatten();
+        carried.entry(*number).or_default().extend(named.map(|at| texts[at].0));
         request.passes = Passes::of(passes.remove(number).unwrap_or_default());
         request.transfers = Carried::of(carried.remove(number).unwrap_or_default(), transfers);
         request.decode = request.transfers.rows().iter().find_map(|row| transfers.receiver(*row));

@@ -111,6 +111,9 @@ impl Context<'_> {
         if is_host && row.dur_ns > HOST_GAP_NS {
             row.confidence = row.confidence.min(Method::Engine.confidence());
         }
+        if step.is_doubtful {
+            row.confidence = row.confidence.min(Method::Engine.confidence());
+        }
         // A gap is not the operation's own.
         if step.kind == StepKind::Source {
             row.table_name = None;

@@ -16,6 +16,8 @@ pub enum StepKind {
     Completion,
     /// Time between the last start gate and the start.
     Gap,
+    /// The beginning of such time behind a notification that had arrived: until the program took it.
+    Untaken,
     /// Time between the source and the start of the first operation, which has no gate after the source.
     Source,
 }
@@ -28,6 +30,7 @@ impl StepKind {
             Self::Work => "work",
             Self::Completion => "completion",
             Self::Gap => "gap",
+            Self::Untaken => "untaken",
             Self::Source => "source",
         }
     }
@@ -50,6 +53,8 @@ pub struct Step {
     pub margin: Option<i64>,
     /// The processes that its start and its end were seen by, where both are known.
     pub between: Option<(i64, i64)>,
+    /// The path came here over a gate that may not have been the last: what may have come after it was lost.
+    pub is_doubtful: bool,
 }
 
 /// A path.
@@ -119,6 +124,7 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
     let mut t = graph.time(sink);
     // Nodes that were met at this very ns: operations without length can wait for each other in a circle.
     let mut met = Seen::default();
+    let mut is_doubtful = false;
     while t > source {
         graph.gates(node, request, &mut gates);
         let start = graph.time(Node::start(node.op));
@@ -127,6 +133,7 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
         walked.circles += all - gates.len();
         let bound = last(&gates).copied().filter(|gate| !node.is_end || gate.at > start);
         see(&Met { node, at: t, gates: &gates, bound, steps_after: walked.steps.len() });
+        is_doubtful |= bound.is_some_and(|gate| graph.may_be_last_by_loss(node, &gate));
         let (since, kind, gate, next) = match (node.is_end, bound) {
             (true, Some(gate)) => (gate.at, StepKind::Completion, bound, gate.from),
             (true, None) => (start, StepKind::Work, None, Node::start(node.op)),
@@ -140,6 +147,7 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
                     gate: None,
                     margin: None,
                     between: None,
+                    is_doubtful,
                 };
                 walked.steps.push(step);
                 break;
@@ -152,8 +160,15 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
             let kind = if kind == StepKind::Gap && since < source { StepKind::Source } else { kind };
             let between = graph.process(next).zip(graph.process(node)).filter(|_| since >= source);
             let start = since.max(source);
-            let step = Step { start, end: t, op: node.op, kind, gate, margin: margin(&gates, bound), between };
-            walked.steps.push(step);
+            let step =
+                Step { start, end: t, op: node.op, kind, gate, margin: margin(&gates, bound), between, is_doubtful };
+            match graph.taken(next).filter(|taken| kind == StepKind::Gap && start < *taken && *taken < t) {
+                Some(taken) => {
+                    walked.steps.push(Step { start: taken, ..step });
+                    walked.steps.push(Step { end: taken, kind: StepKind::Untaken, ..step });
+                }
+                None => walked.steps.push(step),
+            }
         }
         met.add(node);
         t = since;

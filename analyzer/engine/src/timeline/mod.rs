@@ -105,6 +105,21 @@ impl Timeline {
         streams.iter().find_map(|lane| self.lane(*lane).with_key(correlation).map(|at| (*lane, at)))
     }
 
+    /// Whether the record of an operation was lost that may have run on a stream before `at` and after what is recorded before
+    /// it: its launch is there, and nothing that it started. Launches do not say on which stream.
+    #[must_use]
+    pub fn may_lack_before(&self, stream: LaneAt, at: usize) -> bool {
+        // Launches of other streams between: a pass's.
+        const LOOK: usize = 1024;
+        let (process, own) = (self.id(stream).process, self.lane(stream));
+        let Some(before) = own.before(at).map(|before| own.key[before]).filter(|key| *key > 0) else { return false };
+        let is_launch = |key: i64| {
+            let call = self.call(process, key);
+            call.is_some_and(|(thread, call)| self.names.text(self.lane(thread).name[call]).contains("LaunchKernel"))
+        };
+        (before + 1..own.key[at]).rev().take(LOOK).any(|key| is_launch(key) && self.started_by(process, key).is_none())
+    }
+
     /// Operations of all lanes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -79,6 +79,11 @@ impl Waiting {
         Ok(all)
     }
 
+    /// Whether `who` waits for anything.
+    pub(super) fn is_there(&self, who: i64) -> bool {
+        self.who.binary_search(&who).is_ok()
+    }
+
     /// What `who` waits for by calls after those that are `before`, as long as they are `within`.
     pub(super) fn of(
         &self,

@@ -37,8 +37,9 @@ pub struct Waits {
 
 impl Waits {
     /// Joins the waits that `is_wanted` with the events that they are for, by recording where that is known, else the last record
-    /// of the handle before the wait (handles are reused: that is a guess). Rows may come in any order, and more than once; of
-    /// several records of one recording the last before the wait counts.
+    /// of the handle before the wait (handles are reused: that is a guess, and none where that record is known to be another
+    /// recording). Rows may come in any order, and more than once; of several records of one recording the last before the wait
+    /// counts.
     ///
     /// # Errors
     /// No room for files.
@@ -58,8 +59,11 @@ impl Waits {
                 let all = by_recording.with(&(sync.process, Some(sync.recording?)));
                 by_recording.before(all, sync.correlation).or_else(|| by_recording.first(all))
             };
-            let last =
-                || by_handle.before(by_handle.with(&(sync.process, sync.context, sync.event?)), sync.correlation);
+            let last = || {
+                let of_handle = by_handle.with(&(sync.process, sync.context, sync.event?));
+                let last = by_handle.before(of_handle, sync.correlation);
+                last.filter(|record| sync.recording.is_none() || record.recording.is_none())
+            };
             let event = || {
                 let exact = exact();
                 let record = exact.or_else(last)?;
@@ -88,6 +92,12 @@ impl Waits {
             }
         }
         Ok(Self { streams: streams.sorted(memory)?, calls: calls.sorted(memory)?, unknown })
+    }
+
+    /// Whether a stream was made to wait for anything.
+    #[must_use]
+    pub fn is_waiting(&self, stream: LaneAt) -> bool {
+        self.streams.is_there(i64::from(stream))
     }
 
     /// What a stream was made to wait for by calls numbered after `after` and before `before`.
@@ -198,6 +208,7 @@ mod tests {
             assert_eq!(awaited(Some(40), 5), event(7, 10, true), "its id says so");
             assert_eq!(awaited(None, 31), event(9, 30, false));
             assert_eq!(awaited(None, 5), [], "the handle was not recorded before");
+            assert_eq!(awaited(Some(41), 31), [], "its own record was lost: the last of its handle is another one");
         }
     }
 

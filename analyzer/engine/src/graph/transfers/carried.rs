@@ -2,7 +2,7 @@
 //! 10^4 of them, and every call on the path asks.
 
 use super::{Transfer, Transfers};
-use crate::graph::{GateKind, Node, Op};
+use crate::graph::{GateKind, Method, Node, Op};
 
 /// What a transfer has in common with one that makes it again: sender, receiver, chunk, bytes.
 type What = (Option<i64>, Option<i64>, Option<i32>, i64);
@@ -23,6 +23,16 @@ struct Sign {
     at: i64,
     node: Node,
     kind: GateKind,
+    /// Its own record of that was lost: another one stands for it.
+    is_inferred: bool,
+}
+
+/// A time in which a process may have been told of a transfer, for all that is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Untold {
+    receiver: i64,
+    since: i64,
+    until: i64,
 }
 
 /// The transfers of a request.
@@ -34,6 +44,8 @@ pub struct Carried {
     places: Vec<Place>,
     /// By receiver, then by time.
     signs: Vec<Sign>,
+    /// By receiver, then by time, apart from each other.
+    untold: Vec<Untold>,
     /// Those that failed, with when that was seen: by what they carry, then by time.
     failed: Vec<(What, i64, u32)>,
 }
@@ -50,7 +62,8 @@ impl Carried {
         let mut failed: Vec<(What, i64, u32)> =
             failed.map(|row| (what(transfers.row(*row)), transfers.wire(*row, true), *row)).collect();
         failed.sort_unstable();
-        Self { places: places(&rows, transfers), rows, signs, failed }
+        let untold = apart(rows.iter().filter_map(|row| untold(*row, transfers)).collect());
+        Self { places: places(&rows, transfers), rows, signs, untold, failed }
     }
 
     /// All of them, rising.
@@ -71,11 +84,26 @@ impl Carried {
         self.rows.binary_search(&row).ok().map(|at| self.places[at])
     }
 
-    /// What a process was handed over after `since` and not after `until`.
-    pub fn signs(&self, receiver: i64, since: i64, until: i64) -> impl Iterator<Item = (Node, GateKind)> {
+    /// What a process was handed over after `since` and not after `until`. If records are missing by which it may have been told
+    /// of more by then, what is left of them is but a part.
+    pub fn signs(&self, receiver: i64, since: i64, until: i64) -> impl Iterator<Item = (Node, GateKind, Method)> {
+        let is_partial = self.may_be_untold(receiver, until);
         let from = self.signs.partition_point(|sign| (sign.receiver, sign.at) <= (receiver, since));
         let signs = self.signs[from..].iter().take_while(move |sign| sign.receiver == receiver && sign.at <= until);
-        signs.map(|sign| (sign.node, sign.kind))
+        signs.map(move |sign| {
+            let method = match (is_partial, sign.is_inferred) {
+                (true, _) => Method::Partial,
+                (false, true) => Method::Time,
+                (false, false) => Method::Id,
+            };
+            (sign.node, sign.kind, method)
+        })
+    }
+
+    /// Whether a process may have been told of a transfer by then without a record that shows when.
+    fn may_be_untold(&self, receiver: i64, by: i64) -> bool {
+        let next = self.untold.partition_point(|untold| (untold.receiver, untold.since) <= (receiver, by));
+        next.checked_sub(1).is_some_and(|at| self.untold[at].receiver == receiver && by < self.untold[at].until)
     }
 
     /// The last one that had failed by then of those that carry the same as `row`.
@@ -92,15 +120,37 @@ fn what(transfer: &Transfer) -> What {
     (transfer.sender, transfer.receiver, transfer.chunk, transfer.bytes)
 }
 
-/// A pull is seen by who makes it, a push by its notification.
+/// A pull is seen by who makes it, a push by its notification; where the arrival of that was lost, not before it was over.
 fn sign(row: u32, transfers: &Transfers) -> Option<Sign> {
     let receiver = transfers.receiver(row)?;
+    let (over, arrived) = (Node::end(Op::Wire(row)), Node::end(Op::Notif(row)));
     let (node, at, kind) = match transfers.is_pulled(row) {
-        true => (Node::end(Op::Wire(row)), transfers.wire(row, true), GateKind::Transferred),
-        false if transfers.has_arrived(row) => (Node::end(Op::Notif(row)), transfers.arrival(row), GateKind::Notified),
+        true => (over, transfers.wire(row, true), GateKind::Transferred),
+        false if transfers.has_arrived(row) => (arrived, transfers.arrival(row), GateKind::Notified),
+        false if transfers.is_untold(row) => (over, transfers.wire(row, true), GateKind::Notified),
         false => return None,
     };
-    Some(Sign { receiver, at, node, kind })
+    let is_inferred = transfers.is_lost(row) || !transfers.is_pulled(row) && !transfers.has_arrived(row);
+    (at < i64::MAX || !is_inferred).then_some(Sign { receiver, at, node, kind, is_inferred })
+}
+
+/// From its post on, until it was over at the latest.
+fn untold(row: u32, transfers: &Transfers) -> Option<Untold> {
+    let receiver = transfers.receiver(row).filter(|_| transfers.is_untold(row) && !transfers.is_pulled(row))?;
+    Some(Untold { receiver, since: transfers.posted(row), until: transfers.wire(row, true) })
+}
+
+/// Those that overlap as one.
+fn apart(mut all: Vec<Untold>) -> Vec<Untold> {
+    all.sort_unstable();
+    all.dedup_by(|next, own| {
+        let is_same = own.receiver == next.receiver && next.since <= own.until;
+        if is_same {
+            own.until = own.until.max(next.until);
+        }
+        is_same
+    });
+    all
 }
 
 fn places(rows: &[u32], transfers: &Transfers) -> Vec<Place> {

@@ -32,7 +32,8 @@ impl<'a> Takings<'a> {
                 arrived.entry(key).or_default().push(time);
             }
         }
-        let pairs = arrived.into_iter().map(|(key, arrivals)| (key, pairs(arrivals, taken.remove(&key).unwrap_or_default())));
+        let pairs =
+            arrived.into_iter().map(|(key, arrivals)| (key, pairs(arrivals, taken.remove(&key).unwrap_or_default())));
         Self(pairs.collect())
     }
 

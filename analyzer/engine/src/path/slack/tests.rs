@@ -208,7 +208,12 @@ proptest! {
 /// The graph of operations made by hand, from the end of one of them.
 fn reach(raw: &Raw, sink: Node) -> Reach {
     let (transfers, pairs) = (Transfers::default(), Pairs::default());
-    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs };
+    let graph = Graph {
+        timeline: &raw.timeline,
+        transfers: &transfers,
+        pairs: &pairs,
+        stages: &crate::graph::stages::Stages::default(),
+    };
     Reach::of(&graph, &Request::default(), sink)
 }
 
