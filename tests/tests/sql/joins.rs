@@ -62,3 +62,29 @@ fn shares_add_up_and_transfers_are_known_by_their_ids() {
     assert_eq!(ask("v1/workload-gpu", peers), ["count,0.9,0"]);
     assert_eq!(ask("v1/vllm-full", peers), ["id,1.0,0"]);
 }
+
+/// Each taking lies in the call that the program itself says took it.
+#[test]
+fn notifications_were_taken_when_the_program_says() {
+    let witness = std::fs::read_to_string(fixture("witness/taken.tsv")).expect("the witness");
+    let taken = ask("v1/taken", "nixl.notifs_taken");
+    let said: Vec<Vec<&str>> = witness.lines().skip(1).map(|line| line.split('\t').collect()).collect();
+    assert_eq!((said.len(), taken.len()), (8, 8));
+    for row in &taken {
+        let [message, process, _, arrived, waited] = row.split(',').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let at = arrived.parse::<i64>().expect("a time") + waited.parse::<i64>().expect("a length");
+        let own = said.iter().find(|said| said[0] == process && said[8] == message).expect("the program says so");
+        let call = own[4].parse().expect("a time")..=own[5].parse().expect("a time");
+        assert!(call.contains(&at), "{row} {call:?}");
+    }
+}
+
+/// Decode looks every 50 ms: what lies between is its polling, and what follows until it goes on is short.
+#[test]
+fn a_notification_that_lies_is_told_from_a_program_that_does_not_go_on() {
+    let parts = "SELECT category, kind, min(dur_ns) / 1000000, max(dur_ns) / 1000000 FROM critical_path \
+                 WHERE category = 'schedule' OR kind = 'untaken' GROUP BY 1, 2 ORDER BY 1";
+    assert_eq!(ask("v1/taken", parts), ["notify,untaken,14,37", "schedule,gap,0,0"]);
+    let joined = "SELECT sum(rows), sum(joined) FROM joins WHERE kind = 'arrival_to_taking'";
+    assert_eq!(ask("v1/taken", joined), ["8,8"]);
+}
