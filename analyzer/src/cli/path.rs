@@ -1,6 +1,7 @@
 //! `kvpath path RUN`.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -10,7 +11,7 @@ use crate::error::OK;
 use crate::report::against::Against;
 use crate::report::gathered::{Gathered, Key};
 use crate::report::path;
-use kvpath_engine::analysis::Settings;
+use kvpath_engine::analysis::{Analysis, Raw, Settings};
 use kvpath_engine::graph::Request;
 use kvpath_engine::load::Run;
 use kvpath_engine::path::Walker;
@@ -48,19 +49,28 @@ pub struct Path {
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
+    /// Also says on stderr how long it took to read the run, to join what it holds, and to walk the paths.
+    #[arg(long, conflicts_with = "against")]
+    pub timings: bool,
 }
 
 /// A run whose paths can be walked.
 struct Walked {
     run: Run,
     walker: Walker,
+    /// How long reading the run took, and joining what it holds.
+    took: (Duration, Duration),
 }
 
 impl Walked {
     fn open(name: &str, memory: &Memory) -> anyhow::Result<Self> {
+        let begin = Instant::now();
         let run = Run::open(name)?;
-        let walker = Walker::of(&run, &Settings { memory: memory.clone(), ..Settings::default() })?;
-        Ok(Self { run, walker })
+        let raw = Raw::within(&run, memory)?;
+        let read = begin.elapsed();
+        let analysis = Analysis::of(&raw, &Settings { memory: memory.clone(), ..Settings::default() });
+        let walker = Walker::join(&run, raw, analysis)?;
+        Ok(Self { run, walker, took: (read, begin.elapsed().saturating_sub(read)) })
     }
 
     /// The request of that id, else number.
@@ -119,6 +129,7 @@ impl Path {
         let memory = self.limit.memory();
         let own = Walked::open(&self.run, &memory)?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
+        let begin = Instant::now();
         let mut found = Gathered::by(&self.by);
         if only.is_some() {
             found = found.with_segments();
@@ -127,6 +138,16 @@ impl Path {
             Some(text) => own.of_ranges(text, found)?,
             None => own.of_requests(only, found)?,
         };
+        if self.timings {
+            let (read, joined) = own.took;
+            eprintln!(
+                "kvpath: read in {:.4} s, joined in {:.4} s, {} paths walked in {:.4} s",
+                read.as_secs_f64(),
+                joined.as_secs_f64(),
+                found.paths.len(),
+                begin.elapsed().as_secs_f64()
+            );
+        }
         if let Some(count) = self.slowest {
             found.keep_slowest(usize::try_from(count).unwrap_or(usize::MAX));
         }

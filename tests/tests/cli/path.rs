@@ -34,6 +34,16 @@ fn all_requests_of_vllm() {
 }
 
 #[test]
+fn timings_are_said_beside_and_change_nothing_else() {
+    let out = kvpath().arg("path").arg(fixture(WORKLOAD)).args(["--json", "--timings"]).output().expect("kvpath runs");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), self::out(&fixture(WORKLOAD), &["--json"]));
+    let said = String::from_utf8(out.stderr).expect("UTF-8");
+    let seconds = said.split(" in ").skip(1).map(|after| after.split(" s").next().and_then(|took| took.parse().ok()));
+    let seconds: Option<Vec<f64>> = seconds.collect();
+    assert!(seconds.is_some_and(|took| took.len() == 3 && took.iter().all(|took| *took > 0.0)), "{said}");
+}
+
+#[test]
 fn one_request_of_vllm_from_stretch_to_stretch() {
     insta::assert_snapshot!(text(VLLM, &["--request", "cmpl-req-1-32000-0"]));
 }
