@@ -107,7 +107,7 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
         Kind::Release => release(header, ctx.arg(1)?, LAYOUT_OF.get(cookie.layout)?),
         Kind::NotifTaken => {
             let map: u64 = ctx.arg(1)?;
-            let held = read(map + MAP_COUNT).or_else(|| unreadable(Kind::NotifTaken))?;
+            let held = held(map).or_else(|| unreadable(Kind::NotifTaken))?;
             remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: map, asked: held });
             Some(())
         }
@@ -140,7 +140,8 @@ fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Done {
         }
         Kind::Post => posted(header, &entry, status, LAYOUT_OF.get(cookie.layout)?),
         Kind::Status => polled(header, &entry, status),
-        Kind::NotifTaken if status == 0 => taken(header, &entry),
+        // Of several backends one may fail and the others bring something.
+        Kind::NotifTaken => taken(header, &entry),
         _ => None,
     }
 }
@@ -555,6 +556,51 @@ const NODE_KEY: u64 = 8;
 const NODE_VECTOR: u64 = 40;
 const STRING_BYTES: u64 = 32;
 
+/// Peers of a map that are counted.
+const PEERS: u32 = 1024;
+
+/// A map whose notifications are being counted.
+#[repr(C)]
+struct Counting {
+    /// The peer that is next; 0 behind the last.
+    node: u64,
+    count: u64,
+}
+
+/// The notifications in a map. Mostly it is empty, which is the first thing that is looked at.
+#[inline(always)]
+fn held(map: u64) -> Option<u64> {
+    if read::<u64>(map + MAP_COUNT)? == 0 {
+        return Some(0);
+    }
+    let mut counting = Counting { node: read(map + MAP_FIRST)?, count: 0 };
+    // SAFETY: the callback has the signature that the helper wants, and `counting` outlives the call.
+    unsafe {
+        bpf_loop(PEERS, count_peer as *mut _, (&raw mut counting).cast(), 0);
+    }
+    if counting.node == 0 { Some(counting.count) } else { None }
+}
+
+/// Counts those of one peer; 1 ends the loop.
+///
+/// # Safety
+/// `counting` is a [`Counting`].
+#[inline(never)]
+unsafe extern "C" fn count_peer(_: u64, counting: *mut Counting) -> i64 {
+    // SAFETY: by contract.
+    let counting = unsafe { &mut *counting };
+    if counting.node == 0 {
+        return 1;
+    }
+    let (Some(messages), Some(next)) = (vector(counting.node + NODE_VECTOR, STRING_BYTES as u32), read(counting.node))
+    else {
+        return 1;
+    };
+    counting.count += messages.count;
+    counting.node = next;
+    0
+}
+
 /// What `getNotifs` has filled in that is being sent.
 #[repr(C)]
 struct Taking {
@@ -563,27 +609,28 @@ struct Taking {
     node: u64,
     /// Which of them.
     next: u64,
+    sent: u64,
 }
 
-/// `getNotifs` adds to the map that it is given. What was in there before cannot be told from what it has added, so of a
-/// map that was not empty nothing is recorded; that is counted.
+/// `getNotifs` adds to the map that it is given. Of a map that held some from several peers it cannot be told which are new; of
+/// one peer the new ones are behind the others.
 #[inline(always)]
 fn taken(header: Header, entry: &Entry) -> Done {
-    let held: u64 = read(entry.handle + MAP_COUNT).or_else(|| unreadable(Kind::NotifTaken))?;
-    if held == 0 {
-        return Some(());
-    }
-    if entry.asked != 0 {
-        return unreadable(Kind::NotifTaken);
+    let held = held(entry.handle).or_else(|| unreadable(Kind::NotifTaken))?;
+    let Some(new) = held.checked_sub(entry.asked).filter(|new| *new > 0) else { return Some(()) };
+    let peers: u64 = read(entry.handle + MAP_COUNT).or_else(|| unreadable(Kind::NotifTaken))?;
+    if entry.asked != 0 && peers != 1 {
+        lost(Loss::Untold, Kind::NotifTaken, new);
+        return None;
     }
     let node = read(entry.handle + MAP_FIRST).or_else(|| unreadable(Kind::NotifTaken))?;
-    let mut taking = Taking { header, node, next: 0 };
+    let mut taking = Taking { header, node, next: entry.asked, sent: 0 };
     // SAFETY: the callback has the signature that the helper wants, and `taking` outlives the call.
     unsafe {
         bpf_loop(TAKEN_LIMIT, take_one as *mut _, (&raw mut taking).cast(), 0);
     }
-    if taking.node != 0 {
-        return unreadable(Kind::NotifTaken);
+    if taking.sent < new {
+        lost(Loss::Untold, Kind::NotifTaken, new - taking.sent);
     }
     Some(())
 }
@@ -601,8 +648,10 @@ unsafe extern "C" fn take_one(_: u64, taking: *mut Taking) -> i64 {
     }
     let Some(messages) = vector(taking.node + NODE_VECTOR, STRING_BYTES as u32) else { return 1 };
     if taking.next < messages.count {
+        // What the ring has no room for is counted there.
         let _ = notif(taking.header, taking.node + NODE_KEY, messages.begin + taking.next * STRING_BYTES);
         taking.next += 1;
+        taking.sent += 1;
         return 0;
     }
     let Some(node) = read(taking.node) else { return 1 };

@@ -3,15 +3,15 @@
 -- @param   rows BIGINT = 50  most rows to print, the slowest first
 -- @column  message TEXT  text of the notification
 -- @column  sent_by BIGINT  process that sent it
--- @column  arrived_at BIGINT  process where it arrived; null if it was not seen to arrive
+-- @column  arrived_at BIGINT  process where it arrived; null if it was not seen to arrive, or which did is not known
 -- @column  via TEXT  `transfer` (goes out after the data) or `genNotif`
 -- @column  sent_ns BIGINT  when
 -- @column  latency_ns BIGINT  from sent to arrived; of one sent with a transfer, the transfer's own time is in it
 -- @reads   nixl_agents, nixl_notifs
 -- @schema  >=1
--- A text may be sent more than once, and to several: between two processes the nth sent is joined with the nth arrived. An
--- agent's name is of the process that made one of that name last by then; a text whose ends are not all known so is numbered
--- as a whole.
+-- A text may be sent more than once, and to several: between two processes the nth sent is joined with the nth arrived, if as many
+-- arrived as were sent, else it is not known which. An agent's name is of the process that made one of that name last by then; a
+-- text whose ends are not all known so is numbered as a whole.
 WITH makers AS (
   SELECT
     name,
@@ -49,7 +49,8 @@ numbered AS (
     *,
     row_number() OVER (
       PARTITION BY message, direction, from_process, to_process ORDER BY time_ns, process_id, tid
-    ) AS nth
+    ) AS nth,
+    count(*) OVER (PARTITION BY message, direction, from_process, to_process) AS all_of_it
   FROM between_two
 )
 SELECT
@@ -63,6 +64,8 @@ FROM numbered AS s
 LEFT JOIN numbered AS a
   ON a.message = s.message
   AND a.nth = s.nth
+  AND a.all_of_it = s.all_of_it
+  AND a.time_ns >= s.time_ns
   AND (a.from_process IS NOT DISTINCT FROM s.from_process)
   AND (a.to_process IS NOT DISTINCT FROM s.to_process)
   AND a.direction = 'arrived'

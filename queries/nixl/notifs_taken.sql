@@ -9,35 +9,35 @@
 -- @reads   nixl_notifs
 -- @schema  >=1
 -- A getNotifs takes all that has arrived, so what it took of a text has arrived since the one before that took any.
-WITH calls AS (
-  SELECT process_id, peer, message, time_ns, count(*) AS taken
-  FROM nixl_notifs
-  WHERE direction = 'taken'
-  GROUP BY process_id, peer, message, time_ns
-),
-takings AS (
-  SELECT *, lag(time_ns) OVER (PARTITION BY process_id, peer, message ORDER BY time_ns) AS since_ns
-  FROM calls
-),
-arrivals AS (
+WITH ends AS (
   SELECT
-    a.message,
-    a.process_id,
-    a.peer,
-    a.time_ns AS arrived_ns,
-    t.time_ns AS taken_ns,
-    t.taken,
-    count(*) OVER (PARTITION BY a.process_id, a.peer, a.message, t.time_ns) AS arrived
-  FROM nixl_notifs AS a
-  LEFT JOIN takings AS t
-    ON t.process_id = a.process_id
-    AND t.peer = a.peer
-    AND t.message = a.message
-    AND a.time_ns <= t.time_ns
-    AND (t.since_ns IS NULL OR a.time_ns > t.since_ns)
-  WHERE a.direction = 'arrived'
+    message,
+    process_id,
+    peer,
+    direction,
+    time_ns,
+    min(CASE WHEN direction = 'taken' THEN time_ns END) OVER (
+      PARTITION BY process_id, peer, message
+      ORDER BY time_ns, direction
+      ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+    ) AS taken_ns
+  FROM nixl_notifs
+  WHERE direction IN ('arrived', 'taken')
+),
+counted AS (
+  SELECT
+    *,
+    count(*) FILTER (WHERE direction = 'taken') OVER (PARTITION BY process_id, peer, message, taken_ns) AS taken,
+    count(*) FILTER (WHERE direction = 'arrived') OVER (PARTITION BY process_id, peer, message, taken_ns) AS arrived
+  FROM ends
 )
-SELECT message, process_id, peer, arrived_ns, CASE WHEN taken = arrived THEN taken_ns - arrived_ns END AS waited_ns
-FROM arrivals
+SELECT
+  message,
+  process_id,
+  peer,
+  time_ns AS arrived_ns,
+  CASE WHEN taken = arrived THEN taken_ns - time_ns END AS waited_ns
+FROM counted
+WHERE direction = 'arrived'
 ORDER BY waited_ns DESC NULLS FIRST, arrived_ns, message, process_id
 LIMIT $rows;

@@ -161,7 +161,7 @@ mod tests {
     const STEP_NS: i64 = 20_000_000;
     const SECOND_NS: i64 = 1_000_000_000;
     /// What is there where nothing else is asked for.
-    const NIXL: [Group; 3] = [Group::Polls, Group::Notifs, Group::Transfers];
+    const NIXL: [Group; 4] = [Group::Takings, Group::Polls, Group::Notifs, Group::Transfers];
 
     /// Probes of a group that cost a share of a core while all of these groups are on; what changed, and when.
     fn play(budget: f64, seconds: i64, costs: impl Fn(i64, &[Group]) -> (Group, f64)) -> Vec<(i64, Change)> {

@@ -522,5 +522,6 @@ fn reason_of(loss: Loss) -> &'static str {
         Loss::EntriesFull => "too many calls in flight",
         Loss::PollsFull => "too many transfers in flight: their polls are not counted",
         Loss::Unreadable => "memory of the process could not be read",
+        Loss::Untold => "more notifications taken at once than are recorded, or into a map that held some",
     }
 }

@@ -70,7 +70,8 @@ crate::define_table! {
         peer_layers: Option<String> => Plain,
         /// Start of its first copy, ns, where the GPU made its copies and these are its bytes exactly (`time`).
         copy_start_ns: Option<i64> => Plain,
-        /// Arrival of its notif, ns (`count`: of several with one text the n-th).
+        /// Arrival of its notif, ns (`count`: of several with one text the n-th; where records are missing `time`: the one that no
+        /// other is nearer to).
         notif_arrived_ns: Option<i64> => Plain,
         /// Send calls of UCX in its post (`order`).
         ucx_ops: Option<i64> => Plain,

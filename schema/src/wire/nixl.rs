@@ -95,15 +95,17 @@ pub enum Loss {
     PollsFull = 2,
     /// A pointer to follow could not be read, so there is no record.
     Unreadable = 3,
+    /// Notifications of one `getNotifs` beyond [`TAKEN_LIMIT`], or that cannot be told from those that were in the map before.
+    Untold = 4,
 }
 
 impl Loss {
     /// Every cause.
-    pub const ALL: [Self; 4] = [Self::RingFull, Self::EntriesFull, Self::PollsFull, Self::Unreadable];
+    pub const ALL: [Self; 5] = [Self::RingFull, Self::EntriesFull, Self::PollsFull, Self::Unreadable, Self::Untold];
 }
 
 /// Slots of `LOSSES`.
-pub const LOSS_SLOTS: u32 = 64;
+pub const LOSS_SLOTS: u32 = 80;
 
 /// Where a loss is counted.
 #[must_use]
@@ -450,8 +452,8 @@ pub struct Released {
     pub status_read: u32,
 }
 
-/// Most notifications of one `getNotifs` that are recorded.
-pub const TAKEN_LIMIT: u32 = 65_536;
+/// Most notifications of one `getNotifs` that are recorded: 2 MB of the ring.
+pub const TAKEN_LIMIT: u32 = 4096;
 
 /// A notification is being sent, has arrived, or was taken.
 #[repr(C)]

@@ -100,7 +100,8 @@ fn notifs_are_joined_between_the_processes_that_had_the_names_then() {
     let path = folder.path().to_str().expect("UTF-8");
     let csv = text(&["sql", path, "nixl.notifs_latency", "--format", "csv"]);
     let rows: Vec<&str> = csv.lines().skip(1).collect();
-    let expected = ["m,1,,genNotif,61,", "m,1,2,genNotif,10,20", "m,1,4,genNotif,60,4", "m,1,3,genNotif,11,1"];
+    // Of the two that went to 3 one arrived: by their number it is not known which.
+    let expected = ["m,1,,genNotif,11,", "m,1,,genNotif,61,", "m,1,2,genNotif,10,20", "m,1,4,genNotif,60,4"];
     assert_eq!(rows, expected);
 }
 

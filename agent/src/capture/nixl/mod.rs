@@ -3,7 +3,8 @@
 //! Hooks: the functions that `builds.toml` names for each known Build ID; entries, and returns where a result matters.
 //! Emits: `nixl_agents`, `nixl_regions`, `nixl_transfers`, `nixl_descriptors`, `nixl_notifs`.
 //! Costs: about 0.7 us an entry, 1.1 us a return in a virtual machine, plus what a record copies; one record a call,
-//! none for a poll that is still pending, one for each 64 descriptors of a post.
+//! none for a poll that is still pending or a `getNotifs` that brings nothing, one for each 64 descriptors of a post and each
+//! notification that is taken.
 //! Loses when full: whole records, counted by table; the traced process never waits.
 //! Builds before 1.4 do not tell the size of a transfer: it is the sum of its descriptors, unknown beyond 65,536 of them.
 //! Limits: an exception that leaves a function with a return probe ends the process (`std::terminate`), because unwinding

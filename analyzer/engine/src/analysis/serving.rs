@@ -153,9 +153,11 @@ fn deadline(stages: &[StageWork], request: &RequestWork, stage: usize) -> Option
     last_made(stages, request, stage).filter(|_| !request.is_short(stage))
 }
 
-/// When the last pass of the request had begun on a stage: where hand-overs are missing, what others handed over tells.
+/// When the last pass of the request had begun on a stage: where hand-overs are missing, or all of them, what others handed
+/// over tells.
 fn last_pass(stages: &[StageWork], request: &RequestWork, stage: usize) -> Option<i64> {
-    let others = (0..stages.len()).filter(|other| *other == stage || request.is_short(stage));
+    let is_short = request.is_short(stage) || last_made(stages, request, stage).is_none();
+    let others = (0..stages.len()).filter(|other| *other == stage || is_short);
     others.filter_map(|stage| last_made(stages, request, stage)).max()
 }
 

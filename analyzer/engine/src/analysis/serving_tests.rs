@@ -47,21 +47,23 @@ fn warm_up_is_nobodys_where_passes_are_divided() {
 
 #[test]
 fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
-    let mut raw = back_to_back(&[2, 5, 3], 40 * MS);
-    // The second stage's hand-over of the second request.
-    let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
-    for row in (0..raw.transfers.len()).filter(|row| *row != 3) {
-        rows.push(raw.transfers.row(row));
-    }
-    raw.transfers = rows;
-    let analysis = analyse(&raw);
-    for stage in [0, 1] {
-        let of = |request| {
-            let is_its =
-                |row: &usize| analysis.chunks.request[*row] == request && analysis.chunks.stage_id[*row] == stage;
-            (0..analysis.chunks.len()).filter(is_its).count()
-        };
-        assert_eq!([of(0), of(1), of(2)], [2, 5, 3], "stage {stage}");
+    // The second stage's hand-over of the second request, and of the last.
+    for lost in [3, 5] {
+        let mut raw = back_to_back(&[2, 5, 3], 40 * MS);
+        let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
+        for row in (0..raw.transfers.len()).filter(|row| *row != lost) {
+            rows.push(raw.transfers.row(row));
+        }
+        raw.transfers = rows;
+        let analysis = analyse(&raw);
+        for stage in [0, 1] {
+            let of = |request| {
+                let is_its =
+                    |row: &usize| analysis.chunks.request[*row] == request && analysis.chunks.stage_id[*row] == stage;
+                (0..analysis.chunks.len()).filter(is_its).count()
+            };
+            assert_eq!([of(0), of(1), of(2)], [2, 5, 3], "stage {stage} without row {lost}");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::transfers::Carried;
 use super::*;
 use crate::analysis::Raw;
+use crate::path::category::Category;
 use crate::path::walk::{StepKind, walk};
 use crate::spill::Memory;
 use crate::timeline::build::Builder;
@@ -101,6 +102,14 @@ fn walked(raw: &Raw, count: u32) -> crate::path::walk::Walked {
     walk(&graph, &request, Node::end(op(lane, 0)), 0)
 }
 
+/// What the steps of that path are.
+fn categories(raw: &Raw, count: u32) -> Vec<Category> {
+    let transfers = Transfers::of(raw, &raw.timeline, &[(1, Some(0))]);
+    let (pairs, stages) = (Pairs::default(), Stages::default());
+    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
+    walked(raw, count).steps.iter().map(|step| Category::of(&graph, step)).collect()
+}
+
 /// Removes the record of the last transfer, but not the message that was posted with it.
 fn without_last(raw: &mut Raw) {
     let last = raw.transfers.len() - 1;
@@ -160,6 +169,8 @@ fn a_lost_arrival_leaves_the_end_of_the_bytes_or_nothing_that_is_named() {
     // Its end was seen only after decode had begun.
     raw.transfers.done_poll_ns[1] = Some(40 * MS);
     assert_eq!(end(&raw), (11 * MS + MS / 2, Some((GateKind::Notified, Method::Partial))));
+    let categories = categories(&raw, 2);
+    assert_eq!(categories[categories.len() - 2..], [Category::Unexplained, Category::Compute], "its own work is known");
 }
 
 /// One call takes both: the second to arrive was waited for, and then for the call.

@@ -11,7 +11,7 @@ pub use carried::Carried;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Op, Request, op};
+use super::{Method, Op, Request, op};
 use crate::analysis::Raw;
 use crate::analysis::raw::PeerCopy;
 use crate::timeline::build::nixl_key;
@@ -34,6 +34,8 @@ struct Transfer {
     wire: (i64, i64),
     uncertain_ns: i64,
     arrival: Option<i64>,
+    /// Records are missing: only times tell that the arrival is its own.
+    is_arrival_by_time: bool,
     /// When the program that is told took its notification, ns.
     taken: Option<i64>,
     bytes: i64,
@@ -100,15 +102,18 @@ impl Transfers {
         let names = Names::of(raw);
         let lost = lost::of(raw, &names);
         let arrivals = arrivals::of(raw, &names, &lost);
+        let arrival = |row: usize| arrivals.get(&row).map(|(time, _)| *time);
         let recorded = raw.transfers.transfer_id.len();
         let mut rows: Vec<Transfer> =
-            (0..recorded).map(|row| transfer(raw, row, &names, arrivals.get(&row).copied())).collect();
+            (0..recorded).map(|row| transfer(raw, row, &names, arrival(row))).collect();
         let takes = lost::usual_notify_ns(&rows);
         let of_lost = (recorded..).zip(&lost);
-        rows.extend(of_lost.map(|(row, lost)| lost.transfer(arrivals.get(&row).copied(), &takes)));
+        rows.extend(of_lost.map(|(row, lost)| lost.transfer(arrival(row), &takes)));
         let takings = Takings::of(raw, &names);
-        for (row, own) in rows.iter_mut().enumerate().take(recorded) {
-            own.take(&takings, raw.transfers.notif[row].as_deref(), arrivals.get(&row).copied());
+        let texts = raw.transfers.notif.iter().map(Option::as_deref).chain(lost.iter().map(|lost| Some(lost.text)));
+        for (row, (own, text)) in rows.iter_mut().zip(texts).enumerate() {
+            own.take(&takings, text, arrival(row));
+            own.is_arrival_by_time = arrivals.get(&row).is_some_and(|(_, method)| *method == Method::Time);
         }
         let told = told(raw);
         for row in &mut rows {
@@ -183,6 +188,13 @@ impl Transfers {
     pub fn thread(&self, row: u32, timeline: &Timeline) -> Option<LaneAt> {
         let own = self.row(row);
         timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })
+    }
+
+    /// How the arrival of its notification is known, if it was recorded.
+    #[must_use]
+    pub fn arrived_by(&self, row: u32) -> Option<Method> {
+        let own = self.row(row);
+        own.arrival.map(|_| if own.is_arrival_by_time { Method::Time } else { Method::Count })
     }
 
     /// When its notification arrived; when its bytes were there, if that was not recorded, ns.
@@ -394,6 +406,7 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Trans
         wire: (post_end.min(end), end),
         uncertain_ns,
         arrival: arrival.map(|arrival| arrival.max(end)),
+        is_arrival_by_time: false,
         taken: None,
         bytes: table.bytes[row].unwrap_or(0),
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),

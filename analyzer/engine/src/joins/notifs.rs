@@ -42,7 +42,7 @@ pub fn count(raw: &Raw, tally: &mut Tally) {
         let arrivals = arrived.remove(&key).filter(|_| is_told_apart).unwrap_or_default();
         let sent: Vec<Sent> = times.into_iter().map(|at| Sent { at, over: None }).collect();
         for arrival in paired(&sent, arrivals) {
-            tally.add(process, NOTIF, arrival.map(|_| how(Method::Count)));
+            tally.add(process, NOTIF, arrival.map(|(_, method)| how(method)));
         }
     }
     takings(raw, &names, tally);

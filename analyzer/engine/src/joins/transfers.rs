@@ -77,7 +77,7 @@ pub fn of(walker: &Walker, first: (usize, usize), tally: &mut Tally) -> Vec<Join
                 }
             }
             if table.notif[row].is_some() {
-                tally.add(process, NOTIF, arrival.map(|_| how(Method::Count)));
+                tally.add(process, NOTIF, graph.transfers.arrived_by(at).map(how));
             }
         }
         let stage = touch.sender.and_then(|sender| stages.process_id.iter().position(|process| *process == sender));

@@ -93,7 +93,7 @@ impl Category {
     #[must_use]
     pub fn of(graph: &Graph, step: &Step) -> Self {
         // Something that is not recorded may have come later.
-        if matches!(step.gate, Some((_, Method::Partial))) {
+        if step.kind != StepKind::Work && matches!(step.gate, Some((_, Method::Partial))) {
             return Self::Unexplained;
         }
         if step.kind == StepKind::Untaken {
@@ -102,6 +102,9 @@ impl Category {
         match step.op {
             // What led to it is not known: neither is when it left.
             Op::Wire(_) if step.kind == StepKind::Source => Self::Unexplained,
+            Op::Wire(_) if step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::PrefillDone, _))) => {
+                Self::ReadyWait
+            }
             // Of the calls that made it no record is left.
             Op::Wire(_) if step.kind == StepKind::Gap && !is_posted(step) => Self::Make,
             Op::Wire(_) => Self::Wire,

@@ -117,7 +117,8 @@ impl Timeline {
             let call = self.call(process, key);
             call.is_some_and(|(thread, call)| self.names.text(self.lane(thread).name[call]).contains("LaunchKernel"))
         };
-        (before + 1..own.key[at]).rev().take(LOOK).any(|key| is_launch(key) && self.started_by(process, key).is_none())
+        let Some(after) = before.checked_add(1) else { return false };
+        (after..own.key[at]).rev().take(LOOK).any(|key| is_launch(key) && self.started_by(process, key).is_none())
     }
 
     /// Operations of all lanes.

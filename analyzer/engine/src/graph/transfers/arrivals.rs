@@ -2,7 +2,7 @@
 //! the n-th that left is the n-th that arrived.
 //!
 //! One lost record would shift all later pairs. So a pair counts only if it is the same counted from the first on and from the
-//! last back, none arriving before it left: then no record is missing between, or it cannot matter. Where the two differ, times
+//! last back, none arriving before it left: then no record is missing, or as many of either side. Where the two differ, times
 //! decide: a message arrives when the bytes before it are there, and a pair is taken only if each is the other's nearest and
 //! nothing else could be it. What is left has no pair.
 
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::agents::Names;
 use super::lost::{self, Lost};
 use crate::analysis::Raw;
+use crate::graph::Method;
 
 /// A message that left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +28,12 @@ type ByPeer = BTreeMap<Option<i64>, Vec<(Sent, usize)>>;
 /// When the notifications of a run's transfers arrived, by row of `nixl_transfers`.
 #[must_use]
 pub fn of_transfers(raw: &Raw, names: &Names) -> HashMap<usize, i64> {
-    of(raw, names, &lost::of(raw, names))
+    of(raw, names, &lost::of(raw, names)).into_iter().map(|(row, (time, _))| (row, time)).collect()
 }
 
-/// When the notification of each transfer arrived, by row; of those whose records were lost after all others. Transfers of one
+/// When the notification of each transfer arrived and how that is known, by row; of those whose records were lost after all others. Transfers of one
 /// request may carry the same text: which arrival is whose [`paired`] says, between two processes.
-pub(super) fn of(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, i64> {
+pub(super) fn of(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64, Method)> {
     let table = &raw.transfers;
     let mut sent: BTreeMap<(i64, &str), ByPeer> = BTreeMap::new();
     let mut add = |process: i64, text, peer: Option<i64>, sent_row| {
@@ -63,7 +64,9 @@ pub(super) fn of(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, i64>
         // Whose name is not known is who alone was told.
         let only = (arrived.len() == 1 && by_peer.len() == 1).then(|| arrived.keys().next().copied()).flatten();
         for (peer, mut rows) in by_peer {
-            rows.sort_by_key(|(sent, row)| (sent.at, *row));
+            // A transfer's leaves with the poll that sees it over, whatever was posted first.
+            let are_seen = rows.iter().all(|(sent, _)| sent.over.is_some());
+            rows.sort_by_key(|(sent, row)| (sent.over.filter(|_| are_seen).map_or(sent.at, |(_, by)| by), sent.at, *row));
             let sent: Vec<Sent> = rows.iter().map(|(sent, _)| *sent).collect();
             let times = peer.or(only).and_then(|peer| arrived.remove(&peer)).unwrap_or_default();
             found.extend(rows.iter().zip(paired(&sent, times)).filter_map(|((_, row), time)| Some((*row, time?))));
@@ -77,9 +80,9 @@ pub(super) fn is_sent(raw: &Raw, row: usize) -> bool {
     raw.transfers.posted_ns[row].is_some() && matches!(&*raw.transfers.status[row], "done" | "pending")
 }
 
-/// When each message of one text between two processes arrived, in the order in which they left.
+/// When each message of one text between two processes arrived, and how that is known, in the order in which they left.
 #[must_use]
-pub fn paired(sent: &[Sent], mut arrivals: Vec<i64>) -> Vec<Option<i64>> {
+pub fn paired(sent: &[Sent], mut arrivals: Vec<i64>) -> Vec<Option<(i64, Method)>> {
     arrivals.sort_unstable();
     let (first, last) = (from_the_first(sent, &arrivals), from_the_last(sent, &arrivals));
     let mut found: Vec<Option<usize>> = first.iter().zip(&last).map(|(a, b)| a.filter(|_| a == b)).collect();
@@ -91,7 +94,9 @@ pub fn paired(sent: &[Sent], mut arrivals: Vec<i64>) -> Vec<Option<i64>> {
         }
         by_time(sent, &arrivals, (&is_open, &is_taken), &mut found);
     }
-    found.into_iter().map(|arrival| arrival.map(|at| arrivals[at])).collect()
+    let method = |is_open: bool| if is_open { Method::Time } else { Method::Count };
+    let pair = |(arrival, is_open): (Option<usize>, bool)| Some((arrivals[arrival?], method(is_open)));
+    found.into_iter().zip(is_open).map(pair).collect()
 }
 
 fn from_the_first(sent: &[Sent], arrivals: &[i64]) -> Vec<Option<usize>> {
@@ -155,6 +160,22 @@ mod tests {
 
     fn sent(times: &[(i64, i64)]) -> Vec<Sent> {
         times.iter().map(|(at, over)| Sent { at: *at, over: Some((*over - 1, *over)) }).collect()
+    }
+
+    /// When they arrived.
+    fn paired(sent: &[Sent], arrivals: Vec<i64>) -> Vec<Option<i64>> {
+        super::paired(sent, arrivals).into_iter().map(|found| found.map(|(time, _)| time)).collect()
+    }
+
+    #[test]
+    fn what_only_times_tell_is_said_so() {
+        let methods = |sent: &[Sent], arrivals| {
+            let found = super::paired(sent, arrivals).into_iter();
+            found.map(|found| found.map(|(_, method)| method)).collect::<Vec<_>>()
+        };
+        let sent = sent(&[(1, 10), (2, 20), (3, 30)]);
+        assert_eq!(methods(&sent, vec![12, 22, 32]), [Some(Method::Count); 3]);
+        assert_eq!(methods(&sent, vec![12, 32]), [Some(Method::Time), None, Some(Method::Time)]);
     }
 
     #[test]

@@ -130,13 +130,19 @@ fn sign(row: u32, transfers: &Transfers) -> Option<Sign> {
         false if transfers.is_untold(row) => (over, transfers.wire(row, true), GateKind::Notified),
         false => return None,
     };
-    let is_inferred = transfers.is_lost(row) || !transfers.is_pulled(row) && !transfers.has_arrived(row);
+    let is_arrival_sure = transfers.arrived_by(row).is_some_and(|method| method != Method::Time);
+    let is_inferred = transfers.is_lost(row) || !transfers.is_pulled(row) && !is_arrival_sure;
     (at < i64::MAX || !is_inferred).then_some(Sign { receiver, at, node, kind, is_inferred })
 }
 
 /// From its post on, until it was over at the latest.
 fn untold(row: u32, transfers: &Transfers) -> Option<Untold> {
-    let receiver = transfers.receiver(row).filter(|_| transfers.is_untold(row) && !transfers.is_pulled(row))?;
+    let is_told_later = match transfers.is_pulled(row) {
+        // Who pulls sees the end itself; of a lost record it is not known when.
+        true => transfers.is_lost(row) && transfers.wire(row, true) == i64::MAX,
+        false => transfers.is_untold(row),
+    };
+    let receiver = transfers.receiver(row).filter(|_| is_told_later)?;
     Some(Untold { receiver, since: transfers.posted(row), until: transfers.wire(row, true) })
 }
 

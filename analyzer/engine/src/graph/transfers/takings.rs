@@ -1,4 +1,5 @@
-//! When programs took the notifications that had arrived: until then they know nothing of them.
+//! When programs took the notifications that had arrived: until then they know nothing of them. A program that is busy takes them
+//! late; the path then leads over what it did, back to when they arrived.
 
 use std::collections::HashMap;
 

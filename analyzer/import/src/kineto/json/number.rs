@@ -30,7 +30,7 @@ fn quick(token: &[u8], power: u32) -> Option<i64> {
 #[inline]
 pub(super) fn plain(bytes: &[u8], power: u32) -> Option<(i64, usize)> {
     const MOST: usize = 18;
-    let (mut value, length) = digits(bytes, 0);
+    let (mut value, length) = digits(bytes);
     if length == 0 || length > MOST {
         return None;
     }
@@ -50,11 +50,11 @@ pub(super) fn plain(bytes: &[u8], power: u32) -> Option<(i64, usize)> {
     (count > 0).then_some((value.checked_mul(10_i64.pow(left))?, length + 1 + count))
 }
 
-/// The number behind `value` that digits make, and how many they are; what is beyond 18 digits is not followed.
+/// The number that digits make, and how many they are; what is beyond 18 of them is not followed.
 #[inline]
-fn digits(bytes: &[u8], mut value: i64) -> (i64, usize) {
+fn digits(bytes: &[u8]) -> (i64, usize) {
     const EIGHT: i64 = 100_000_000;
-    let mut length = 0;
+    let (mut value, mut length) = (0_i64, 0);
     while length <= 8
         && let Some(eight) = bytes[length..].first_chunk::<8>().and_then(|word| eight_digits(u64::from_le_bytes(*word)))
     {
