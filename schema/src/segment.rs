@@ -2,7 +2,7 @@
 //!
 //! Any Parquet tool reads them. The footer says what they are ([`Meta`]). A segment appears under its name only when it
 //! is whole: it is written as `.partial` and renamed, so a run that was cut off holds whole segments and at most one
-//! `.partial` a table.
+//! `.partial` a table. Of a writer that does not wait for the disk ([`RunWriter::unsynced`]) that holds as long as the machine runs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

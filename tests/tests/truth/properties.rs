@@ -171,7 +171,9 @@ fn within_records(seen: &Seen) -> Held {
     let segments = &seen.found.segments;
     for name in ["kernels", "memcpys", "api_calls"] {
         let records = table(name)?;
-        let is_of = |row: &usize| segments.table_name[*row].as_deref() == Some(name) && !matches!(&*segments.kind[*row], "gap" | "untaken");
+        let is_of = |row: &usize| {
+            segments.table_name[*row].as_deref() == Some(name) && !matches!(&*segments.kind[*row], "gap" | "untaken")
+        };
         for row in (0..segments.len()).filter(is_of) {
             let segment = segments.row(row);
             let (start, end) = (segment.start_ns, segment.start_ns + segment.dur_ns);
@@ -208,7 +210,8 @@ fn slack(seen: &Seen) -> Held {
                 critical.insert((record, row.transfer_id));
             }
         }
-        let is_work = |segment: &PathSegment| !matches!(&*segment.kind, "gap" | "untaken") && segment.table_name.is_some();
+        let is_work =
+            |segment: &PathSegment| !matches!(&*segment.kind, "gap" | "untaken") && segment.table_name.is_some();
         let own = is_path[&number].clone().map(|row| seen.found.segments.row(row));
         for segment in own.filter(is_work) {
             let record =

@@ -3,7 +3,7 @@
 use kvpath_schema::table::Columns as _;
 
 use super::Raw;
-use crate::clocks::HostClock;
+use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 
 impl Raw {
@@ -85,7 +85,7 @@ impl Raw {
     fn give_ids(&mut self, host: &HostClock) -> Result<(), LoadError> {
         let ids = |table: &'static str, column: &'static str, ids: &mut Vec<i64>| -> Result<(), LoadError> {
             ids.iter_mut().try_for_each(|id| {
-                *id = host.id(*id).ok_or(LoadError::Implausible { table, column, value: *id })?;
+                *id = rows::own(table, column, Some(host), *id)?;
                 Ok(())
             })
         };
@@ -96,8 +96,7 @@ impl Raw {
         ids("nixl_transfers", "transfer_id", &mut self.transfers.transfer_id)?;
         ids("nixl_notifs", "process_id", &mut self.notifs.process_id)?;
         self.notifs.transfer_id.iter_mut().flatten().try_for_each(|id| {
-            let wrong = LoadError::Implausible { table: "nixl_notifs", column: "transfer_id", value: *id };
-            *id = host.id(*id).ok_or(wrong)?;
+            *id = rows::own("nixl_notifs", "transfer_id", Some(host), *id)?;
             Ok(())
         })
     }

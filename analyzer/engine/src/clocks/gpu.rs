@@ -148,12 +148,15 @@ mod tests {
 
     #[test]
     fn kernels_before_their_launch_are_counted() {
-        for memory in [Memory::default(), Memory::of(1)] {
+        for (memory, spills) in [(Memory::default(), false), (Memory::of(1), true)] {
             let mut entries = Entries::within(&memory);
-            for (entry, call) in [(1_010, 1), (1_000, 1), (2_000, 2), (3_000, 0)] {
+            // Others, more than stay in memory whatever the limit.
+            let others = (0..20_000).map(|call| (5_000, 100 + call));
+            for (entry, call) in [(1_010, 1), (1_000, 1), (2_000, 2), (3_000, 0)].into_iter().chain(others) {
                 entries.add((7, call), entry).unwrap();
             }
             let entries = entries.finish(&memory).unwrap();
+            assert_eq!(memory.spilled() > 0, spills);
             let mut all = ByProcess::default();
             for (start, call) in [(4_000, 1), (1_700, 2), (1, 0), (1, 9)] {
                 all.see(&entries, (7, call), start);

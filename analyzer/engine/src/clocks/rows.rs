@@ -2,19 +2,19 @@
 //!
 //! Where a run has one host, there is none to be told apart from, and rows stay as they are.
 
-use std::ops::RangeInclusive;
-
 use super::HostClock;
 use crate::error::LoadError;
-use crate::load::limits::{SPAN, TIME};
+use crate::load::limits::{SPAN, TIME, plausible};
 
 /// A time.
 ///
 /// # Errors
 /// It would overflow what is reckoned with it, on its own clock or the reference's.
 pub fn time(table: &'static str, column: &'static str, host: Option<&HostClock>, t: i64) -> Result<i64, LoadError> {
-    let own = plausible(table, column, -TIME..=TIME, t)?;
-    host.map_or(Ok(own), |host| plausible(table, column, -TIME..=TIME, host.time(own)))
+    let own = plausible(table, column, &(-TIME..=TIME), t)?;
+    let moved = host.map_or(own, |host| host.time(own));
+    // What is told is the value as it stands in the file.
+    if (-TIME..=TIME).contains(&moved) { Ok(moved) } else { Err(LoadError::Implausible { table, column, value: t }) }
 }
 
 /// Start and end of what began at `start_ns` and took `dur_ns`; the end follows, so what touched or overlapped still does.
@@ -22,20 +22,11 @@ pub fn time(table: &'static str, column: &'static str, host: Option<&HostClock>,
 /// # Errors
 /// As [`time`].
 pub fn span(table: &'static str, host: Option<&HostClock>, start: i64, dur: i64) -> Result<(i64, i64), LoadError> {
-    let plausible = |dur| plausible(table, "dur_ns", 0..=SPAN, dur);
+    let plausible = |dur| plausible(table, "dur_ns", &(0..=SPAN), dur);
     let end = start.saturating_add(plausible(dur)?);
     let start = time(table, "start_ns", host, start)?;
     let end = host.map_or(end, |host| host.time(end));
     Ok((start, start + plausible(end.saturating_sub(start))?))
-}
-
-fn plausible(
-    table: &'static str,
-    column: &'static str,
-    range: RangeInclusive<i64>,
-    value: i64,
-) -> Result<i64, LoadError> {
-    if range.contains(&value) { Ok(value) } else { Err(LoadError::Implausible { table, column, value }) }
 }
 
 /// The id of a process.

@@ -34,8 +34,8 @@ struct Transfer {
     wire: (i64, i64),
     uncertain_ns: i64,
     arrival: Option<i64>,
-    /// Records are missing: only times tell that the arrival is its own.
-    is_arrival_by_time: bool,
+    /// How it is known that the arrival is its own; by time where records are missing.
+    arrived_by: Option<Method>,
     /// When the program that is told took its notification, ns.
     taken: Option<i64>,
     bytes: i64,
@@ -104,8 +104,7 @@ impl Transfers {
         let arrivals = arrivals::of(raw, &names, &lost);
         let arrival = |row: usize| arrivals.get(&row).map(|(time, _)| *time);
         let recorded = raw.transfers.transfer_id.len();
-        let mut rows: Vec<Transfer> =
-            (0..recorded).map(|row| transfer(raw, row, &names, arrival(row))).collect();
+        let mut rows: Vec<Transfer> = (0..recorded).map(|row| transfer(raw, row, &names, arrival(row))).collect();
         let takes = lost::usual_notify_ns(&rows);
         let of_lost = (recorded..).zip(&lost);
         rows.extend(of_lost.map(|(row, lost)| lost.transfer(arrival(row), &takes)));
@@ -113,7 +112,7 @@ impl Transfers {
         let texts = raw.transfers.notif.iter().map(Option::as_deref).chain(lost.iter().map(|lost| Some(lost.text)));
         for (row, (own, text)) in rows.iter_mut().zip(texts).enumerate() {
             own.take(&takings, text, arrival(row));
-            own.is_arrival_by_time = arrivals.get(&row).is_some_and(|(_, method)| *method == Method::Time);
+            own.arrived_by = arrivals.get(&row).map(|(_, method)| *method);
         }
         let told = told(raw);
         for row in &mut rows {
@@ -193,8 +192,7 @@ impl Transfers {
     /// How the arrival of its notification is known, if it was recorded.
     #[must_use]
     pub fn arrived_by(&self, row: u32) -> Option<Method> {
-        let own = self.row(row);
-        own.arrival.map(|_| if own.is_arrival_by_time { Method::Time } else { Method::Count })
+        self.row(row).arrived_by
     }
 
     /// When its notification arrived; when its bytes were there, if that was not recorded, ns.
@@ -406,7 +404,7 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Trans
         wire: (post_end.min(end), end),
         uncertain_ns,
         arrival: arrival.map(|arrival| arrival.max(end)),
-        is_arrival_by_time: false,
+        arrived_by: None,
         taken: None,
         bytes: table.bytes[row].unwrap_or(0),
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),

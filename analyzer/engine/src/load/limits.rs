@@ -9,6 +9,19 @@ pub const TIME: i64 = 1 << 61;
 /// The longest duration, ns (104 days), and the largest copy, bytes (9 PB).
 pub const SPAN: i64 = 1 << 53;
 
+/// A value of a column, if it is within `range`.
+///
+/// # Errors
+/// It is not.
+pub fn plausible(
+    table: &'static str,
+    column: &'static str,
+    range: &RangeInclusive<i64>,
+    value: i64,
+) -> Result<i64, LoadError> {
+    if range.contains(&value) { Ok(value) } else { Err(LoadError::Implausible { table, column, value }) }
+}
+
 /// Refuses values of a column outside of `range`.
 ///
 /// # Errors
@@ -19,8 +32,5 @@ pub fn within(
     mut values: impl Iterator<Item = i64>,
     range: RangeInclusive<i64>,
 ) -> Result<(), LoadError> {
-    match values.find(|value| !range.contains(value)) {
-        Some(value) => Err(LoadError::Implausible { table, column, value }),
-        None => Ok(()),
-    }
+    values.try_for_each(|value| plausible(table, column, &range, value).map(drop))
 }

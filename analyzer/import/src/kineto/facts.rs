@@ -3,7 +3,7 @@
 use kvpath_schema::tables::gpu::Gpu;
 use serde_json::Value;
 
-use super::json::integer;
+use super::json::{Text, integer};
 
 /// Rank, GPUs, clock.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Facts {
     pub(super) gpus: Vec<Gpu>,
     /// Wall clock at the zero of its times, ns since 1970.
     pub(super) base_ns: Option<i64>,
+    /// The host it ran on.
+    pub(super) host: Option<String>,
 }
 
 /// Members of the trace that say something, as they are written: name and value.
@@ -23,7 +25,19 @@ pub(super) type Members = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Whether a member of that name says something.
 pub(super) fn says_something(name: &[u8]) -> bool {
-    matches!(name, b"distributedInfo" | b"deviceProperties" | b"baseTimeNanoseconds")
+    is_host(name) || matches!(name, b"distributedInfo" | b"deviceProperties" | b"baseTimeNanoseconds")
+}
+
+/// Whether a member of that name says which host it was.
+pub(super) fn is_host(name: &[u8]) -> bool {
+    matches!(name, b"host_name" | b"hostname")
+}
+
+/// The host that such a member names.
+pub(super) fn host(value: &[u8]) -> Option<String> {
+    let raw = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""))?;
+    let host = Text { raw, escaped: raw.contains(&b'\\') }.decoded().into_owned();
+    Some(host).filter(|host| !host.is_empty())
 }
 
 impl Facts {
@@ -40,6 +54,7 @@ impl Facts {
                 self.gpus = devices.as_array().into_iter().flatten().filter_map(gpu).collect();
             }
             b"baseTimeNanoseconds" => self.base_ns = integer(value),
+            _ if is_host(name) => self.host = host(value),
             _ => {}
         }
     }

@@ -72,7 +72,7 @@ pub struct Imported {
 }
 
 /// Imports `files` into a new run at `out`; the order of the files does not matter. The run appears under its name only
-/// when it is whole.
+/// when it is whole; a machine that stops right after may yet lose some of it, as the disk is not waited for: import again then.
 ///
 /// # Errors
 /// A file that is no trace, is damaged, holds no event that is imported, or was named twice; times that cannot be put
@@ -199,6 +199,16 @@ mod tests {
         assert_eq!(clock(&format!("\"baseTimeNanoseconds\": {HOUR}")), (WALL_CLOCK.to_owned(), Some(0)));
         let within = format!("\"x\": {{\"baseTimeNanoseconds\": {HOUR}}}");
         assert_eq!(clock(&within), (SESSION_CLOCK.to_owned(), None));
+    }
+
+    #[test]
+    fn a_host_that_is_named_behind_the_events_is_the_traces_own() {
+        let event = r#"{"ph": "X", "cat": "cpu_op", "name": "a", "pid": 7, "tid": 8, "ts": 10, "dur": 5}"#;
+        let behind = r#""baseTimeNanoseconds": 3600000000000, "host_name": "b""#;
+        let (folder, imported) = imported(format!(r#"{{"traceEvents": [{event}], {behind}}}"#).as_bytes());
+        assert_eq!(imported.unwrap().events, 1);
+        let run = Run::open(&folder.path().join("run").to_string_lossy()).unwrap();
+        assert_eq!(run.hosts(), ["b"]);
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
+use kvpath_engine::load::limits::{SPAN, TIME};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCall, CudaEvent, CuptiOverhead, Gpu, GpuSync, Kernel, Memcpy, Memset};
 use kvpath_schema::tables::nvtx::NvtxRange;
@@ -63,16 +64,12 @@ struct Reader {
     recorded: HashSet<i64, foldhash::fast::RandomState>,
 }
 
-/// The largest time, ns (73 years), and the longest duration, ns (104 days), or size, bytes, that is believed.
-const TIME: u64 = 1 << 61;
-const SPAN: i64 = 1 << 53;
-
 impl Reader {
     /// Start and length, ns on the run's clock; `None` where the event has none, or such as cannot be.
     fn times(&self, event: &Event) -> Option<(i64, i64)> {
         let start = event.ts_ns?.checked_add(self.placing.shift_ns)?;
         let dur = event.dur_ns?;
-        (start.unsigned_abs() <= TIME && (0..=SPAN).contains(&dur)).then_some((start, dur))
+        ((-TIME..=TIME).contains(&start) && (0..=SPAN).contains(&dur)).then_some((start, dur))
     }
 
     /// Makes the row of an event, and says whether there was one to be made.

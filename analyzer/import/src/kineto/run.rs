@@ -36,7 +36,7 @@ fn zero(surveys: &[Survey]) -> Result<Option<i64>, ImportError> {
     }
 }
 
-/// Writes them below `root`, with so many threads; none where a zero is not the one that was assumed.
+/// Writes them below `root`, with so many threads; none where a zero or a host is not the one that was assumed.
 pub(super) fn write(surveys: &[Survey], root: &Path, threads: NonZero<usize>) -> Result<Option<Imported>, ImportError> {
     let zero_ns = zero(surveys)?;
     let mut hosts: BTreeMap<String, Vec<&Survey>> = BTreeMap::new();
@@ -60,7 +60,9 @@ pub(super) fn write(surveys: &[Survey], root: &Path, threads: NonZero<usize>) ->
                 let mut joined = Joined::default();
                 let take = |part, sink: &mut Sink| joined.take(part, &pids, sink);
                 let end = gathering.parts(number, &mut of_host.sink, take)?;
-                if survey.assumed_ns.is_some() && joined.facts.base_ns != survey.assumed_ns {
+                let facts = &joined.facts;
+                let is_other = facts.base_ns != survey.assumed_ns || facts.host.is_some() && facts.host != survey.host;
+                if survey.assumed_ns.is_some() && is_other {
                     return Ok(None);
                 }
                 of_host.trace(survey, traces[number].placing.pid, joined, end, &mut pids, &mut imported)?;

@@ -10,8 +10,9 @@ use super::category::Category;
 use super::document::{self, State, Unreadable, Visitor};
 use super::error::ImportError;
 use super::event::Event;
+use super::facts;
 use super::file::Source;
-use super::json::{Text, Window, WindowError, integer};
+use super::json::{Window, WindowError, integer};
 
 /// What a first look finds. It ends with the first event of the host, mostly the first one at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,8 @@ pub(super) struct Survey {
     pub(super) path: PathBuf,
     /// Wall clock at the zero of its times, ns since 1970; none where it is not named.
     pub(super) zero_ns: Option<i64>,
-    /// What `baseTimeNanoseconds` seems to say at the end of the file, where the zero was taken from it unread.
+    /// What `baseTimeNanoseconds` seems to say at the end of the file, where the zero was taken from it unread: then what else stands
+    /// behind the events is not known either.
     pub(super) assumed_ns: Option<i64>,
     /// The first time in it, by its own zero, ns; none where there is none.
     pub(super) first_ns: Option<i64>,
@@ -117,11 +119,7 @@ impl Visitor for Look {
     fn fact(&mut self, name: &[u8], value: &[u8]) {
         match name {
             b"baseTimeNanoseconds" => self.base_ns = integer(value),
-            b"host_name" | b"hostname" => {
-                let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-                let host = quoted.map(|raw| Text { raw, escaped: raw.contains(&b'\\') }.decoded().into_owned());
-                self.host = host.filter(|host| !host.is_empty());
-            }
+            _ if facts::is_host(name) => self.host = facts::host(value),
             _ => {}
         }
     }
@@ -169,6 +167,29 @@ mod tests {
         assert_eq!(absolute.first_wall_ns(), Some(1_694_128_201_435_418_000));
         let unknown = survey("a", &format!("[{event}]"));
         assert_eq!((unknown.zero_ns, unknown.first_ns), (None, Some(5001)));
+    }
+
+    #[test]
+    fn the_zero_behind_the_events_is_found_in_a_compressed_trace_too() {
+        let event = r#"{"cat": "cpu_op", "pid": 7, "ts": 5.001}"#;
+        // More than is kept of the end while it is inflated.
+        let json = format!(
+            r#"{{"traceEvents": [{event}, {}], "baseTimeNanoseconds": 1000}}"#,
+            vec![event; 20_000].join(",\n")
+        );
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, json.as_bytes()).unwrap();
+        let whole = gzip.finish().unwrap();
+        let of = |bytes: &[u8]| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.json.gz");
+            std::fs::write(&path, bytes).unwrap();
+            Survey::of(&path).unwrap()
+        };
+        let survey = of(&whole);
+        assert_eq!((survey.zero_ns, survey.assumed_ns, survey.first_wall_ns()), (Some(1000), Some(1000), Some(6001)));
+        let cut = of(&whole[..whole.len() / 2]);
+        assert_eq!((cut.zero_ns, cut.first_ns), (None, Some(5001)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use kvpath_engine::load::limits::{SPAN, TIME};
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::gpu::{
@@ -68,19 +69,15 @@ const NVTX_DOMAIN_CREATE: i64 = 75;
 /// Start and duration of the row, ns; `None` where the file holds no times, or times that cannot be.
 fn times(row: &Row, start: usize, end: usize) -> rusqlite::Result<Option<(i64, i64)>> {
     let (Some(start), Some(end)) = (int(row, start)?, int(row, end)?) else { return Ok(None) };
-    let plausible = start.unsigned_abs() <= TIME && start <= end && end.abs_diff(start) <= SPAN;
+    let plausible = (-TIME..=TIME).contains(&start) && start <= end && end.abs_diff(start) <= SPAN.unsigned_abs();
     Ok(plausible.then(|| (start, end - start)))
 }
 
 /// The size at `at`, bytes; 0 where the column is missing, `None` where it cannot be one.
 fn size(row: &Row, at: usize) -> rusqlite::Result<Option<i64>> {
     let bytes = int(row, at)?.unwrap_or(0);
-    Ok((0..=SPAN.cast_signed()).contains(&bytes).then_some(bytes))
+    Ok((0..=SPAN).contains(&bytes).then_some(bytes))
 }
-
-/// The largest time, ns (73 years), and the longest duration, ns (104 days), or size, bytes, that is believed.
-const TIME: u64 = 1 << 61;
-const SPAN: u64 = 1 << 53;
 
 impl Trace {
     pub(super) fn read(opened: &Opened, calls: Calls) -> Result<Self, ImportError> {
@@ -268,7 +265,7 @@ impl Trace {
             // A range without an end is one whose end was not recorded.
             let range = match int(row, 1)? {
                 Some(_) => times(row, 0, 1)?.map(|(start, dur)| (start, Some(dur))),
-                None => int(row, 0)?.filter(|start| start.unsigned_abs() <= TIME).map(|start| (start, None)),
+                None => int(row, 0)?.filter(|start| (-TIME..=TIME).contains(start)).map(|start| (start, None)),
             };
             let Some((start_ns, dur_ns)) = range else {
                 *self.rows_left_out.entry(NVTX).or_default() += 1;

@@ -12,7 +12,7 @@ use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 use crate::load::Run;
 use crate::load::batches;
-use crate::load::limits::{SPAN, within};
+use crate::load::limits::{SPAN, plausible};
 use crate::spill::{Column, Memory, Numbers, sorted};
 
 /// Copies of several processes: once they are [`DeviceCopies::finish`]ed by process, and those of each by start.
@@ -100,7 +100,7 @@ impl DeviceCopies {
             let (context, stream) = (batch.i32("context_id")?, batch.i32("stream_id")?);
             let (from, to) = (batch.optional_i32("src_device_id")?, batch.optional_i32("dst_device_id")?);
             for row in (0..batch.len()).filter(|row| kinds[*row] != OTHER) {
-                within(batch.table(), "bytes", std::iter::once(bytes[row]), 0..=SPAN)?;
+                plausible(batch.table(), "bytes", &(0..=SPAN), bytes[row])?;
                 let way = Way {
                     process: rows::process(batch.table(), host, process[row])?,
                     context: context[row],

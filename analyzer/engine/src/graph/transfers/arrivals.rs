@@ -66,7 +66,9 @@ pub(super) fn of(raw: &Raw, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64
         for (peer, mut rows) in by_peer {
             // A transfer's leaves with the poll that sees it over, whatever was posted first.
             let are_seen = rows.iter().all(|(sent, _)| sent.over.is_some());
-            rows.sort_by_key(|(sent, row)| (sent.over.filter(|_| are_seen).map_or(sent.at, |(_, by)| by), sent.at, *row));
+            rows.sort_by_key(|(sent, row)| {
+                (sent.over.filter(|_| are_seen).map_or(sent.at, |(_, by)| by), sent.at, *row)
+            });
             let sent: Vec<Sent> = rows.iter().map(|(sent, _)| *sent).collect();
             let times = peer.or(only).and_then(|peer| arrived.remove(&peer)).unwrap_or_default();
             found.extend(rows.iter().zip(paired(&sent, times)).filter_map(|((_, row), time)| Some((*row, time?))));

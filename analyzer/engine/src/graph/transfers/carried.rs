@@ -137,10 +137,11 @@ fn sign(row: u32, transfers: &Transfers) -> Option<Sign> {
 
 /// From its post on, until it was over at the latest.
 fn untold(row: u32, transfers: &Transfers) -> Option<Untold> {
-    let is_told_later = match transfers.is_pulled(row) {
-        // Who pulls sees the end itself; of a lost record it is not known when.
-        true => transfers.is_lost(row) && transfers.wire(row, true) == i64::MAX,
-        false => transfers.is_untold(row),
+    // Who pulls sees the end itself; of a lost record it is not known when.
+    let is_told_later = if transfers.is_pulled(row) {
+        transfers.is_lost(row) && transfers.wire(row, true) == i64::MAX
+    } else {
+        transfers.is_untold(row)
     };
     let receiver = transfers.receiver(row).filter(|_| is_told_later)?;
     Some(Untold { receiver, since: transfers.posted(row), until: transfers.wire(row, true) })

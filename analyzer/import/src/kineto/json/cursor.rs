@@ -295,6 +295,21 @@ mod tests {
         })
     }
 
+    /// A number and where it ends.
+    type Found = Result<(Option<i64>, usize), Fault>;
+
+    fn at_once<'a>(text: &'a str, read: impl Fn(&mut Cursor<'a>) -> Result<Option<i64>, Fault>) -> Found {
+        let mut cursor = Cursor::new(text.as_bytes());
+        let value = read(&mut cursor)?;
+        Ok((value, cursor.at()))
+    }
+
+    fn by_token(text: &str, value: impl Fn(&[u8]) -> Option<i64>) -> Found {
+        let mut cursor = Cursor::new(text.as_bytes());
+        let token = cursor.skip()?;
+        Ok((value(token), cursor.at()))
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -333,6 +348,14 @@ mod tests {
             let cut = cut.index(text.len());
             prop_assert_eq!(Cursor::new(&text[..cut]).skip(), Err(Fault::Ends));
             prop_assert_eq!(read(&mut Cursor::new(&text[..cut])), Err(Fault::Ends));
+        }
+
+        #[test]
+        fn numbers_read_at_once_are_those_of_their_digits(text in "[ ]{0,2}[-+.eE0-9]{0,22}[]\\[{},} \":]?") {
+            let whole = (at_once(&text, Cursor::integer), by_token(&text, integer));
+            prop_assert_eq!(whole.0, whole.1);
+            let times = (at_once(&text, Cursor::nanoseconds), by_token(&text, nanoseconds));
+            prop_assert_eq!(times.0, times.1);
         }
 
         #[test]

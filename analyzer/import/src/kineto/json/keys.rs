@@ -160,9 +160,16 @@ mod tests {
         let mut met = Keys::default();
         let first = keys(Some(&mut met), b"{\"a\": 1, \"bc\": 2}").unwrap();
         assert_eq!(first.0, [(b'a', 1), (b'b', 2)]);
-        let count = met.met.len();
-        assert_eq!(keys(Some(&mut met), b"{\"a\": 7, \"bc\": 8}").unwrap(), first);
-        assert_eq!(met.met.len(), count);
+        let mut cursor = Cursor::new(b"{\"a\": 7, \"bc\": 8}");
+        cursor.take(b'{', "").unwrap();
+        let mut place = OPENED;
+        for expected in [Some((b'a', 1)), Some((b'b', 2)), None] {
+            let by_the_rules = |_: &[u8]| -> (u8, usize) { panic!("it was met") };
+            assert_eq!(met.next(&mut cursor, &mut place, by_the_rules), Ok(expected));
+            if expected.is_some() {
+                cursor.skip().unwrap();
+            }
+        }
     }
 
     #[test]
