@@ -7,8 +7,9 @@
 //! request's last pass ends before its last hand-over is made, a request's passes follow each other without a long pause,
 //! and none takes much less than the one before it, for attention grows with the prompt (the last chunk may be short).
 //!
-//! Where no division holds (a pass serves several requests, records are lost), a pass belongs to the request of its group
-//! of activity which the stage hands over next; [`super::requests::overlapping`] says where that may be wrong.
+//! Where no division holds (records are lost) that of each half is tried, and so on; what no part has is nobody's. Where none
+//! holds at all (a pass serves several requests), a pass belongs to the request of its group of activity which the stage hands
+//! over next; [`super::requests::overlapping`] says where that may be wrong.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,12 @@ use super::stages::StageWork;
 /// Groups from which the requests may begin; those before are warm-up.
 const MOST_WARM_UP: usize = 64;
 
+/// Requests that a division must hold for to say anything: fewer agree with many.
+const FEWEST: usize = 4;
+
+/// Passes of a stage.
+type Slice<'a> = (usize, &'a [Pass]);
+
 /// Gives each request its passes on each stage; `groups` are the times in which some prefill stage computes.
 pub fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut [RequestWork<'a>]) {
     let run = Run { stages, groups };
@@ -32,7 +39,7 @@ pub fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut
     if given.is_empty() {
         for (group, span) in groups.iter().enumerate() {
             let own: Vec<usize> = everyone.iter().copied().filter(|r| requests[*r].group == Some(group)).collect();
-            given.extend(run.divide(requests, &own, span.0, span.1).unwrap_or_default());
+            given.extend(run.divide_parts(requests, &own, *span));
         }
     }
     let mut divided: BTreeSet<(usize, i64)> = BTreeSet::new();
@@ -74,22 +81,75 @@ impl<'a> Run<'_, 'a> {
 
     /// Divides the passes that begin within a time among requests; none if no division holds.
     fn divide(&self, requests: &[RequestWork], own: &[usize], from: i64, to: i64) -> Option<Vec<Given<'a>>> {
+        let (order, slices) = self.to_divide(requests, own, from, to)?;
+        self.divide_among(requests, &order, &slices)
+    }
+
+    /// The same; where it does not hold for all of them, of those parts for which it does. Of a request of which too much is lost
+    /// the others are not to suffer.
+    fn divide_parts(&self, requests: &[RequestWork], own: &[usize], (from, to): Span) -> Vec<Given<'a>> {
+        let mut given = Vec::new();
+        if let Some((order, slices)) = self.to_divide(requests, own, from, to) {
+            self.halve(requests, &order, &slices, &mut given);
+        }
+        given
+    }
+
+    fn halve(&self, requests: &[RequestWork], order: &[usize], slices: &[Slice<'a>], given: &mut Vec<Given<'a>>) {
+        if let Some(found) = self.divide_among(requests, order, slices) {
+            given.extend(found);
+            return;
+        }
+        let (one, other) = order.split_at(order.len() / 2);
+        if one.len() < FEWEST {
+            return;
+        }
+        // The last pass of the first half is over when its last hand-over is made, or but for its last layer.
+        let ready = |pass: &Pass| pass.layers.last().map_or(pass.span.1, |layer| layer.span.0);
+        let cut = |(stage, passes): &Slice<'a>| {
+            let made = one.last().and_then(|r| last_pass(self.stages, &requests[*r], *stage))?;
+            let (before, behind) = passes.split_at(passes.partition_point(|pass| ready(pass) <= made));
+            Some(((*stage, before), (*stage, behind)))
+        };
+        let Some(halves) = slices.iter().map(cut).collect::<Option<Vec<_>>>() else { return };
+        let (before, behind): (Vec<Slice>, Vec<Slice>) = halves.into_iter().unzip();
+        self.halve(requests, one, &before, given);
+        self.halve(requests, other, &behind, given);
+    }
+
+    /// Requests in the order in which they were handed over, and for each prefill stage the passes that begin within a time and not
+    /// after the last pass of any; none if the stages are of several pipelines.
+    fn to_divide(
+        &self,
+        requests: &[RequestWork],
+        own: &[usize],
+        from: i64,
+        to: i64,
+    ) -> Option<(Vec<usize>, Vec<Slice<'a>>)> {
         let stages: Vec<usize> = (0..self.stages.len()).filter(|s| self.stages[*s].is_prefill()).collect();
         if own.is_empty() || !self.is_pipeline(&stages) {
             return None;
         }
         let mut order = own.to_vec();
         order.sort_by_key(|r| (first_made(self.stages, &requests[*r]), *r));
+        let slice = |s: usize| {
+            let last = own.iter().map(|r| last_pass(self.stages, &requests[*r], s)).max().flatten();
+            let passes = self.passes(s, from, to);
+            (s, &passes[..passes.partition_point(|pass| last.is_none_or(|at| pass.span.0 <= at))])
+        };
+        Some((order, stages.into_iter().map(slice).collect()))
+    }
+
+    /// Divides passes among requests that are in order; none if no division holds.
+    fn divide_among(&self, requests: &[RequestWork], order: &[usize], slices: &[Slice<'a>]) -> Option<Vec<Given<'a>>> {
         let mut counts: Option<Vec<usize>> = None;
         let mut given = Vec::new();
-        for s in &stages {
-            let last = own.iter().map(|r| last_pass(self.stages, &requests[*r], *s)).max().flatten();
-            let passes = self.passes(*s, from, to);
-            let passes = &passes[..passes.partition_point(|pass| last.is_none_or(|at| pass.span.0 <= at))];
+        for (s, passes) in slices {
+            let passes = *passes;
             if passes.is_empty() && self.stages[*s].lane.is_none_or(|lane| lane.passes.is_empty()) {
                 continue;
             }
-            let found = chunks(self.stages, requests, &order, passes.len())?;
+            let found = chunks(self.stages, requests, order, passes.len())?;
             if counts.as_ref().is_some_and(|counts| *counts != found) {
                 return None;
             }

@@ -67,6 +67,26 @@ fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
     }
 }
 
+#[test]
+fn a_request_that_is_lost_as_a_whole_leaves_the_others_far_from_it_their_passes() {
+    let all = [2, 5, 3, 4, 2, 5, 3, 4, 2, 3];
+    let mut raw = back_to_back(&all, 0);
+    let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
+    // Both hand-overs of the second request: its five passes belong to nobody that is known.
+    for row in (0..raw.transfers.len()).filter(|row| !(2..4).contains(row)) {
+        rows.push(raw.transfers.row(row));
+    }
+    raw.transfers = rows;
+    let found = analyse(&raw).requests;
+    let chunks = |number: usize| {
+        let id = format!("req-{number}");
+        let row = found.request_id.iter().position(|known| known.as_deref() == Some(&id));
+        row.and_then(|row| found.chunks[row]).map(i64::from)
+    };
+    assert_eq!([5, 6, 7, 8, 9].map(chunks), [5, 6, 7, 8, 9].map(|number| Some(all[number])));
+    assert_eq!([0, 2].map(chunks), [None; 2], "what cannot be told is not");
+}
+
 /// Two stages hand over each chunk when it is computed; the rows that `is_lost` names by stage, request and chunk are lost.
 fn chunk_by_chunk(chunks: &[i64], is_lost: impl Fn(i64, usize, i64) -> bool) -> Raw {
     let mut raw = live();
