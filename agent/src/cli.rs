@@ -62,8 +62,8 @@ pub struct Record {
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
     pub sources: Vec<More>,
     /// The most that uprobes on NIXL and UCX may cost the programs that they are on, % of a core in all: where they are hit so
-    /// often that it is more, the least valuable are taken off for a while (UCX, takings of notifications, polls, notifications, all), which the run
-    /// says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
+    /// often that it is more, the least valuable are taken off for a while (UCX, takings of notifications, polls, notifications,
+    /// all), which the run says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value_t = MAX_OVERHEAD)]
     pub max_overhead: f64,
     /// Name of this host in the run, which no other host of it may have [default: the kernel's host name].

@@ -76,16 +76,16 @@ impl ProbeKind {
 
     /// Whether the function's return is probed too.
     pub fn has_return(self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Regions
-            | Self::MakeSpan
-            | Self::MakeVector
-            | Self::Create
-            | Self::Post
-            | Self::Status
-            | Self::NotifTaken => true,
-            Self::Agent | Self::Release | Self::NotifSent | Self::NotifArrived | Self::NotifPassed => false,
-        }
+                | Self::MakeSpan
+                | Self::MakeVector
+                | Self::Create
+                | Self::Post
+                | Self::Status
+                | Self::NotifTaken
+        )
     }
 
     /// As `builds.toml` and people call it.

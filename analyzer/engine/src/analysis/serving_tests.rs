@@ -45,16 +45,21 @@ fn warm_up_is_nobodys_where_passes_are_divided() {
     assert_eq!(analyse(&raw).requests.chunks, [Some(3), Some(4)]);
 }
 
+/// Takes out rows of `nixl_transfers`.
+fn lose(raw: &mut Raw, lost: std::ops::Range<usize>) {
+    let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
+    for row in (0..raw.transfers.len()).filter(|row| !lost.contains(row)) {
+        rows.push(raw.transfers.row(row));
+    }
+    raw.transfers = rows;
+}
+
 #[test]
 fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
     // The second stage's hand-over of the second request, and of the last.
     for lost in [3, 5] {
         let mut raw = back_to_back(&[2, 5, 3], 40 * MS);
-        let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
-        for row in (0..raw.transfers.len()).filter(|row| *row != lost) {
-            rows.push(raw.transfers.row(row));
-        }
-        raw.transfers = rows;
+        lose(&mut raw, lost..lost + 1);
         let analysis = analyse(&raw);
         for stage in [0, 1] {
             let of = |request| {
@@ -71,12 +76,8 @@ fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
 fn a_request_that_is_lost_as_a_whole_leaves_the_others_far_from_it_their_passes() {
     let all = [2, 5, 3, 4, 2, 5, 3, 4, 2, 3];
     let mut raw = back_to_back(&all, 0);
-    let mut rows = kvpath_schema::tables::nixl::NixlTransfers::default();
     // Both hand-overs of the second request: its five passes belong to nobody that is known.
-    for row in (0..raw.transfers.len()).filter(|row| !(2..4).contains(row)) {
-        rows.push(raw.transfers.row(row));
-    }
-    raw.transfers = rows;
+    lose(&mut raw, 2..4);
     let found = analyse(&raw).requests;
     let chunks = |number: usize| {
         let id = format!("req-{number}");

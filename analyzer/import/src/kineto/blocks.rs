@@ -88,7 +88,7 @@ impl<R: Read> Blocks<R> {
 }
 
 /// Reads until `into` is full or nothing is left, and says how much that is.
-fn fill(reader: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
+pub(super) fn fill(reader: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
     let mut length = 0;
     while length < into.len() {
         match reader.read(&mut into[length..]) {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
+use super::blocks::fill;
 use super::error::ImportError;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
@@ -44,12 +45,10 @@ impl Source {
                 let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
                 let mut block = vec![0; INFLATED_AT_ONCE];
                 loop {
-                    let read = match self.read(&mut block) {
-                        Ok(0) => break,
-                        Ok(read) => read,
-                        Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                        Err(error) => return Err(error),
-                    };
+                    let read = fill(&mut self, &mut block)?;
+                    if read == 0 {
+                        break;
+                    }
                     end.extend_from_slice(&block[..read]);
                     // What is too old is dropped now and then only: it is moved each time.
                     if end.len() > wanted.saturating_mul(4) {
