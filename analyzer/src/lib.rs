@@ -1,6 +1,6 @@
 //! kvpath's analyzer: from recorded or imported segments to answers.
 //!
-//! * [`kvpath_engine`] opens a run and computes; [`kvpath_import`] makes runs from other tools' files.
+//! * [`kvpath_analysis`] opens a run and computes; [`kvpath_import`] makes runs from other tools' files.
 //! * [`check`] says whether a run is whole; [`report`] prints; [`sql`] answers queries; [`cli`] is one file a command.
 
 pub mod check;

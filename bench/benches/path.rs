@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
-use kvpath_engine::load::Run;
-use kvpath_engine::path::Walker;
-use kvpath_engine::spill::Memory;
+use kvpath_analysis::analysis::{Analysis, Raw, Settings};
+use kvpath_analysis::load::Run;
+use kvpath_analysis::path::Walker;
+use kvpath_analysis::spill::Memory;
 use kvpath_schema::segment::{self, RunWriter};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, Memcpys};

@@ -2,7 +2,7 @@
 
 use kvpath_schema::{segment, tables};
 
-use kvpath_engine::load::Segment;
+use kvpath_analysis::load::Segment;
 
 /// Reads the whole segment; the error is one line that names the file.
 ///

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::error::{BAD_INPUT, FOUND, OK};
 use crate::report::{findings, json as report_json};
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
-use kvpath_engine::error::LoadError;
-use kvpath_engine::load::Survey;
-use kvpath_engine::load::losses::Losses;
-use kvpath_engine::spill::Memory;
+use kvpath_analysis::analysis::{Analysis, Raw, Settings};
+use kvpath_analysis::error::LoadError;
+use kvpath_analysis::load::Survey;
+use kvpath_analysis::load::losses::Losses;
+use kvpath_analysis::spill::Memory;
 
 /// What was found.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::sql::memory;
-use kvpath_engine::spill::Memory;
+use kvpath_analysis::spill::Memory;
 
 /// How much memory a command may take.
 #[derive(Debug, Clone, Copy, Args)]

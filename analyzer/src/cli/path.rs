@@ -11,11 +11,11 @@ use crate::error::OK;
 use crate::report::against::Against;
 use crate::report::gathered::{Gathered, Key};
 use crate::report::path;
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
-use kvpath_engine::graph::Request;
-use kvpath_engine::load::Run;
-use kvpath_engine::path::Walker;
-use kvpath_engine::spill::Memory;
+use kvpath_analysis::analysis::{Analysis, Raw, Settings};
+use kvpath_analysis::graph::Request;
+use kvpath_analysis::load::Run;
+use kvpath_analysis::path::Walker;
+use kvpath_analysis::spill::Memory;
 use kvpath_schema::table::Columns as _;
 
 /// Where the time to first token went: the critical path of every request.

@@ -6,9 +6,9 @@ use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
 use crate::report::{self, Report as Body};
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
-use kvpath_engine::load::Run;
-use kvpath_engine::load::losses::Losses;
+use kvpath_analysis::analysis::{Analysis, Raw, Settings};
+use kvpath_analysis::load::Run;
+use kvpath_analysis::load::losses::Losses;
 
 /// Where the time of each request went: by stage, chunk and hand-off.
 #[derive(Debug, Args)]

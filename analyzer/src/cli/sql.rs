@@ -13,7 +13,7 @@ use crate::error::OK;
 use crate::sql::format::{Encoder, Format};
 use crate::sql::header::{Header, Param};
 use crate::sql::{Session, library, params};
-use kvpath_engine::load::Run;
+use kvpath_analysis::load::Run;
 
 /// Ask a run with SQL, or with a query of the library.
 #[derive(Debug, Args)]

@@ -165,7 +165,7 @@ fn float(ns: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use kvpath_engine::load::Run;
+    use kvpath_analysis::load::Run;
     use kvpath_schema::tables::derived::Stages;
     use kvpath_schema::tables::path::{Path, PathSegment};
     use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use clap::ValueEnum;
-use kvpath_engine::path::category::Category;
+use kvpath_analysis::path::category::Category;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Stages;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kvpath_engine::load::Run;
+use kvpath_analysis::load::Run;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Stages;
 use kvpath_schema::tables::path::CriticalPath;

@@ -18,8 +18,8 @@ use kvpath_schema::tables::ucx::{UcxOp, UcxOps, UcxTransportCall, UcxTransportCa
 use super::derived::Derived;
 use super::format::{Encoder, Format};
 use super::{Session, library};
-use kvpath_engine::analysis::Analysis;
-use kvpath_engine::load::Run;
+use kvpath_analysis::analysis::Analysis;
+use kvpath_analysis::load::Run;
 
 const MIB: i64 = 1 << 20;
 

@@ -11,7 +11,7 @@ use kvpath_schema::version;
 use super::library::{self, Query};
 use super::params::SqlType;
 use super::{Session, memory};
-use kvpath_engine::load::Run;
+use kvpath_analysis::load::Run;
 
 fn empty_run() -> Run {
     Run { name: "empty".to_owned(), segments: Vec::new(), partial: Vec::new() }

@@ -16,15 +16,15 @@ use kvpath_schema::table::{Columns, TableDef};
 use kvpath_schema::tables::derived::{Clocks, Requests};
 
 use super::functions::Wanted;
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
-use kvpath_engine::clocks::gpu;
-use kvpath_engine::error::LoadError;
-use kvpath_engine::joins::Joined;
-use kvpath_engine::load::Run;
+use kvpath_analysis::analysis::{Analysis, Raw, Settings};
+use kvpath_analysis::clocks::gpu;
+use kvpath_analysis::error::LoadError;
+use kvpath_analysis::joins::Joined;
+use kvpath_analysis::load::Run;
 #[cfg(test)]
-use kvpath_engine::path::Found;
-use kvpath_engine::path::Walker;
-use kvpath_engine::spill::Memory;
+use kvpath_analysis::path::Found;
+use kvpath_analysis::path::Walker;
+use kvpath_analysis::spill::Memory;
 use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
 
@@ -211,7 +211,7 @@ impl Derived {
     }
 
     fn compute_clocks(&self) -> Result<RecordBatch, LoadError> {
-        let hosts = kvpath_engine::clocks::Clocks::of(&self.run)?;
+        let hosts = kvpath_analysis::clocks::Clocks::of(&self.run)?;
         let mut clocks: Clocks = hosts.table();
         clocks.append(gpu::rows(&self.run, &hosts, &self.settings.memory)?);
         Ok(clocks.to_batch())

@@ -4,7 +4,7 @@ use datafusion::error::DataFusionError;
 
 use super::catalog;
 use super::params::ParamError;
-use kvpath_engine::error::LoadError;
+use kvpath_analysis::error::LoadError;
 use kvpath_schema::tables::OF_REQUEST;
 
 /// Why a query was not answered.

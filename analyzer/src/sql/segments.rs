@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use kvpath_schema::table::TableDef;
 
-use kvpath_engine::load::Run;
+use kvpath_analysis::load::Run;
 
 /// A raw table. A run that lacks it has it without rows, so that every query plans over every run.
 ///

@@ -24,8 +24,8 @@ use super::functions::Function;
 use super::header::Param;
 use super::segments::Segments;
 use super::{catalog, params, statement};
-use kvpath_engine::load::Run;
-use kvpath_engine::spill::Memory;
+use kvpath_analysis::load::Run;
+use kvpath_analysis::spill::Memory;
 
 /// Memory that a sort or aggregation wants before it can spill well, a partition: fewer partitions run where the limit
 /// is small.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kvpath_engine::load::Run;
+use kvpath_analysis::load::Run;
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::ApiCalls;

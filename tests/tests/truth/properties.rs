@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use kvpath_engine::load::Run;
-use kvpath_engine::path::{Found, Walker};
+use kvpath_analysis::load::Run;
+use kvpath_analysis::path::{Found, Walker};
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpys};

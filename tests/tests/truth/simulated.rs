@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kvpath_engine::analysis::{Analysis, Raw, Settings};
-use kvpath_engine::load::Run;
-use kvpath_engine::timeline::{Lane, LaneId, LaneKind};
+use kvpath_analysis::analysis::{Analysis, Raw, Settings};
+use kvpath_analysis::load::Run;
+use kvpath_analysis::timeline::{Lane, LaneId, LaneKind};
 use kvpath_simulator::cases::Case;
 use kvpath_simulator::distort::Distortions;
 use kvpath_simulator::engine::What;

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::path::Path;
 
 use arrow::compute::concat_batches;
-use kvpath_engine::analysis::Settings;
-use kvpath_engine::load::Run;
-use kvpath_engine::path::Walker;
+use kvpath_analysis::analysis::Settings;
+use kvpath_analysis::load::Run;
+use kvpath_analysis::path::Walker;
 use kvpath_schema::segment;
 use kvpath_schema::table::Columns as _;
 use kvpath_simulator::cases::Case;

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use kvpath_engine::analysis::Settings;
-use kvpath_engine::clocks::Clocks;
-use kvpath_engine::load::Run;
-use kvpath_engine::path::{Found, Walker};
+use kvpath_analysis::analysis::Settings;
+use kvpath_analysis::clocks::Clocks;
+use kvpath_analysis::load::Run;
+use kvpath_analysis::path::{Found, Walker};
 use kvpath_simulator::cases::Case;
 use kvpath_simulator::distort::{Clock, Distortions};
 use kvpath_simulator::model::{Arrivals, Decode, Grain, Handoff, HandoffMode, Model, P2p, simulate};
@@ -138,7 +138,7 @@ impl Simulated {
         let walker = Walker::of(&run, &Settings::default()).expect("what ran");
         let found = walker.paths(|_| true);
         let related = walker.raw.clocks.hosts.iter().filter(|host| host.reference == 0);
-        let eps_ns = related.filter_map(kvpath_engine::clocks::HostClock::eps_ns).max().unwrap_or(0);
+        let eps_ns = related.filter_map(kvpath_analysis::clocks::HostClock::eps_ns).max().unwrap_or(0);
         Walked { reference, eps_ns, run, walker, found }
     }
 }

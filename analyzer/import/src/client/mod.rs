@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use kvpath_engine::error::LoadError;
-use kvpath_engine::load::Run;
-use kvpath_engine::load::limits::{SPAN, TIME};
+use kvpath_analysis::error::LoadError;
+use kvpath_analysis::load::Run;
+use kvpath_analysis::load::limits::{SPAN, TIME};
 use kvpath_schema::segment::{RunWriter, SegmentError, Written};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::spans::{Span, Spans};

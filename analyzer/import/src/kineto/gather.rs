@@ -264,7 +264,7 @@ mod tests {
     use std::num::NonZero;
     use std::path::PathBuf;
 
-    use kvpath_engine::load::Run;
+    use kvpath_analysis::load::Run;
     use kvpath_schema::table::Columns as _;
     use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents};
     use kvpath_schema::tables::nvtx::NvtxRanges;

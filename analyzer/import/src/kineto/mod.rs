@@ -133,8 +133,8 @@ fn check_out(out: &Path) -> Result<(), ImportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kvpath_engine::analysis::Raw;
-    use kvpath_engine::load::Run;
+    use kvpath_analysis::analysis::Raw;
+    use kvpath_analysis::load::Run;
     use proptest::prelude::*;
 
     const TRACE: &str = r#"{"schemaVersion": 1, "deviceProperties": [{"id": 0, "name": "H200"}],

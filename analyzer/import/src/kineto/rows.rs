@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use kvpath_engine::load::limits::{SPAN, TIME};
+use kvpath_analysis::load::limits::{SPAN, TIME};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCall, CudaEvent, CuptiOverhead, Gpu, GpuSync, Kernel, Memcpy, Memset};
 use kvpath_schema::tables::nvtx::NvtxRange;

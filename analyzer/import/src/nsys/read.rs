@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use kvpath_engine::load::limits::{SPAN, TIME};
+use kvpath_analysis::load::limits::{SPAN, TIME};
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::gpu::{

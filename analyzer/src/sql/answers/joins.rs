@@ -1,6 +1,6 @@
 //! The query of joins.
 
-use kvpath_engine::joins::Joined;
+use kvpath_analysis::joins::Joined;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::joins::Join;
 

@@ -1,6 +1,6 @@
 //! The queries of paths.
 
-use kvpath_engine::path::Found;
+use kvpath_analysis::path::Found;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::path::{Path, PathSegment};
 
