@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use kvpath_analysis::analysis::{Analysis, Raw, Settings};
 use kvpath_analysis::load::Run;
-use kvpath_analysis::path::Walker;
+use kvpath_analysis::model::Model as RunModel;
+use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 use kvpath_schema::segment::{self, RunWriter};
 use kvpath_schema::table::Columns as _;
@@ -180,13 +180,14 @@ fn one(run: &Path) {
     let run = Run::open(run.to_str().expect("UTF-8")).expect("a run");
     let limit = std::env::var("KVPATH_BENCH_MEMORY").ok().map(|bytes| bytes.parse().expect("bytes"));
     let settings = Settings { memory: limit.map_or_else(Memory::default, Memory::of), ..Settings::default() };
-    let raw = Raw::within(&run, &settings.memory).expect("it loads");
+    let model = RunModel::new(run, settings.clone());
+    model.recording().expect("it loads");
     let loaded = at.elapsed();
     let at = Instant::now();
-    let analysis = Analysis::of(&raw, &settings);
+    model.analysis().expect("it is analysed");
     let analysed = at.elapsed();
     let at = Instant::now();
-    let walker = Walker::join(&run, raw, analysis).expect("it joins");
+    let walker = model.walker().expect("it joins");
     let (mut requests, mut segments) = (0usize, 0usize);
     walker.each(
         |_| true,
@@ -205,7 +206,7 @@ fn one(run: &Path) {
     let (load, analysis, walk) = (loaded.as_secs_f64(), analysed.as_secs_f64(), walked.as_secs_f64());
     println!(
         "| {} | {requests} | {load:.2} | {analysis:.2} | {walk:.2} | {segments} | {mb} | {} |",
-        run.segments.iter().map(|s| s.rows).sum::<i64>(),
+        model.run().segments.iter().map(|s| s.rows).sum::<i64>(),
         settings.memory.spilled() >> 20
     );
 }

@@ -1,18 +1,39 @@
-//! kvpath's engine: from the segments of a run to tables. Nothing is printed here.
+//! From the segments of a run to answers. Nothing is printed here.
 //!
-//! * [`load`] opens a run and reads its tables.
-//! * [`clocks`] puts the clocks of its hosts on one axis.
-//! * [`spill`] keeps what does not fit into memory in files.
-//! * [`analysis`] is pure: tables in, tables out.
-//! * [`timeline`] holds everything that ran, [`graph`] says what waited for what, and [`path`] walks back over it.
-//! * [`joins`] counts what could be joined with what, and how.
+//! Data climbs a stair once; a floor imports only what lies below it:
+//!
+//! 1. [`load`] opens a run and reads its tables: the only floor that reads.
+//! 2. [`clocks`] puts the clocks of its hosts on one axis.
+//! 3. [`facts`] holds what raw tables say by themselves.
+//! 4. [`serving`] is all that is known of serving engines.
+//! 5. [`timeline`] holds everything that ran.
+//! 6. [`structure`] finds stages, forward passes, layers, requests and chunks in it.
+//! 7. [`graph`] says what waited for what.
+//! 8. Answers, one question each, none of which imports another: [`path`], [`bubbles`], [`handoffs`], [`requests`], [`coverage`],
+//!    [`joins`], [`gpu_clock`].
+//! 9. [`model`] makes and keeps all of these for a run.
+//!
+//! [`spill`], [`intervals`], [`method`] and [`settings`] serve all floors.
 
-pub mod analysis;
+pub mod bubbles;
 pub mod clocks;
+pub mod coverage;
 pub mod error;
+pub mod facts;
+pub mod gpu_clock;
 pub mod graph;
+pub mod handoffs;
+pub mod intervals;
 pub mod joins;
 pub mod load;
+pub mod method;
+pub mod model;
 pub mod path;
+pub mod requests;
+pub mod serving;
+pub mod settings;
 pub mod spill;
+pub mod structure;
+#[cfg(test)]
+mod synthetic;
 pub mod timeline;

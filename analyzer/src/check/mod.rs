@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use crate::error::{BAD_INPUT, FOUND, OK};
 use crate::report::{findings, json as report_json};
-use kvpath_analysis::analysis::{Analysis, Raw, Settings};
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::load::Survey;
 use kvpath_analysis::load::losses::Losses;
+use kvpath_analysis::model::{Analysis, Recording};
+use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 
 /// What was found.
@@ -54,8 +55,8 @@ impl Checked {
         });
         // Segments that do not decode are out by now, so these reads meet only whole ones.
         let losses = Losses::of(&run)?;
-        let (analysis, not_judged) = match Raw::within(&run, memory) {
-            Ok(raw) => (Analysis::of(&raw, &Settings::default()), None),
+        let (analysis, not_judged) = match Recording::of(&run, memory) {
+            Ok(recording) => (Analysis::of(&recording, &Settings::default()), None),
             Err(error) => (Analysis::default(), Some(error.to_string())),
         };
         let mut lost = findings::missing(&analysis);

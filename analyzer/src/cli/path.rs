@@ -11,12 +11,14 @@ use crate::error::OK;
 use crate::report::against::Against;
 use crate::report::gathered::{Gathered, Key};
 use crate::report::path;
-use kvpath_analysis::analysis::{Analysis, Raw, Settings};
 use kvpath_analysis::graph::Request;
 use kvpath_analysis::load::Run;
+use kvpath_analysis::model::Model;
 use kvpath_analysis::path::Walker;
+use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::Stages;
 
 /// Where the time to first token went: the critical path of every request.
 ///
@@ -55,22 +57,33 @@ pub struct Path {
 }
 
 /// A run whose paths can be walked.
-struct Walked {
-    run: Run,
-    walker: Walker,
+struct Walked<'a> {
+    model: &'a Model,
+    walker: Walker<'a>,
     /// How long reading the run took, and joining what it holds.
     took: (Duration, Duration),
 }
 
-impl Walked {
-    fn open(name: &str, memory: &Memory) -> anyhow::Result<Self> {
+/// A run to be walked, of which nothing is read yet.
+fn model(name: &str, memory: &Memory) -> anyhow::Result<Model> {
+    Ok(Model::new(Run::open(name)?, Settings { memory: memory.clone(), ..Settings::default() }))
+}
+
+impl<'a> Walked<'a> {
+    fn of(model: &'a Model) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let run = Run::open(name)?;
-        let raw = Raw::within(&run, memory)?;
+        model.recording()?;
         let read = begin.elapsed();
-        let analysis = Analysis::of(&raw, &Settings { memory: memory.clone(), ..Settings::default() });
-        let walker = Walker::join(&run, raw, analysis)?;
-        Ok(Self { run, walker, took: (read, begin.elapsed().saturating_sub(read)) })
+        let walker = model.walker()?;
+        Ok(Self { model, walker, took: (read, begin.elapsed().saturating_sub(read)) })
+    }
+
+    fn run(&self) -> &'a Run {
+        self.model.run()
+    }
+
+    fn stages(&self) -> anyhow::Result<&'a Stages> {
+        Ok(&self.model.analysis()?.stages)
     }
 
     /// The request of that id, else number.
@@ -93,7 +106,7 @@ impl Walked {
             into.add(path, rows);
             ControlFlow::Continue(())
         });
-        anyhow::ensure!(!into.paths.is_empty(), "{}: no work in a range that begins `{text}`", self.run.name);
+        anyhow::ensure!(!into.paths.is_empty(), "{}: no work in a range that begins `{text}`", self.run().name);
         Ok(into)
     }
 
@@ -105,7 +118,7 @@ impl Walked {
             !into.paths.is_empty(),
             "{}: no path: nothing that was recorded lies between the arrival and the first token of any of its {} requests (was a \
              client's log of another clock imported?), or it has none",
-            self.run.name,
+            self.run().name,
             self.walker.requests().len()
         );
         let without = self.walker.requests().iter().filter(|request| is_wanted(request)).count() - into.paths.len();
@@ -114,10 +127,11 @@ impl Walked {
                 "kvpath: {without} requests have no path: nothing that was recorded lies between their arrival and first token"
             );
         }
-        if only.is_none() && self.walker.ambiguous > 0 {
+        if only.is_none() && self.walker.ambiguous() > 0 {
             eprintln!(
                 "kvpath: {}: {} requests of the client have an id that several recorded ones hold; they have no path of their own",
-                self.run.name, self.walker.ambiguous
+                self.run().name,
+                self.walker.ambiguous()
             );
         }
         Ok(into)
@@ -127,7 +141,8 @@ impl Walked {
 impl Path {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let memory = self.limit.memory();
-        let own = Walked::open(&self.run, &memory)?;
+        let model_of_run = model(&self.run, &memory)?;
+        let own = Walked::of(&model_of_run)?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
         let begin = Instant::now();
         let mut found = Gathered::by(&self.by);
@@ -151,14 +166,15 @@ impl Path {
         if let Some(count) = self.slowest {
             found.keep_slowest(usize::try_from(count).unwrap_or(usize::MAX));
         }
-        let body = path::Body { run: &own.run, stages: &own.walker.analysis.stages, found: &found };
+        let body = path::Body { run: own.run(), stages: own.stages()?, found: &found };
         let Some(other) = &self.against else {
             print(&if self.json { format!("{}\n", path::json(&body)?) } else { path::text(&body) })?;
             return Ok(OK);
         };
-        let clean = Walked::open(other, &memory)?;
+        let model_of_other = model(other, &memory)?;
+        let clean = Walked::of(&model_of_other)?;
         let found = clean.of_requests(None, Gathered::by(&self.by))?;
-        let other = path::Body { run: &clean.run, stages: &clean.walker.analysis.stages, found: &found };
+        let other = path::Body { run: clean.run(), stages: clean.stages()?, found: &found };
         let against = Against::of(&body, &other);
         print(&if self.json { format!("{}\n", against.json()?) } else { against.text() })?;
         Ok(OK)

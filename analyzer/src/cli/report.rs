@@ -6,9 +6,9 @@ use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
 use crate::report::{self, Report as Body};
-use kvpath_analysis::analysis::{Analysis, Raw, Settings};
 use kvpath_analysis::load::Run;
-use kvpath_analysis::load::losses::Losses;
+use kvpath_analysis::model::{Analysis, Model};
+use kvpath_analysis::settings::Settings;
 
 /// Where the time of each request went: by stage, chunk and hand-off.
 #[derive(Debug, Args)]
@@ -36,10 +36,10 @@ impl Report {
             anyhow::ensure!(ceiling.is_finite() && ceiling > 0.0, "--ceiling {ceiling}: must be a rate above 0 GB/s");
         }
         let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9), memory: self.limit.memory() };
-        let analysis = Analysis::of(&Raw::within(&run, &settings.memory)?, &settings);
-        let only = self.request.map(|id| find(&analysis, &id)).transpose()?;
-        let losses = Losses::of(&run)?;
-        let body = Body { run: &run, analysis: &analysis, losses: &losses, only };
+        let model = Model::new(run, settings);
+        let analysis = model.analysis()?;
+        let only = self.request.map(|id| find(analysis, &id)).transpose()?;
+        let body = Body { run: model.run(), analysis, losses: model.losses()?, only };
         if self.json {
             print(&format!("{}\n", report::json::render(&body)?))?;
         } else {

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use clap::{Args, ValueEnum};
 use kvpath_schema::docs::{self, one_line, sql_type};
 use kvpath_schema::table::{Kind, TableDef};
-use kvpath_schema::tables::{DERIVED, OF_REQUEST, RAW};
 use kvpath_schema::version;
 use serde_json::{Value, json};
 
 use super::stdout::print;
 use crate::error::OK;
 use crate::sql::SqlError;
+use crate::sql::catalog::all_definitions;
+use kvpath_analysis::model::derived::definitions;
 
 /// Tables and columns, with types and meaning.
 #[derive(Debug, Args)]
@@ -38,25 +39,20 @@ impl Schema {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let tables: Vec<&TableDef> = match &self.table {
             Some(name) => vec![find(name)?],
-            None => RAW.iter().chain(DERIVED).chain(OF_REQUEST).copied().collect(),
+            None => all_definitions().collect(),
         };
         print(&match self.format {
             Format::Text => tables.iter().map(|table| text(table)).collect::<Vec<_>>().join("\n"),
             Format::Json => format!("{:#}\n", json(&tables)),
             Format::Markdown if self.table.is_some() => docs::table(tables[0]),
-            Format::Markdown => docs::markdown(),
+            Format::Markdown => docs::markdown(definitions(false), definitions(true)),
         })?;
         Ok(OK)
     }
 }
 
 fn find(name: &str) -> Result<&'static TableDef, SqlError> {
-    RAW.iter()
-        .chain(DERIVED)
-        .chain(OF_REQUEST)
-        .copied()
-        .find(|table| table.name == name)
-        .ok_or_else(|| SqlError::unknown_table(name))
+    all_definitions().find(|table| table.name == name).ok_or_else(|| SqlError::unknown_table(name))
 }
 
 fn text(table: &TableDef) -> String {

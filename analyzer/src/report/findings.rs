@@ -7,7 +7,8 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::Handoff;
 
 use super::{title, units};
-use kvpath_analysis::analysis::{Analysis, coverage};
+use kvpath_analysis::coverage;
+use kvpath_analysis::model::Analysis;
 
 /// A stage this much slower than the mean of the others is named.
 const SLOWER: f64 = 1.1;

@@ -11,9 +11,9 @@ pub mod text;
 pub mod title;
 pub mod units;
 
-use kvpath_analysis::analysis::Analysis;
 use kvpath_analysis::load::Run;
 use kvpath_analysis::load::losses::Losses;
+use kvpath_analysis::model::Analysis;
 
 /// What a report is made of.
 #[derive(Debug)]

@@ -15,11 +15,11 @@ use kvpath_schema::tables::sched::{OffCpu, OffCpus};
 use kvpath_schema::tables::sockets::{Socket, Sockets};
 use kvpath_schema::tables::ucx::{UcxOp, UcxOps, UcxTransportCall, UcxTransportCalls};
 
-use super::derived::Derived;
+use super::derived::Tables;
 use super::format::{Encoder, Format};
 use super::{Session, library};
-use kvpath_analysis::analysis::Analysis;
 use kvpath_analysis::load::Run;
+use kvpath_analysis::model::{Analysis, Model};
 
 const MIB: i64 = 1 << 20;
 
@@ -360,7 +360,7 @@ fn ask(query: &str, params: &[(&str, &str)]) -> Vec<String> {
     let csv = runtime.block_on(async {
         let session = Session::build(
             &run,
-            Derived::computed(run.clone(), &analysis(), &path::found(), &joins::joined()),
+            Tables::with_paths(Model::computed(run.clone(), analysis(), joins::joined()), &path::found()),
             256 << 20,
         )
         .unwrap();

@@ -5,15 +5,21 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
+use kvpath_analysis::model::derived::definitions;
 use kvpath_schema::docs::{one_line, sql_type};
 use kvpath_schema::table::{ColumnDef, TableDef};
-use kvpath_schema::tables::{DERIVED, OF_REQUEST, RAW};
+use kvpath_schema::tables::RAW;
 
 use super::library::{self, Query, signature};
 
 /// The names of every table that a query can read.
 pub fn table_names() -> impl Iterator<Item = &'static str> {
-    RAW.iter().chain(DERIVED).map(|def| def.name).chain(["query_catalog", "schema_columns"])
+    RAW.iter().copied().chain(definitions(false)).map(|def| def.name).chain(["query_catalog", "schema_columns"])
+}
+
+/// Every table and function: raw, derived, of a request.
+pub fn all_definitions() -> impl Iterator<Item = &'static TableDef> {
+    RAW.iter().copied().chain(definitions(false)).chain(definitions(true))
 }
 
 fn text(values: impl Iterator<Item = String>) -> ArrayRef {
@@ -50,12 +56,8 @@ pub fn query_catalog() -> Result<MemTable> {
 /// # Errors
 /// None that is known: the columns are of equal length.
 pub fn schema_columns() -> Result<MemTable> {
-    let all: Vec<(&TableDef, &ColumnDef)> = RAW
-        .iter()
-        .chain(DERIVED)
-        .chain(OF_REQUEST)
-        .flat_map(|def| def.columns.iter().map(move |column| (*def, column)))
-        .collect();
+    let all: Vec<(&TableDef, &ColumnDef)> =
+        all_definitions().flat_map(|def| def.columns.iter().map(move |column| (def, column))).collect();
     let column = |of: fn(&TableDef, &ColumnDef) -> String| text(all.iter().map(|(def, column)| of(def, column)));
     table([
         ("table_name", column(|def, _| def.name.to_owned())),

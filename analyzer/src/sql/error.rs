@@ -5,7 +5,7 @@ use datafusion::error::DataFusionError;
 use super::catalog;
 use super::params::ParamError;
 use kvpath_analysis::error::LoadError;
-use kvpath_schema::tables::OF_REQUEST;
+use kvpath_analysis::model::derived::Derived;
 
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ impl SqlError {
     #[must_use]
     pub fn unknown_table(name: &str) -> Self {
         let bare = name.rsplit('.').next().unwrap_or(name);
-        if OF_REQUEST.iter().any(|def| def.name == bare) {
+        if Derived::named(bare).is_some_and(Derived::is_of_request) {
             return Self::NeedsRequest(bare.to_owned());
         }
         Self::UnknownTable { name: name.escape_debug().to_string(), near: nearest(bare, catalog::table_names()) }

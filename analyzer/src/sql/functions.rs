@@ -6,10 +6,9 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use kvpath_schema::table::TableDef;
-use kvpath_schema::tables::OF_REQUEST;
+use kvpath_analysis::model::derived::Derived;
 
-use super::derived::Derived;
+use super::derived::Tables;
 
 /// A request, as a query names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,36 +58,36 @@ impl Wanted {
 
 /// A derived table as a function.
 pub struct Function {
-    def: &'static TableDef,
-    of: Arc<Derived>,
+    derived: &'static Derived,
+    of: Arc<Tables>,
 }
 
 impl Function {
-    /// The table `def` of those.
+    /// One of those tables.
     #[must_use]
-    pub fn new(def: &'static TableDef, of: Arc<Derived>) -> Self {
-        Self { def, of }
+    pub fn new(derived: &'static Derived, of: Arc<Tables>) -> Self {
+        Self { derived, of }
     }
 }
 
 impl std::fmt::Debug for Function {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "{}()", self.def.name)
+        write!(f, "{}()", self.derived.table.name)
     }
 }
 
 impl TableFunctionImpl for Function {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let name = self.def.name;
-        let is_of_request = self.def.column("request").is_some();
+        let name = self.derived.table.name;
+        let is_of_request = self.derived.table.column("request").is_some();
         let table = match args.exprs() {
-            [] if OF_REQUEST.iter().any(|def| def.name == name) => {
+            [] if self.derived.is_of_request() => {
                 let text =
                     format!("{name} is computed for one request: {name}(0) by its number, {name}('id') by its id");
                 return Err(DataFusionError::Plan(text));
             }
-            [] => self.of.table(self.def)?,
-            [request] if is_of_request => self.of.table_of(self.def, Wanted::of(name, request)?)?,
+            [] => self.of.table(self.derived, None)?,
+            [request] if is_of_request => self.of.table(self.derived, Some(Wanted::of(name, request)?))?,
             _ if is_of_request => return Err(DataFusionError::Plan(format!("{name} takes one request at most"))),
             _ => return Err(DataFusionError::Plan(format!("{name} is of no request: {name}() takes nothing"))),
         };

@@ -16,15 +16,18 @@ use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryPo
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use kvpath_schema::tables::{DERIVED, OF_REQUEST, RAW};
+use kvpath_schema::tables::RAW;
 
-use super::derived::Derived;
+use super::derived::Tables;
 use super::error::{SqlError, planning, running};
 use super::functions::Function;
 use super::header::Param;
 use super::segments::Segments;
 use super::{catalog, params, statement};
 use kvpath_analysis::load::Run;
+use kvpath_analysis::model::Model;
+use kvpath_analysis::model::derived::TABLES;
+use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 
 /// Memory that a sort or aggregation wants before it can spill well, a partition: fewer partitions run where the limit
@@ -51,11 +54,13 @@ impl Session {
     /// # Errors
     /// A segment that is gone since the run was opened.
     pub fn new(run: &Run, limit: usize) -> Result<Self, SqlError> {
-        Self::build(run, Derived::new(run.clone(), Memory::of(limit)), limit).map_err(|error| running(&error, limit))
+        let settings = Settings { memory: Memory::of(limit), ..Settings::default() };
+        let tables = Tables::new(Model::new(run.clone(), settings));
+        Self::build(run, tables, limit).map_err(|error| running(&error, limit))
     }
 
     /// The same with derived tables of its own.
-    pub(super) fn build(run: &Run, derived: Derived, limit: usize) -> Result<Self> {
+    pub(super) fn build(run: &Run, tables: Tables, limit: usize) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = (limit / PARTITION_BYTES).max(1);
         let mut config = SessionConfig::new()
@@ -72,12 +77,12 @@ impl Session {
         for def in RAW {
             register(def.name, Arc::new(Segments::new(run, def, partitions)?))?;
         }
-        let derived = Arc::new(derived);
-        for def in DERIVED {
-            register(def.name, Arc::new(derived.table(def)?))?;
-        }
-        for def in DERIVED.iter().chain(OF_REQUEST) {
-            context.register_udtf(def.name, Arc::new(Function::new(def, Arc::clone(&derived))));
+        let tables = Arc::new(tables);
+        for derived in &TABLES {
+            if !derived.is_of_request() {
+                register(derived.table.name, Arc::new(tables.table(derived, None)?))?;
+            }
+            context.register_udtf(derived.table.name, Arc::new(Function::new(derived, Arc::clone(&tables))));
         }
         register("query_catalog", Arc::new(catalog::query_catalog()?))?;
         register("schema_columns", Arc::new(catalog::schema_columns()?))?;

@@ -50,25 +50,6 @@ pub const RAW: &[&TableDef] = &[
     capture::CaptureInfos::DEF,
 ];
 
-/// Tables that the analyzer computes.
-pub const DERIVED: &[&TableDef] = &[
-    derived::Stages::DEF,
-    derived::Requests::DEF,
-    derived::Chunks::DEF,
-    derived::Bubbles::DEF,
-    derived::Layers::DEF,
-    derived::Handoffs::DEF,
-    derived::Coverages::DEF,
-    path::Paths::DEF,
-    path::CriticalPath::DEF,
-    derived::Clocks::DEF,
-    joins::Joins::DEF,
-    joins::TransferJoins::DEF,
-];
-
-/// Tables that the analyzer computes for one request at a time: functions in SQL.
-pub const OF_REQUEST: &[&TableDef] = &[path::Edges::DEF, path::Slacks::DEF];
-
 /// The raw table of that name.
 #[must_use]
 pub fn raw(name: &str) -> Option<&'static TableDef> {
@@ -82,7 +63,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_sort_columns_exist() {
         let mut seen = std::collections::HashSet::new();
-        for table in RAW.iter().chain(DERIVED).chain(OF_REQUEST) {
+        for table in RAW {
             assert!(seen.insert(table.name), "{} is defined twice", table.name);
             for column in table.sorted_by {
                 assert!(table.column(column).is_some(), "{}: sorted by unknown `{column}`", table.name);
@@ -92,7 +73,7 @@ mod tests {
 
     #[test]
     fn every_column_of_time_carries_its_unit() {
-        for table in RAW.iter().chain(DERIVED).chain(OF_REQUEST) {
+        for table in RAW {
             for column in table.columns {
                 let name = column.name;
                 for word in ["start", "end", "dur", "time", "first", "last"] {

@@ -1,6 +1,6 @@
 //! Passes and layers of simulated runs: which pass serves which request and chunk, and where each layer lies.
 
-use kvpath_analysis::analysis::Analysis;
+use kvpath_analysis::model::Analysis;
 use kvpath_schema::table::Columns as _;
 use kvpath_simulator::model::{Arrivals, Faults, Grain, HandoffMode, Model};
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use kvpath_analysis::load::Run;
+use kvpath_analysis::model::{Analysis, Model as RunModel};
 use kvpath_analysis::path::{Found, Walker};
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns as _;
@@ -21,9 +22,21 @@ pub(crate) struct Seen<'a> {
     /// Its segments.
     pub run: &'a Run,
     /// What was loaded and joined.
-    pub walker: &'a Walker,
+    pub model: &'a RunModel,
     /// Its paths.
     pub found: &'a Found,
+}
+
+impl<'a> Seen<'a> {
+    /// Walks its paths.
+    pub(crate) fn walker(&self) -> Walker<'a> {
+        self.model.walker().expect("it was walked before")
+    }
+
+    /// What it consists of.
+    pub(crate) fn analysis(&self) -> &'a Analysis {
+        self.model.analysis().expect("it was walked before")
+    }
 }
 
 /// What holds, or what does not.
@@ -201,7 +214,7 @@ fn some(seen: &Seen) -> Vec<i32> {
 fn slack(seen: &Seen) -> Held {
     let is_path: BTreeMap<i32, Range<usize>> = paths(seen.found).map(|(path, rows)| (path.request, rows)).collect();
     for number in some(seen) {
-        let slacks = seen.walker.slack(number).unwrap_or_default();
+        let slacks = seen.walker().slack(number).unwrap_or_default();
         let mut critical = BTreeSet::new();
         for row in (0..slacks.len()).map(|row| slacks.row(row)) {
             held(0 <= row.free_slack_ns && row.free_slack_ns <= row.slack_ns, || format!("{row:?}"))?;
@@ -224,7 +237,7 @@ fn slack(seen: &Seen) -> Held {
 
 fn gates(seen: &Seen) -> Held {
     for number in some(seen) {
-        let edges = seen.walker.edges(number).unwrap_or_default();
+        let edges = seen.walker().edges(number).unwrap_or_default();
         for row in (0..edges.len()).map(|row| edges.row(row)) {
             let is_last = row.margin_ns.is_none_or(|margin| margin >= 0 && (margin == 0 || !row.is_bound));
             held(is_last && row.at_ns <= row.time_ns, || format!("{row:?}"))?;
@@ -234,7 +247,7 @@ fn gates(seen: &Seen) -> Held {
 }
 
 fn windows(seen: &Seen) -> Held {
-    let bubbles = &seen.walker.analysis.bubbles;
+    let bubbles = &seen.analysis().bubbles;
     for row in (0..bubbles.len()).map(|row| bubbles.row(row)) {
         let Some((window, idle)) = row.window_ns.zip(row.idle_ns) else { continue };
         let waits = (row.p2p_wait_ns.unwrap_or(0), row.collective_wait_ns.unwrap_or(0));
@@ -245,7 +258,7 @@ fn windows(seen: &Seen) -> Held {
 }
 
 fn layers(seen: &Seen) -> Held {
-    let (chunks, layers) = (&seen.walker.analysis.chunks, &seen.walker.analysis.layers);
+    let (chunks, layers) = (&seen.analysis().chunks, &seen.analysis().layers);
     let key = |request: i32, stage: i32, chunk: i32| (request, stage, chunk);
     let spans: BTreeMap<_, (i64, i64)> = (0..chunks.len())
         .map(|row| chunks.row(row))
@@ -268,7 +281,7 @@ fn shuffled(model: &Model, plain: &Simulated, walked: &Walked, knobs: &Knobs) ->
     let other = Simulated::of_model(model, Distortions { shuffle, segment_rows, ..undistorted(model) });
     held(plain.truth == other.truth, || "the simulator made another run".to_owned())?;
     let other = other.walk();
-    let (one, two) = (&walked.walker.analysis, &other.walker.analysis);
+    let (one, two) = (walked.seen().analysis(), other.seen().analysis());
     let tables = [
         ("paths", walked.found.paths == other.found.paths),
         ("critical_path", walked.found.segments == other.found.segments),

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use kvpath_analysis::analysis::{Analysis, Raw, Settings};
 use kvpath_analysis::load::Run;
+use kvpath_analysis::model::{Analysis, Recording};
+use kvpath_analysis::settings::Settings;
+use kvpath_analysis::spill::Memory;
 use kvpath_analysis::timeline::{Lane, LaneId, LaneKind};
 use kvpath_simulator::cases::Case;
 use kvpath_simulator::distort::Distortions;
@@ -61,12 +63,12 @@ pub(crate) struct TruePass {
 /// What a run really did: passes by (request id, stage, chunk).
 pub(crate) type Truth = BTreeMap<(String, i32, i32), TruePass>;
 
-/// What the engine found in a run.
-pub(crate) fn analysed(folder: &Path) -> (Raw, Analysis) {
+/// What the analysis found in a run.
+pub(crate) fn analysed(folder: &Path) -> (Recording, Analysis) {
     let run = Run::open(folder.to_str().expect("temporary folders are UTF-8")).expect("a run");
-    let raw = Raw::of(&run).expect("its tables");
-    let analysis = Analysis::of(&raw, &Settings::default());
-    (raw, analysis)
+    let recording = Recording::of(&run, &Memory::default()).expect("its tables");
+    let analysis = Analysis::of(&recording, &Settings::default());
+    (recording, analysis)
 }
 
 /// Simulates a run, once without losses for the truth and once with them; returns that truth and what was found.
@@ -83,9 +85,9 @@ pub(crate) fn of_model(model: &Model, loss_ppm: u32) -> (Truth, Analysis) {
         (folder, run, requests)
     };
     let (folder, run, requests) = make(0);
-    let (raw, whole) = analysed(folder.path());
+    let (recording, whole) = analysed(folder.path());
     let chunks = model.chunks();
-    let truth = truth(&raw, &run, &requests, chunks);
+    let truth = truth(&recording, &run, &requests, chunks);
     if loss_ppm == 0 {
         return (truth, whole);
     }
@@ -108,7 +110,7 @@ pub(crate) fn of_case(number: &str) -> Option<(Truth, Analysis)> {
 
 /// Every pass of a run that lost nothing. A stage computes requests in the order of their numbers, each kernel of a pass
 /// in the order in which it was launched; every kernel that the truth of a path names must agree with that.
-fn truth(raw: &Raw, run: &RunTruth, requests: &[RequestTruth], chunks: usize) -> Truth {
+fn truth(recording: &Recording, run: &RunTruth, requests: &[RequestTruth], chunks: usize) -> Truth {
     let (before, each) = (names::PROLOGUE.len(), names::LAYER.len());
     let mut out = Truth::new();
     for stage in run.stages.iter().filter(|stage| stage.role == "prefill") {
@@ -119,7 +121,7 @@ fn truth(raw: &Raw, run: &RunTruth, requests: &[RequestTruth], chunks: usize) ->
             let is_stream = matches!(id.kind, LaneKind::Stream { stream: of, .. } if of == stream);
             id.process == stage.process_id && is_stream
         };
-        let (_, ops) = raw.timeline.lanes.iter().find(is_compute).expect("a compute stream");
+        let (_, ops) = recording.timeline.lanes.iter().find(is_compute).expect("a compute stream");
         let rows: Vec<usize> = (0..ops.len()).collect();
         let (start, end) = (|row: usize| ops.start[row], |row: usize| ops.end[row]);
         let mut of_kernel: BTreeMap<i64, (u32, i32, Option<i16>)> = BTreeMap::new();

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::path::Path;
 
 use arrow::compute::concat_batches;
-use kvpath_analysis::analysis::Settings;
 use kvpath_analysis::load::Run;
-use kvpath_analysis::path::Walker;
+use kvpath_analysis::model::Model as RunModel;
+use kvpath_analysis::settings::Settings;
 use kvpath_schema::segment;
 use kvpath_schema::table::Columns as _;
 use kvpath_simulator::cases::Case;
@@ -38,7 +38,7 @@ fn of_size(model: &Model, records: u64) -> Model {
 }
 
 fn say(name: &str, walked: &Walked) {
-    let rows: i64 = walked.run.segments.iter().map(|segment| segment.rows).sum();
+    let rows: i64 = walked.model.run().segments.iter().map(|segment| segment.rows).sum();
     println!("{name}: {rows} records, {} paths, {} segments", walked.found.paths.len(), walked.found.segments.len());
 }
 
@@ -72,7 +72,7 @@ fn every_property_holds() {
 
 /// Whether what the clocks really showed lies within the bounds of every window of every host.
 fn clocks_within_bounds(simulated: &Simulated, walked: &Walked) -> Held {
-    let clocks = &walked.walker.analysis.clocks;
+    let clocks = &walked.seen().analysis().clocks;
     let mut bounded = 0;
     for row in (0..clocks.len()).map(|row| clocks.row(row)).filter(|row| row.process_id.is_none()) {
         let Some((start, end)) = row.start_ns.zip(row.end_ns) else { continue };
@@ -236,16 +236,17 @@ fn copy(from: &Path, to: &Path, first: usize, rows: usize) {
 
 fn assert_held_of(name: &str, folder: &Path) {
     let run = Run::open(folder.to_str().expect("temporary folders are UTF-8")).expect(name);
-    let walker = Walker::of(&run, &Settings::default()).expect(name);
-    let found = walker.paths(|_| true);
-    assert_held(name, &Seen { run: &run, walker: &walker, found: &found });
+    let model = RunModel::new(run, Settings::default());
+    let found = model.walker().expect(name).paths(|_| true);
+    assert_held(name, &Seen { run: model.run(), model: &model, found: &found });
 }
 
 #[test]
 fn runs_of_one_record_or_none_hold_as_well() {
     let model = Model { hosts: Hosts::Split, ..model(2, HandoffMode::Push, Grain::Chunk) };
     let simulated = Simulated::of_model(&model, Distortions { probe_hz: 20, ..undistorted(&model) });
-    let whole = simulated.walk().run;
+    let walked = simulated.walk();
+    let whole = walked.model.run();
     let empty = tempfile::tempdir().expect("a temporary folder");
     let mut tables = 0;
     for segment in &whole.segments {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use kvpath_analysis::analysis::Settings;
-use kvpath_analysis::clocks::Clocks;
 use kvpath_analysis::load::Run;
-use kvpath_analysis::path::{Found, Walker};
+use kvpath_analysis::model::{Model as RunModel, Recording};
+use kvpath_analysis::path::Found;
+use kvpath_analysis::settings::Settings;
+use kvpath_analysis::spill::Memory;
 use kvpath_simulator::cases::Case;
 use kvpath_simulator::distort::{Clock, Distortions};
 use kvpath_simulator::model::{Arrivals, Decode, Grain, Handoff, HandoffMode, Model, P2p, simulate};
@@ -67,16 +68,14 @@ pub(crate) struct Simulated {
     pub truth: Vec<RequestTruth>,
 }
 
-/// What the engine found in it.
+/// What was found in it.
 pub(crate) struct Walked {
     /// The clock of the host whose times it gives.
     pub reference: Clock,
     /// The error of other hosts' times, at worst, ns.
     pub eps_ns: i64,
-    /// What it was loaded from.
-    pub run: Run,
     /// What was loaded and joined.
-    pub walker: Walker,
+    pub model: RunModel,
     /// Paths.
     pub found: Found,
 }
@@ -84,7 +83,7 @@ pub(crate) struct Walked {
 impl Walked {
     /// What properties are asked of.
     pub(crate) fn seen(&self) -> Seen<'_> {
-        Seen { run: &self.run, walker: &self.walker, found: &self.found }
+        Seen { run: self.model.run(), model: &self.model, found: &self.found }
     }
 }
 
@@ -123,7 +122,9 @@ impl Simulated {
     /// Tells the run what its client saw, and walks the paths.
     pub(crate) fn walk(&self) -> Walked {
         let name = self.folder().to_str().expect("temporary folders are UTF-8");
-        let host = Clocks::of(&Run::open(name).expect("a run")).expect("clocks").hosts[0].name.clone();
+        let open = || Run::open(name).expect("a run");
+        let recording = Recording::of(&open(), &Memory::default()).expect("its tables");
+        let host = recording.clocks.hosts[0].name.clone();
         let reference = self.clocks.iter().find(|clock| clock.host == host).expect("its clock").clone();
         let mut log = String::new();
         for request in &self.truth {
@@ -134,11 +135,11 @@ impl Simulated {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), log).expect("the client's log");
         kvpath_import::client::import(file.path(), name, Some(&host)).expect("a log");
-        let run = Run::open(name).expect("a run");
-        let walker = Walker::of(&run, &Settings::default()).expect("what ran");
-        let found = walker.paths(|_| true);
-        let related = walker.raw.clocks.hosts.iter().filter(|host| host.reference == 0);
+        let model = RunModel::new(open(), Settings::default());
+        let found = model.walker().expect("what ran").paths(|_| true);
+        let related =
+            model.recording().expect("what was recorded").clocks.hosts.iter().filter(|host| host.reference == 0);
         let eps_ns = related.filter_map(kvpath_analysis::clocks::HostClock::eps_ns).max().unwrap_or(0);
-        Walked { reference, eps_ns, run, walker, found }
+        Walked { reference, eps_ns, model, found }
     }
 }

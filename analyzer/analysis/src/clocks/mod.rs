@@ -10,10 +10,9 @@
 
 pub mod bounds;
 mod chain;
-pub mod gpu;
 mod hosts;
 pub mod map;
-mod observe;
+pub mod observe;
 pub mod rows;
 mod table;
 #[cfg(test)]
@@ -22,18 +21,3 @@ pub mod windows;
 
 pub use chain::Chain;
 pub use hosts::{Carrier, Clocks, HostClock, HostFacts, Message};
-
-use crate::error::LoadError;
-use crate::load::Run;
-
-impl Clocks {
-    /// The clocks of a run's hosts, by the probes and notifications between them; where there is one host, nothing is read.
-    ///
-    /// # Errors
-    /// A segment that does not decode, or times that cannot be.
-    pub fn of(run: &Run) -> Result<Self, LoadError> {
-        let facts = observe::facts(run);
-        let messages = if facts.len() > 1 { observe::messages(run, &facts)? } else { Vec::new() };
-        Ok(Self::align(facts, &messages))
-    }
-}

@@ -28,17 +28,28 @@ pub fn facts(run: &Run) -> Vec<HostFacts> {
     run.hosts().into_iter().map(facts).collect()
 }
 
-/// All messages between hosts, by their positions in `hosts`, in an order that does not depend on that of the rows.
+/// What a host recorded of its messages with others.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    /// Clock probes.
+    pub probes: &'a ClockProbes,
+    /// NIXL notifications.
+    pub notifs: &'a NixlNotifs,
+    /// NIXL agents.
+    pub agents: &'a NixlAgents,
+}
+
+/// All messages between hosts, by their positions in `hosts`, in an order that does not depend on that of the rows; `observed` is
+/// of each of them.
 ///
 /// # Errors
-/// A segment that does not decode, or times that cannot be.
-pub fn messages(run: &Run, hosts: &[HostFacts]) -> Result<Vec<Message>, LoadError> {
+/// Times that cannot be.
+pub fn messages(hosts: &[HostFacts], observed: &[Observed]) -> Result<Vec<Message>, LoadError> {
     let mut messages = Vec::new();
     let mut ends = Ends::default();
-    for (at, host) in hosts.iter().enumerate() {
-        let own = run.of_host(&host.name);
-        probes(&own.table()?, at, hosts, &mut messages)?;
-        ends.add(at, &own.table()?, &own.table()?)?;
+    for (at, own) in observed.iter().enumerate() {
+        probes(own.probes, at, hosts, &mut messages)?;
+        ends.add(at, own.notifs, own.agents)?;
     }
     ends.pair(&mut messages);
     messages.sort_unstable();

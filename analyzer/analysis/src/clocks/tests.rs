@@ -9,8 +9,9 @@ use kvpath_simulator::model::{BEGIN_NS, Hosts, Model, simulate};
 use proptest::prelude::*;
 
 use super::{Carrier, Clocks, HostFacts, Message};
-use crate::analysis::Raw;
 use crate::load::Run;
+use crate::model::Recording;
+use crate::spill::Memory;
 use crate::timeline::{Lane, LaneId};
 
 const S: i64 = 1_000_000_000;
@@ -216,9 +217,10 @@ fn case_11_lies_within_the_error_by_probes_and_by_notifications_alone() {
     for (seed, probe_hz) in [(1, 20), (2, 20), (3, 0)] {
         let folder = tempfile::tempdir().unwrap();
         let found = Case::named("clocks").unwrap().make_probed(Some(folder.path()), seed, probe_hz).unwrap();
-        let raw = Raw::of(&Run::open(folder.path().to_str().unwrap()).unwrap()).unwrap();
-        assert!(raw.apart.is_empty());
-        let reference = found.run.clocks.iter().find(|clock| clock.host == raw.clocks.hosts[0].name).unwrap();
+        let recording =
+            Recording::of(&Run::open(folder.path().to_str().unwrap()).unwrap(), &Memory::default()).unwrap();
+        assert!(recording.apart.is_empty());
+        let reference = found.run.clocks.iter().find(|clock| clock.host == recording.clocks.hosts[0].name).unwrap();
         let mut checked = 0;
         for segment in found.requests.iter().flat_map(|request| &request.path) {
             if (segment.what, segment.kind) != (What::Kernel, StepKind::Work) {
@@ -227,17 +229,17 @@ fn case_11_lies_within_the_error_by_probes_and_by_notifications_alone() {
             let process = found.run.lanes[usize::from(segment.lane)].process_id.unwrap();
             let stage = found.run.stages.iter().find(|stage| stage.process_id == process).unwrap();
             let host = &found.run.clocks[stage.host].host;
-            let host = raw.clocks.hosts.iter().find(|clock| clock.name == *host).unwrap();
+            let host = recording.clocks.hosts.iter().find(|clock| clock.name == *host).unwrap();
             let correlation = i64::try_from(segment.correlation_id.unwrap()).unwrap();
-            let (lane, at) = raw.timeline.started_by(host.id(process).unwrap(), correlation).unwrap();
-            let lane = raw.timeline.lane(lane);
+            let (lane, at) = recording.timeline.started_by(host.id(process).unwrap(), correlation).unwrap();
+            let lane = recording.timeline.lane(lane);
             let off = lane.end[at] - reference.read(segment.end_ns);
             let eps = host.eps_at_ns(lane.start[at]).unwrap();
             assert!(off.abs() <= eps && Some(eps) <= host.eps_ns(), "{}: {off} of {eps}", host.name);
             checked += 1;
         }
         assert!(checked > 1_000, "{checked}");
-        for row in windows(&raw.clocks).iter().skip(1) {
+        for row in windows(&recording.clocks).iter().skip(1) {
             let most = if probe_hz > 0 { 40_000 } else { 5_000_000 };
             assert!(row.eps_ns.unwrap() < most && row.violations == 0, "{row:?}");
         }
@@ -257,7 +259,7 @@ fn runs_of_two_and_more_hosts_are_as_if_recorded_on_one_clock() {
         let read = |distort: Distortions| {
             let folder = tempfile::tempdir().unwrap();
             simulate(&model, Some(folder.path()), distort, false, &mut |_| Ok(())).unwrap();
-            Raw::of(&Run::open(folder.path().to_str().unwrap()).unwrap()).unwrap()
+            Recording::of(&Run::open(folder.path().to_str().unwrap()).unwrap(), &Memory::default()).unwrap()
         };
         let mut apart = plain.clone();
         let one = read(plain);
@@ -270,21 +272,27 @@ fn runs_of_two_and_more_hosts_are_as_if_recorded_on_one_clock() {
         assert_eq!(several.clocks.hosts[0].name, one.clocks.hosts[0].name, "its clock is the true one");
         let eps = several.clocks.hosts.iter().map(|host| host.eps_ns().unwrap()).max().unwrap();
         assert!(eps < 60_000, "{eps}");
-        let starts = |raw: &Raw| -> std::collections::BTreeMap<_, i64> {
+        let starts = |recording: &Recording| -> std::collections::BTreeMap<_, i64> {
             let ops = |(id, lane): &(LaneId, Lane)| {
                 let id = *id;
                 (0..lane.len()).map(move |at| (id, at)).zip(lane.start.to_vec()).collect::<Vec<_>>()
             };
-            raw.timeline.lanes.iter().flat_map(ops).collect()
+            recording.timeline.lanes.iter().flat_map(ops).collect()
         };
         let (one_kernels, several_kernels) = (starts(&one), starts(&several));
         assert_eq!(one_kernels.keys().collect::<Vec<_>>(), several_kernels.keys().collect::<Vec<_>>());
         for (kernel, start) in &one_kernels {
             assert!((start - several_kernels[kernel]).abs() <= eps, "{kernel:?}");
         }
-        let arrivals = |raw: &Raw| {
-            let mut all: Vec<_> = (0..raw.notifs.len())
-                .map(|row| (raw.notifs.message[row].clone(), raw.notifs.process_id[row], raw.notifs.time_ns[row]))
+        let arrivals = |recording: &Recording| {
+            let mut all: Vec<_> = (0..recording.notifs.len())
+                .map(|row| {
+                    (
+                        recording.notifs.message[row].clone(),
+                        recording.notifs.process_id[row],
+                        recording.notifs.time_ns[row],
+                    )
+                })
                 .collect();
             all.sort();
             all

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use kvpath_schema::tables::derived::{Chunks, Stages as Table};
 
 use super::{Gate, GateKind, Graph, Method, Node, op};
-use crate::analysis::intervals::Span;
+use crate::intervals::Span;
 use crate::timeline::LaneAt;
 
 /// A pass, and the one before it.

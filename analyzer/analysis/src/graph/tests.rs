@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::transfers::Carried;
 use super::*;
-use crate::analysis::Raw;
+use crate::model::Recording;
 use crate::path::category::Category;
 use crate::path::walk::{StepKind, walk};
 use crate::spill::Memory;
@@ -71,67 +71,68 @@ fn what_a_stream_runs_after_a_graph_follows_all_of_it() {
 
 /// Transfers of one request from process 1 to 2, each posted 3 ms after the one before and done `ms` after its post, with the
 /// kernels before and after them.
-fn handed_over(count: i64, ms: i64) -> Raw {
-    let mut raw = Raw::default();
-    raw.agent(1, "p");
-    raw.agent(2, "d");
+fn handed_over(count: i64, ms: i64) -> Recording {
+    let mut recording = Recording::default();
+    recording.agent(1, "p");
+    recording.agent(2, "d");
     for at in 0..count {
         let posted = (10 + at * 3) * MS;
-        raw.write(1, "p", "d", posted, 4096, "r");
-        raw.transfers.done_poll_ns[usize::try_from(at).unwrap()] = Some(posted + ms * MS);
-        raw.notif(2, "arrived", "p", posted + ms * MS + MS / 2, "r-0123abcd:1");
+        recording.write(1, "p", "d", posted, 4096, "r");
+        recording.transfers.done_poll_ns[usize::try_from(at).unwrap()] = Some(posted + ms * MS);
+        recording.notif(2, "arrived", "p", posted + ms * MS + MS / 2, "r-0123abcd:1");
     }
-    raw.timeline = Builder::within(&Memory::default()).finish(&raw.transfers).unwrap();
-    raw.kernel(1, 7, "prefill", MS, MS);
-    raw.kernel(2, 7, "decode", (10 + count * 3 + ms) * MS, MS);
-    raw
+    recording.timeline = Builder::within(&Memory::default()).finish(&recording.transfers).unwrap();
+    recording.kernel(1, 7, "prefill", MS, MS);
+    recording.kernel(2, 7, "decode", (10 + count * 3 + ms) * MS, MS);
+    recording
 }
 
 /// Walks back from decode's kernel.
-fn walked(raw: &Raw, count: u32) -> crate::path::walk::Walked {
-    let transfers = Transfers::of(raw, &raw.timeline, &[(1, Some(0))]);
+fn walked(recording: &Recording, count: u32) -> crate::path::walk::Walked {
+    let transfers = Transfers::of(&recording.facts, &recording.timeline, &[(1, Some(0))]);
     let request = Request {
         transfers: Carried::of((0..count).collect(), &transfers),
         passes: Passes::of(vec![PassOf { process: 1, stage: 0, chunk: 0, span: (MS, 2 * MS) }]),
         ..Request::default()
     };
     let pairs = Pairs::default();
-    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs, stages: &Stages::default() };
+    let graph =
+        Graph { timeline: &recording.timeline, transfers: &transfers, pairs: &pairs, stages: &Stages::default() };
     let kind = LaneKind::Stream { context: 1, stream: 7 };
-    let lane = raw.timeline.find(LaneId { process: 2, kind }).unwrap();
+    let lane = recording.timeline.find(LaneId { process: 2, kind }).unwrap();
     walk(&graph, &request, Node::end(op(lane, 0)), 0)
 }
 
 /// What the steps of that path are.
-fn categories(raw: &Raw, count: u32) -> Vec<Category> {
-    let transfers = Transfers::of(raw, &raw.timeline, &[(1, Some(0))]);
+fn categories(recording: &Recording, count: u32) -> Vec<Category> {
+    let transfers = Transfers::of(&recording.facts, &recording.timeline, &[(1, Some(0))]);
     let (pairs, stages) = (Pairs::default(), Stages::default());
-    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
-    walked(raw, count).steps.iter().map(|step| Category::of(&graph, step)).collect()
+    let graph = Graph { timeline: &recording.timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
+    walked(recording, count).steps.iter().map(|step| Category::of(&graph, step)).collect()
 }
 
 /// Removes the record of the last transfer, but not the message that was posted with it.
-fn without_last(raw: &mut Raw) {
-    let last = raw.transfers.len() - 1;
-    let row = raw.transfers.row(last);
+fn without_last(recording: &mut Recording) {
+    let last = recording.transfers.len() - 1;
+    let row = recording.transfers.row(last);
     let message = row.notif.unwrap();
-    raw.notif(row.process_id, "sent", &row.peer.unwrap(), row.posted_ns.unwrap(), &message);
-    *raw.notifs.via.last_mut().unwrap() = "transfer".into();
-    *raw.notifs.transfer_id.last_mut().unwrap() = Some(row.transfer_id);
+    recording.notif(row.process_id, "sent", &row.peer.unwrap(), row.posted_ns.unwrap(), &message);
+    *recording.notifs.via.last_mut().unwrap() = "transfer".into();
+    *recording.notifs.transfer_id.last_mut().unwrap() = Some(row.transfer_id);
     let mut rest = NixlTransfers::default();
     for row in 0..last {
-        rest.push(raw.transfers.row(row));
+        rest.push(recording.transfers.row(row));
     }
-    raw.transfers = rest;
+    recording.transfers = rest;
 }
 
 /// A table of notifs without one of its rows.
-fn without_notif(raw: &mut Raw, lost: usize) {
+fn without_notif(recording: &mut Recording, lost: usize) {
     let mut rest = NixlNotifs::default();
-    for row in (0..raw.notifs.len()).filter(|row| *row != lost) {
-        rest.push(raw.notifs.row(row));
+    for row in (0..recording.notifs.len()).filter(|row| *row != lost) {
+        rest.push(recording.notifs.row(row));
     }
-    raw.notifs = rest;
+    recording.notifs = rest;
 }
 
 /// The operations between processes on a path, with their times.
@@ -142,14 +143,14 @@ fn between(walked: &crate::path::walk::Walked) -> Vec<(Op, i64, i64)> {
 
 #[test]
 fn a_transfer_whose_record_was_lost_is_on_the_path_by_its_message() {
-    let mut raw = handed_over(3, 1);
-    without_last(&mut raw);
-    raw.timeline = Builder::within(&Memory::default()).finish(&raw.transfers).unwrap();
-    raw.kernel(1, 7, "prefill", MS, MS);
-    raw.kernel(2, 7, "decode", 20 * MS, MS);
-    let transfers = Transfers::of(&raw, &raw.timeline, &[]);
+    let mut recording = handed_over(3, 1);
+    without_last(&mut recording);
+    recording.timeline = Builder::within(&Memory::default()).finish(&recording.transfers).unwrap();
+    recording.kernel(1, 7, "prefill", MS, MS);
+    recording.kernel(2, 7, "decode", 20 * MS, MS);
+    let transfers = Transfers::of(&recording, &recording.timeline, &[]);
     assert_eq!(transfers.lost().collect::<Vec<_>>(), [(2, "r-0123abcd:1")]);
-    let walked = walked(&raw, 3);
+    let walked = walked(&recording, 3);
     // Posted at 16 ms, told at 17.5, half a ms after the bytes were there, as of the others.
     assert_eq!(between(&walked)[..3], [(Op::Wire(2), 14, 16), (Op::Wire(2), 16, 17), (Op::Notif(2), 17, 17)]);
     assert!(walked.steps.iter().all(|step| step.op != Op::Wire(0)), "what came before it is not taken for it");
@@ -158,53 +159,53 @@ fn a_transfer_whose_record_was_lost_is_on_the_path_by_its_message() {
 /// Two transfers with one text, and the arrival of the second was lost: it is not that of the first.
 #[test]
 fn a_lost_arrival_leaves_the_end_of_the_bytes_or_nothing_that_is_named() {
-    let mut raw = handed_over(2, 1);
-    without_notif(&mut raw, 1);
-    let end = |raw: &Raw| {
-        let walked = walked(raw, 2);
+    let mut recording = handed_over(2, 1);
+    without_notif(&mut recording, 1);
+    let end = |recording: &Recording| {
+        let walked = walked(recording, 2);
         let step = walked.steps.iter().rev().find(|step| step.kind == StepKind::Gap).copied().unwrap();
         (step.start, step.gate)
     };
-    assert_eq!(end(&raw), (14 * MS, Some((GateKind::Notified, Method::Time))));
+    assert_eq!(end(&recording), (14 * MS, Some((GateKind::Notified, Method::Time))));
     // Its end was seen only after decode had begun.
-    raw.transfers.done_poll_ns[1] = Some(40 * MS);
-    assert_eq!(end(&raw), (11 * MS + MS / 2, Some((GateKind::Notified, Method::Partial))));
-    let categories = categories(&raw, 2);
+    recording.transfers.done_poll_ns[1] = Some(40 * MS);
+    assert_eq!(end(&recording), (11 * MS + MS / 2, Some((GateKind::Notified, Method::Partial))));
+    let categories = categories(&recording, 2);
     assert_eq!(categories[categories.len() - 2..], [Category::Unexplained, Category::Compute], "its own work is known");
 }
 
 /// One call takes both: the second to arrive was waited for, and then for the call.
 #[test]
 fn what_has_arrived_waits_for_its_program_to_take_it() {
-    let mut raw = handed_over(2, 1);
-    let arrived = raw.notifs.time_ns.clone();
+    let mut recording = handed_over(2, 1);
+    let arrived = recording.notifs.time_ns.clone();
     for _ in 0..2 {
-        raw.notif(2, "taken", "p", 16 * MS, "r-0123abcd:1");
+        recording.notif(2, "taken", "p", 16 * MS, "r-0123abcd:1");
     }
-    let last = |raw: &Raw| {
-        let walked = walked(raw, 2);
+    let last = |recording: &Recording| {
+        let walked = walked(recording, 2);
         let told = walked.steps.iter().position(|step| step.op == Op::Notif(1)).unwrap();
         let after = walked.steps[told + 1..].iter().map(|step| (step.kind, step.start, step.end));
         after.take(2).collect::<Vec<_>>()
     };
     let decode = 17 * MS;
-    let before = last(&raw);
+    let before = last(&recording);
     assert_eq!(before[0], (StepKind::Gap, arrived[1], decode), "takings are not set apart yet");
-    raw.set_takings_apart();
-    assert_eq!(last(&raw), [(StepKind::Untaken, arrived[1], 16 * MS), (StepKind::Gap, 16 * MS, decode)]);
+    recording.set_takings_apart();
+    assert_eq!(last(&recording), [(StepKind::Untaken, arrived[1], 16 * MS), (StepKind::Gap, 16 * MS, decode)]);
 }
 
 #[test]
 fn decode_without_its_launch_began_when_it_was_told_and_not_when_another_launch_was() {
-    let mut raw = handed_over(1, 1);
-    raw.timeline.add_call(2, 1, "cudaLaunchKernel", (MS, 2 * MS, 5));
+    let mut recording = handed_over(1, 1);
+    recording.timeline.add_call(2, 1, "cudaLaunchKernel", (MS, 2 * MS, 5));
     let stream = LaneId { process: 2, kind: LaneKind::Stream { context: 1, stream: 8 } };
-    raw.timeline.add_kernel(stream, 0, "decode", (30 * MS, 31 * MS, 7));
-    let transfers = Transfers::of(&raw, &raw.timeline, &[]);
+    recording.timeline.add_kernel(stream, 0, "decode", (30 * MS, 31 * MS, 7));
+    let transfers = Transfers::of(&recording, &recording.timeline, &[]);
     let request = Request { transfers: Carried::of(vec![0], &transfers), ..Request::default() };
     let (pairs, stages) = (Pairs::default(), Stages::default());
-    let graph = Graph { timeline: &raw.timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
-    let lane = raw.timeline.find(stream).unwrap();
+    let graph = Graph { timeline: &recording.timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
+    let lane = recording.timeline.find(stream).unwrap();
     let mut gates = Vec::new();
     graph.gates(Node::start(op(lane, 0)), &request, &mut gates);
     let kinds: Vec<GateKind> = gates.iter().map(|gate| gate.kind).collect();
@@ -214,19 +215,19 @@ fn decode_without_its_launch_began_when_it_was_told_and_not_when_another_launch_
 
 #[test]
 fn a_registration_is_of_the_last_that_had_left_where_records_are_missing() {
-    let mut raw = Raw::default();
-    raw.agent(1, "p");
-    raw.agent(9, "d");
-    raw.notif(9, "sent", "p", 10, "PUSH_REG:r");
-    raw.notif(9, "sent", "p", 20, "PUSH_REG:r");
-    raw.notif(1, "arrived", "d", 22, "PUSH_REG:r");
-    let of = |raw: &Raw| {
-        let transfers = Transfers::of(raw, &raw.timeline, &[]);
+    let mut recording = Recording::default();
+    recording.agent(1, "p");
+    recording.agent(9, "d");
+    recording.notif(9, "sent", "p", 10, "PUSH_REG:r");
+    recording.notif(9, "sent", "p", 20, "PUSH_REG:r");
+    recording.notif(1, "arrived", "d", 22, "PUSH_REG:r");
+    let of = |recording: &Recording| {
+        let transfers = Transfers::of(&recording.facts, &recording.timeline, &[]);
         transfers.registrations.iter().map(|own| (own.sent_ns, own.arrived_ns)).collect::<Vec<_>>()
     };
-    assert_eq!(of(&raw), [(20, 22)]);
-    raw.notif(1, "arrived", "d", 25, "PUSH_REG:r");
-    assert_eq!(of(&raw), [(10, 22), (20, 25)]);
+    assert_eq!(of(&recording), [(20, 22)]);
+    recording.notif(1, "arrived", "d", 25, "PUSH_REG:r");
+    assert_eq!(of(&recording), [(10, 22), (20, 25)]);
 }
 
 #[test]
@@ -266,10 +267,10 @@ fn twenty_thousand_transfers_of_one_request_are_one_path() {
 /// All on their way together, with one text: each one's time holds all others.
 #[test]
 fn twenty_thousand_transfers_at_once_are_joined() {
-    let mut raw = handed_over(20_000, 60_000);
+    let mut recording = handed_over(20_000, 60_000);
     let copies = (0..20_000).map(|at| (((9 + at * 3) * MS + MS / 2, MS / 10), 8192));
-    raw.device_copies.extend(1, (0, 2), copies);
-    let walked = walked(&raw, 20_000);
+    recording.device_copies.extend(1, (0, 2), copies);
+    let walked = walked(&recording, 20_000);
     let wires = walked.steps.iter().filter(|step| matches!(step.op, Op::Wire(_))).count();
     assert_eq!(wires, 1, "the last one, which found the link free: all were as quick");
 }
@@ -282,20 +283,20 @@ proptest! {
         since in 0i64..12,
         length in 0i64..6,
     ) {
-        let mut raw = Raw::default();
-        raw.agent(9, "d");
+        let mut recording = Recording::default();
+        recording.agent(9, "d");
         for (at, (sender, posted, bytes, has_failed, has_arrived)) in rows.iter().enumerate() {
-            raw.write(*sender, "p", "d", *posted, *bytes, "r");
-            raw.transfers.done_poll_ns[at] = Some(posted + 3);
-            raw.transfers.notif[at] = Some(format!("{sender}:{at}"));
+            recording.write(*sender, "p", "d", *posted, *bytes, "r");
+            recording.transfers.done_poll_ns[at] = Some(posted + 3);
+            recording.transfers.notif[at] = Some(format!("{sender}:{at}"));
             if *has_failed {
-                raw.transfers.status[at] = "failed".into();
+                recording.transfers.status[at] = "failed".into();
             } else if *has_arrived {
-                raw.agent(*sender, &format!("p{sender}"));
-                raw.notif(9, "arrived", &format!("p{sender}"), posted + 5, &format!("{sender}:{at}"));
+                recording.agent(*sender, &format!("p{sender}"));
+                recording.notif(9, "arrived", &format!("p{sender}"), posted + 5, &format!("{sender}:{at}"));
             }
         }
-        let transfers = Transfers::of(&raw, &raw.timeline, &[]);
+        let transfers = Transfers::of(&recording, &recording.timeline, &[]);
         let own: Vec<u32> = (0..).take(rows.len()).filter(|row| row % 4 != 3).collect();
         let carried = Carried::of(own.iter().rev().copied().collect(), &transfers);
         prop_assert_eq!(carried.rows(), &own[..]);

@@ -1,24 +1,20 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
-pub mod agents;
-pub mod arrivals;
 mod carried;
 mod link;
 mod lost;
-pub mod takings;
 
 pub use carried::Carried;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Method, Op, Request, op};
-use crate::analysis::Raw;
-use crate::analysis::raw::PeerCopy;
+use crate::facts::agents::Names;
+use crate::facts::arrivals::{self, is_sent};
+use crate::facts::received::Received;
+use crate::facts::{self, Facts, PeerCopy};
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
-use agents::Names;
-use arrivals::is_sent;
-use takings::Takings;
 
 /// A transfer.
 #[derive(Debug, Clone, Default)]
@@ -98,33 +94,33 @@ pub struct Transfers {
 impl Transfers {
     /// Joins the tables of a run.
     #[must_use]
-    pub fn of(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
-        let names = Names::of(raw);
-        let lost = lost::of(raw, &names);
-        let arrivals = arrivals::of(raw, &names, &lost);
+    pub fn of(facts: &Facts, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
+        let names = Names::of(facts);
+        let lost = facts::lost::of(facts, &names);
+        let arrivals = arrivals::of(facts, &names, &lost);
         let arrival = |row: usize| arrivals.get(&row).map(|(time, _)| *time);
-        let recorded = raw.transfers.transfer_id.len();
-        let mut rows: Vec<Transfer> = (0..recorded).map(|row| transfer(raw, row, &names, arrival(row))).collect();
+        let recorded = facts.transfers.transfer_id.len();
+        let mut rows: Vec<Transfer> = (0..recorded).map(|row| transfer(facts, row, &names, arrival(row))).collect();
         let takes = lost::usual_notify_ns(&rows);
         let of_lost = (recorded..).zip(&lost);
-        rows.extend(of_lost.map(|(row, lost)| lost.transfer(arrival(row), &takes)));
-        let takings = Takings::of(raw, &names);
-        let texts = raw.transfers.notif.iter().map(Option::as_deref).chain(lost.iter().map(|lost| Some(lost.text)));
+        rows.extend(of_lost.map(|(row, lost)| lost::transfer(lost, arrival(row), &takes)));
+        let received = Received::of(facts, &names);
+        let texts = facts.transfers.notif.iter().map(Option::as_deref).chain(lost.iter().map(|lost| Some(lost.text)));
         for (row, (own, text)) in rows.iter_mut().zip(texts).enumerate() {
-            own.take(&takings, text, arrival(row));
+            own.take(&received, text, arrival(row));
             own.arrived_by = arrivals.get(&row).map(|(_, method)| *method);
         }
-        let told = told(raw);
+        let told = told(facts);
         for row in &mut rows {
             row.is_told &= row.receiver.is_some_and(|receiver| told.contains(&receiver));
         }
         link::queue(&mut rows);
-        let fetched = fetched(raw, stages);
+        let fetched = fetched(facts, stages);
         Self {
             rows,
             lost: lost.iter().map(|lost| lost.text.to_owned()).collect(),
-            registrations: registrations(raw, &names),
-            copied_in: copied_in(raw, timeline, stages),
+            registrations: registrations(facts, &names),
+            copied_in: copied_in(facts, timeline, stages),
             waited: waited(timeline, fetched.values()),
             fetched,
         }
@@ -332,9 +328,9 @@ impl Transfers {
 }
 
 /// Peer copies that bring what another stage made: of each prefill stage those into its own device.
-fn fetched(raw: &Raw, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64> {
+fn fetched(facts: &Facts, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64> {
     let mut found = HashMap::new();
-    for PeerCopy { way, correlation, .. } in raw.device_copies.peer_copies() {
+    for PeerCopy { way, correlation, .. } in facts.device_copies.peer_copies() {
         let is_own = stages.contains(&(way.process, way.to)) && way.to.is_some();
         let from = |(of, device): &&(i64, Option<i32>)| *of != way.process && *device == way.from;
         if let (true, Some((from, _))) = (is_own && correlation > 0, stages.iter().find(from)) {
@@ -366,15 +362,15 @@ fn waited<'a>(timeline: &Timeline, processes: impl Iterator<Item = &'a i64>) -> 
 
 impl Transfer {
     /// Notes when its notification, which had arrived then, was taken.
-    fn take(&mut self, takings: &Takings, text: Option<&str>, arrived_ns: Option<i64>) {
+    fn take(&mut self, received: &Received, text: Option<&str>, arrived_ns: Option<i64>) {
         let told = if self.is_pulled { self.sender } else { self.receiver };
         let (Some(told), Some(text), Some(arrived_ns)) = (told, text, arrived_ns) else { return };
-        self.taken = takings.of_arrival(told, self.poster, text, arrived_ns);
+        self.taken = received.of_arrival(told, self.poster, text, arrived_ns);
     }
 }
 
-fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Transfer {
-    let table = &raw.transfers;
+fn transfer(facts: &Facts, row: usize, names: &Names, arrival: Option<i64>) -> Transfer {
+    let table = &facts.transfers;
     let poster = table.process_id[row];
     let is_pulled = &*table.op[row] == "READ";
     let posted_ns = table.posted_ns[row].or(table.made_ns[row]).unwrap_or(i64::MAX);
@@ -385,7 +381,7 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Trans
     // Its notification goes out when it is over.
     let over = [table.done_poll_ns[row].or(released), arrival].into_iter().flatten().min();
     let pending = table.last_pending_poll_ns[row].unwrap_or(posted_ns).max(posted_ns);
-    let copied = |(over, bytes)| raw.device_copies.span_of(poster, (posted_ns, over), bytes);
+    let copied = |(over, bytes)| facts.device_copies.span_of(poster, (posted_ns, over), bytes);
     let span = over.zip(table.bytes[row]).and_then(copied);
     let (end, uncertain_ns) = match (over, span) {
         (Some(_), Some((_, last))) => (last, 0),
@@ -411,27 +407,27 @@ fn transfer(raw: &Raw, row: usize, names: &Names, arrival: Option<i64>) -> Trans
         copied_from: span.map(|(start, _)| start),
         behind: None,
         has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
-        is_told: table.notif[row].is_some() && is_sent(raw, row),
+        is_told: table.notif[row].is_some() && is_sent(facts, row),
     }
 }
 
 /// Processes where arrivals of notifications were recorded.
-fn told(raw: &Raw) -> HashSet<i64> {
-    let rows = (0..raw.notifs.time_ns.len()).filter(|row| &*raw.notifs.direction[*row] == "arrived");
-    rows.map(|row| raw.notifs.process_id[row]).collect()
+fn told(facts: &Facts) -> HashSet<i64> {
+    let rows = (0..facts.notifs.time_ns.len()).filter(|row| &*facts.notifs.direction[*row] == "arrived");
+    rows.map(|row| facts.notifs.process_id[row]).collect()
 }
 
 /// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
-fn registrations(raw: &Raw, names: &Names) -> Vec<Registration> {
-    let rows = (0..raw.notifs.time_ns.len()).filter(|row| raw.notifs.message[*row].starts_with("PUSH_REG:"));
+fn registrations(facts: &Facts, names: &Names) -> Vec<Registration> {
+    let rows = (0..facts.notifs.time_ns.len()).filter(|row| facts.notifs.message[*row].starts_with("PUSH_REG:"));
     let mut sent: BTreeMap<(i64, &str), Vec<(i64, i64)>> = BTreeMap::new();
     let mut arrived: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
     for row in rows {
-        let (time, message) = (raw.notifs.time_ns[row], raw.notifs.message[row].as_str());
-        if &*raw.notifs.direction[row] == "arrived" {
-            arrived.entry((raw.notifs.process_id[row], message)).or_default().push(time);
-        } else if let Some(to) = raw.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
-            sent.entry((to, message)).or_default().push((time, raw.notifs.process_id[row]));
+        let (time, message) = (facts.notifs.time_ns[row], facts.notifs.message[row].as_str());
+        if &*facts.notifs.direction[row] == "arrived" {
+            arrived.entry((facts.notifs.process_id[row], message)).or_default().push(time);
+        } else if let Some(to) = facts.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
+            sent.entry((to, message)).or_default().push((time, facts.notifs.process_id[row]));
         }
     }
     let mut found = Vec::new();
@@ -455,10 +451,10 @@ fn registrations(raw: &Raw, names: &Names) -> Vec<Registration> {
 }
 
 /// Peer copies by the device that they went to: prefill stages see the same devices by the same numbers.
-fn copied_in(raw: &Raw, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> BTreeMap<i64, Vec<(i64, Op)>> {
+fn copied_in(facts: &Facts, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> BTreeMap<i64, Vec<(i64, Op)>> {
     let mut found: BTreeMap<i64, Vec<(i64, Op)>> = BTreeMap::new();
     let prefill: Vec<(i64, i32)> = stages.iter().filter_map(|(process, device)| Some((*process, (*device)?))).collect();
-    for PeerCopy { way, start, .. } in raw.device_copies.peer_copies() {
+    for PeerCopy { way, start, .. } in facts.device_copies.peer_copies() {
         let from = way.process;
         if !prefill.iter().any(|(process, _)| *process == from) {
             continue;

@@ -1,27 +1,27 @@
-//! Notifications: those that no transfer carries (`genNotif`), as sent and as arrived, and all of them as arrived and as taken.
+//! Notifications: those that no transfer carries (`genNotif`), as sent and as arrived, and all of them as arrived and as received by their programs.
 //! Those of transfers are joined by the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tally::{Kind, Tally, how};
-use crate::analysis::Raw;
-use crate::graph::Method;
-use crate::graph::transfers::agents::Names;
-use crate::graph::transfers::arrivals::{Sent, paired};
-use crate::graph::transfers::takings::Takings;
+use crate::facts::Facts;
+use crate::facts::agents::Names;
+use crate::facts::arrivals::{Sent, paired};
+use crate::facts::received::Received;
+use crate::method::Method;
 
 /// The kind, of both.
 pub const NOTIF: Kind = ("notif_to_arrival", "nixl_notifs");
 
 /// The kind of arrivals.
-pub const TAKING: Kind = ("arrival_to_taking", "nixl_notifs");
+pub const RECEIPT: Kind = ("arrival_to_taking", "nixl_notifs");
 
 /// A text may be sent more than once: between two processes [`paired`] says which arrival is whose.
-pub fn count(raw: &Raw, tally: &mut Tally) {
-    let names = Names::of(raw);
-    let notifs = &raw.notifs;
-    let carried: BTreeSet<(i64, &str)> = (0..raw.transfers.transfer_id.len())
-        .filter_map(|row| Some((raw.transfers.process_id[row], raw.transfers.notif[row].as_deref()?)))
+pub fn count(facts: &Facts, tally: &mut Tally) {
+    let names = Names::of(facts);
+    let notifs = &facts.notifs;
+    let carried: BTreeSet<(i64, &str)> = (0..facts.transfers.transfer_id.len())
+        .filter_map(|row| Some((facts.transfers.process_id[row], facts.transfers.notif[row].as_deref()?)))
         .collect();
     let mut sent: BTreeMap<(i64, Option<i64>, &str), Vec<i64>> = BTreeMap::new();
     let mut arrived: BTreeMap<(i64, Option<i64>, &str), Vec<i64>> = BTreeMap::new();
@@ -45,19 +45,19 @@ pub fn count(raw: &Raw, tally: &mut Tally) {
             tally.add(process, NOTIF, arrival.map(|(_, method)| how(method)));
         }
     }
-    takings(raw, &names, tally);
+    received(facts, &names, tally);
 }
 
-/// Where no taking was recorded at all, none could be.
-fn takings(raw: &Raw, names: &Names, tally: &mut Tally) {
-    if raw.takings.time_ns.is_empty() {
+/// Where no program was seen to receive any, none could be.
+fn received(facts: &Facts, names: &Names, tally: &mut Tally) {
+    if facts.received.time_ns.is_empty() {
         return;
     }
-    let (takings, notifs) = (Takings::of(raw, names), &raw.notifs);
+    let (received, notifs) = (Received::of(facts, names), &facts.notifs);
     for row in (0..notifs.time_ns.len()).filter(|row| &*notifs.direction[*row] == "arrived") {
         let (own, time) = (notifs.process_id[row], notifs.time_ns[row]);
         let sender = notifs.peer[row].as_deref().and_then(|name| names.at(name, time));
-        let taken = sender.and_then(|sender| takings.of_arrival(own, sender, &notifs.message[row], time));
-        tally.add(own, TAKING, taken.map(|_| how(Method::Count)));
+        let taken = sender.and_then(|sender| received.of_arrival(own, sender, &notifs.message[row], time));
+        tally.add(own, RECEIPT, taken.map(|_| how(Method::Count)));
     }
 }

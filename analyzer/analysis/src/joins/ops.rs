@@ -5,32 +5,56 @@
 use std::collections::HashMap;
 
 use kvpath_schema::table::{Columns as _, TableDef};
+use kvpath_schema::tables::joins::TransferJoin;
 use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::tables::ucx::UcxOps;
 
 use super::tally::{Kind, Tally, how};
 use super::transfers::Joining;
-use crate::clocks::Clocks;
+use crate::clocks::HostClock;
 use crate::error::LoadError;
-use crate::graph::Method;
+use crate::load::batches::Batch;
 use crate::load::limits::TIME;
-use crate::load::{Run, batches};
+use crate::method::Method;
 
-/// Joins both tables, as far as the run has them.
-///
-/// # Errors
-/// A segment that does not decode, or values that cannot be.
-pub fn join(run: &Run, clocks: &Clocks, rows: &mut [Joining], tally: &mut Tally) -> Result<(), LoadError> {
-    let ucx = (("transfer_to_ucx_ops", "nixl_transfers"), ("ucx_op_to_transfer", "ucx_ops"));
-    // UCX registers memory that it meets first when a request is made.
-    let rdma = (("transfer_to_rdma_ops", "nixl_transfers"), ("rdma_op_to_transfer", "rdma_ops"));
-    if let Some(counts) = joined(run, clocks, UcxOps::DEF, rows, (ucx, false), tally)? {
-        rows.iter_mut().zip(counts).for_each(|(row, count)| row.row.ucx_ops = Some(count));
+/// Columns that are needed of either table.
+pub const COLUMNS: [&str; 3] = ["start_ns", "process_id", "tid"];
+
+/// What is counted of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Kinds {
+    /// The table.
+    pub table: &'static TableDef,
+    of_transfers: Kind,
+    of_ops: Kind,
+    /// UCX registers memory that it meets first when a request is made.
+    with_make: bool,
+    /// The column of a transfer's row.
+    count: fn(&mut TransferJoin) -> &mut Option<i64>,
+}
+
+impl Kinds {
+    /// Calls of UCX.
+    pub fn ucx() -> Self {
+        Self {
+            table: UcxOps::DEF,
+            of_transfers: ("transfer_to_ucx_ops", "nixl_transfers"),
+            of_ops: ("ucx_op_to_transfer", "ucx_ops"),
+            with_make: false,
+            count: |row| &mut row.ucx_ops,
+        }
     }
-    if let Some(counts) = joined(run, clocks, RdmaOps::DEF, rows, (rdma, true), tally)? {
-        rows.iter_mut().zip(counts).for_each(|(row, count)| row.row.rdma_ops = Some(count));
+
+    /// Calls of RDMA libraries.
+    pub fn rdma() -> Self {
+        Self {
+            table: RdmaOps::DEF,
+            of_transfers: ("transfer_to_rdma_ops", "nixl_transfers"),
+            of_ops: ("rdma_op_to_transfer", "rdma_ops"),
+            with_make: true,
+            count: |row| &mut row.rdma_ops,
+        }
     }
-    Ok(())
 }
 
 /// NIXL calls of each thread: entry, return, transfer, by entry.
@@ -49,46 +73,52 @@ fn calls(rows: &[Joining], with_make: bool) -> Calls {
     calls
 }
 
-/// Counts the rows of `def` that lie in a call, of each transfer; `None` if the run has no such table.
-fn joined(
-    run: &Run,
-    clocks: &Clocks,
-    def: &'static TableDef,
-    rows: &[Joining],
-    ((of_transfers, of_ops), with_make): ((Kind, Kind), bool),
-    tally: &mut Tally,
-) -> Result<Option<Vec<i64>>, LoadError> {
-    if run.of_table(def.name).next().is_none() {
-        return Ok(None);
+/// Rows of a table that lie in a call, of each transfer.
+pub struct Ops {
+    kinds: Kinds,
+    calls: Calls,
+    counts: Vec<i64>,
+}
+
+impl Ops {
+    /// None yet.
+    pub fn of(rows: &[Joining], kinds: Kinds) -> Self {
+        Self { kinds, calls: calls(rows, kinds.with_make), counts: vec![0; rows.len()] }
     }
-    let calls = calls(rows, with_make);
-    let mut counts = vec![0; rows.len()];
-    for host in &clocks.hosts {
-        let own = run.of_host(&host.name);
-        batches::for_each(&own, def, &["start_ns", "process_id", "tid"], |batch| {
-            let (start, process, tid) = (batch.i64("start_ns")?, batch.i64("process_id")?, batch.i32("tid")?);
-            for row in 0..batch.len() {
-                let wrong = |column, value| LoadError::Implausible { table: def.name, column, value };
-                if !(-TIME..=TIME).contains(&start[row]) {
-                    return Err(wrong("start_ns", start[row]));
-                }
-                let several = clocks.hosts.len() > 1;
-                let process = if several { host.id(process[row]) } else { Some(process[row]) };
-                let process =
-                    process.ok_or_else(|| wrong("process_id", batch.i64("process_id").map_or(0, |ids| ids[row])))?;
-                let at = within(&calls, (process, tid[row]), host.time(start[row]));
-                tally.add(process, of_ops, at.map(|_| how(Method::Order)));
-                if let Some(at) = at {
-                    counts[at] += 1;
-                }
+
+    /// Counts those of a batch.
+    ///
+    /// # Errors
+    /// Values that cannot be.
+    pub fn take(&mut self, batch: &Batch, host: Option<&HostClock>, tally: &mut Tally) -> Result<(), LoadError> {
+        let (start, process, tid) = (batch.i64("start_ns")?, batch.i64("process_id")?, batch.i32("tid")?);
+        for row in 0..batch.len() {
+            let wrong = |column, value| LoadError::Implausible { table: batch.table(), column, value };
+            if !(-TIME..=TIME).contains(&start[row]) {
+                return Err(wrong("start_ns", start[row]));
             }
-            Ok(())
-        })?;
+            let own = host.map_or(Some(process[row]), |host| host.id(process[row]));
+            let own = own.ok_or_else(|| wrong("process_id", process[row]))?;
+            let start = host.map_or(start[row], |host| host.time(start[row]));
+            let at = within(&self.calls, (own, tid[row]), start);
+            tally.add(own, self.kinds.of_ops, at.map(|_| how(Method::Order)));
+            if let Some(at) = at {
+                self.counts[at] += 1;
+            }
+        }
+        Ok(())
     }
-    for (row, count) in rows.iter().zip(&counts).filter(|(row, _)| row.post.is_some()) {
-        tally.add(row.row.process_id, of_transfers, (*count > 0).then(|| how(Method::Order)));
+
+    /// Notes the counts with their transfers.
+    pub fn finish(self, rows: &mut [Joining], tally: &mut Tally) {
+        for (row, count) in rows.iter_mut().zip(self.counts) {
+            if row.post.is_some() {
+                let how = (count > 0).then(|| how(Method::Order));
+                tally.add(row.row.process_id, self.kinds.of_transfers, how);
+            }
+            *(self.kinds.count)(&mut row.row) = Some(count);
+        }
     }
-    Ok(Some(counts))
 }
 
 /// The transfer in whose call a thread was.

@@ -6,7 +6,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::joins::{Join, Joins};
 use kvpath_schema::tables::process::Processes;
 
-use crate::graph::Method;
+use crate::method::Method;
 
 /// A kind of join: its name and the raw table whose rows are counted.
 pub type Kind = (&'static str, &'static str);

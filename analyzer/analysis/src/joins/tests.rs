@@ -12,12 +12,16 @@ use kvpath_simulator::model::{Decode, Grain, HandoffMode, Model, simulate};
 use kvpath_simulator::truth::TransferTruth;
 
 use super::*;
+use crate::load::Run;
+use crate::model::Model as RunModel;
+use crate::settings::Settings;
 
 const MS: i64 = 1_000_000;
 
 fn joined(folder: &std::path::Path) -> Joined {
     let run = Run::open(folder.to_str().unwrap()).unwrap();
-    Joined::of(&run, &Settings::default()).unwrap()
+    let model = RunModel::new(run, Settings::default());
+    model.joined().unwrap().clone()
 }
 
 fn model(mode: HandoffMode, grain: Grain) -> Model {
@@ -156,17 +160,17 @@ fn calls(folder: &std::path::Path, process_id: i64, at: &[(i64, i32)]) {
 
 #[test]
 fn calls_belong_to_the_nixl_call_of_their_thread() {
-    let mut raw = Raw::default();
-    raw.process(1, "VLLM::Worker_PP0");
+    let mut facts = Facts::default();
+    facts.process(1, "VLLM::Worker_PP0");
     // Made [8, 9] ms, posted [10, 11]; and 20 ms later.
-    raw.write(1, "p", "d", 10 * MS, 1 << 20, "r-0");
-    raw.write(1, "p", "d", 30 * MS, 1 << 20, "r-1");
+    facts.write(1, "p", "d", 10 * MS, 1 << 20, "r-0");
+    facts.write(1, "p", "d", 30 * MS, 1 << 20, "r-1");
     let at = [(8 * MS, 1), (10 * MS, 1), (11 * MS, 1), (11 * MS + 1, 1), (10 * MS, 2), (30 * MS + 5, 1), (0, 1)];
     let run = |at: &[(i64, i32)]| {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = RunWriter::new(folder.path(), "host", "test 0", None);
-        writer.write("process", &raw.processes, 0).unwrap();
-        writer.write("nixl", &raw.transfers, 0).unwrap();
+        writer.write("process", &facts.processes, 0).unwrap();
+        writer.write("nixl", &facts.transfers, 0).unwrap();
         calls(folder.path(), 1, at);
         joined(folder.path())
     };
@@ -190,13 +194,13 @@ fn calls_belong_to_the_nixl_call_of_their_thread() {
 
 #[test]
 fn a_text_that_was_sent_twice_arrives_in_order_and_none_before_it_left() {
-    let mut raw = Raw::default();
-    raw.agent(1, "p");
-    raw.agent(9, "d");
+    let mut facts = Facts::default();
+    facts.agent(1, "p");
+    facts.agent(9, "d");
     let mut notif = |process, direction: &str, peer: &str, time| {
-        raw.notif(process, direction, peer, time, "m");
+        facts.notif(process, direction, peer, time, "m");
         let via = if direction == "sent" { "genNotif" } else { "unknown" };
-        *raw.notifs.via.last_mut().unwrap() = via.into();
+        *facts.notifs.via.last_mut().unwrap() = via.into();
     };
     notif(1, "sent", "d", 10);
     notif(1, "sent", "d", 20);
@@ -206,7 +210,7 @@ fn a_text_that_was_sent_twice_arrives_in_order_and_none_before_it_left() {
     notif(9, "arrived", "p", 25);
     notif(1, "sent", "nobody", 40);
     let mut tally = Tally::default();
-    notifs::count(&raw, &mut tally);
+    notifs::count(&facts, &mut tally);
     let table = tally.table();
     assert_eq!((table.rows.clone(), table.joined.clone(), table.unknown.clone()), (vec![4], vec![2], vec![2]));
     assert_eq!((table.process_id[0], &*table.kind[0], &*table.method[0]), (Some(1), "notif_to_arrival", "count"));

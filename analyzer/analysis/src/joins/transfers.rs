@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use kvpath_schema::tables::joins::TransferJoin;
 
+use super::Inputs;
 use super::notifs::NOTIF;
 use super::tally::{How, Kind, Tally, how};
-use crate::analysis::Raw;
-use crate::analysis::regions::{Known, Regions, layers};
-use crate::graph::Method;
-use crate::path::Walker;
+use crate::facts::Facts;
+use crate::facts::regions::Regions;
+use crate::method::Method;
+use crate::structure::held_layers::{self, Known};
 
 const PEER: Kind = ("transfer_to_peer", "nixl_transfers");
 const REQUEST: Kind = ("transfer_to_request", "nixl_transfers");
@@ -34,36 +35,32 @@ pub struct Joining {
 }
 
 /// Those of hosts whose clocks are related; their stages and requests have numbers from `first` on.
-pub fn of(walker: &Walker, first: (usize, usize), tally: &mut Tally) -> Vec<Joining> {
-    let (raw, analysis) = (&walker.raw, &walker.analysis);
-    let regions = Regions::of(raw);
-    let stages = &analysis.stages;
-    let known =
-        layers::of(raw, &regions, &layers::mined(stages.process_id.iter().copied().zip(stages.layers.iter().copied())));
-    regions_to_layers(&regions, &known, tally);
-    let carries_kv = layers::carries_kv(raw);
-    let own_agents: BTreeSet<&str> = raw.agents.name.iter().map(|name| &**name).collect();
-    let copying: BTreeSet<i64> = raw.device_copies.peers().map(|(process, _)| process).collect();
+pub fn of(inputs: &Inputs, first: (usize, usize), tally: &mut Tally) -> Vec<Joining> {
+    let Inputs { facts, stages, regions, known, .. } = inputs;
+    let transfers = &inputs.links.transfers;
+    regions_to_layers(regions, known, tally);
+    let carries_kv = held_layers::carries_kv(facts);
+    let own_agents: BTreeSet<&str> = facts.agents.name.iter().map(|name| &**name).collect();
+    let copying: BTreeSet<i64> = facts.device_copies.peers().map(|(process, _)| process).collect();
     let after = |first: usize, number: i32| i32::try_from(first).unwrap_or(i32::MAX).saturating_add(number);
     let mut rows = Vec::new();
-    for (at, row) in (0u32..).zip(0..raw.transfers.transfer_id.len()) {
-        let (table, touch) = (&raw.transfers, &regions.touches[row]);
+    for (at, row) in (0u32..).zip(0..facts.transfers.transfer_id.len()) {
+        let (table, touch) = (&facts.transfers, &regions.touches[row]);
         let process = table.process_id[row];
         let peer = if touch.sender == Some(process) { touch.receiver } else { touch.sender };
         let peer_how = peer.map(|_| {
             let is_seen = table.peer[row].as_deref().is_some_and(|name| own_agents.contains(name));
             how(if is_seen { Method::Id } else { Method::Count })
         });
-        let request = analysis.of_transfer.get(&row).map(|number| after(first.1, *number));
+        let request = inputs.of_transfer.get(&row).map(|number| after(first.1, *number));
         let request_how = request.map(|_| how(if table.request[row].is_some() { Method::Id } else { Method::Time }));
         let sent = touch.sender.and_then(|sender| known.layers.get(&sender)?.held(touch.sent()?));
         let received = touch.receiver.and_then(|receiver| known.layers.get(&receiver)?.held(touch.received()?));
         let sent = sent.filter(|_| carries_kv[row]);
         let received = received.filter(|_| carries_kv[row]);
-        let layers_how = sent.as_ref().map(|held| (held.method, layers::confidence(held.method)));
-        let graph = walker.graph();
-        let copied = graph.transfers.copied_from(at);
-        let arrival = graph.transfers.has_arrived(at).then(|| graph.transfers.arrival(at));
+        let layers_how = sent.as_ref().map(|held| (held.method, held_layers::confidence(held.method)));
+        let copied = transfers.copied_from(at);
+        let arrival = transfers.has_arrived(at).then(|| transfers.arrival(at));
         let (recorded, located) = touch.descriptors;
         tally.add_many(Some(process), DESCRIPTOR, Some(ADDRESS), located);
         tally.add_many(Some(process), DESCRIPTOR, None, recorded - located);
@@ -77,7 +74,7 @@ pub fn of(walker: &Walker, first: (usize, usize), tally: &mut Tally) -> Vec<Join
                 }
             }
             if table.notif[row].is_some() {
-                tally.add(process, NOTIF, graph.transfers.arrived_by(at).map(how));
+                tally.add(process, NOTIF, transfers.arrived_by(at).map(how));
             }
         }
         let stage = touch.sender.and_then(|sender| stages.process_id.iter().position(|process| *process == sender));
@@ -103,8 +100,8 @@ pub fn of(walker: &Walker, first: (usize, usize), tally: &mut Tally) -> Vec<Join
                 rdma_ops: None,
             },
             tid: table.tid[row],
-            make: calls(raw, row).0,
-            post: calls(raw, row).1,
+            make: calls(facts, row).0,
+            post: calls(facts, row).1,
         });
     }
     rows
@@ -113,8 +110,8 @@ pub fn of(walker: &Walker, first: (usize, usize), tally: &mut Tally) -> Vec<Join
 type Call = Option<(i64, i64)>;
 
 /// Make and post of a transfer.
-fn calls(raw: &Raw, row: usize) -> (Call, Call) {
-    let table = &raw.transfers;
+fn calls(facts: &Facts, row: usize) -> (Call, Call) {
+    let table = &facts.transfers;
     let make = table.made_ns[row].zip(table.make_dur_ns[row]).map(|(made, dur)| (made, made.saturating_add(dur)));
     (make, table.posted_ns[row].zip(table.post_end_ns[row]))
 }
@@ -129,7 +126,7 @@ fn regions_to_layers(regions: &Regions, known: &Known, tally: &mut Tally) {
         let layers = known.layers.get(process);
         for position in kv.iter() {
             let is_known = layers.and_then(|own| own.layer(position).zip(own.method()));
-            tally.add(*process, REGION, is_known.map(|(_, method)| (method, layers::confidence(method))));
+            tally.add(*process, REGION, is_known.map(|(_, method)| (method, held_layers::confidence(method))));
         }
     }
 }

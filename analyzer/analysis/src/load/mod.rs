@@ -26,7 +26,7 @@ pub struct Segment {
 }
 
 /// A run, opened: every footer was read and can be read by this version.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Run {
     /// As the user named it.
     pub name: String,

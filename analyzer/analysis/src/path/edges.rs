@@ -20,14 +20,14 @@ struct Waited {
     steps_after: usize,
 }
 
-impl Walker {
+impl Walker<'_> {
     /// The gates of every node on the path of the request with that number; `None` if there is no such request. A request whose
     /// path has no end has no edges.
     #[must_use]
     pub fn edges(&self, number: i32) -> Option<Edges> {
         let request = self.requests().iter().find(|request| request.number == number)?;
         let graph = self.graph();
-        let context = Context { graph: &graph, places: &self.places, raw: &self.raw };
+        let context = self.context(&graph);
         let mut edges = Edges::default();
         let Some(sink) = self.sink(request) else {
             return Some(edges);
@@ -85,6 +85,6 @@ impl Context<'_> {
     }
 
     fn where_and_what(&self, node: Node) -> (super::places::Place, record::Record) {
-        (self.places.of_op(self.graph, node.op), record::of(self.graph, &self.raw.transfers, node.op))
+        (self.places.of_op(self.graph, node.op), record::of(self.graph, self.transfers, node.op))
     }
 }

@@ -17,16 +17,15 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::{Chunks, Handoffs, Layers, Requests, Stages};
 use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
 use kvpath_schema::tables::spans::Spans;
 
-use crate::analysis::{Analysis, Raw, Settings};
-use crate::error::LoadError;
-use crate::graph::pairs::Pairs;
-use crate::graph::stages::Stages;
-use crate::graph::{Graph, Request, Transfers};
-use crate::load::Run;
-use crate::load::limits::{SPAN, TIME, within};
+use crate::clocks::Clocks;
+use crate::facts::Facts;
+use crate::graph::{Graph, Links, Request};
+use crate::intervals::Span;
+use crate::timeline::Timeline;
 use places::Places;
 use requests::{Sink, Told};
 
@@ -39,67 +38,104 @@ pub struct Found {
     pub segments: CriticalPath,
 }
 
-/// A run, ready to be walked.
-#[derive(Debug)]
-pub struct Walker {
-    /// The tables that it was made of.
-    pub raw: Raw,
-    /// What they say.
-    pub analysis: Analysis,
-    transfers: Transfers,
-    pairs: Pairs,
-    stages: Stages,
+impl Found {
+    /// Adds a path with its segments.
+    pub fn add(&mut self, path: Path, segments: Vec<PathSegment>) {
+        self.paths.push(path);
+        for segment in segments {
+            self.segments.push(segment);
+        }
+    }
+}
+
+/// What paths are walked over, of hosts whose clocks are related.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The clocks of those hosts.
+    pub clocks: &'a Clocks,
+    /// Facts.
+    pub facts: &'a Facts,
+    /// What ran.
+    pub timeline: &'a Timeline,
+    /// What waited for what.
+    pub links: &'a Links,
+    /// Stages.
+    pub stages: &'a Stages,
+    /// Requests of the recording.
+    pub requests: &'a Requests,
+    /// Chunks.
+    pub chunks: &'a Chunks,
+    /// Layers.
+    pub layers: &'a Layers,
+    /// Hand-offs.
+    pub handoffs: &'a Handoffs,
+    /// Request of each row of `nixl_transfers` that carries KV.
+    pub of_transfer: &'a BTreeMap<usize, i32>,
+    /// Forward passes of each process by time, ns.
+    pub passes: &'a BTreeMap<i64, Vec<Span>>,
+}
+
+/// What belongs to each request, made once for a run.
+#[derive(Debug, Default)]
+pub struct Prepared {
     places: Places,
     requests: Vec<Request>,
-    /// Requests that a client tells of by an id that several recorded ones hold: they have no path of their own.
-    pub ambiguous: usize,
+    ambiguous: usize,
+}
+
+impl Prepared {
+    /// Of the requests of the recording and those that clients tell of.
+    #[must_use]
+    pub fn of(inputs: &Inputs, spans: &Spans) -> Self {
+        let places = Places::of(inputs.stages, inputs.chunks, inputs.layers);
+        let (requests, ambiguous) = requests::of(inputs, &told(spans));
+        Self { places, requests, ambiguous }
+    }
+
+    /// The requests whose paths can be walked.
+    #[must_use]
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+}
+
+/// Walks paths.
+#[derive(Debug, Clone, Copy)]
+pub struct Walker<'a> {
+    inputs: Inputs<'a>,
+    prepared: &'a Prepared,
 }
 
 /// Requests that are walked before their rows are handed on: on many threads too, so that rows do not take more memory there.
 const SHARE: usize = 64;
 
-impl Walker {
-    /// Loads a run, analyses it, and joins what ran.
-    ///
-    /// # Errors
-    /// A segment that does not decode.
-    pub fn of(run: &Run, settings: &Settings) -> Result<Self, LoadError> {
-        let raw = Raw::within(run, &settings.memory)?;
-        let analysis = Analysis::of(&raw, settings);
-        Self::join(run, raw, analysis)
-    }
-
-    /// Joins what was loaded and analysed.
-    ///
-    /// # Errors
-    /// A segment of `spans` that does not decode.
-    pub fn join(run: &Run, raw: Raw, analysis: Analysis) -> Result<Self, LoadError> {
-        let stages = &analysis.stages;
-        let prefill = (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] == "prefill");
-        let devices: Vec<(i64, Option<i32>)> =
-            prefill.map(|row| (stages.process_id[row], stages.device_id[row])).collect();
-        let transfers = Transfers::of(&raw, &raw.timeline, &devices);
-        let pairs = Pairs::of(&raw.timeline, &pipelines(&analysis));
-        let passes = Stages::of(stages, &analysis.chunks, &analysis.passes);
-        let places = Places::of(stages, &analysis.chunks, &analysis.layers);
-        let (requests, ambiguous) = requests::of(&analysis, &transfers, &told(&spans(run, &raw)?));
-        Ok(Self { raw, analysis, transfers, pairs, stages: passes, places, requests, ambiguous })
+impl<'a> Walker<'a> {
+    /// Over these.
+    #[must_use]
+    pub fn new(inputs: Inputs<'a>, prepared: &'a Prepared) -> Self {
+        Self { inputs, prepared }
     }
 
     /// The requests that it knows.
     #[must_use]
-    pub fn requests(&self) -> &[Request] {
-        &self.requests
+    pub fn requests(&self) -> &'a [Request] {
+        &self.prepared.requests
+    }
+
+    /// Requests that a client tells of by an id that several recorded ones hold: they have no path of their own.
+    #[must_use]
+    pub fn ambiguous(&self) -> usize {
+        self.prepared.ambiguous
     }
 
     /// The NVTX ranges whose text begins so, as if each were a request: training steps, rounds of a benchmark. By time; their
     /// numbers count from 0.
     #[must_use]
     pub fn ranges(&self, text: &str) -> Vec<Request> {
-        let rows = self.raw.nvtx.of_texts(|own| own.starts_with(text).then_some(()));
+        let rows = self.inputs.facts.nvtx.of_texts(|own| own.starts_with(text).then_some(()));
         let mut found: Vec<((i64, i64), i64, &str)> = rows
             .filter_map(|(row, ())| {
-                let mark = self.raw.nvtx.mark(row);
+                let mark = self.inputs.facts.nvtx.mark(row);
                 Some(((mark.start, mark.start.checked_add(mark.dur?)?), mark.thread.0, mark.text))
             })
             .collect();
@@ -111,15 +147,25 @@ impl Walker {
 
     /// Where gates are looked up.
     #[must_use]
-    pub fn graph(&self) -> Graph<'_> {
-        Graph { timeline: &self.raw.timeline, transfers: &self.transfers, pairs: &self.pairs, stages: &self.stages }
+    pub fn graph(&self) -> Graph<'a> {
+        self.inputs.links.graph(self.inputs.timeline)
+    }
+
+    /// What rows of paths are made with.
+    fn context<'g>(&self, graph: &'g Graph<'a>) -> table::Context<'g>
+    where
+        'a: 'g,
+    {
+        let Inputs { clocks, facts, .. } = self.inputs;
+        table::Context { graph, places: &self.prepared.places, clocks, transfers: &facts.transfers }
     }
 
     /// Where the path of a request ends; `None` if nothing of it was recorded.
     #[must_use]
     pub fn sink(&self, request: &Request) -> Option<Sink> {
-        let decode_pass = |process, start| self.analysis.pass_end(process, start);
-        let sink = requests::sink(&self.raw.timeline, &self.transfers, request, decode_pass)?;
+        let Inputs { timeline, links, passes, .. } = self.inputs;
+        let decode_pass = |process, start| pass_end(passes, process, start);
+        let sink = requests::sink(timeline, &links.transfers, request, decode_pass)?;
         // What was over before the request came is not its work: the client's clock is another one.
         (self.graph().time(sink.node) > request.source_ns).then_some(sink)
     }
@@ -128,7 +174,7 @@ impl Walker {
     #[must_use]
     pub fn path(&self, request: &Request) -> Option<(Path, Vec<PathSegment>)> {
         let graph = self.graph();
-        let context = table::Context { graph: &graph, places: &self.places, raw: &self.raw };
+        let context = self.context(&graph);
         let sink = self.sink(request)?;
         let walked = walk::walk(&graph, request, sink.node, request.source_ns);
         Some(context.rows(request, &sink, &walked))
@@ -136,7 +182,7 @@ impl Walker {
 
     /// The paths of the requests that `wanted` picks, in their order, a share at a time: only so much is in memory.
     pub fn each(&self, wanted: impl Fn(&Request) -> bool, mut take: impl FnMut(Path, Vec<PathSegment>)) {
-        let picked: Vec<&Request> = self.requests.iter().filter(|request| wanted(request)).collect();
+        let picked: Vec<&Request> = self.requests().iter().filter(|request| wanted(request)).collect();
         self.each_of(&picked, |path, segments| {
             take(path, segments);
             ControlFlow::Continue(())
@@ -166,48 +212,16 @@ impl Walker {
     #[must_use]
     pub fn paths(&self, wanted: impl Fn(&Request) -> bool) -> Found {
         let mut found = Found::default();
-        self.each(wanted, |path, segments| {
-            found.paths.push(path);
-            for segment in segments {
-                found.segments.push(segment);
-            }
-        });
+        self.each(wanted, |path, segments| found.add(path, segments));
         found
     }
 }
 
-/// The processes of each pipeline, stage by stage: one a TP rank. A run without hand-offs shows no roles.
-fn pipelines(analysis: &Analysis) -> Vec<Vec<i64>> {
-    let stages = &analysis.stages;
-    let rows =
-        (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode" && stages.pp_rank[*row].is_some());
-    let mut by_rank: BTreeMap<Option<i32>, Vec<(Option<i32>, i64)>> = BTreeMap::new();
-    for row in rows {
-        by_rank.entry(stages.tp_rank[row]).or_default().push((stages.pp_rank[row], stages.process_id[row]));
-    }
-    let sorted = by_rank.into_values().map(|mut ranks| {
-        ranks.sort_unstable();
-        ranks.into_iter().map(|(_, process)| process).collect()
-    });
-    sorted.collect()
-}
-
-/// What programs say of requests, on the clock of the reference.
-fn spans(run: &Run, raw: &Raw) -> Result<Spans, LoadError> {
-    let mut all = Spans::default();
-    for host in &raw.clocks.hosts {
-        let mut own: Spans = run.of_host(&host.name).table()?;
-        let starts = own.start_ns.iter().copied();
-        within("spans", "start_ns", starts, -TIME..=TIME)?;
-        within("spans", "dur_ns", own.dur_ns.iter().copied().flatten(), 0..=SPAN)?;
-        for (start, dur) in own.start_ns.iter_mut().zip(&mut own.dur_ns) {
-            let end = dur.map(|dur| host.time(start.saturating_add(dur)));
-            *start = host.time(*start);
-            *dur = end.map(|end| end.saturating_sub(*start));
-        }
-        all.append(own);
-    }
-    Ok(all)
+/// The end of the pass of a process that runs at `time`, or begins next, ns.
+fn pass_end(passes: &BTreeMap<i64, Vec<Span>>, process: i64, time: i64) -> Option<i64> {
+    let passes = passes.get(&process)?;
+    let at = passes.partition_point(|pass| pass.1 <= time);
+    passes.get(at).map(|pass| pass.1)
 }
 
 /// What clients say of requests.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::analysis::Analysis;
-use crate::analysis::ids::{Texts, without_suffix};
+use super::Inputs;
 use crate::graph::transfers::Carried;
 use crate::graph::{Node, PassOf, Passes, Request, Transfers, op};
+use crate::serving::ids::{Texts, without_suffix};
 use crate::timeline::{LaneAt, Timeline};
 
 /// What a client, router or engine says of a request.
@@ -22,43 +22,44 @@ pub struct Told {
 /// Collects the requests of a run, and counts those that a client tells of by an id that several recorded ones hold: which of
 /// them it means is not known.
 #[must_use]
-pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> (Vec<Request>, usize) {
+pub fn of(inputs: &Inputs, told: &[Told]) -> (Vec<Request>, usize) {
+    let transfers = &inputs.links.transfers;
     let process_of: HashMap<i32, i64> =
-        analysis.stages.stage_id.iter().copied().zip(analysis.stages.process_id.iter().copied()).collect();
-    let ids: Vec<&str> = analysis.requests.request_id.iter().map(|id| id.as_deref().unwrap_or("")).collect();
+        inputs.stages.stage_id.iter().copied().zip(inputs.stages.process_id.iter().copied()).collect();
+    let ids: Vec<&str> = inputs.requests.request_id.iter().map(|id| id.as_deref().unwrap_or("")).collect();
     let Said { of: said, others, ambiguous } = said(&ids, told);
     let mut requests: BTreeMap<i32, Request> = BTreeMap::new();
-    for row in 0..analysis.requests.request.len() {
-        let number = analysis.requests.request[row];
-        let id = analysis.requests.request_id[row].clone();
+    for row in 0..inputs.requests.request.len() {
+        let number = inputs.requests.request[row];
+        let id = inputs.requests.request_id[row].clone();
         let said = said.get(&row);
         requests.insert(
             number,
             Request {
                 number,
-                source_ns: said.map_or(analysis.requests.start_ns[row], |told| told.arrival_ns),
+                source_ns: said.map_or(inputs.requests.start_ns[row], |told| told.arrival_ns),
                 has_arrival: said.is_some(),
                 first_token_ns: said.map(|told| told.first_token_ns),
-                decode_start_ns: analysis.requests.decode_start_ns[row],
-                is_incomplete: Some(analysis.requests.incomplete[row]),
+                decode_start_ns: inputs.requests.decode_start_ns[row],
+                is_incomplete: Some(inputs.requests.incomplete[row]),
                 id,
                 ..Request::default()
             },
         );
     }
     let mut passes: BTreeMap<i32, Vec<PassOf>> = BTreeMap::new();
-    for row in 0..analysis.chunks.request.len() {
-        let Some(process) = process_of.get(&analysis.chunks.stage_id[row]) else { continue };
-        let start = analysis.chunks.start_ns[row];
-        passes.entry(analysis.chunks.request[row]).or_default().push(PassOf {
+    for row in 0..inputs.chunks.request.len() {
+        let Some(process) = process_of.get(&inputs.chunks.stage_id[row]) else { continue };
+        let start = inputs.chunks.start_ns[row];
+        passes.entry(inputs.chunks.request[row]).or_default().push(PassOf {
             process: *process,
-            stage: analysis.chunks.stage_id[row],
-            chunk: analysis.chunks.chunk[row],
-            span: (start, start.saturating_add(analysis.chunks.dur_ns[row])),
+            stage: inputs.chunks.stage_id[row],
+            chunk: inputs.chunks.chunk[row],
+            span: (start, start.saturating_add(inputs.chunks.dur_ns[row])),
         });
     }
     let mut carried: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
-    for (row, number) in &analysis.of_transfer {
+    for (row, number) in inputs.of_transfer {
         if let Ok(row) = u32::try_from(*row) {
             carried.entry(*number).or_default().push(row);
         }
@@ -84,9 +85,9 @@ pub fn of(analysis: &Analysis, transfers: &Transfers, told: &[Told]) -> (Vec<Req
         }
     }
     // Without NIXL's calls the copies show who received.
-    for row in 0..analysis.handoffs.request.len() {
-        if let Some(request) = requests.get_mut(&analysis.handoffs.request[row]) {
-            request.decode = request.decode.or(analysis.handoffs.peer_process_id[row]);
+    for row in 0..inputs.handoffs.request.len() {
+        if let Some(request) = requests.get_mut(&inputs.handoffs.request[row]) {
+            request.decode = request.decode.or(inputs.handoffs.peer_process_id[row]);
         }
     }
     let waits_for_prefill = waits_for_prefill(requests.values(), transfers);

@@ -62,14 +62,14 @@ struct Seen {
     is_bound: bool,
 }
 
-impl Walker {
+impl Walker<'_> {
     /// Slack of every operation from which the first token of the request with that number can be reached; `None` if there is
     /// no such request.
     #[must_use]
     pub fn slack(&self, number: i32) -> Option<Slacks> {
         let request = self.requests().iter().find(|request| request.number == number)?;
         let graph = self.graph();
-        let context = Context { graph: &graph, places: &self.places, raw: &self.raw };
+        let context = self.context(&graph);
         let mut slacks = Slacks::default();
         let Some(sink) = self.sink(request) else {
             return Some(slacks);
@@ -223,8 +223,7 @@ fn fifth_percentile(mut gaps: Vec<i64>) -> i64 {
 
 impl Context<'_> {
     fn slack(&self, request: &Request, node: Node, (slack_ns, free_slack_ns): (i64, i64)) -> Slack {
-        let (place, record) =
-            (self.places.of_op(self.graph, node.op), record::of(self.graph, &self.raw.transfers, node.op));
+        let (place, record) = (self.places.of_op(self.graph, node.op), record::of(self.graph, self.transfers, node.op));
         let start_ns = self.graph.time(Node::start(node.op));
         Slack {
             request: request.number,

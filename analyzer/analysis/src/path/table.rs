@@ -1,6 +1,7 @@
 //! Paths as tables.
 
 use kvpath_schema::cell::Name;
+use kvpath_schema::tables::nixl::NixlTransfers;
 use kvpath_schema::tables::path::{Path, PathSegment};
 
 use super::category::Category;
@@ -8,7 +9,7 @@ use super::places::{Place, Places};
 use super::record;
 use super::requests::Sink;
 use super::walk::{Step, StepKind, Walked};
-use crate::analysis::Raw;
+use crate::clocks::Clocks;
 use crate::graph::{Graph, Method, Op, Request};
 
 /// A thread may do anything between two calls, also wait for what is not recorded; longer than this it counts as a guess, ns.
@@ -23,15 +24,16 @@ pub struct Context<'a> {
     pub graph: &'a Graph<'a>,
     /// Where operations belong.
     pub places: &'a Places,
-    /// The tables that it was made of.
-    pub raw: &'a Raw,
+    /// Clocks of the hosts.
+    pub clocks: &'a Clocks,
+    /// Transfers of the run.
+    pub transfers: &'a NixlTransfers,
 }
 
 impl Context<'_> {
     /// How wrong a duration between two processes can be because their hosts' clocks differ, ns.
     fn clock_error(&self, (from, to): (i64, i64), (start, end): (i64, i64)) -> i64 {
-        let clocks = &self.raw.clocks;
-        let (Some(a), Some(b)) = (clocks.host_of(from), clocks.host_of(to)) else { return 0 };
+        let (Some(a), Some(b)) = (self.clocks.host_of(from), self.clocks.host_of(to)) else { return 0 };
         if a.name == b.name { 0 } else { a.eps_at_ns(start).unwrap_or(0).saturating_add(b.eps_at_ns(end).unwrap_or(0)) }
     }
 
@@ -77,8 +79,7 @@ impl Context<'_> {
     }
 
     fn segment(&self, request: &Request, step: &Step) -> PathSegment {
-        let (place, record) =
-            (self.places.of_op(self.graph, step.op), record::of(self.graph, &self.raw.transfers, step.op));
+        let (place, record) = (self.places.of_op(self.graph, step.op), record::of(self.graph, self.transfers, step.op));
         let mut row = PathSegment {
             start_ns: step.start,
             dur_ns: step.end - step.start,

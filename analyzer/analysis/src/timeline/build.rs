@@ -1,4 +1,4 @@
-//! From the segments of a run to its lanes.
+//! From rows of raw tables to lanes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,8 +10,8 @@ use super::recorded::{Record, Records, Sync, SyncKind, Syncs};
 use super::{Class, Lane, LaneId, LaneKind, Names, New, Timeline, Waits, dispatch};
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
-use crate::load::Run;
-use crate::load::batches::{self, Batch};
+use crate::facts::{Consumer, Wanted};
+use crate::load::batches::Batch;
 use crate::spill::Memory;
 
 /// Lanes while they are filled, of one host after another.
@@ -39,17 +39,6 @@ impl Builder {
             names: Names::default(),
             memory: memory.clone(),
         }
-    }
-
-    /// Reads what a host recorded; times are moved to the clock of the reference where `host` is given.
-    ///
-    /// # Errors
-    /// A segment that does not decode, or values that cannot be.
-    pub fn read(&mut self, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
-        read_gpu(self, run, host)?;
-        read_calls(self, run, host)?;
-        read_syncs(self, run, host)?;
-        read_records(self, run, host)
     }
 
     /// Puts everything in order, with the NIXL calls of `transfers`, by row.
@@ -104,51 +93,172 @@ impl Builder {
     }
 }
 
-const GPU: [&str; 7] = ["start_ns", "dur_ns", "process_id", "device_id", "context_id", "stream_id", "correlation_id"];
+/// What lanes are made of: GPU work first, then calls, then what calls waited for.
+const TABLES: [Wanted; 7] = [
+    Wanted {
+        table: Kernels::DEF,
+        columns: &[
+            "start_ns",
+            "dur_ns",
+            "process_id",
+            "device_id",
+            "context_id",
+            "stream_id",
+            "correlation_id",
+            "name",
+            "graph_node_id",
+            "grid_x",
+            "grid_y",
+            "grid_z",
+            "block_x",
+            "block_y",
+            "block_z",
+        ],
+    },
+    Wanted {
+        table: Memcpys::DEF,
+        columns: &[
+            "start_ns",
+            "dur_ns",
+            "process_id",
+            "device_id",
+            "context_id",
+            "stream_id",
+            "correlation_id",
+            "kind",
+            "graph_node_id",
+        ],
+    },
+    Wanted {
+        table: Memsets::DEF,
+        columns: &["start_ns", "dur_ns", "process_id", "device_id", "context_id", "stream_id", "correlation_id"],
+    },
+    Wanted {
+        table: GraphLaunches::DEF,
+        columns: &[
+            "start_ns",
+            "dur_ns",
+            "process_id",
+            "device_id",
+            "context_id",
+            "stream_id",
+            "correlation_id",
+            "graph_id",
+        ],
+    },
+    Wanted { table: ApiCalls::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "correlation_id", "name"] },
+    Wanted {
+        table: GpuSyncs::DEF,
+        columns: &["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id", "kind"],
+    },
+    Wanted {
+        table: CudaEvents::DEF,
+        columns: &["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"],
+    },
+];
 /// A kernel's grid and block.
 const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
 
-fn read_gpu(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
-    let columns = |more: &[&'static str]| [&GPU[..], more].concat();
-    let of_kernels = [&["name", "graph_node_id"][..], &SHAPE].concat();
-    batches::for_each(run, Kernels::DEF, &columns(&of_kernels), |batch| {
-        let mut names = batch.names("name", |text| builder.names.kernel(text))?;
-        let shape = batch.all_or_none_i32(SHAPE)?;
-        for (row, name) in names.iter_mut().enumerate() {
-            *name = builder.names.shaped(*name, shape.map(|column| column.map_or(0, |column| column[row])));
+impl Consumer for Builder {
+    fn wants(&self) -> &'static [Wanted] {
+        &TABLES
+    }
+
+    fn take(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        match batch.table() {
+            table if table == Kernels::DEF.name => self.kernels(batch, host),
+            table if table == Memcpys::DEF.name => {
+                let class = |text: &str| if text == "PtoP" { Class::PeerCopy } else { Class::Copy };
+                let names = batch.names("kind", |text| self.names.intern(class(text), text))?;
+                self.gpu(batch, &names, host)
+            }
+            table if table == Memsets::DEF.name => {
+                let name = self.names.intern(Class::Memset, "memset");
+                self.gpu(batch, &vec![name; batch.len()], host)
+            }
+            table if table == GraphLaunches::DEF.name => {
+                let graphs = batch.i64("graph_id")?.iter();
+                let names: Vec<u32> =
+                    graphs.map(|id| self.names.intern(Class::GraphRun, &format!("graph {id}"))).collect();
+                self.gpu(batch, &names, host)
+            }
+            table if table == ApiCalls::DEF.name => self.calls(batch, host),
+            table if table == GpuSyncs::DEF.name => self.syncs(batch, host),
+            _ => self.records(batch, host),
         }
-        builder.gpu(batch, &names, host)
-    })?;
-    batches::for_each(run, Memcpys::DEF, &columns(&["kind", "graph_node_id"]), |batch| {
-        let class = |text: &str| if text == "PtoP" { Class::PeerCopy } else { Class::Copy };
-        let names = batch.names("kind", |text| builder.names.intern(class(text), text))?;
-        builder.gpu(batch, &names, host)
-    })?;
-    batches::for_each(run, Memsets::DEF, &columns(&[]), |batch| {
-        let name = builder.names.intern(Class::Memset, "memset");
-        builder.gpu(batch, &vec![name; batch.len()], host)
-    })?;
-    batches::for_each(run, GraphLaunches::DEF, &columns(&["graph_id"]), |batch| {
-        let graphs = batch.i64("graph_id")?.iter();
-        let names: Vec<u32> = graphs.map(|id| builder.names.intern(Class::GraphRun, &format!("graph {id}"))).collect();
-        builder.gpu(batch, &names, host)
-    })
+    }
 }
 
-fn read_calls(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
-    let columns = ["start_ns", "dur_ns", "process_id", "tid", "correlation_id", "name"];
-    batches::for_each(run, ApiCalls::DEF, &columns, |batch| {
-        let names = batch.names("name", |text| builder.names.intern(Class::Call, text))?;
+impl Builder {
+    fn kernels(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let mut names = batch.names("name", |text| self.names.kernel(text))?;
+        let shape = batch.all_or_none_i32(SHAPE)?;
+        for (row, name) in names.iter_mut().enumerate() {
+            *name = self.names.shaped(*name, shape.map(|column| column.map_or(0, |column| column[row])));
+        }
+        self.gpu(batch, &names, host)
+    }
+
+    fn calls(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let names = batch.names("name", |text| self.names.intern(Class::Call, text))?;
         let (start, dur, tid) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i32("tid")?);
         let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
         for row in 0..batch.len() {
             let id =
                 LaneId { process: rows::process(batch.table(), host, process[row])?, kind: LaneKind::Thread(tid[row]) };
             let span = rows::span(batch.table(), host, start[row], dur[row])?;
-            builder.push(id, span, (correlation[row], names[row], 0))?;
+            self.push(id, span, (correlation[row], names[row], 0))?;
         }
         Ok(())
-    })
+    }
+
+    fn syncs(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let mut kinds: Vec<Option<SyncKind>> = Vec::new();
+        let names = batch.names("kind", |text| {
+            kinds.push(match text {
+                "event" => Some(SyncKind::Event),
+                "stream_wait_event" => Some(SyncKind::StreamWait),
+                "stream" => Some(SyncKind::Stream),
+                "context" => Some(SyncKind::Context),
+                _ => None,
+            });
+            u32::try_from(kinds.len() - 1).unwrap_or(u32::MAX)
+        })?;
+        let (process, context) = (batch.i64("process_id")?, batch.i32("context_id")?);
+        let (stream, event) = (batch.optional_i32("stream_id")?, batch.optional_i32("event_id")?);
+        let (recording, correlation) = (batch.optional_i64("event_sync_id")?, batch.i64("correlation_id")?);
+        for row in 0..batch.len() {
+            let Some(kind) = kinds[names[row] as usize] else { continue };
+            let (process, correlation) = (rows::process(batch.table(), host, process[row])?, correlation[row]);
+            self.syncs.push(Sync {
+                process,
+                context: context[row],
+                stream: stream(row),
+                event: event(row),
+                recording: recording(row),
+                correlation,
+                kind,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
+        let (context, stream, event) = (batch.i32("context_id")?, batch.i32("stream_id")?, batch.i32("event_id")?);
+        let recording = batch.optional_i64("event_sync_id")?;
+        for row in 0..batch.len() {
+            self.records.push(Record {
+                process: rows::process(batch.table(), host, process[row])?,
+                context: context[row],
+                stream: stream[row],
+                event: event[row],
+                recording: recording(row),
+                correlation: correlation[row],
+            })?;
+        }
+        Ok(())
+    }
 }
 
 fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) -> Result<(), LoadError> {
@@ -205,60 +315,6 @@ pub(super) fn processes(lanes: &[(LaneId, Lane)], names: &Names) -> BTreeMap<i64
         }
     }
     processes
-}
-
-fn read_syncs(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
-    let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id", "kind"];
-    batches::for_each(run, GpuSyncs::DEF, &columns, |batch| {
-        let mut kinds: Vec<Option<SyncKind>> = Vec::new();
-        let names = batch.names("kind", |text| {
-            kinds.push(match text {
-                "event" => Some(SyncKind::Event),
-                "stream_wait_event" => Some(SyncKind::StreamWait),
-                "stream" => Some(SyncKind::Stream),
-                "context" => Some(SyncKind::Context),
-                _ => None,
-            });
-            u32::try_from(kinds.len() - 1).unwrap_or(u32::MAX)
-        })?;
-        let (process, context) = (batch.i64("process_id")?, batch.i32("context_id")?);
-        let (stream, event) = (batch.optional_i32("stream_id")?, batch.optional_i32("event_id")?);
-        let (recording, correlation) = (batch.optional_i64("event_sync_id")?, batch.i64("correlation_id")?);
-        for row in 0..batch.len() {
-            let Some(kind) = kinds[names[row] as usize] else { continue };
-            let (process, correlation) = (rows::process(batch.table(), host, process[row])?, correlation[row]);
-            builder.syncs.push(Sync {
-                process,
-                context: context[row],
-                stream: stream(row),
-                event: event(row),
-                recording: recording(row),
-                correlation,
-                kind,
-            })?;
-        }
-        Ok(())
-    })
-}
-
-fn read_records(builder: &mut Builder, run: &Run, host: Option<&HostClock>) -> Result<(), LoadError> {
-    let columns = ["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"];
-    batches::for_each(run, CudaEvents::DEF, &columns, |batch| {
-        let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
-        let (context, stream, event) = (batch.i32("context_id")?, batch.i32("stream_id")?, batch.i32("event_id")?);
-        let recording = batch.optional_i64("event_sync_id")?;
-        for row in 0..batch.len() {
-            builder.records.push(Record {
-                process: rows::process(batch.table(), host, process[row])?,
-                context: context[row],
-                stream: stream[row],
-                event: event[row],
-                recording: recording(row),
-                correlation: correlation[row],
-            })?;
-        }
-        Ok(())
-    })
 }
 
 /// The key of a NIXL call: correlation ids are above 0, rows of transfers below.

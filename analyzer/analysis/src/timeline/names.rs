@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::analysis::lanes::Work;
-
 /// What an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -33,6 +31,19 @@ pub enum Class {
 }
 
 impl Class {
+    /// Of a kernel, by name: NCCL calls its kernels `ncclDevKernel_*` (2.18 and later) or `ncclKernel_*`, and sends and receives
+    /// `…SendRecv…`. Their time includes waiting for the peer, so it is never counted as compute.
+    #[must_use]
+    pub fn of_kernel(name: &str) -> Self {
+        if !name.contains("ncclDevKernel") && !name.contains("ncclKernel") {
+            Self::Compute
+        } else if name.contains("SendRecv") {
+            Self::PointToPoint
+        } else {
+            Self::Collective
+        }
+    }
+
     /// The raw table that holds it.
     #[must_use]
     pub fn table(self) -> &'static str {
@@ -78,12 +89,7 @@ struct Known {
 impl Names {
     /// The number of a kernel's name.
     pub fn kernel(&mut self, text: &str) -> u32 {
-        let class = match Work::of(text) {
-            Work::Compute => Class::Compute,
-            Work::PointToPoint => Class::PointToPoint,
-            Work::Collective => Class::Collective,
-        };
-        self.intern(class, text)
+        self.intern(Class::of_kernel(text), text)
     }
 
     /// The number of a name of that class.

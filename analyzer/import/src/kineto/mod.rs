@@ -133,8 +133,9 @@ fn check_out(out: &Path) -> Result<(), ImportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kvpath_analysis::analysis::Raw;
     use kvpath_analysis::load::Run;
+    use kvpath_analysis::model::Recording;
+    use kvpath_analysis::spill::Memory;
     use proptest::prelude::*;
 
     const TRACE: &str = r#"{"schemaVersion": 1, "deviceProperties": [{"id": 0, "name": "H200"}],
@@ -231,7 +232,7 @@ mod tests {
             match imported {
                 Ok(_) => {
                     let run = Run::open(&folder.path().join("run").to_string_lossy());
-                    prop_assert!(Raw::of(&run.unwrap()).is_ok());
+                    prop_assert!(Recording::of(&run.unwrap(), &Memory::default()).is_ok());
                 }
                 Err(error) => {
                     prop_assert!(error.to_string().contains("trace.json"), "{}", error);

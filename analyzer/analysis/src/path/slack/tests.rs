@@ -5,20 +5,24 @@ use kvpath_simulator::model::{Arrivals, Grain, HandoffMode, Model, P2p, simulate
 use proptest::prelude::*;
 
 use super::*;
-use crate::analysis::{Raw, Settings};
 use crate::graph::Transfers;
 use crate::graph::pairs::Pairs;
 use crate::load::Run;
+use crate::model::{Model as RunModel, Recording};
 use crate::path::walk::walk;
+use crate::settings::Settings;
 use crate::timeline::recorded::{Sync, SyncKind};
 use crate::timeline::{LaneId, Timeline, Waits};
 
 /// A run ready to be walked.
-fn walker(model: &Model) -> Walker {
+fn loaded(model: &Model) -> RunModel {
     let folder = tempfile::tempdir().unwrap();
     simulate(model, Some(folder.path()), Distortions::none(&["sim"]), false, &mut |_| Ok(())).unwrap();
     let run = Run::open(folder.path().to_str().unwrap()).unwrap();
-    Walker::of(&run, &Settings::default()).unwrap()
+    let loaded = RunModel::new(run, Settings::default());
+    // What is not read now is gone with the folder.
+    loaded.walker().unwrap();
+    loaded
 }
 
 /// When each node happens if the operation that ends with `longer` takes `by_ns` longer. A node never happens earlier than it
@@ -66,7 +70,8 @@ proptest! {
 
     #[test]
     fn a_first_token_is_later_by_what_exceeds_the_slack(model in models(), picks in prop::collection::vec(any::<u32>(), 24)) {
-        let walker = walker(&model);
+        let loaded = loaded(&model);
+        let walker = loaded.walker().unwrap();
         let graph = walker.graph();
         for request in walker.requests() {
             let sink = walker.sink(request).unwrap();
@@ -89,7 +94,8 @@ proptest! {
 
     #[test]
     fn on_the_path_there_is_none(model in models()) {
-        let walker = walker(&model);
+        let loaded = loaded(&model);
+        let walker = loaded.walker().unwrap();
         let graph = walker.graph();
         for request in walker.requests() {
             let sink = walker.sink(request).unwrap();
@@ -112,7 +118,8 @@ proptest! {
     /// Of an operation on the path none is left, and the table says so of every segment.
     #[test]
     fn segments_have_none(model in models()) {
-        let walker = walker(&model);
+        let loaded = loaded(&model);
+        let walker = loaded.walker().unwrap();
         for request in walker.requests() {
             let (_, segments) = walker.path(request).unwrap();
             let table = walker.slack(request.number).unwrap();
@@ -132,7 +139,8 @@ proptest! {
     /// What binds on the path is among the edges, once a node, and what does not bind opened no later.
     #[test]
     fn edges_hold_what_came_second(model in models()) {
-        let walker = walker(&model);
+        let loaded = loaded(&model);
+        let walker = loaded.walker().unwrap();
         let found = walker.paths(|_| true);
         for (path, request) in walker.requests().iter().enumerate() {
             let edges = walker.edges(request.number).unwrap();
@@ -181,12 +189,16 @@ proptest! {
         model.handoff.bytes_per_s = 0;
         model.calls.dispatch_ns = dispatch_ns;
         model.host_lead = lead;
-        let ttft = |walker: &Walker| walker.path(&walker.requests()[0]).unwrap().0.ttft_ns;
+        let ttft = |loaded: &RunModel| {
+            let walker = loaded.walker().unwrap();
+            walker.path(&walker.requests()[0]).unwrap().0.ttft_ns
+        };
         let at = pick.index(costs.len() * 3);
         let (stage, chunk) = (at / 3, at % 3);
         model.stage_ns = Some(costs.clone());
-        let own = walker(&model);
-        let table = own.slack(own.requests()[0].number).unwrap();
+        let own = loaded(&model);
+        let walker = own.walker().unwrap();
+        let table = walker.slack(walker.requests()[0].number).unwrap();
         // So short a run does not show its chunks: each has as many kernels.
         let is_it = |row: &usize| {
             let name = table.name[*row].as_deref().unwrap_or("nccl");
@@ -198,7 +210,7 @@ proptest! {
         let with = |more: i64| {
             let mut costs = costs.clone();
             costs[stage][chunk] += more;
-            ttft(&walker(&Model { stage_ns: Some(costs), ..model.clone() }))
+            ttft(&loaded(&Model { stage_ns: Some(costs), ..model.clone() }))
         };
         prop_assert!(with(slack) <= ttft(&own) + dispatch_ns, "slack {slack}: {} after {}", with(slack), ttft(&own));
         prop_assert!(with(slack + 50_000) > ttft(&own), "slack {slack}");
@@ -206,10 +218,10 @@ proptest! {
 }
 
 /// The graph of operations made by hand, from the end of one of them.
-fn reach(raw: &Raw, sink: Node) -> Reach {
+fn reach(recording: &Recording, sink: Node) -> Reach {
     let (transfers, pairs) = (Transfers::default(), Pairs::default());
     let graph = Graph {
-        timeline: &raw.timeline,
+        timeline: &recording.timeline,
         transfers: &transfers,
         pairs: &pairs,
         stages: &crate::graph::stages::Stages::default(),
@@ -228,11 +240,11 @@ fn thread(timeline: &Timeline) -> u32 {
 
 #[test]
 fn what_was_over_before_it_was_waited_for_has_the_slack_until_then() {
-    let mut raw = Raw::default();
-    raw.timeline.add_call(1, 1, "cudaLaunchKernel", (100, 110, 1));
-    raw.kernel(1, 7, "k", 120, 80);
-    raw.timeline.lanes[0].1.key = vec![1].into();
-    raw.timeline.add_call(1, 1, "cudaStreamSynchronize", (500, 510, 2));
+    let mut recording = Recording::default();
+    recording.timeline.add_call(1, 1, "cudaLaunchKernel", (100, 110, 1));
+    recording.kernel(1, 7, "k", 120, 80);
+    recording.timeline.lanes[0].1.key = vec![1].into();
+    recording.timeline.add_call(1, 1, "cudaStreamSynchronize", (500, 510, 2));
     let sync = Sync {
         process: 1,
         context: 1,
@@ -242,24 +254,24 @@ fn what_was_over_before_it_was_waited_for_has_the_slack_until_then() {
         correlation: 2,
         kind: SyncKind::Stream,
     };
-    raw.timeline.waits = Waits::by_hand(&[sync], &[], |id| raw.timeline.find(id));
+    recording.timeline.waits = Waits::by_hand(&[sync], &[], |id| recording.timeline.find(id));
     let kernel = Node::end(op(
-        raw.timeline.find(LaneId { process: 1, kind: LaneKind::Stream { context: 1, stream: 7 } }).unwrap(),
+        recording.timeline.find(LaneId { process: 1, kind: LaneKind::Stream { context: 1, stream: 7 } }).unwrap(),
         0,
     ));
-    let reach = reach(&raw, Node::end(op(thread(&raw.timeline), 1)));
+    let reach = reach(&recording, Node::end(op(thread(&recording.timeline), 1)));
     assert_eq!(slack_of(&reach, kernel), Some((310, 310)), "over at 200, and the call returned at 510");
-    assert_eq!(slack_of(&reach, Node::end(op(thread(&raw.timeline), 0))), Some((0, 0)));
+    assert_eq!(slack_of(&reach, Node::end(op(thread(&recording.timeline), 0))), Some((0, 0)));
 }
 
 #[test]
 fn a_call_within_another_one_has_no_more_slack_than_that() {
-    let mut raw = Raw::default();
+    let mut recording = Recording::default();
     for (name, span_and_key) in [("outer", (100, 200, 1)), ("inner", (120, 150, 2)), ("last", (210, 220, 3))] {
-        raw.timeline.add_call(1, 1, name, span_and_key);
+        recording.timeline.add_call(1, 1, name, span_and_key);
     }
-    let thread = thread(&raw.timeline);
-    let reach = reach(&raw, Node::end(op(thread, 2)));
+    let thread = thread(&recording.timeline);
+    let reach = reach(&recording, Node::end(op(thread, 2)));
     assert_eq!(slack_of(&reach, Node::end(op(thread, 1))), Some((0, 0)));
 }
 

@@ -1,0 +1,61 @@
+//! Transfers whose own records were lost: the message that was posted with each names it, and so do its descriptors.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Facts;
+use super::agents::Names;
+
+/// What is left of a transfer.
+#[derive(Debug)]
+pub struct Lost<'a> {
+    /// The process that posted it.
+    pub process: i64,
+    /// Thread that posted it.
+    pub tid: i32,
+    /// When it was posted, ns.
+    pub posted: i64,
+    /// The process at the other end.
+    pub peer: Option<i64>,
+    /// The text of its notification.
+    pub text: &'a str,
+    /// Whether the receiver posted it.
+    pub is_pulled: bool,
+    /// Its bytes, as far as its descriptors were recorded.
+    pub bytes: i64,
+    /// Mean size of these descriptors, bytes.
+    pub piece: i64,
+}
+
+/// Those of a run, by row of `nixl_notifs`. Of a process that both reads and writes it is not known what they were.
+#[must_use]
+pub fn of<'a>(facts: &'a Facts, names: &Names) -> Vec<Lost<'a>> {
+    let (notifs, transfers) = (&facts.notifs, &facts.transfers);
+    let known: HashSet<i64> = transfers.transfer_id.iter().copied().collect();
+    let mut reads: HashMap<i64, Option<bool>> = HashMap::new();
+    for row in 0..transfers.transfer_id.len() {
+        let is_read = &*transfers.op[row] == "READ";
+        let of = reads.entry(transfers.process_id[row]).or_insert(Some(is_read));
+        *of = of.filter(|other| *other == is_read);
+    }
+    let is_lost = |row: &usize| {
+        &*notifs.direction[*row] == "sent" && notifs.transfer_id[*row].is_some_and(|id| !known.contains(&id))
+    };
+    let rows: Vec<usize> = (0..notifs.time_ns.len()).filter(is_lost).collect();
+    let lost = rows.into_iter().filter_map(|row| {
+        let process = notifs.process_id[row];
+        let pieces = facts.descriptors.of(notifs.transfer_id[row]?);
+        let count = i64::try_from(pieces.len()).ok()?;
+        let bytes = pieces.map(|piece| piece.bytes).fold(0, i64::saturating_add);
+        Some(Lost {
+            process,
+            tid: notifs.tid[row],
+            posted: notifs.time_ns[row],
+            peer: notifs.peer[row].as_deref().and_then(|name| names.at(name, notifs.time_ns[row])),
+            text: notifs.message[row].as_str(),
+            is_pulled: (*reads.get(&process)?)?,
+            bytes,
+            piece: bytes / count.max(1),
+        })
+    });
+    lost.collect()
+}

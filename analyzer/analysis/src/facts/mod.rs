@@ -1,0 +1,141 @@
+//! What a run's raw tables say by themselves: tables that can be long within the memory limit ([`crate::spill`]), a few columns of
+//! each, the others in memory; and which rows of them are two ends of one thing.
+//!
+//! Nothing is read here: [`crate::load`] hands over rows, of one host after another, and [`hosts`] puts them on one axis.
+
+pub mod agents;
+pub mod arrivals;
+mod consumer;
+mod copies;
+mod descriptors;
+pub mod hosts;
+pub mod lost;
+mod nvtx;
+pub mod received;
+pub mod regions;
+pub mod set;
+
+pub use consumer::{Consumer, Wanted};
+pub use copies::{Copy, DeviceCopies, PeerCopy, Peers, Way};
+pub use descriptors::{Descriptor, Descriptors};
+pub use nvtx::{Mark, Nvtx};
+
+use std::collections::BTreeMap;
+
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers};
+use kvpath_schema::tables::process::Processes;
+
+use crate::clocks::HostClock;
+use crate::error::LoadError;
+use crate::load::limits::{SPAN, TIME, within};
+use crate::spill::Memory;
+
+/// What the analyses read, of all hosts whose clocks could be related, on the clock of one of them.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Processes.
+    pub processes: Processes,
+    /// Copies from device to device, among them those of a hand-off by `cuda_ipc`.
+    pub device_copies: DeviceCopies,
+    /// NVTX.
+    pub nvtx: Nvtx,
+    /// NIXL agents.
+    pub agents: NixlAgents,
+    /// NIXL regions.
+    pub regions: NixlRegions,
+    /// NIXL transfers.
+    pub transfers: NixlTransfers,
+    /// NIXL descriptors.
+    pub descriptors: Descriptors,
+    /// NIXL notifications, as sent and as arrived.
+    pub notifs: NixlNotifs,
+    /// The same, as received by the programs that asked for them.
+    pub received: NixlNotifs,
+}
+
+impl Facts {
+    /// None yet; those that can be long share that memory.
+    #[must_use]
+    pub fn within(memory: &Memory) -> Self {
+        Self {
+            device_copies: DeviceCopies::within(memory),
+            nvtx: Nvtx::within(memory),
+            descriptors: Descriptors::within(memory),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a host's tables that are kept in memory; times and ids are made those of its reference where `host` is given.
+    ///
+    /// # Errors
+    /// Values that cannot be.
+    pub fn add(&mut self, mut own: Self, host: Option<&HostClock>) -> Result<(), LoadError> {
+        own.check()?;
+        own.keep_last_of_each_process();
+        if let Some(host) = host {
+            own.settle(host)?;
+            own.check()?;
+        }
+        self.append(own);
+        Ok(())
+    }
+
+    /// Puts all that was added in order.
+    ///
+    /// # Errors
+    /// No room for files.
+    pub fn finish(&mut self, memory: &Memory) -> Result<(), LoadError> {
+        self.device_copies.finish(memory)?;
+        self.descriptors.finish(memory)?;
+        self.set_received_apart();
+        Ok(())
+    }
+
+    /// Whether what a transfer moves lies on a GPU, as KV does where a GPU computes it; SGLang's last transfer of a request, its
+    /// metadata, does not. True where the memory is unknown.
+    #[must_use]
+    pub fn is_on_gpu(&self, transfer: usize) -> bool {
+        self.transfers.local_memory[transfer].as_ref().is_none_or(|memory| &**memory == "VRAM")
+    }
+
+    /// What pairs sent with arrived need not know of a third kind.
+    pub(crate) fn set_received_apart(&mut self) {
+        if !self.notifs.direction.iter().any(|direction| &**direction == "taken") {
+            return;
+        }
+        let all = std::mem::take(&mut self.notifs);
+        for row in 0..all.len() {
+            let is_received = &*all.direction[row] == "taken";
+            let table = if is_received { &mut self.received } else { &mut self.notifs };
+            table.push(all.row(row));
+        }
+    }
+
+    /// The recorder rewrites `processes`; a reader may meet two versions of it.
+    fn keep_last_of_each_process(&mut self) {
+        let rows = std::mem::take(&mut self.processes);
+        let last: BTreeMap<i64, usize> = rows.process_id.iter().copied().zip(0..).collect();
+        for row in last.into_values() {
+            self.processes.push(rows.row(row));
+        }
+    }
+
+    /// Refuses times, durations and sizes that would overflow what is reckoned with them.
+    fn check(&self) -> Result<(), LoadError> {
+        let Self { transfers, notifs, .. } = self;
+        for (column, values) in [
+            ("made_ns", &transfers.made_ns),
+            ("posted_ns", &transfers.posted_ns),
+            ("post_end_ns", &transfers.post_end_ns),
+            ("last_pending_poll_ns", &transfers.last_pending_poll_ns),
+            ("done_poll_ns", &transfers.done_poll_ns),
+            ("released_ns", &transfers.released_ns),
+        ] {
+            within("nixl_transfers", column, values.iter().copied().flatten(), -TIME..=TIME)?;
+        }
+        within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
+        within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
+        within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)
+    }
+}

@@ -1,0 +1,243 @@
+//! Memory that processes registered with NIXL: which regions a transfer's descriptors touch, at either end.
+//!
+//! A region is named by its position in its process's order of registration; one that was registered again at the same place
+//! keeps its first. Regions that overlap in another way tell nothing: which one an address means is not recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::agents::Names;
+use super::set::Set;
+use super::{Descriptor, Facts};
+
+/// The regions of one process.
+#[derive(Debug, Default)]
+pub struct Registered {
+    /// Rows of `nixl_regions`, in order of registration.
+    pub rows: Vec<usize>,
+    /// First byte, end and position, by address.
+    by_addr: Vec<(u64, u64, u32)>,
+    overlap: bool,
+}
+
+impl Registered {
+    fn of(facts: &Facts, mut rows: Vec<usize>) -> Self {
+        let regions = &facts.regions;
+        rows.sort_by_key(|row| (regions.region[*row], regions.time_ns[*row], regions.addr[*row], regions.bytes[*row]));
+        let mut places = BTreeSet::new();
+        rows.retain(|row| places.insert((regions.addr[*row], regions.bytes[*row])));
+        let span = |(position, row): (u32, &usize)| {
+            let addr = regions.addr[*row];
+            (addr, addr.saturating_add(regions.bytes[*row].unsigned_abs()), position)
+        };
+        let mut by_addr: Vec<(u64, u64, u32)> = (0u32..).zip(&rows).map(span).collect();
+        by_addr.sort_unstable();
+        let overlap = by_addr.windows(2).any(|pair| pair[1].0 < pair[0].1);
+        Self { rows, by_addr, overlap }
+    }
+
+    /// The regions that a span of memory touches: a merged descriptor may go on over neighbours. `None` unless all of it is in
+    /// some.
+    fn touched(&self, start: u64, bytes: i64) -> Option<impl Iterator<Item = u32>> {
+        let end = start.saturating_add(bytes.unsigned_abs()).max(start.saturating_add(1));
+        let from = self.by_addr.partition_point(|(_, region_end, _)| *region_end <= start);
+        let spans = &self.by_addr[from..];
+        let count = spans.partition_point(|(addr, ..)| *addr < end);
+        let touched = &spans[..count];
+        let is_within = touched.first()?.0 <= start
+            && touched.last()?.1 >= end
+            && touched.windows(2).all(|pair| pair[0].1 == pair[1].0);
+        (is_within && !self.overlap).then(|| touched.iter().map(|(.., position)| *position))
+    }
+}
+
+/// What the descriptors of a transfer touch.
+#[derive(Debug, Default)]
+pub struct Touch {
+    /// The process whose KV goes, if known.
+    pub sender: Option<i64>,
+    /// The process that gets it, if known.
+    pub receiver: Option<i64>,
+    /// Descriptors that were recorded, and those of them that lie in registered regions of the poster.
+    pub descriptors: (i64, i64),
+    /// Whether all of them were recorded.
+    pub is_whole: bool,
+    /// Regions of the sender, as far as they were recorded; `None` if one of the descriptors lies in none.
+    pub sent: Option<Set>,
+    /// The same of the receiver.
+    pub received: Option<Set>,
+}
+
+impl Touch {
+    /// The regions of the sender that it carries; `None` if not all are known.
+    #[must_use]
+    pub fn sent(&self) -> Option<&Set> {
+        self.sent.as_ref().filter(|set| self.is_whole && !set.is_empty())
+    }
+
+    /// The regions of the receiver that it fills; `None` if not all are known.
+    #[must_use]
+    pub fn received(&self) -> Option<&Set> {
+        self.received.as_ref().filter(|set| self.is_whole && !set.is_empty())
+    }
+}
+
+/// The regions of a run and what transfers touch of them.
+#[derive(Debug, Default)]
+pub struct Regions {
+    /// By process.
+    pub registered: BTreeMap<i64, Registered>,
+    /// By row of `nixl_transfers`.
+    pub touches: Vec<Touch>,
+    /// Regions between which descriptors go, by sender and receiver.
+    pub pairs: BTreeMap<(i64, i64), BTreeSet<(u32, u32)>>,
+}
+
+impl Regions {
+    /// Those of a run.
+    #[must_use]
+    pub fn of(facts: &Facts) -> Self {
+        let mut rows: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        // The addresses of others are offsets in files and objects.
+        for row in (0..facts.regions.addr.len()).filter(|row| matches!(&*facts.regions.memory[*row], "VRAM" | "DRAM")) {
+            rows.entry(facts.regions.process_id[row]).or_default().push(row);
+        }
+        let registered = rows.into_iter().map(|(process, rows)| (process, Registered::of(facts, rows))).collect();
+        let mut all = Self { registered, ..Self::default() };
+        let names = Names::of(facts);
+        for row in 0..facts.transfers.transfer_id.len() {
+            let touch = all.touch(facts, row, &names);
+            all.touches.push(touch);
+        }
+        all
+    }
+
+    fn touch(&mut self, facts: &Facts, row: usize, names: &Names) -> Touch {
+        let table = &facts.transfers;
+        let poster = table.process_id[row];
+        let made = table.made_ns[row].or(table.posted_ns[row]).unwrap_or(i64::MAX);
+        let peer = table.peer[row].as_deref().and_then(|name| names.at(name, made));
+        let is_read = &*table.op[row] == "READ";
+        let (sender, receiver) = if is_read { (peer, Some(poster)) } else { (Some(poster), peer) };
+        let descriptors = facts.descriptors.of(table.transfer_id[row]);
+        let count = i64::try_from(descriptors.len()).unwrap_or(i64::MAX);
+        let mut ends = [End::new(&self.registered, Some(poster)), End::new(&self.registered, peer)];
+        let (mut located, mut pairs) = (0, BTreeSet::new());
+        for Descriptor { local, remote, bytes } in descriptors {
+            let local = ends[0].touch(Some(local), bytes);
+            let remote = ends[1].touch(remote, bytes);
+            located += i64::from(local.is_some());
+            pairs.extend(
+                local.zip(remote).map(|(local, remote)| if is_read { (remote, local) } else { (local, remote) }),
+            );
+        }
+        let [local, remote] = ends.map(End::set);
+        let (of_sender, of_receiver) = if is_read { (remote, local) } else { (local, remote) };
+        if let Some(ends) = sender.zip(receiver).filter(|_| !pairs.is_empty()) {
+            self.pairs.entry(ends).or_default().extend(pairs);
+        }
+        let is_whole = count > 0 && table.descriptors[row] == Some(count);
+        Touch { sender, receiver, descriptors: (count, located), is_whole, sent: of_sender, received: of_receiver }
+    }
+}
+
+/// One end of a transfer while its descriptors are gone through.
+struct End<'a> {
+    registered: Option<&'a Registered>,
+    touched: Vec<bool>,
+    is_known: bool,
+}
+
+impl<'a> End<'a> {
+    fn new(registered: &'a BTreeMap<i64, Registered>, process: Option<i64>) -> Self {
+        let registered = process.and_then(|process| registered.get(&process));
+        let touched = vec![false; registered.map_or(0, |own| own.rows.len())];
+        Self { registered, touched, is_known: registered.is_some() }
+    }
+
+    /// The first region that a descriptor touches; `None` if it lies in none.
+    fn touch(&mut self, addr: Option<u64>, bytes: i64) -> Option<u32> {
+        let found = self.registered.zip(addr).and_then(|(own, addr)| own.touched(addr, bytes));
+        self.is_known &= found.is_some();
+        let mut first = None;
+        for position in found.into_iter().flatten() {
+            first = first.or(Some(position));
+            self.touched[position as usize] = true;
+        }
+        first
+    }
+
+    fn set(self) -> Option<Set> {
+        let touched = (0u32..).zip(self.touched).filter(|(_, is_touched)| *is_touched).map(|(position, _)| position);
+        self.is_known.then(|| Set::of(touched))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::MS;
+
+    fn some_facts() -> Facts {
+        let mut facts = Facts::default();
+        facts.agent(1, "p");
+        facts.agent(9, "d");
+        // Neighbours, the first registered again.
+        for (region, addr) in [(0, 0x3000), (1, 0x2000), (2, 0x3000)] {
+            facts.region(1, region, addr, 0x1000);
+        }
+        for region in 0u8..2 {
+            facts.region(9, i32::from(region), 0x8000 + 0x2000 * u64::from(region), 0x1000);
+        }
+        facts
+    }
+
+    fn descriptor(facts: &mut Facts, local: u64, remote: Option<u64>, bytes: i64) {
+        let last = facts.transfers.transfer_id.len() - 1;
+        let transfer = i64::try_from(last).unwrap();
+        facts.descriptors.push(transfer, Descriptor { local, remote, bytes });
+        facts.transfers.descriptors[last] = i64::try_from(facts.descriptors.of(transfer).len()).ok();
+    }
+
+    #[test]
+    fn both_ends_of_a_push_and_of_a_pull_are_known() {
+        let mut facts = some_facts();
+        facts.write(1, "p", "d", 10 * MS, 1, "r");
+        descriptor(&mut facts, 0x3800, Some(0xa000), 0x800);
+        facts.write(9, "d", "p", 20 * MS, 1, "r");
+        descriptor(&mut facts, 0x8000, Some(0x2000), 0x100);
+        facts.transfers.op[1] = "READ".into();
+        let all = Regions::of(&facts);
+        let touch = |row: usize| {
+            let touch: &Touch = &all.touches[row];
+            (touch.sender, touch.receiver, touch.sent().unwrap().to_string(), touch.received().unwrap().to_string())
+        };
+        assert_eq!(touch(0), (Some(1), Some(9), "0".into(), "1".into()));
+        assert_eq!(touch(1), (Some(1), Some(9), "1".into(), "0".into()));
+        assert_eq!(all.pairs[&(1, 9)], [(0, 1), (1, 0)].into());
+    }
+
+    #[test]
+    fn a_merged_descriptor_touches_neighbours_and_one_outside_tells_nothing() {
+        let mut facts = some_facts();
+        facts.write(1, "p", "d", 10 * MS, 1, "r");
+        descriptor(&mut facts, 0x2000, None, 0x2000);
+        assert_eq!(Regions::of(&facts).touches[0].sent().map(Set::to_string), Some("0-1".into()));
+        assert_eq!(Regions::of(&facts).touches[0].received(), None, "no remote address");
+        descriptor(&mut facts, 0x3800, None, 0x1000);
+        let touch = &Regions::of(&facts).touches[0];
+        assert_eq!((touch.sent(), touch.descriptors), (None, (2, 1)));
+    }
+
+    #[test]
+    fn cut_lists_and_overlapping_regions_tell_nothing() {
+        let mut facts = some_facts();
+        facts.write(1, "p", "d", 10 * MS, 1, "r");
+        descriptor(&mut facts, 0x2000, None, 0x100);
+        facts.transfers.descriptors[0] = Some(7);
+        assert_eq!(Regions::of(&facts).touches[0].sent(), None);
+        facts.transfers.descriptors[0] = Some(1);
+        facts.region(1, 3, 0x2800, 0x1000);
+        let all = Regions::of(&facts);
+        assert_eq!((all.touches[0].sent(), all.touches[0].descriptors), (None, (1, 0)));
+    }
+}

@@ -1,0 +1,301 @@
+//! Each request's hand-off from each stage: what was asked for, what was copied, how fast, and whether small pieces
+//! explain it.
+
+mod ceilings;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::derived::{Handoff, Handoffs};
+
+use crate::facts::Copy;
+use crate::facts::Facts;
+use crate::facts::agents::Names;
+use crate::facts::arrivals;
+use crate::facts::regions::{Regions, Touch};
+use crate::facts::set::Set;
+use crate::intervals::{ByStart, Span, Union};
+use crate::serving::ids::Texts;
+use crate::settings::Settings;
+use crate::structure::held_layers::{self, Held, Known};
+use crate::structure::posts::Post;
+use crate::structure::requests::RequestWork;
+use crate::structure::stages::StageWork;
+use written::Made;
+
+/// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
+pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
+
+/// Fills the table.
+#[must_use]
+pub fn of(
+    facts: &Facts,
+    stages: &[StageWork],
+    requests: &[RequestWork],
+    regions: (&Regions, &Known),
+    settings: &Settings,
+) -> Handoffs {
+    let copies = written::copies(stages);
+    let arrivals = Arrivals::of(facts);
+    let spans: Vec<Vec<Span>> =
+        stages.iter().map(|stage| stage.posts.iter().map(|post| (post.at, post.end())).collect()).collect();
+    let open: Vec<ByStart> = spans.iter().map(|spans| ByStart::of(spans)).collect();
+    let mut table = Handoffs::default();
+    let mut shortest = Vec::new();
+    for (r, request) in requests.iter().enumerate() {
+        let mut by_stage: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (stage, post) in &request.posts {
+            by_stage.entry(*stage).or_default().push(*post);
+        }
+        for (s, posts) in by_stage {
+            let posts: Vec<Made> = posts
+                .iter()
+                .map(|post| Made { post: &stages[s].posts[*post], copies: copies[s].of_post(*post) })
+                .collect();
+            let mut row = handoff(facts, stages, (&stages[s], &open[s]), &posts, regions, &arrivals);
+            row.request = i32::try_from(r).unwrap_or(i32::MAX);
+            shortest.push(written::open_ns(&posts, |post| post.done_after));
+            table.push(row);
+        }
+    }
+    ceilings::judge(&mut table, &shortest, stages, settings);
+    table
+}
+
+/// What agents told each other.
+struct Arrivals<'a> {
+    names: Names<'a>,
+    /// When the notifications of transfers arrived, by row of `nixl_transfers`.
+    of_transfers: HashMap<usize, i64>,
+    /// Notifs that register a request with a stage.
+    registrations: Vec<usize>,
+    /// Their messages, in the same order.
+    texts: Texts<'a>,
+}
+
+impl<'a> Arrivals<'a> {
+    fn of(facts: &'a Facts) -> Self {
+        let names = Names::of(facts);
+        let of_transfers = arrivals::of_transfers(facts, &names);
+        let is_registration = |row: &usize| {
+            &*facts.notifs.direction[*row] == "arrived" && facts.notifs.message[*row].starts_with("PUSH_REG:")
+        };
+        let registrations: Vec<usize> = (0..facts.notifs.time_ns.len()).filter(is_registration).collect();
+        let texts = Texts::of(registrations.iter().map(|row| facts.notifs.message[*row].as_str()));
+        Self { names, of_transfers, registrations, texts }
+    }
+}
+
+fn handoff(
+    facts: &Facts,
+    stages: &[StageWork],
+    (stage, open): (&StageWork, &ByStart),
+    all: &[Made],
+    (regions, held): (&Regions, &Known),
+    arrivals: &Arrivals,
+) -> Handoff {
+    let made: Vec<Made> = all.iter().filter(|made| !made.post.failed).copied().collect();
+    let posts: Vec<&Post> = made.iter().map(|made| made.post).collect();
+    let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter()).collect();
+    let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
+    let sum = |column: &[Option<i64>]| -> Option<i64> {
+        let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
+        total(known.iter().copied().map(Some)).filter(|_| !known.is_empty())
+    };
+    let pieces: Vec<i64> = if copies.is_empty() {
+        let descriptors = transfers.iter().flat_map(|row| facts.descriptors.of(facts.transfers.transfer_id[*row]));
+        descriptors.map(|descriptor| descriptor.bytes).collect()
+    } else {
+        copies.iter().map(|copy| copy.bytes).collect()
+    };
+    let copy_bytes = total(copies.iter().map(|copy| Some(copy.bytes))).unwrap_or(0);
+    let asked = sum(&facts.transfers.bytes);
+    let copy_start_ns = copies.iter().map(|copy| copy.span.0).min();
+    let copy_end = copies.iter().map(|copy| copy.span.1).max();
+    let copy_span_ns = copy_start_ns.zip(copy_end).map(|(start, end)| end - start);
+    let posted_ns = all.iter().filter_map(|made| made.post.posted).min();
+    let last_done = posts.iter().filter(|post| post.done_by.is_some()).max_by_key(|post| post.done_by);
+    // Completion of the whole is known only if every part's is.
+    let last_done = last_done.filter(|_| posts.iter().all(|post| post.done_by.is_some()));
+    let done_by_ns = last_done.and_then(|post| post.done_by);
+    let span_ns = if copies.is_empty() {
+        written::open_ns(&made, |post| post.done_by)
+    } else {
+        let span = |made: &Made| {
+            let end = made.copies.iter().map(|copy| copy.span.1).max()?;
+            Some((made.copies.iter().map(|copy| copy.span.0).min()?, end))
+        };
+        Some(Union::of(made.iter().filter_map(span)).len_ns())
+    };
+    let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
+    // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
+    let copies_expected = stage.lane.is_some_and(|lane| lane.copies.is_some());
+    let all_descriptors = usize::try_from(sum(&facts.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
+    let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
+    // While two hand-offs are open, a copy may be either's.
+    let overlapping = overlaps_another(stage, open, all, &posts);
+    let gpus_bytes = transfers
+        .iter()
+        .filter(|row| facts.is_on_gpu(**row))
+        .filter_map(|row| facts.transfers.bytes[*row])
+        .reduce(i64::saturating_add);
+    let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
+    let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
+    // Metadata in host memory is no KV, unless all is there.
+    let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
+    #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
+    let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
+    Handoff {
+        request: 0,
+        stage_id: stage.row.stage_id,
+        peer_process_id: peer(facts, stages, &arrivals.names, &transfers),
+        peer_device_id: copies.first().and_then(|copy| copy.to),
+        transfers: count(all.iter().filter(|made| made.post.transfer.is_some()).count()),
+        bytes,
+        made_descriptors: sum(&facts.transfers.made_descriptors),
+        descriptors: sum(&facts.transfers.descriptors),
+        regions: touched,
+        layers_method: layers.as_ref().map(|held| held.method.into()),
+        layers: layers.map(|held| held.layers.to_string()),
+        peer_layers: peer_layers.map(|held| held.layers.to_string()),
+        copies: stage.lane.map(|_| count(copies.len())).filter(|_| copies_expected),
+        piece_median_bytes: median(pieces.clone()),
+        small_piece_bytes: small_bytes(&pieces, all_pieces, bytes),
+        copy_start_ns,
+        copy_span_ns,
+        copy_busy_ns: copy_span_ns.map(|_| Union::of(copies.iter().map(|copy| copy.span)).len_ns()),
+        ready_ns: ready(facts, arrivals, stage.row.process_id, &posts),
+        made_ns: all.iter().filter_map(|made| made.post.made).min(),
+        make_ns: total(posts.iter().map(|post| post.make_ns)),
+        posted_ns,
+        post_ns: total(posts.iter().map(|post| Some(post.post_end? - post.posted?))),
+        done_after_ns: last_done.and_then(|post| post.done_after),
+        done_by_ns,
+        notif_arrived_ns: notif_arrived(arrivals, &transfers),
+        rate_bytes_per_s: rate.filter(|_| !missing && !overlapping),
+        span_ns: span_ns.filter(|_| !missing && !overlapping),
+        ceiling_bytes_per_s: None,
+        ceiling_method: "none".into(),
+        finding: match (missing, overlapping) {
+            (true, _) => "incomplete".into(),
+            (_, true) => "overlapping".into(),
+            _ => "unknown".into(),
+        },
+    }
+}
+
+/// Bytes that went in small pieces. Where only the first descriptors of a long list were recorded, their share stands for
+/// the rest, if that is in pieces as small on average; else it is unknown.
+fn small_bytes(pieces: &[i64], all: usize, bytes: i64) -> Option<i64> {
+    let sum = |values: &mut dyn Iterator<Item = &i64>| values.fold(0i64, |sum, piece| sum.saturating_add(*piece));
+    let known = sum(&mut pieces.iter());
+    let small = sum(&mut pieces.iter().filter(|piece| **piece < SMALL_PIECE_BYTES));
+    let rest = i64::try_from(all.checked_sub(pieces.len())?).ok()?;
+    if pieces.is_empty() || rest == 0 {
+        return (rest == 0 && !pieces.is_empty()).then_some(small);
+    }
+    if bytes.saturating_sub(known) / rest >= SMALL_PIECE_BYTES {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "an estimate of at most `bytes`")]
+    let estimate = (small as f64 / known.max(1) as f64 * bytes as f64) as i64;
+    Some(estimate.min(bytes))
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Whether any of these hand-overs was open while another of the stage was that is none of `all`.
+fn overlaps_another(stage: &StageWork, open: &ByStart, all: &[Made], posts: &[&Post]) -> bool {
+    let mut own: Vec<Span> = posts.iter().map(|post| (post.at, post.end())).collect();
+    own.sort_unstable();
+    let began: BTreeSet<i64> = all.iter().map(|made| made.post.at).collect();
+    let ends = own.iter().map(|span| span.1).max();
+    let Some(whole) = own.first().map(|span| span.0).zip(ends) else { return false };
+    let own = ByStart::of(&own);
+    let others = stage.posts[open.near(whole)].iter().filter(|post| !began.contains(&post.at));
+    others.into_iter().any(|post| own.any_meets((post.at, post.end())))
+}
+
+/// The sum, if every part is known.
+fn total(parts: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    parts.into_iter().try_fold(0i64, |sum, part| Some(sum.saturating_add(part?)))
+}
+
+fn median(mut values: Vec<i64>) -> Option<i64> {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
+
+/// The receiving process: the one whose agent the transfers name; else the only decode worker.
+fn peer(facts: &Facts, stages: &[StageWork], agents: &Names, transfers: &[usize]) -> Option<i64> {
+    let named = transfers.iter().find_map(|row| {
+        // A pull's poster receives.
+        if &*facts.transfers.op[*row] == "READ" {
+            return Some(facts.transfers.process_id[*row]);
+        }
+        let made = facts.transfers.made_ns[*row].or(facts.transfers.posted_ns[*row])?;
+        agents.at(facts.transfers.peer[*row].as_deref()?, made)
+    });
+    let mut decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
+    let only = decode.next().filter(|_| decode.next().is_none()).map(|stage| stage.row.process_id);
+    named.or(only)
+}
+
+/// What the transfers carry: how many regions of the sender, which layers of it and how that is known, which layers of the
+/// receiver.
+fn carried(regions: &Regions, held: &Known, transfers: &[usize]) -> (Option<i32>, Option<Held>, Option<Held>) {
+    let touches = || transfers.iter().map(|row| &regions.touches[*row]);
+    let sent: Option<Vec<&Set>> = touches().map(Touch::sent).collect();
+    let sent = sent.filter(|sets| !sets.is_empty()).map(|sets| union(sets.into_iter()));
+    let layers = touches().map(|touch| held.layers.get(&touch.sender?)?.held(touch.sent()?));
+    let peers = touches().map(|touch| held.layers.get(&touch.receiver?)?.held(touch.received()?));
+    (sent.and_then(|set| i32::try_from(set.len()).ok()), all_held(layers), all_held(peers))
+}
+
+fn union<'a>(sets: impl Iterator<Item = &'a Set>) -> Set {
+    sets.fold(Set::default(), |all, set| all.union(set))
+}
+
+/// The layers of all, if those of each are known; the method is that of the part that is least sure.
+fn all_held(parts: impl Iterator<Item = Option<Held>>) -> Option<Held> {
+    let parts = parts.collect::<Option<Vec<Held>>>()?;
+    let layers = union(parts.iter().map(|part| &part.layers));
+    let least_sure = parts.iter().map(|part| part.method).min_by(|a, b| {
+        held_layers::confidence(a).total_cmp(&held_layers::confidence(b)).then((*a == "all").cmp(&(*b == "all")))
+    });
+    Some(Held { layers, method: least_sure? })
+}
+
+/// When decode's registration for the request arrived at the stage: vLLM's `PUSH_REG:` notif, which holds the request id.
+fn ready(facts: &Facts, arrivals: &Arrivals, process: i64, posts: &[&Post]) -> Option<i64> {
+    let id = posts.iter().find_map(|post| post.request.as_deref())?;
+    let rows = arrivals.texts.naming(id).map(|at| arrivals.registrations[at]);
+    rows.filter(|row| facts.notifs.process_id[*row] == process).map(|row| facts.notifs.time_ns[row]).min()
+}
+
+/// When the last notif of these transfers arrived at their receiver; `None` unless all arrived.
+fn notif_arrived(arrivals: &Arrivals, transfers: &[usize]) -> Option<i64> {
+    let arrived = transfers.iter().map(|row| arrivals.of_transfers.get(row).copied());
+    arrived.collect::<Option<Vec<i64>>>()?.into_iter().max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_part_stands_for_the_rest_only_if_that_is_as_small() {
+        let small = vec![65_536; 4096];
+        assert_eq!(small_bytes(&small, 4096, 4096 * 65_536), Some(4096 * 65_536));
+        // As recorded on an H200: 36,000 descriptors of which the first 4,096 are known.
+        assert_eq!(small_bytes(&small, 36_000, 36_000 * 65_536), Some(36_000 * 65_536));
+        // The rest is in large pieces, or may be.
+        assert_eq!(small_bytes(&small, 4100, 2_359_296_000), None);
+        assert_eq!(small_bytes(&[], 18, 1 << 30), None);
+        assert_eq!(small_bytes(&[2 << 20, 1 << 10], 2, (2 << 20) + (1 << 10)), Some(1 << 10));
+        assert_eq!(small_bytes(&small, 10, 1), None, "more pieces than descriptors: another transfer's are among them");
+    }
+}

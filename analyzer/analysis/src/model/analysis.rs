@@ -1,0 +1,104 @@
+//! The tables that say what a run consists of, from [`crate::structure`] and the answers that need no walk.
+
+use std::collections::BTreeMap;
+
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
+
+use super::Recording;
+use crate::facts::regions::Regions;
+use crate::intervals::Span;
+use crate::settings::Settings;
+use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
+use crate::{bubbles, coverage, handoffs};
+
+/// Derived tables of a run, but for paths and joins.
+#[derive(Debug, Default)]
+pub struct Analysis {
+    /// Stages.
+    pub stages: Stages,
+    /// Requests.
+    pub requests: Requests,
+    /// Chunks.
+    pub chunks: Chunks,
+    /// Bubbles.
+    pub bubbles: Bubbles,
+    /// Layers.
+    pub layers: Layers,
+    /// Hand-offs.
+    pub handoffs: Handoffs,
+    /// Coverage.
+    pub coverage: Coverages,
+    /// Request of each row of `nixl_transfers` that carries KV.
+    pub of_transfer: BTreeMap<usize, i32>,
+    /// Forward passes of each process by time, prefill's and decode's: from the first kernel to the last, ns.
+    pub passes: BTreeMap<i64, Vec<Span>>,
+    /// Clocks, without what launches say of GPU times ([`crate::gpu_clock`]).
+    pub clocks: Clocks,
+}
+
+impl Analysis {
+    /// Computes them. Hosts whose clocks could not be related are analysed each by themselves.
+    #[must_use]
+    pub fn of(recording: &Recording, settings: &Settings) -> Self {
+        let mut all = Self::of_related(recording, settings);
+        for apart in &recording.apart {
+            all.append(Self::of_related(apart, settings));
+        }
+        all.clocks = recording.clocks.table();
+        all
+    }
+
+    /// Of the hosts alone whose clocks could be related.
+    #[must_use]
+    pub fn of_related(recording: &Recording, settings: &Settings) -> Self {
+        let Recording { facts, timeline, ranges, .. } = recording;
+        let lanes = lanes::of(facts, timeline, ranges);
+        let posts = posts::of(facts, &lanes);
+        let mut work = stages::of(facts, &lanes, &posts);
+        let registered = Regions::of(facts);
+        let mined = held_layers::mined(work.iter().map(|stage| (stage.row.process_id, stage.row.layers)));
+        let held = held_layers::of(facts, &registered, &mined);
+        stages::check(&mut work, &held);
+        let request_work = requests::of(facts, &work);
+        let (chunks, layers) = chunks::of(timeline, &work, &request_work);
+        let bubbles = bubbles::of(timeline, &work, &request_work);
+        let handoffs = handoffs::of(facts, &work, &request_work, (&registered, &held), settings);
+        let requests = crate::requests::of(timeline, &work, &request_work, &handoffs);
+        let coverage = coverage::of(facts, timeline, (&work, &request_work), &handoffs);
+        let mut stages = stages::table(&work);
+        stages::layer_medians(&mut stages, &layers);
+        let of_transfer = requests::of_transfers(&work, &request_work);
+        let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
+        let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
+        let clocks = Clocks::default();
+        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes, clocks }
+    }
+
+    /// Adds tables of hosts that have nothing in common with these; their stages and requests come after these.
+    fn append(&mut self, mut other: Self) {
+        let after = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let (stages, requests) = (after(self.stages.len()), after(self.requests.len()));
+        let shift = |column: &mut Vec<i32>, by: i32| column.iter_mut().for_each(|id| *id = id.saturating_add(by));
+        shift(&mut other.stages.stage_id, stages);
+        shift(&mut other.requests.request, requests);
+        for (request, stage) in [
+            (&mut other.chunks.request, &mut other.chunks.stage_id),
+            (&mut other.bubbles.request, &mut other.bubbles.stage_id),
+            (&mut other.layers.request, &mut other.layers.stage_id),
+            (&mut other.handoffs.request, &mut other.handoffs.stage_id),
+        ] {
+            shift(request, requests);
+            shift(stage, stages);
+        }
+        self.stages.append(other.stages);
+        self.requests.append(other.requests);
+        self.chunks.append(other.chunks);
+        self.bubbles.append(other.bubbles);
+        self.layers.append(other.layers);
+        self.handoffs.append(other.handoffs);
+        self.coverage.append(other.coverage);
+        // Their transfers are rows of other tables: no path is walked there.
+        self.passes.append(&mut other.passes);
+    }
+}

@@ -1,0 +1,219 @@
+//! One model of a run: what was loaded, and what follows from it, each made when it is first asked for and then kept.
+//!
+//! Whatever answers a question (SQL, reports, checks) asks here, so that no table of a run is read twice. [`derived`] lists the
+//! tables that the model can make.
+
+mod analysis;
+pub mod derived;
+#[cfg(test)]
+mod division_tests;
+mod recording;
+#[cfg(test)]
+mod tests;
+
+pub use analysis::Analysis;
+pub use recording::Recording;
+
+use std::sync::{Arc, OnceLock};
+
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::{Clock, Clocks as ClockTable};
+use kvpath_schema::tables::spans::Spans;
+
+use crate::error::LoadError;
+use crate::facts::hosts::settle_spans;
+use crate::facts::regions::Regions;
+use crate::gpu_clock;
+use crate::graph::Links;
+use crate::joins::{self, Counter, Joined};
+use crate::load::losses::Losses;
+use crate::load::{Run, batches};
+use crate::path::{self, Prepared, Walker};
+use crate::settings::Settings;
+use crate::structure::held_layers;
+
+/// What was asked for, or why it cannot be had: the same each time it is asked.
+pub type Loaded<T> = Result<T, Arc<LoadError>>;
+
+type Once<T> = OnceLock<Loaded<T>>;
+
+/// A run, and all that was computed from it so far.
+#[derive(Debug, Default)]
+pub struct Model {
+    run: Run,
+    settings: Settings,
+    recording: Once<Recording>,
+    analysis: Once<Analysis>,
+    losses: Once<Losses>,
+    links: Once<Links>,
+    prepared: Once<Prepared>,
+    joined: Once<Joined>,
+    clocks: Once<ClockTable>,
+}
+
+fn once<T>(cell: &Once<T>, make: impl FnOnce() -> Loaded<T>) -> Loaded<&T> {
+    cell.get_or_init(make).as_ref().map_err(Arc::clone)
+}
+
+impl Model {
+    /// Of an opened run; nothing is read yet.
+    #[must_use]
+    pub fn new(run: Run, settings: Settings) -> Self {
+        Self { run, settings, ..Self::default() }
+    }
+
+    /// One whose analysis and joins were computed elsewhere, as in tests of what reads them.
+    #[must_use]
+    pub fn computed(run: Run, analysis: Analysis, joined: Joined) -> Self {
+        let clocks = OnceLock::from(Ok(analysis.clocks.clone()));
+        Self {
+            run,
+            analysis: OnceLock::from(Ok(analysis)),
+            joined: OnceLock::from(Ok(joined)),
+            clocks,
+            ..Self::default()
+        }
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// What was recorded.
+    ///
+    /// # Errors
+    /// A segment that does not decode, or values that cannot be.
+    pub fn recording(&self) -> Loaded<&Recording> {
+        once(&self.recording, || Ok(Recording::of(&self.run, &self.settings.memory)?))
+    }
+
+    /// What the run consists of.
+    ///
+    /// # Errors
+    /// As [`Model::recording`].
+    pub fn analysis(&self) -> Loaded<&Analysis> {
+        once(&self.analysis, || Ok(Analysis::of(self.recording()?, &self.settings)))
+    }
+
+    /// What the recording itself says that it lacks.
+    ///
+    /// # Errors
+    /// A segment that does not decode.
+    pub fn losses(&self) -> Loaded<&Losses> {
+        once(&self.losses, || Ok(Losses::of(&self.run)?))
+    }
+
+    /// Walks the paths of requests.
+    ///
+    /// # Errors
+    /// As [`Model::recording`].
+    pub fn walker(&self) -> Loaded<Walker<'_>> {
+        let inputs = self.path_inputs()?;
+        let prepared = once(&self.prepared, || Ok(Prepared::of(&inputs, &self.spans()?)))?;
+        Ok(Walker::new(inputs, prepared))
+    }
+
+    /// What could be joined with what.
+    ///
+    /// # Errors
+    /// As [`Model::recording`].
+    pub fn joined(&self) -> Loaded<&Joined> {
+        once(&self.joined, || self.count_joins())
+    }
+
+    /// The clocks of hosts, and what launches say of GPU times.
+    ///
+    /// # Errors
+    /// As [`Model::recording`].
+    pub fn clocks(&self) -> Loaded<&ClockTable> {
+        once(&self.clocks, || {
+            let recording = self.recording()?;
+            let mut table = recording.clocks.table();
+            let all = std::iter::once(recording).chain(&recording.apart);
+            let mut rows: Vec<Clock> = all.flat_map(|own| gpu_clock::rows(&own.timeline, &recording.clocks)).collect();
+            rows.sort_by_key(|row| (row.host_index, row.process_id));
+            for row in rows {
+                table.push(row);
+            }
+            Ok(table)
+        })
+    }
+
+    fn links(&self) -> Loaded<&Links> {
+        once(&self.links, || Ok(links(self.recording()?, self.analysis()?)))
+    }
+
+    fn path_inputs(&self) -> Loaded<path::Inputs<'_>> {
+        let (recording, analysis) = (self.recording()?, self.analysis()?);
+        Ok(path::Inputs {
+            clocks: &recording.clocks,
+            facts: &recording.facts,
+            timeline: &recording.timeline,
+            links: self.links()?,
+            stages: &analysis.stages,
+            requests: &analysis.requests,
+            chunks: &analysis.chunks,
+            layers: &analysis.layers,
+            handoffs: &analysis.handoffs,
+            of_transfer: &analysis.of_transfer,
+            passes: &analysis.passes,
+        })
+    }
+
+    /// What programs say of requests, on the clock of the reference.
+    fn spans(&self) -> Loaded<Spans> {
+        let mut all = Spans::default();
+        for host in &self.recording()?.clocks.hosts {
+            let mut own: Spans = self.run.of_host(&host.name).table()?;
+            settle_spans(&mut own, host)?;
+            all.append(own);
+        }
+        Ok(all)
+    }
+
+    fn count_joins(&self) -> Loaded<Joined> {
+        let recording = self.recording()?;
+        let mut counter = Counter::default();
+        if recording.apart.is_empty() {
+            add_joins(&mut counter, recording, self.analysis()?, self.links()?);
+        } else {
+            for own in std::iter::once(recording).chain(&recording.apart) {
+                let analysis = Analysis::of_related(own, &self.settings);
+                add_joins(&mut counter, own, &analysis, &links(own, &analysis));
+            }
+        }
+        let hosts = &recording.clocks.hosts;
+        counter.add_ops(|table, take| {
+            for host in hosts {
+                let clock = (hosts.len() > 1).then_some(host);
+                batches::for_each(&self.run.of_host(&host.name), table, &joins::COLUMNS, |batch| take(batch, clock))?;
+            }
+            Ok(self.run.of_table(table.name).next().is_some())
+        })?;
+        Ok(counter.finish())
+    }
+}
+
+fn links(recording: &Recording, analysis: &Analysis) -> Links {
+    let Analysis { stages, chunks, passes, .. } = analysis;
+    Links::of(&recording.facts, &recording.timeline, (stages, chunks), passes)
+}
+
+fn add_joins(counter: &mut Counter, recording: &Recording, analysis: &Analysis, links: &Links) {
+    let Analysis { stages, requests, of_transfer, .. } = analysis;
+    let regions = Regions::of(&recording.facts);
+    let mined = held_layers::mined(stages.process_id.iter().copied().zip(stages.layers.iter().copied()));
+    let known = held_layers::of(&recording.facts, &regions, &mined);
+    counter.add(&joins::Inputs {
+        facts: &recording.facts,
+        timeline: &recording.timeline,
+        links,
+        stages,
+        requests,
+        of_transfer,
+        regions: &regions,
+        known: &known,
+    });
+}

@@ -1,0 +1,330 @@
+//! Which layers the registered regions of a process hold.
+//!
+//! Serving engines register the layers in their order: one region each (K and V together), or two. So a process whose hand-offs
+//! touch as many regions as its forward passes run layers, or twice as many, has one layer in each, or K and V apart. Where no
+//! kernels were recorded, what holds for the others of the run holds, if all agree. Several layers in a region, or a number of
+//! regions that is neither, leave it unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::facts::Facts;
+use crate::facts::regions::Regions;
+use crate::facts::set::Set;
+use crate::method::Method;
+use crate::serving::region_order::{Evidence, Order};
+
+/// How the KV regions of a process stand to its layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionLayers {
+    /// Positions of the KV regions, rising.
+    pub kv: Set,
+    /// Regions a layer: 1 or 2.
+    pub each: u32,
+    /// Layers.
+    pub layers: u32,
+    /// Which are a layer's, and how that is known; `None` if it is not.
+    order: Option<(Order, &'static str)>,
+}
+
+/// Layers that some regions hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Their numbers within the process.
+    pub layers: Set,
+    /// How that is known: `all` (all regions), `one_each`, `sizes`, `transfers`, `peer` or `engine`.
+    pub method: &'static str,
+}
+
+/// How sure the layers of regions are, by [`Held::method`]: 0 to 1.
+#[must_use]
+pub fn confidence(method: &str) -> f64 {
+    if method == "engine" { Method::Engine.confidence() } else { Method::Count.confidence() }
+}
+
+impl RegionLayers {
+    /// The layer of a region, by its position.
+    #[must_use]
+    pub fn layer(&self, position: u32) -> Option<u32> {
+        let number = self.kv.rank(position)?;
+        match self.order?.0 {
+            Order::One => Some(number),
+            Order::ByLayer => Some(number / 2),
+            Order::ByPart => Some(number % self.layers),
+        }
+    }
+
+    /// How the layer of a region is known; `None` if it is not.
+    #[must_use]
+    pub fn method(&self) -> Option<&'static str> {
+        self.order.map(|(_, method)| method)
+    }
+
+    /// The layers that some regions hold; `None` if that is not known, or one of them holds none.
+    #[must_use]
+    pub fn held(&self, regions: &Set) -> Option<Held> {
+        if *regions == self.kv {
+            return Some(Held { layers: Set::of(0..self.layers), method: "all" });
+        }
+        let numbers: Option<Vec<u32>> = regions.iter().map(|position| self.layer(position)).collect();
+        Some(Held { layers: Set::of(numbers?), method: self.method()? })
+    }
+}
+
+/// The KV regions of a process: those in the memory where KV lies, if hand-offs touch them all, else those that they touch, if
+/// that is all there is to know and they are one or two a layer. Once a hand-off was posted no layer is registered for the first
+/// time: what comes later may stand for what was before, and then no number of regions means anything.
+fn kv(facts: &Facts, regions: &Regions, process: i64, layers: Option<u32>, carries_kv: &[bool]) -> Option<Set> {
+    let own = regions.registered.get(&process)?;
+    let has_vram = own.rows.iter().any(|row| &*facts.regions.memory[*row] == "VRAM");
+    let is_candidate = |row: &usize| !has_vram || &*facts.regions.memory[*row] == "VRAM";
+    let candidates =
+        Set::of((0u32..).zip(&own.rows).filter(|(_, row)| is_candidate(row)).map(|(position, _)| position));
+    let registered = own.rows.iter().filter(|row| is_candidate(row)).map(|row| facts.regions.time_ns[*row]).max()?;
+    let (mut touched, mut is_all) = (Set::default(), true);
+    for row in (0..regions.touches.len()).filter(|row| carries_kv[*row]) {
+        let touch = &regions.touches[row];
+        for (of, set) in [(touch.sender, &touch.sent), (touch.receiver, &touch.received)] {
+            if of == Some(process) {
+                if facts.transfers.posted_ns[row].is_some_and(|posted| posted < registered) {
+                    return None;
+                }
+                is_all &= touch.is_whole && set.is_some();
+                if let Some(set) = set.as_ref().filter(|set| **set != touched) {
+                    touched = touched.union(set);
+                }
+            }
+        }
+    }
+    let fits = |set: &Set| layers.is_some_and(|layers| each(set, layers).is_some());
+    if touched == candidates {
+        return Some(candidates).filter(|set| !set.is_empty());
+    }
+    (is_all && fits(&touched)).then_some(touched)
+}
+
+/// Regions a layer, if it is one or two.
+fn each(kv: &Set, layers: u32) -> Option<u32> {
+    (1..=2).find(|each| layers > 0 && kv.len() == (each * layers) as usize)
+}
+
+/// The KV regions of each process, and which layers they hold, where that is known.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// KV regions.
+    pub kv: BTreeMap<i64, Set>,
+    /// Their layers.
+    pub layers: BTreeMap<i64, RegionLayers>,
+}
+
+/// Whether each transfer carries KV, by row. Where nothing is on a GPU, KV is not either.
+#[must_use]
+pub fn carries_kv(facts: &Facts) -> Vec<bool> {
+    let on_gpu: Vec<bool> = (0..facts.transfers.transfer_id.len()).map(|row| facts.is_on_gpu(row)).collect();
+    if on_gpu.contains(&true) { on_gpu } else { vec![true; on_gpu.len()] }
+}
+
+/// Layers of each process by its kernels.
+pub fn mined(stages: impl IntoIterator<Item = (i64, Option<i32>)>) -> BTreeMap<i64, u32> {
+    stages.into_iter().filter_map(|(process, layers)| Some((process, u32::try_from(layers?).ok()?))).collect()
+}
+
+/// Those of a run, by how many layers the processes' kernels show.
+#[must_use]
+pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Known {
+    let carries_kv = carries_kv(facts);
+    let mut sets: BTreeMap<i64, Set> = BTreeMap::new();
+    for process in regions.registered.keys() {
+        if let Some(set) = kv(facts, regions, *process, mined.get(process).copied(), &carries_kv) {
+            sets.insert(*process, set);
+        }
+    }
+    let of_mined = |process: &i64| mined.get(process).and_then(|layers| each(&sets[process], *layers));
+    let known: BTreeSet<u32> = sets.keys().filter_map(of_mined).collect();
+    let common = known.first().copied().filter(|_| known.len() == 1);
+    let mut found: BTreeMap<i64, RegionLayers> = BTreeMap::new();
+    for (process, kv) in &sets {
+        let count = u32::try_from(kv.len()).unwrap_or(u32::MAX);
+        let each = if mined.contains_key(process) { of_mined(process) } else { common };
+        if let Some(each) = each.filter(|each| count.is_multiple_of(*each)) {
+            let order = (each == 1).then_some((Order::One, "one_each"));
+            found.insert(*process, RegionLayers { kv: kv.clone(), each, layers: count / each, order });
+        }
+    }
+    let ordered: Vec<(i64, Option<(Order, &'static str)>)> = found
+        .iter()
+        .filter(|(_, own)| own.each == 2)
+        .map(|(process, own)| (*process, evidence(facts, regions, &found, *process, &carries_kv).order(own.layers)))
+        .collect();
+    for (process, order) in ordered {
+        if let Some(own) = found.get_mut(&process) {
+            own.order = order;
+        }
+    }
+    Known { kv: sets, layers: found }
+}
+
+fn evidence(
+    facts: &Facts,
+    regions: &Regions,
+    found: &BTreeMap<i64, RegionLayers>,
+    process: i64,
+    carries_kv: &[bool],
+) -> Evidence {
+    let own = &found[&process];
+    let rows = &regions.registered[&process].rows;
+    let sizes = own.kv.iter().map(|position| facts.regions.bytes[rows[position as usize]]).collect();
+    let mut carried = BTreeSet::new();
+    for (touch, _) in regions.touches.iter().zip(carries_kv).filter(|(_, carries)| **carries) {
+        for (of, set) in [(touch.sender, touch.sent()), (touch.receiver, touch.received())] {
+            if let Some(set) = set.filter(|_| of == Some(process)) {
+                carried.extend(set.iter().map(|position| own.kv.rank(position)).collect::<Option<Vec<u32>>>());
+            }
+        }
+    }
+    let mut peers = Vec::new();
+    for ((sender, receiver), pairs) in &regions.pairs {
+        let (other, is_sender) = if *sender == process { (*receiver, true) } else { (*sender, false) };
+        let Some(of_other) = found.get(&other).filter(|of| of.each == 2 && (is_sender || *receiver == process)) else {
+            continue;
+        };
+        let numbers = |(from, to): &(u32, u32)| {
+            let (here, there) = if is_sender { (*from, *to) } else { (*to, *from) };
+            own.kv.rank(here).zip(of_other.kv.rank(there))
+        };
+        if let Some(pairs) = pairs.iter().map(numbers).collect::<Option<BTreeSet<(u32, u32)>>>() {
+            peers.push((of_other.layers, pairs));
+        }
+    }
+    let title = facts.processes.process_id.iter().position(|id| *id == process);
+    let title = title.map_or(String::new(), |row| facts.processes.name[row].clone());
+    Evidence { sizes, carried, peers, title }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Descriptor;
+    use crate::synthetic::MS;
+
+    const SIZE: i64 = 0x1000;
+
+    /// Processes 1 and 2 push to 9; each has registered so many regions, at addresses of its own.
+    fn some_facts(regions: [u64; 3]) -> Facts {
+        let mut facts = Facts::default();
+        for ((process, name), count) in [(1, "p-0"), (2, "p-1"), (9, "d")].into_iter().zip(regions) {
+            facts.process(process, "engine");
+            facts.agent(process, name);
+            for region in 0..count {
+                // Addresses fall, as vLLM's do.
+                facts.region(process, i32::try_from(region).unwrap(), addr(process, region), SIZE);
+            }
+        }
+        facts
+    }
+
+    fn addr(process: i64, region: u64) -> u64 {
+        process.unsigned_abs() * 0x100_0000 - region * 0x2000
+    }
+
+    /// A transfer of a block of some regions each to some of decode's.
+    fn push(facts: &mut Facts, process: i64, regions: &[(u64, u64)]) {
+        let number = i64::try_from(facts.transfers.transfer_id.len()).unwrap();
+        let bytes = SIZE / 4 * i64::try_from(regions.len()).unwrap();
+        facts.write(process, &format!("p-{}", process - 1), "d", (10 + number) * MS, bytes, "r");
+        for (here, there) in regions {
+            let (local, remote) = (addr(process, *here) + 0x100, Some(addr(9, *there) + 0x300));
+            facts.descriptors.push(number, Descriptor { local, remote, bytes: SIZE / 4 });
+        }
+        *facts.transfers.descriptors.last_mut().unwrap() = i64::try_from(regions.len()).ok();
+    }
+
+    fn held(facts: &Facts, layers: &[(i64, i32)]) -> Vec<Option<(String, &'static str)>> {
+        let regions = Regions::of(facts);
+        let known = of(facts, &regions, &mined(layers.iter().map(|(process, layers)| (*process, Some(*layers)))));
+        let of_touch = |touch: &super::super::Touch| {
+            let held = known.layers.get(&touch.sender?)?.held(touch.sent()?)?;
+            Some((held.layers.to_string(), held.method))
+        };
+        regions.touches.iter().map(of_touch).collect()
+    }
+
+    fn by(layers: &str, method: &'static str) -> (String, &'static str) {
+        (layers.to_owned(), method)
+    }
+
+    #[test]
+    fn a_region_a_layer_in_order_of_registration() {
+        let mut facts = some_facts([4, 4, 8]);
+        push(&mut facts, 1, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
+        push(&mut facts, 2, &[(0, 4), (1, 5)]);
+        push(&mut facts, 2, &[(2, 6), (3, 7)]);
+        let expected = [Some(by("0-3", "all")), Some(by("0-1", "one_each")), Some(by("2-3", "one_each"))];
+        assert_eq!(held(&facts, &[(1, 4), (2, 4)]), expected);
+        let regions = Regions::of(&facts);
+        let known = of(&facts, &regions, &mined([(1, Some(4)), (2, Some(4))]));
+        let there: Vec<String> = regions
+            .touches
+            .iter()
+            .map(|touch| known.layers[&9].held(touch.received().unwrap()).unwrap().layers.to_string())
+            .collect();
+        assert_eq!(there, ["0-3", "4-5", "6-7"], "decode's kernels were not recorded: one each, as in the stages");
+        // Kernels that say something else leave it unknown, and so does no kernel at all.
+        assert_eq!(held(&facts, &[(1, 3), (2, 3)]), [None, None, None]);
+        assert_eq!(held(&facts, &[]), [None, None, None]);
+    }
+
+    #[test]
+    fn k_and_v_apart_are_told_by_single_layers_or_by_where_they_go() {
+        let mut by_layer = some_facts([4, 4, 8]);
+        push(&mut by_layer, 1, &[(0, 0), (1, 1)]);
+        push(&mut by_layer, 1, &[(2, 2), (3, 3)]);
+        push(&mut by_layer, 2, &[(0, 4), (1, 5), (2, 6), (3, 7)]);
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2), (9, 4)])[2], Some(by("0-1", "all")));
+        // Two of four that follow each other: a layer, or K of both. Where they lie in decode's longer list decides.
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], Some(by("0", "peer")));
+        by_layer.descriptors.forget_remote();
+        assert_eq!(held(&by_layer, &[(1, 2), (2, 2)])[0], None);
+
+        let mut by_part = some_facts([4, 4, 8]);
+        push(&mut by_part, 1, &[(0, 0), (2, 4)]);
+        push(&mut by_part, 1, &[(1, 1), (3, 5)]);
+        push(&mut by_part, 2, &[(0, 2), (1, 3), (2, 6), (3, 7)]);
+        let found = held(&by_part, &[(1, 2), (2, 2), (9, 4)]);
+        assert_eq!(found, [Some(by("0", "transfers")), Some(by("1", "transfers")), Some(by("0-1", "all"))]);
+    }
+
+    #[test]
+    fn what_was_registered_beside_kv_is_left_out_if_all_transfers_are_known() {
+        let mut facts = some_facts([5, 0, 8]);
+        push(&mut facts, 1, &[(0, 0), (1, 1), (2, 2), (3, 3)]);
+        assert_eq!(held(&facts, &[(1, 4)]), [Some(by("0-3", "all"))]);
+        push(&mut facts, 1, &[(1, 1)]);
+        *facts.transfers.descriptors.last_mut().unwrap() = Some(9);
+        assert_eq!(held(&facts, &[(1, 4)]), [None, None], "a list that was cut may touch the fifth too");
+    }
+
+    #[test]
+    fn a_second_registration_after_hand_offs_is_no_second_half() {
+        let mut facts = some_facts([8, 0, 8]);
+        let all: Vec<(u64, u64)> = (0..4).map(|region| (region, region)).collect();
+        push(&mut facts, 1, &all);
+        push(&mut facts, 1, &all.iter().map(|(here, there)| (here + 4, *there)).collect::<Vec<_>>());
+        assert_eq!(held(&facts, &[(1, 8)]), [Some(by("0-3", "one_each")), Some(by("4-7", "one_each"))]);
+        facts.regions.time_ns[4..8].fill(facts.transfers.posted_ns[0].unwrap() + 1);
+        assert_eq!(held(&facts, &[(1, 4)]), [None, None]);
+    }
+
+    #[test]
+    fn the_order_of_rows_changes_nothing() {
+        use kvpath_schema::table::Columns as _;
+        let mut facts = some_facts([4, 4, 8]);
+        push(&mut facts, 1, &[(0, 0), (2, 4)]);
+        push(&mut facts, 1, &[(1, 1), (3, 5)]);
+        push(&mut facts, 2, &[(0, 2), (1, 3), (2, 6), (3, 7)]);
+        let forward = held(&facts, &[(1, 2), (2, 2)]);
+        let regions = std::mem::take(&mut facts.regions);
+        (0..regions.len()).rev().for_each(|row| facts.regions.push(regions.row(row)));
+        facts.descriptors.reverse();
+        assert_eq!(held(&facts, &[(1, 2), (2, 2)]), forward);
+    }
+}

@@ -1,0 +1,271 @@
+//! The requests of a run, and which hand-over is whose; [`serving`] tells which forward pass is.
+//!
+//! Request ids (from NIXL's notif texts) decide where they were recorded. Without them requests are told apart by
+//! activity: the forward passes of all prefill stages are grouped where no stage computes for [`GROUP_GAP_NS`], and a
+//! hand-over belongs to the last group that began before it. Several hand-overs of a stage while its group still computes
+//! are one request's (chunk-wise push); each one after the group's end is a further request whose compute was not
+//! recorded or ran within the same group. Groups that nothing hands over (warm-up, dummy runs) are no requests.
+
+use std::collections::BTreeMap;
+
+use super::division;
+use super::lanes::Pass;
+use super::stages::StageWork;
+use crate::facts::Facts;
+use crate::intervals::{Span, Union};
+
+/// No prefill stage computing for this long separates groups of activity.
+const GROUP_GAP_NS: i64 = 200_000_000;
+
+/// A request's work.
+#[derive(Debug, Default)]
+pub struct RequestWork<'a> {
+    /// Request id, if recorded.
+    pub id: Option<String>,
+    /// Hand-overs: (position in the stage list, position in its posts).
+    pub posts: Vec<(usize, usize)>,
+    /// Forward passes of each stage of the stage list, by time.
+    pub passes: Vec<Vec<&'a Pass>>,
+    /// The last group of activity that began before its first hand-over.
+    pub(super) group: Option<usize>,
+    /// Its KV, in a unit that is the same for all requests of the run.
+    pub(super) bytes: Option<i64>,
+    /// Of each stage of the stage list whether records of its hand-overs are missing: they come to less KV than those of
+    /// another stage.
+    is_short: Vec<bool>,
+}
+
+/// Whether the stage's last forward pass has fewer layers than its others, and a hand-over came after it.
+#[must_use]
+pub fn breaks_off(stage: &StageWork) -> bool {
+    let Some(last) = stage.lane.and_then(|lane| lane.passes.last()) else { return false };
+    let fewer = stage.row.layers.is_some_and(|layers| i32::try_from(last.layers.len()).is_ok_and(|n| n < layers));
+    fewer && stage.posts.last().is_some_and(|post| post.at > last.span.1)
+}
+
+impl RequestWork<'_> {
+    /// Time of its first hand-over.
+    fn first_post(&self, stages: &[StageWork]) -> i64 {
+        self.posts.iter().map(|(stage, post)| stages[*stage].posts[*post].at).min().unwrap_or(i64::MAX)
+    }
+
+    /// First forward pass's start.
+    #[must_use]
+    pub fn compute_start(&self) -> Option<i64> {
+        self.passes.iter().flatten().map(|pass| pass.span.0).min()
+    }
+
+    /// From its first forward pass on any stage to its last one on any.
+    #[must_use]
+    pub fn window(&self) -> Option<Span> {
+        self.compute_start().zip(self.compute_end())
+    }
+
+    /// Positions of the prefill stages that computed for it or handed it over.
+    pub fn participants<'s>(&'s self, stages: &'s [StageWork]) -> impl Iterator<Item = usize> + 's {
+        (0..stages.len()).filter(|s| {
+            let hands_over = self.posts.iter().any(|(stage, _)| stage == s);
+            stages[*s].is_prefill() && (hands_over || !self.passes[*s].is_empty())
+        })
+    }
+
+    /// Whether the stage's passes for this request are there to the end, or the stage recorded none for anybody (then
+    /// nothing was lost: its GPU was not recorded).
+    ///
+    /// None at all is a loss, unless another request of the same group has some: one pass may have served both. If the
+    /// stage's records are known to break off, it is a loss all the same.
+    #[must_use]
+    pub fn has_all_passes(&self, stage: usize, stages: &[StageWork], all: &[Self]) -> bool {
+        if self.passes[stage].is_empty() {
+            let recorded = all.iter().any(|other| !other.passes[stage].is_empty());
+            let served_by_another = all
+                .iter()
+                .any(|other| other.group == self.group && self.group.is_some() && !other.passes[stage].is_empty());
+            return !recorded || served_by_another && !breaks_off(&stages[stage]);
+        }
+        let last = stages[stage].lane.and_then(|lane| lane.passes.last());
+        let own_is_last = self.passes[stage].last().map(|pass| pass.span) == last.map(|pass| pass.span);
+        !(own_is_last && breaks_off(&stages[stage]))
+    }
+
+    /// Whether records of its hand-overs by a stage are missing.
+    pub(super) fn is_short(&self, stage: usize) -> bool {
+        self.is_short.get(stage).copied().unwrap_or(false)
+    }
+
+    /// Last forward pass's end.
+    #[must_use]
+    pub fn compute_end(&self) -> Option<i64> {
+        self.passes.iter().flatten().map(|pass| pass.span.1).max()
+    }
+}
+
+/// Tells the requests of a run apart, ordered by time.
+#[must_use]
+pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
+    let groups = groups(stages);
+    let mut by_key: BTreeMap<Key, RequestWork> = BTreeMap::new();
+    for (s, stage) in stages.iter().enumerate() {
+        let mut after_end: BTreeMap<usize, usize> = BTreeMap::new();
+        for (p, post) in stage.posts.iter().enumerate() {
+            let key = match &post.request {
+                Some(id) => Key::Id(id.clone()),
+                None => activity(&groups, post.at, &mut after_end),
+            };
+            let request = by_key.entry(key).or_default();
+            request.id.clone_from(&post.request);
+            request.posts.push((s, p));
+        }
+    }
+    let mut requests: Vec<RequestWork> = by_key.into_values().collect();
+    requests.sort_by_key(|request| request.first_post(stages));
+    for request in &mut requests {
+        request.passes = vec![Vec::new(); stages.len()];
+        let at = request.first_post(stages);
+        request.group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
+    }
+    bytes(stages, facts, &mut requests);
+    serving::give_passes(stages, &groups, &mut requests);
+    requests.sort_by_key(|request| request.compute_start().unwrap_or(request.first_post(stages)));
+    requests
+}
+
+/// Of each request whether another one's window overlaps its own.
+#[must_use]
+pub fn overlapping(requests: &[RequestWork]) -> Vec<bool> {
+    let windows: Vec<Option<Span>> = requests.iter().map(RequestWork::window).collect();
+    let mut by_start: Vec<(Span, usize)> =
+        windows.iter().zip(0..).filter_map(|(span, r)| Some(((*span)?, r))).collect();
+    by_start.sort_unstable();
+    // Of those up to each the two latest ends: one may be the request's own.
+    let mut latest: Vec<[(i64, usize); 2]> = Vec::new();
+    for ((_, end), r) in &by_start {
+        let before = latest.last().copied().unwrap_or([(i64::MIN, usize::MAX); 2]);
+        let mut ends = [before[0], before[1], (*end, *r)];
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        latest.push([ends[0], ends[1]]);
+    }
+    let is_met = |(r, window): (usize, &Option<Span>)| {
+        let Some((start, end)) = *window else { return false };
+        let earlier = by_start.partition_point(|((from, _), _)| *from < end);
+        let Some(ends) = earlier.checked_sub(1).and_then(|at| latest.get(at)) else { return false };
+        ends.iter().any(|(to, other)| *other != r && *other != usize::MAX && start < *to)
+    };
+    windows.iter().enumerate().map(is_met).collect()
+}
+
+/// The request of each transfer, by row of `nixl_transfers`.
+#[must_use]
+pub fn of_transfers(stages: &[StageWork], requests: &[RequestWork]) -> BTreeMap<usize, i32> {
+    let mut found = BTreeMap::new();
+    for (number, request) in requests.iter().enumerate() {
+        for (stage, post) in &request.posts {
+            if let Some(row) = stages[*stage].posts[*post].transfer {
+                found.insert(row, i32::try_from(number).unwrap_or(i32::MAX));
+            }
+        }
+    }
+    found
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Id(String),
+    /// Group, and how many hand-overs of the same stage came between the group's end and this one.
+    Activity(Option<usize>, usize),
+}
+
+fn activity(groups: &[Span], at: i64, after_end: &mut BTreeMap<usize, usize>) -> Key {
+    let group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
+    let late = group.is_none_or(|group| groups[group].1 <= at);
+    let slot = after_end.entry(group.map_or(0, |group| group + 1)).or_default();
+    let ordinal = *slot;
+    if late {
+        *slot += 1;
+    }
+    Key::Activity(group, ordinal)
+}
+
+/// Groups of activity of the prefill stages.
+fn groups(stages: &[StageWork]) -> Vec<Span> {
+    let passes = stages.iter().filter(|stage| stage.is_prefill()).filter_map(|stage| stage.lane);
+    let compute = Union::of(passes.flat_map(|lane| lane.passes.iter().map(|pass| pass.span)));
+    let mut groups: Vec<Span> = Vec::new();
+    for (start, end) in compute.spans().iter().copied() {
+        match groups.last_mut() {
+            Some(group) if start - group.1 <= GROUP_GAP_NS => group.1 = end,
+            _ => groups.push((start, end)),
+        }
+    }
+    groups
+}
+
+/// KV of each request, bytes of one stage: of the stage that handed over most of them, or what another one's come to there.
+/// The most that any stage shows counts, for records of the others may be lost.
+fn bytes(stages: &[StageWork], facts: &Facts, requests: &mut [RequestWork]) {
+    let mut by_stage: Vec<Vec<i64>> = vec![vec![0; requests.len()]; stages.len()];
+    let mut least: Vec<Vec<Option<i64>>> = vec![vec![None; requests.len()]; stages.len()];
+    // Where nothing is on a GPU, KV is not either.
+    let has_gpu = (0..facts.transfers.bytes.len()).any(|row| facts.is_on_gpu(row));
+    for (r, request) in requests.iter().enumerate() {
+        for (s, p) in &request.posts {
+            let post = &stages[*s].posts[*p];
+            let row = post.transfer.filter(|row| !post.failed && facts.is_on_gpu(*row) == has_gpu);
+            let Some(bytes) = row.and_then(|row| facts.transfers.bytes[row]) else { continue };
+            let (sum, least) = (&mut by_stage[*s][r], &mut least[*s][r]);
+            *sum = sum.saturating_add(bytes);
+            *least = Some(least.unwrap_or(bytes).min(bytes));
+        }
+    }
+    let known = |of_stage: &Vec<i64>| of_stage.iter().filter(|bytes| **bytes > 0).count();
+    let Some(most) = (0..stages.len()).max_by_key(|s| (known(&by_stage[*s]), std::cmp::Reverse(*s))) else { return };
+    let scales: Vec<Option<(i64, i64)>> = by_stage.iter().map(|own| scale(own, &by_stage[most])).collect();
+    for (r, request) in requests.iter_mut().enumerate() {
+        let come_to = |own: i64, scale: Option<(i64, i64)>| {
+            let (own_bytes, bytes) = scale?;
+            i64::try_from(i128::from(own) * i128::from(bytes) / i128::from(own_bytes)).ok()
+        };
+        let shown = by_stage.iter().zip(&scales).filter_map(|(own, scale)| come_to(own[r], *scale));
+        request.bytes = shown.max().filter(|bytes| *bytes > 0);
+        // Stages round differently, by less than a transfer.
+        let lacks = |s: usize| {
+            let (own, all) = (come_to(by_stage[s][r], scales[s])?, request.bytes?);
+            let least = come_to(least[s][r]?, scales[s])?;
+            Some(all - own > least / 2)
+        };
+        request.is_short = (0..stages.len()).map(|s| lacks(s).unwrap_or(false)).collect();
+    }
+}
+
+/// Bytes of one stage and what they come to on another: the median of the requests that both handed over.
+fn scale(own: &[i64], other: &[i64]) -> Option<(i64, i64)> {
+    let mut pairs: Vec<(i64, i64)> =
+        own.iter().copied().zip(other.iter().copied()).filter(|(a, b)| *a > 0 && *b > 0).collect();
+    pairs.sort_by_key(|(a, b)| (i128::from(*b) << 32) / i128::from(*a));
+    pairs.get(pairs.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn requests_overlap_if_their_windows_do(spans in prop::collection::vec(prop::option::of((0i64..40, 0i64..12)), 0..12)) {
+            let pass = |(start, dur): (i64, i64)| Pass { span: (start, start + dur), kernels: 0, layers: Vec::new() };
+            let passes: Vec<Option<Pass>> = spans.iter().map(|span| span.map(pass)).collect();
+            let of = |pass: &'_ Option<Pass>| pass.iter().map(|pass| pass.span).next();
+            let requests: Vec<RequestWork> = passes
+                .iter()
+                .map(|pass| RequestWork { passes: vec![pass.iter().collect()], ..RequestWork::default() })
+                .collect();
+            let met = |own: usize| {
+                let Some((start, end)) = of(&passes[own]) else { return false };
+                let others = passes.iter().enumerate().filter(|(r, _)| *r != own).filter_map(|(_, other)| of(other));
+                others.into_iter().any(|(from, to)| from < end && start < to)
+            };
+            prop_assert_eq!(overlapping(&requests), (0..passes.len()).map(met).collect::<Vec<_>>());
+        }
+    }
+}

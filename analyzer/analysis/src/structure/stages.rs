@@ -1,0 +1,237 @@
+//! Which process is which stage: by title, by the direction of its traffic, or both.
+
+use std::collections::BTreeMap;
+
+use kvpath_schema::table::Columns;
+use kvpath_schema::tables::derived::{Layers, Stage, Stages};
+
+use super::held_layers;
+use super::lanes::{self, Lane, Pass};
+use super::posts::Post;
+use crate::facts::Facts;
+use crate::serving::titles::{self, Role, Title};
+
+/// A stage with what the analyses need of it.
+#[derive(Debug)]
+pub struct StageWork<'a> {
+    /// Its row.
+    pub row: Stage,
+    /// Its GPU side, if recorded.
+    pub lane: Option<&'a Lane<'a>>,
+    /// Its hand-overs.
+    pub posts: &'a [Post],
+    /// What a layer row of it is, if its pass has the usual number of layers: `layers.layer_resolution`.
+    resolution: &'static str,
+}
+
+impl StageWork<'_> {
+    /// Whether it computes prompts.
+    #[must_use]
+    pub fn is_prefill(&self) -> bool {
+        &*self.row.role == "prefill"
+    }
+
+    /// What the layers of a pass are: `layers.layer_resolution`.
+    #[must_use]
+    pub fn resolution(&self, pass: &Pass) -> &'static str {
+        let is_usual = i32::try_from(pass.layers.len()).ok() == self.row.layers;
+        if is_usual { self.resolution } else { "none" }
+    }
+}
+
+/// Finds the stages: prefill by PP and TP rank, then decode, then unknown.
+#[must_use]
+pub fn of<'a>(
+    facts: &Facts,
+    lanes: &'a BTreeMap<i64, Lane<'a>>,
+    posts: &'a BTreeMap<i64, Vec<Post>>,
+) -> Vec<StageWork<'a>> {
+    let receivers: Vec<i64> = (0..facts.notifs.time_ns.len())
+        .filter(|row| &*facts.notifs.direction[*row] == "arrived")
+        .map(|row| facts.notifs.process_id[row])
+        .collect();
+    let anyone_posts = posts.values().flatten().next().is_some();
+    let mut found: Vec<(Option<Role>, Title, StageWork)> = Vec::new();
+    for (process, name) in processes(facts, lanes, posts) {
+        let title = titles::read(&name);
+        let lane = lanes.get(&process);
+        let posts = posts.get(&process).map_or(&[] as &[Post], Vec::as_slice);
+        let talks = receivers.contains(&process) || facts.agents.process_id.contains(&process);
+        if lane.is_none() && posts.is_empty() && !talks {
+            continue;
+        }
+        // Handing KV over shows a prefill stage; where some stage does, a process that never does, or pulls, receives.
+        let traffic = match (posts.iter().all(|post| post.pulled), anyone_posts) {
+            (false, _) => Some(Role::Prefill),
+            (true, true) => Some(Role::Decode),
+            (true, false) => None,
+        };
+        let (role, method) = match (title.role, traffic) {
+            (Some(a), Some(b)) if a == b => (Some(a), "title+traffic"),
+            (Some(role), _) => (Some(role), "title"),
+            (None, Some(role)) => (Some(role), "traffic"),
+            (None, None) => (None, "none"),
+        };
+        let (layers, layers_method, layers_confidence) = layer_count(lane);
+        let regions = facts.regions.process_id.iter().filter(|p| **p == process).count();
+        let stage = Stage {
+            stage_id: 0,
+            role: match role {
+                Some(Role::Prefill) => "prefill".into(),
+                Some(Role::Decode) => "decode".into(),
+                None => "unknown".into(),
+            },
+            pp_rank: title.pp,
+            tp_rank: title.tp,
+            process_id: process,
+            device_id: lane.and_then(|lane| lane.device_id),
+            name,
+            kernels: lane.map_or(0, |lane| lane.kernels),
+            method: method.into(),
+            regions: i32::try_from(regions).ok().filter(|n| *n > 0),
+            layers,
+            layers_method: layers_method.into(),
+            layers_confidence,
+            kv_regions: None,
+            regions_per_layer: None,
+            layers_check: "unknown".into(),
+            layer_median_ns: None,
+        };
+        found.push((role, title, StageWork { row: stage, lane, posts, resolution: "none" }));
+    }
+    rank_by_traffic(&mut found);
+    found.sort_by_key(|(role, _, stage)| {
+        let order = match role {
+            Some(Role::Prefill) => 0,
+            Some(Role::Decode) => 1,
+            None => 2,
+        };
+        (order, stage.row.pp_rank, stage.row.tp_rank, stage.row.process_id)
+    });
+    let mut stages: Vec<StageWork> = found.into_iter().map(|(_, _, stage)| stage).collect();
+    for (id, stage) in stages.iter_mut().enumerate() {
+        stage.row.stage_id = i32::try_from(id).unwrap_or(i32::MAX);
+    }
+    resolve(facts, &mut stages);
+    stages
+}
+
+/// Holds the number of layers against what else is known of it.
+fn resolve(facts: &Facts, stages: &mut [StageWork]) {
+    let layers = |stage: &StageWork| stage.row.layers.and_then(|n| u32::try_from(n).ok());
+    // A stage has a process for each rank of tensor parallelism.
+    let mut of_ranks: BTreeMap<Option<i32>, Option<u32>> = BTreeMap::new();
+    for stage in stages.iter().filter(|stage| stage.is_prefill()) {
+        of_ranks.entry(stage.row.pp_rank).or_insert(layers(stage));
+    }
+    let is_pipeline = of_ranks.len() > 1 && !of_ranks.contains_key(&None);
+    let all = of_ranks.into_values().try_fold(0u32, |sum, n| sum.checked_add(n?)).filter(|_| is_pipeline);
+    let decode: Vec<u32> = stages.iter().filter(|stage| &*stage.row.role == "decode").filter_map(layers).collect();
+    let is_whole_model = all.is_some_and(|all| decode.contains(&all));
+    for stage in stages {
+        let Some(own) = layers(stage) else { continue };
+        let regions = lanes::regions(facts, stage.row.process_id).unwrap_or(0);
+        let of_model = stage.is_prefill() && is_whole_model || all == Some(own) && &*stage.row.role == "decode";
+        stage.resolution = if &*stage.row.layers_method == "nvtx" || regions == own || regions == 2 * own || of_model {
+            "layer"
+        } else if regions > 2 * own && regions.is_multiple_of(own) {
+            "set"
+        } else {
+            "none"
+        };
+    }
+}
+
+/// Every process that a row names, with its title: empty where the recording lacks its row of `processes`.
+fn processes(facts: &Facts, lanes: &BTreeMap<i64, Lane>, posts: &BTreeMap<i64, Vec<Post>>) -> BTreeMap<i64, String> {
+    let mut titles: BTreeMap<i64, String> =
+        lanes.keys().chain(posts.keys()).map(|process| (*process, String::new())).collect();
+    titles.extend(facts.processes.process_id.iter().copied().zip(facts.processes.name.iter().cloned()));
+    titles
+}
+
+/// Where titles name no PP rank, the order in which the stages first compute: data flows down the pipeline. Only stages
+/// that send to or receive from each other form one; without that they may be replicas.
+fn rank_by_traffic(found: &mut [(Option<Role>, Title, StageWork)]) {
+    let mut prefill: Vec<usize> = (0..found.len()).filter(|i| found[*i].0 == Some(Role::Prefill)).collect();
+    if prefill.len() < 2 || prefill.iter().any(|i| found[*i].1.pp.is_some()) {
+        return;
+    }
+    let first_pass = |i: usize| found[i].2.lane.and_then(|lane| lane.passes.first()).map(|pass| pass.span.0);
+    let is_piped = |i: usize| found[i].2.lane.is_some_and(|lane| !lane.p2p.is_empty());
+    if prefill.iter().any(|i| first_pass(*i).is_none() || !is_piped(*i)) {
+        return;
+    }
+    prefill.sort_by_key(|i| first_pass(*i));
+    for (rank, i) in prefill.into_iter().enumerate() {
+        found[i].2.row.pp_rank = i32::try_from(rank).ok();
+        found[i].2.row.method = "traffic".into();
+    }
+}
+
+/// Holds the number of layers against the regions that hand-offs touch.
+pub fn check(stages: &mut [StageWork], known: &held_layers::Known) {
+    for stage in stages {
+        let Some(kv) = known.kv.get(&stage.row.process_id) else { continue };
+        let layers = known.layers.get(&stage.row.process_id);
+        stage.row.kv_regions = i32::try_from(kv.len()).ok();
+        stage.row.regions_per_layer = layers.and_then(|own| i32::try_from(own.each).ok());
+        if stage.row.layers.is_some() {
+            stage.row.layers_check = match (layers, stage.lane.is_some_and(|lane| lane.is_by_regions)) {
+                (None, _) => "differ",
+                (Some(_), true) => "decided",
+                (Some(_), false) => "agree",
+            }
+            .into();
+        }
+    }
+}
+
+/// Layers of a forward pass: the most frequent count among its passes.
+fn layer_count(lane: Option<&Lane>) -> (Option<i32>, &'static str, f64) {
+    let counts: Vec<usize> = lane.iter().flat_map(|lane| &lane.passes).map(|pass| pass.layers.len()).collect();
+    let mut by_count: BTreeMap<usize, usize> = BTreeMap::new();
+    for count in &counts {
+        *by_count.entry(*count).or_default() += 1;
+    }
+    if let Some((layers, passes)) = by_count.into_iter().max_by_key(|(layers, passes)| (*passes, *layers)) {
+        #[expect(clippy::cast_precision_loss, reason = "counts of passes are far below 2^52")]
+        let confidence = passes as f64 / counts.len() as f64;
+        let method = lane.and_then(method).unwrap_or("kernel_sequence");
+        return (i32::try_from(layers).ok(), method, confidence);
+    }
+    (None, "none", 0.0)
+}
+
+/// How most layers of its passes were found.
+fn method(lane: &Lane) -> Option<&'static str> {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for layer in lane.passes.iter().flat_map(|pass| &pass.layers) {
+        *counts.entry(layer.method).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(method, _)| method)
+}
+
+/// The table.
+#[must_use]
+pub fn table(stages: &[StageWork]) -> Stages {
+    let mut table = Stages::default();
+    for stage in stages {
+        table.push(stage.row.clone());
+    }
+    table
+}
+
+/// Fills in each stage's median layer time over the requests' chunks.
+pub fn layer_medians(stages: &mut Stages, layers: &Layers) {
+    let mut by_stage: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    for row in 0..layers.len() {
+        by_stage.entry(layers.stage_id[row]).or_default().push(layers.dur_ns[row]);
+    }
+    for row in 0..stages.len() {
+        stages.layer_median_ns[row] = by_stage.get_mut(&stages.stage_id[row]).map(|times| {
+            times.sort_unstable();
+            times[times.len() / 2]
+        });
+    }
+}
