@@ -6,8 +6,8 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::nixl::{NixlAgent, NixlNotif, NixlRegion, NixlTransfer};
 use kvpath_schema::tables::process::Process;
 
-use super::facts::Descriptor;
-use crate::facts::Facts;
+use crate::facts::{Descriptor, Facts};
+use crate::model::Recording;
 use crate::timeline::{LaneId, LaneKind};
 
 pub(crate) const MS: i64 = 1_000_000;

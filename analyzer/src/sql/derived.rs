@@ -13,6 +13,8 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::PartitionStream;
 
+use kvpath_schema::table::Columns as _;
+
 use super::functions::Wanted;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::model::Model;
@@ -43,7 +45,7 @@ impl Tables {
     /// The same with paths that were walked elsewhere.
     #[cfg(test)]
     pub(super) fn with_paths(model: Model, found: &Found) -> Self {
-        let walked = of_walks(found).map(|(name, batch)| (name, vec![batch])).collect();
+        let walked: Kept = of_walks(found).map(|(name, batch)| (name, vec![batch])).collect();
         Self { model, walked: OnceLock::from(walked) }
     }
 

@@ -8,25 +8,7 @@ use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs};
 
 use super::hosts::{Carrier, HostFacts, Message};
 use crate::error::LoadError;
-use crate::load::Run;
 use crate::load::limits::{TIME, within};
-
-/// Hosts of a run and what is known of them without their clocks.
-#[must_use]
-pub fn facts(run: &Run) -> Vec<HostFacts> {
-    let facts = |name: &str| {
-        let own = run.segments.iter().filter(|segment| segment.meta.host == name);
-        let rows = own.clone().fold(0i64, |sum, segment| sum.saturating_add(segment.rows));
-        let extents = own.filter_map(|segment| segment.extent);
-        let extent = extents.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        HostFacts {
-            name: name.to_owned(),
-            rows,
-            extent: extent.map(|(a, b)| (a.clamp(-TIME, TIME), b.clamp(-TIME, TIME))),
-        }
-    };
-    run.hosts().into_iter().map(facts).collect()
-}
 
 /// What a host recorded of its messages with others.
 #[derive(Debug, Clone, Copy)]

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn messages_tell_whose_a_name_is() {
-        assert_eq!(known(&facts()), [("d".to_owned(), 9), ("p-1".to_owned(), 1), ("p-2".to_owned(), 2)]);
+        assert_eq!(known(&some_facts()), [("d".to_owned(), 9), ("p-1".to_owned(), 1), ("p-2".to_owned(), 2)]);
     }
 
     #[test]

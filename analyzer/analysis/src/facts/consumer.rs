@@ -7,7 +7,7 @@ use crate::error::LoadError;
 use crate::load::batches::Batch;
 
 /// Columns of a raw table that a [`Consumer`] needs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Wanted {
     /// The table.
     pub table: &'static TableDef,

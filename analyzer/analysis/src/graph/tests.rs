@@ -191,7 +191,7 @@ fn what_has_arrived_waits_for_its_program_to_take_it() {
     let decode = 17 * MS;
     let before = last(&recording);
     assert_eq!(before[0], (StepKind::Gap, arrived[1], decode), "takings are not set apart yet");
-    recording.set_takings_apart();
+    recording.set_received_apart();
     assert_eq!(last(&recording), [(StepKind::Untaken, arrived[1], 16 * MS), (StepKind::Gap, 16 * MS, decode)]);
 }
 

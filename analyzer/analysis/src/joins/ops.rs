@@ -21,7 +21,7 @@ use crate::method::Method;
 pub const COLUMNS: [&str; 3] = ["start_ns", "process_id", "tid"];
 
 /// What is counted of a table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Kinds {
     /// The table.
     pub table: &'static TableDef,

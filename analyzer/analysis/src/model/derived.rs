@@ -1,5 +1,7 @@
 //! The registry of derived tables: each is its definition and how the model makes it. Whoever lists tables lists these.
 
+use std::fmt;
+
 use arrow::array::RecordBatch;
 use kvpath_schema::table::{Columns as _, TableDef};
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
@@ -27,6 +29,12 @@ pub struct Derived {
     pub table: &'static TableDef,
     /// How its rows are made.
     pub rows: Rows,
+}
+
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Derived").field("table", &self.table.name).finish_non_exhaustive()
+    }
 }
 
 /// All of them, in the order of the documentation.

@@ -11,6 +11,7 @@ use crate::error::LoadError;
 use crate::facts::{Consumer, Facts};
 use crate::load::Run;
 use crate::load::batches;
+use crate::load::limits::TIME;
 use crate::spill::Memory;
 use crate::structure::ranges::Ranges;
 use crate::timeline::Timeline;
@@ -38,7 +39,7 @@ impl Recording {
     /// # Errors
     /// A segment that does not decode, values that cannot be, or no room for files.
     pub fn of(run: &Run, memory: &Memory) -> Result<Self, LoadError> {
-        let hosts = observe::facts(run);
+        let hosts = hosts(run);
         let several = hosts.len() > 1;
         let of_host = |host: &HostFacts| {
             let own = if several { run.of_host(&host.name) } else { run.clone() };
@@ -69,6 +70,22 @@ impl Recording {
         let apart = groups.collect::<Result<Vec<Self>, LoadError>>()?;
         Ok(Self { clocks, apart, ..first })
     }
+}
+
+/// Hosts of a run and what is known of them without their clocks.
+fn hosts(run: &Run) -> Vec<HostFacts> {
+    let facts = |name: &str| {
+        let own = run.segments.iter().filter(|segment| segment.meta.host == name);
+        let rows = own.clone().fold(0i64, |sum, segment| sum.saturating_add(segment.rows));
+        let extents = own.filter_map(|segment| segment.extent);
+        let extent = extents.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        HostFacts {
+            name: name.to_owned(),
+            rows,
+            extent: extent.map(|(a, b)| (a.clamp(-TIME, TIME), b.clamp(-TIME, TIME))),
+        }
+    };
+    run.hosts().into_iter().map(facts).collect()
 }
 
 /// A host's tables that are kept in memory, as they were recorded, and where the others are.

@@ -292,7 +292,7 @@ fn copies_of_hand_offs_that_were_open_together_are_nobodys() {
     assert_eq!(findings, ["overlapping", "overlapping"]);
     assert_eq!(analysis.handoffs.rate_bytes_per_s, [None, None]);
     assert_eq!(analysis.requests.incomplete, [false, false], "nothing was lost");
-    assert!(analysis.coverage.verdict.iter().all(|v| v == super::coverage::COMPLETE), "{:?}", analysis.coverage);
+    assert!(analysis.coverage.verdict.iter().all(|v| v == crate::coverage::COMPLETE), "{:?}", analysis.coverage);
 }
 
 #[test]

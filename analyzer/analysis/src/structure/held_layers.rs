@@ -241,7 +241,7 @@ mod tests {
     fn held(facts: &Facts, layers: &[(i64, i32)]) -> Vec<Option<(String, &'static str)>> {
         let regions = Regions::of(facts);
         let known = of(facts, &regions, &mined(layers.iter().map(|(process, layers)| (*process, Some(*layers)))));
-        let of_touch = |touch: &super::super::Touch| {
+        let of_touch = |touch: &crate::facts::regions::Touch| {
             let held = known.layers.get(&touch.sender?)?.held(touch.sent()?)?;
             Some((held.layers.to_string(), held.method))
         };

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::Peers;
 use super::mine;
 use super::ranges::Ranges;
-use crate::facts::Facts;
+use crate::facts::{Copy, Facts, Peers};
 use crate::intervals::{Span, Union};
 use crate::timeline::{Class, LaneAt, LaneKind, ProcessLanes, Timeline};
 

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::Nvtx;
 use crate::error::LoadError;
+use crate::facts::Nvtx;
 use crate::intervals::Span;
+use crate::serving::layer_names::layer;
 use crate::spill::{Column, Memory, sorted};
 
 /// Ranges that name a layer, of each thread by time.

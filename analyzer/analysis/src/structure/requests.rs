@@ -1,4 +1,4 @@
-//! The requests of a run, and which hand-over is whose; [`serving`] tells which forward pass is.
+//! The requests of a run, and which hand-over is whose; [`super::division`] tells which forward pass is.
 //!
 //! Request ids (from NIXL's notif texts) decide where they were recorded. Without them requests are told apart by
 //! activity: the forward passes of all prefill stages are grouped where no stage computes for [`GROUP_GAP_NS`], and a
@@ -125,7 +125,7 @@ pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
         request.group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
     }
     bytes(stages, facts, &mut requests);
-    serving::give_passes(stages, &groups, &mut requests);
+    division::give_passes(stages, &groups, &mut requests);
     requests.sort_by_key(|request| request.compute_start().unwrap_or(request.first_post(stages)));
     requests
 }

@@ -43,6 +43,7 @@ fn problems(root: &Path) -> Result<Vec<Problem>> {
     let analysis = sources(root, "analyzer/analysis/src")?;
     let mut command_line = Vec::new();
     let mut problems = floors::check(table::FLOORS, table::EXCEPTIONS, &analysis);
+    problems.extend(seams::reading(&analysis, table::READERS, table::READING));
     for (from, to) in [(table::ANALYZER, table::AGENT), (table::AGENT, table::ANALYZER)] {
         for manifest in files(root, from.folder, |path| path.ends_with("Cargo.toml"))? {
             let text = read(&root.join(&manifest))?;

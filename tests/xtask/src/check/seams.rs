@@ -44,6 +44,17 @@ pub(super) fn command_line(sources: &[Source]) -> Vec<Problem> {
     problems(below, names, "only the command line (src/cli, lib.rs, main.rs) names clap and `cli`")
 }
 
+/// Who reads files: the modules `readers` of a crate; the others are handed what was read.
+pub(super) fn reading(sources: &[Source], readers: &[&str], reading: &[&[&str]]) -> Vec<Problem> {
+    let is_other = |source: &&Source| source.module.first().is_some_and(|module| !readers.contains(&module.as_str()));
+    let others: Vec<&Source> = sources.iter().filter(is_other).collect();
+    let reads = |reference: &Reference| {
+        let path: Vec<&str> = reference.path.iter().map(String::as_str).collect();
+        reading.iter().any(|reads| path.starts_with(reads))
+    };
+    problems(others, reads, &format!("only {} read files: have what was read handed in", readers.join(", ")))
+}
+
 fn problems<'a>(
     sources: impl IntoIterator<Item = &'a Source>,
     is_bad: impl Fn(&Reference) -> bool,
@@ -90,6 +101,18 @@ mod tests {
         let found = texts(&depends(&ONE, &TWO, "one/Cargo.toml", manifest));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("one/Cargo.toml:3: depends on two_part"), "{found:?}");
+    }
+
+    #[test]
+    fn only_readers_read() {
+        let files = [
+            source("load/mod.rs", "use std::fs::File; pub struct Run;"),
+            source("path/mod.rs", "use crate::load::limits;\nuse crate::load::Run;\nfn f() { std::fs::read(\"x\"); }"),
+            source("lib.rs", "pub use load::Run;"),
+        ];
+        let found = texts(&reading(&files, &["load"], &[&["crate", "load", "Run"], &["std", "fs"]]));
+        let places: Vec<&str> = found.iter().map(|line| line.split(": only").next().unwrap()).collect();
+        assert_eq!(places, ["path/mod.rs:2: imports crate::load::Run", "path/mod.rs:3: imports std::fs::read"]);
     }
 
     #[test]

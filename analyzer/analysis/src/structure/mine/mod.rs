@@ -31,7 +31,7 @@ mod tests;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::intervals::Span;
+use crate::intervals::Span;
 pub use miner::{Miner, SAMPLE};
 pub use pattern::Pattern;
 pub use scanner::Scanner;
