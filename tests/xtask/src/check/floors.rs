@@ -1,7 +1,7 @@
 //! The floors of a crate: a module may name modules of its own floor and of those below.
 
 use super::Problem;
-use super::source::Source;
+use super::source::{self, Source};
 
 /// Modules that lie on one level.
 #[derive(Debug)]
@@ -24,10 +24,9 @@ pub(super) struct Exception {
 
 /// Holds a crate's files against its floors, lowest first. An exception that nothing needs is a problem too.
 pub(super) fn check(floors: &[Floor], exceptions: &[Exception], sources: &[Source]) -> Vec<Problem> {
-    let for_tests: Vec<&Vec<String>> = sources.iter().flat_map(|source| &source.test_modules).collect();
     let mut needed = vec![false; exceptions.len()];
     let mut problems = Vec::new();
-    for source in sources.iter().filter(|source| !for_tests.iter().any(|test| source.module.starts_with(test))) {
+    for source in source::without_tests(sources) {
         // The crate's root declares and exports every floor.
         if source.module.is_empty() {
             continue;

@@ -1,7 +1,7 @@
 //! Seams between the programs: the analyzer and the agent meet in files alone, and only a command line knows clap.
 
 use super::Problem;
-use super::source::{Reference, Source};
+use super::source::{self, Reference, Source};
 
 /// Crates that one of the programs is made of, by the folder that holds them.
 pub(super) struct Program {
@@ -47,7 +47,7 @@ pub(super) fn command_line(sources: &[Source]) -> Vec<Problem> {
 /// Who reads files: the modules `readers` of a crate; the others are handed what was read.
 pub(super) fn reading(sources: &[Source], readers: &[&str], reading: &[&[&str]]) -> Vec<Problem> {
     let is_other = |source: &&Source| source.module.first().is_some_and(|module| !readers.contains(&module.as_str()));
-    let others: Vec<&Source> = sources.iter().filter(is_other).collect();
+    let others: Vec<&Source> = source::without_tests(sources).into_iter().filter(is_other).collect();
     let reads = |reference: &Reference| {
         let path: Vec<&str> = reference.path.iter().map(String::as_str).collect();
         reading.iter().any(|reads| path.starts_with(reads))

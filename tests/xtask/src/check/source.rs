@@ -232,6 +232,12 @@ impl Reader<'_> {
     }
 }
 
+/// Those that are not compiled for tests alone.
+pub(super) fn without_tests(sources: &[Source]) -> Vec<&Source> {
+    let for_tests: Vec<&Vec<String>> = sources.iter().flat_map(|source| &source.test_modules).collect();
+    sources.iter().filter(|source| !for_tests.iter().any(|test| source.module.starts_with(test))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,8 +25,8 @@ pub(super) const FLOORS: &[Floor] = &[
 /// Upward imports that are known, to go.
 pub(super) const EXCEPTIONS: &[Exception] = &[];
 
-/// Modules of the analysis crate that read files, or have them read.
-pub(super) const READERS: &[&str] = &["load", "model", "spill"];
+/// Modules of the analysis crate that read files, have them read, or say why they cannot be read.
+pub(super) const READERS: &[&str] = &["load", "model", "spill", "error"];
 
 /// What reads: only [`READERS`] name it.
 pub(super) const READING: &[&[&str]] = &[&["crate", "load", "Run"], &["kvpath_schema", "segment"], &["std", "fs"]];
