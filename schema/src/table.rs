@@ -160,9 +160,55 @@ pub fn read_column<T: crate::cell::Cell>(
     }
 }
 
-/// Defines a table: a row struct, its columns in memory ([`Columns`]) and its [`TableDef`].
+/// Defines columns that several tables have in common, as a struct. `$with` becomes a macro that defines a table with them
+/// behind its own columns, whose row is made by `of`: the columns in common as given, the others empty.
+#[macro_export]
+macro_rules! define_columns {
+    (
+        $(#[doc = $struct_doc:literal])+
+        $name:ident, $with:ident {
+            $( $(#[doc = $doc:literal])+ $col:ident: $ty:ty => $encoding:ident, )+
+        }
+    ) => {
+        $crate::define_columns! { @with ($) $with $name { $( $(#[doc = $doc])+ $col: $ty => $encoding, )+ } }
+
+        $(#[doc = $struct_doc])+
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct $name { $( $(#[doc = $doc])+ pub $col: $ty, )+ }
+    };
+    ( @with ($d:tt) $with:ident $name:ident { $( $(#[doc = $doc:literal])+ $col:ident: $ty:ty => $encoding:ident, )+ } ) => {
+        macro_rules! $with {
+            (
+                $d(#[doc = $d table_doc:literal])+
+                $d kind:ident $d table:ident: $d row:ident, $d columns:ident, sorted by [$d($d sort:ident),*] {
+                    $d($d own:tt)+
+                }
+            ) => {
+                $crate::define_table! {
+                    { $d(#[doc = $d table_doc])+ $d kind $d table: $d row, $d columns, sorted by [$d($d sort),*] }
+                    { $d($d own)+ }
+                    { $( $(#[doc = $doc])+ $col: $ty => $encoding, )+ }
+                }
+
+                impl $d row {
+                    #[doc = concat!("A row with the columns of [`", stringify!($name), "`], the others empty.")]
+                    #[must_use]
+                    pub fn of(common: $name) -> Self {
+                        Self { $( $col: common.$col, )+ ..Self::default() }
+                    }
+                }
+            };
+        }
+    };
+}
+
+/// Defines a table: a row struct, its columns in memory ([`Columns`]) and its [`TableDef`]. Columns that several tables have
+/// in common follow in braces of their own, as [`crate::define_columns`] hands them over.
 #[macro_export]
 macro_rules! define_table {
+    ( { $($head:tt)+ } { $($own:tt)+ } { $($common:tt)+ } ) => {
+        $crate::define_table! { $($head)+ { $($own)+ $($common)+ } }
+    };
     (
         $(#[doc = $table_doc:literal])+
         $kind:ident $name:ident: $row:ident, $columns:ident, sorted by [$($sort:ident),*] {
@@ -170,7 +216,7 @@ macro_rules! define_table {
         }
     ) => {
         $(#[doc = $table_doc])+
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Debug, Clone, Default, PartialEq)]
         pub struct $row { $( $(#[doc = $doc])+ pub $col: $ty, )+ }
 
         #[doc = concat!("The columns of `", stringify!($name), "`, see [`", stringify!($row), "`].")]

@@ -38,7 +38,40 @@ crate::define_table! {
     }
 }
 
-crate::define_table! {
+crate::define_columns! {
+    /// What an operation is, whose, and which record shows it.
+    Operation, with_operation {
+        /// `stages.stage_id`.
+        stage_id: Option<i32> => Plain,
+        /// `chunks.chunk`.
+        chunk: Option<i32> => Plain,
+        /// `layers.layer`.
+        layer: Option<i32> => Plain,
+        /// First of the layers that it may be of; the last is `layer`. Another one where it is among the `layers.seam_kernels` of
+        /// its layer: a fused kernel may be of both.
+        layer_from: Option<i32> => Plain,
+        /// Request whose work it is, where that is known; another one's work may keep this one waiting, and a batch may serve both.
+        of_request: Option<i32> => Plain,
+        /// Process.
+        process_id: Option<i64> => Plain,
+        /// Thread, of calls.
+        tid: Option<i32> => Plain,
+        /// CUDA stream, of work on a GPU.
+        stream_id: Option<i32> => Plain,
+        /// Raw table that holds the operation; null for what lies between records.
+        table_name: Option<Name> => Dict,
+        /// Joins `kernels`, `memcpys` and `api_calls` of that process.
+        correlation_id: Option<i64> => Plain,
+        /// `kernels.graph_node_id`.
+        graph_node_id: Option<i64> => Plain,
+        /// `nixl_transfers.transfer_id`.
+        transfer_id: Option<i64> => Plain,
+        /// Name of the kernel or call.
+        name: Option<Name> => Dict,
+    }
+}
+
+with_operation! {
     /// A segment of a request's critical path: from the first token back over what was waited for last. The segments of a
     /// request follow each other without holes and sum to its time to first token.
     Derived critical_path: PathSegment, CriticalPath, sorted by [request, position] {
@@ -75,33 +108,6 @@ crate::define_table! {
         /// By how much its ends may lie elsewhere, ns: a completion that was seen by polling only, and the error of the clocks
         /// where it goes from one host to another.
         uncertain_ns: i64 => Plain,
-        /// `stages.stage_id`.
-        stage_id: Option<i32> => Plain,
-        /// `chunks.chunk`.
-        chunk: Option<i32> => Plain,
-        /// `layers.layer`.
-        layer: Option<i32> => Plain,
-        /// First of the layers that it may be of; the last is `layer`. Another one where it is among the `layers.seam_kernels` of
-        /// its layer: a fused kernel may be of both.
-        layer_from: Option<i32> => Plain,
-        /// Request whose work it is; another one's work may keep this one waiting, and a batch may serve both.
-        of_request: Option<i32> => Plain,
-        /// Process.
-        process_id: Option<i64> => Plain,
-        /// Thread, of calls.
-        tid: Option<i32> => Plain,
-        /// CUDA stream, of work on a GPU.
-        stream_id: Option<i32> => Plain,
-        /// Raw table that holds the operation; null for what lies between records.
-        table_name: Option<Name> => Dict,
-        /// Joins `kernels`, `memcpys` and `api_calls` of that process.
-        correlation_id: Option<i64> => Plain,
-        /// `kernels.graph_node_id`.
-        graph_node_id: Option<i64> => Plain,
-        /// `nixl_transfers.transfer_id`.
-        transfer_id: Option<i64> => Plain,
-        /// Name of the kernel or call.
-        name: Option<Name> => Dict,
     }
 }
 
@@ -157,7 +163,7 @@ crate::define_table! {
     }
 }
 
-crate::define_table! {
+with_operation! {
     /// How much longer operations could have taken without a later first token: those within a request's time from which its
     /// first token can be reached. 0 on the path. It is the most that there can be: only recorded waits count, and what waited
     /// is taken to react as quickly as the quickest twentieth of its kind does. Each operation's holds if the others stay as
@@ -173,32 +179,5 @@ crate::define_table! {
         slack_ns: i64 => Plain,
         /// How much longer before anything that waited for it would have been later, ns.
         free_slack_ns: i64 => Plain,
-        /// `stages.stage_id`.
-        stage_id: Option<i32> => Plain,
-        /// `chunks.chunk`.
-        chunk: Option<i32> => Plain,
-        /// `layers.layer`.
-        layer: Option<i32> => Plain,
-        /// First of the layers that it may be of; the last is `layer`. Another one where it is among the `layers.seam_kernels` of
-        /// its layer: a fused kernel may be of both.
-        layer_from: Option<i32> => Plain,
-        /// Request whose work it is, where that is known.
-        of_request: Option<i32> => Plain,
-        /// Process.
-        process_id: Option<i64> => Plain,
-        /// Thread, of calls.
-        tid: Option<i32> => Plain,
-        /// CUDA stream, of work on a GPU.
-        stream_id: Option<i32> => Plain,
-        /// Raw table that holds the operation; null for what lies between records.
-        table_name: Option<Name> => Dict,
-        /// Joins `kernels`, `memcpys` and `api_calls` of that process.
-        correlation_id: Option<i64> => Plain,
-        /// `kernels.graph_node_id`.
-        graph_node_id: Option<i64> => Plain,
-        /// `nixl_transfers.transfer_id`.
-        transfer_id: Option<i64> => Plain,
-        /// Name of the kernel or call.
-        name: Option<Name> => Dict,
     }
 }

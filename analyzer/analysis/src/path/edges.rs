@@ -6,7 +6,6 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::path::{Edge, Edges};
 
 use super::Walker;
-use super::record;
 use super::table::Context;
 use super::walk::{Met, walk_seeing};
 use crate::graph::{Gate, Node, Request};
@@ -54,16 +53,16 @@ impl Waited {
 
 impl Context<'_> {
     fn edges(&self, request: &Request, (node, position): (i32, Option<i32>), waited: &Waited, into: &mut Edges) {
-        let (place, own) = self.where_and_what(waited.node);
+        let own = self.operation(waited.node.op);
         for gate in &waited.gates {
-            let (from_place, from) = self.where_and_what(gate.from);
+            let from = self.operation(gate.from.op);
             into.push(Edge {
                 request: request.number,
                 node,
                 position,
                 time_ns: waited.at,
                 is_end: waited.node.is_end,
-                stage_id: place.stage,
+                stage_id: own.stage_id,
                 process_id: own.process_id,
                 correlation_id: own.correlation_id,
                 transfer_id: own.transfer_id,
@@ -75,16 +74,12 @@ impl Context<'_> {
                 at_ns: gate.at,
                 margin_ns: waited.bound.map(|bound| bound.at - gate.at),
                 from_is_end: gate.from.is_end,
-                from_stage_id: from_place.stage,
+                from_stage_id: from.stage_id,
                 from_process_id: from.process_id,
                 from_correlation_id: from.correlation_id,
                 from_transfer_id: from.transfer_id,
                 from_name: from.name,
             });
         }
-    }
-
-    fn where_and_what(&self, node: Node) -> (super::places::Place, record::Record) {
-        (self.places.of_op(self.graph, node.op), record::of(self.graph, self.transfers, node.op))
     }
 }

@@ -1,44 +1,27 @@
-//! Which record shows an operation.
+//! What an operation is, whose, and which record shows it.
 
 use std::sync::Arc;
 
-use kvpath_schema::cell::Name;
 use kvpath_schema::tables::nixl::NixlTransfers;
+use kvpath_schema::tables::path::Operation;
 
+use super::places::Place;
 use crate::graph::{Graph, Op};
 use crate::timeline::build::nixl_row;
 use crate::timeline::{Class, LaneKind};
 
-/// What finds the record of an operation, as the columns of tables have it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Record {
-    /// Process.
-    pub process_id: Option<i64>,
-    /// Thread, of calls.
-    pub tid: Option<i32>,
-    /// CUDA stream, of work on a GPU.
-    pub stream_id: Option<i32>,
-    /// Raw table; none for what lies between records.
-    pub table_name: Option<Name>,
-    /// `correlation_id`.
-    pub correlation_id: Option<i64>,
-    /// `kernels.graph_node_id`.
-    pub graph_node_id: Option<i64>,
-    /// `nixl_transfers.transfer_id`.
-    pub transfer_id: Option<i64>,
-    /// Name of the kernel or call.
-    pub name: Option<Name>,
-}
-
-/// Of an operation.
+/// Of an operation, with its place; what finds its record.
 #[must_use]
-pub fn of(graph: &Graph, transfers: &NixlTransfers, op: Op) -> Record {
+pub fn of(graph: &Graph, transfers: &NixlTransfers, place: Place, op: Op) -> Operation {
+    let Place { stage, chunk, layer, layer_from, request } = place;
+    let placed =
+        Operation { stage_id: stage, chunk, layer, layer_from, of_request: request, ..Operation::default() };
     let id = |row: u32| transfers.transfer_id.get(row as usize).copied();
     let (lane, at) = match op {
         Op::Lane(lane, at) => (lane, at as usize),
-        Op::Wire(row) | Op::Notif(row) => return Record { transfer_id: id(row), ..Record::default() },
+        Op::Wire(row) | Op::Notif(row) => return Operation { transfer_id: id(row), ..placed },
         Op::Registration(at) => {
-            return Record { process_id: Some(graph.transfers.registered_with(at)), ..Record::default() };
+            return Operation { process_id: Some(graph.transfers.registered_with(at)), ..placed };
         }
     };
     let (timeline, lane_id) = (graph.timeline, graph.timeline.id(lane));
@@ -48,7 +31,7 @@ pub fn of(graph: &Graph, transfers: &NixlTransfers, op: Op) -> Record {
         LaneKind::Thread(tid) => (None, Some(tid)),
     };
     let is_nixl = matches!(class, Class::Make | Class::Post);
-    Record {
+    Operation {
         process_id: Some(lane_id.process),
         tid,
         stream_id,
@@ -57,5 +40,6 @@ pub fn of(graph: &Graph, transfers: &NixlTransfers, op: Op) -> Record {
         graph_node_id: ops.node.get(at).copied().filter(|node| *node != 0 && !is_nixl),
         transfer_id: if is_nixl { nixl_row(ops.key[at]).and_then(id) } else { None },
         name: Some(Arc::clone(timeline.names.text(ops.name[at]))),
+        ..placed
     }
 }

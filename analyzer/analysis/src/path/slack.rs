@@ -25,7 +25,6 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::path::{Slack, Slacks};
 
 use super::Walker;
-use super::record;
 use super::table::Context;
 use super::walk::walk_seeing;
 use crate::graph::{Gate, GateKind, Graph, Node, Op, Request, last, op};
@@ -223,7 +222,6 @@ fn fifth_percentile(mut gaps: Vec<i64>) -> i64 {
 
 impl Context<'_> {
     fn slack(&self, request: &Request, node: Node, (slack_ns, free_slack_ns): (i64, i64)) -> Slack {
-        let (place, record) = (self.places.of_op(self.graph, node.op), record::of(self.graph, self.transfers, node.op));
         let start_ns = self.graph.time(Node::start(node.op));
         Slack {
             request: request.number,
@@ -231,19 +229,7 @@ impl Context<'_> {
             dur_ns: self.graph.time(node) - start_ns,
             slack_ns,
             free_slack_ns,
-            stage_id: place.stage,
-            chunk: place.chunk,
-            layer: place.layer,
-            layer_from: place.layer_from,
-            of_request: place.request,
-            process_id: record.process_id,
-            tid: record.tid,
-            stream_id: record.stream_id,
-            table_name: record.table_name,
-            correlation_id: record.correlation_id,
-            graph_node_id: record.graph_node_id,
-            transfer_id: record.transfer_id,
-            name: record.name,
+            ..Slack::of(self.operation(node.op))
         }
     }
 }

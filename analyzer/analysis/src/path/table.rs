@@ -1,11 +1,10 @@
 //! Paths as tables.
 
-use kvpath_schema::cell::Name;
 use kvpath_schema::tables::nixl::NixlTransfers;
-use kvpath_schema::tables::path::{Path, PathSegment};
+use kvpath_schema::tables::path::{Operation, Path, PathSegment};
 
 use super::category::Category;
-use super::places::{Place, Places};
+use super::places::Places;
 use super::record;
 use super::requests::Sink;
 use super::walk::{Step, StepKind, Walked};
@@ -78,8 +77,14 @@ impl Context<'_> {
         (path, rows)
     }
 
+    /// What an operation is, whose, and which record shows it.
+    pub(super) fn operation(&self, op: Op) -> Operation {
+        record::of(self.graph, self.transfers, self.places.of_op(self.graph, op), op)
+    }
+
     fn segment(&self, request: &Request, step: &Step) -> PathSegment {
-        let (place, record) = (self.places.of_op(self.graph, step.op), record::of(self.graph, self.transfers, step.op));
+        let operation = self.operation(step.op);
+        let operation = Operation { of_request: operation.of_request.or(Some(request.number)), ..operation };
         let mut row = PathSegment {
             start_ns: step.start,
             dur_ns: step.end - step.start,
@@ -89,20 +94,7 @@ impl Context<'_> {
             method: step.gate.map(|(_, method)| method.name().into()),
             confidence: step.gate.map_or(1.0, |(_, method)| method.confidence()),
             margin_ns: step.margin,
-            stage_id: place.stage,
-            chunk: place.chunk,
-            layer: place.layer,
-            layer_from: place.layer_from,
-            of_request: place.request.or(Some(request.number)),
-            process_id: record.process_id,
-            tid: record.tid,
-            stream_id: record.stream_id,
-            table_name: record.table_name,
-            correlation_id: record.correlation_id,
-            graph_node_id: record.graph_node_id,
-            transfer_id: record.transfer_id,
-            name: record.name,
-            ..empty(place)
+            ..PathSegment::of(operation)
         };
         if let Op::Wire(transfer) = step.op {
             row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
@@ -123,45 +115,17 @@ impl Context<'_> {
     }
 }
 
-fn empty(place: Place) -> PathSegment {
-    PathSegment {
-        request: 0,
-        position: 0,
-        start_ns: 0,
-        dur_ns: 0,
-        category: Name::from(""),
-        kind: Name::from(""),
-        gate: None,
-        method: None,
-        confidence: 1.0,
-        margin_ns: None,
-        uncertain_ns: 0,
-        stage_id: place.stage,
-        chunk: place.chunk,
-        layer: place.layer,
-        layer_from: place.layer_from,
-        of_request: place.request,
-        process_id: None,
-        tid: None,
-        stream_id: None,
-        table_name: None,
-        correlation_id: None,
-        graph_node_id: None,
-        transfer_id: None,
-        name: None,
-    }
-}
-
 /// From the last recorded work to the token at the client: sampling's copy, detokenizing, HTTP.
 fn respond(last: Option<&PathSegment>, start_ns: i64, end_ns: i64) -> PathSegment {
-    let place = Place { stage: last.and_then(|row| row.stage_id), ..Place::default() };
     PathSegment {
         start_ns,
         dur_ns: end_ns - start_ns,
         category: Category::Respond.name().into(),
-        kind: "gap".into(),
+        kind: StepKind::Gap.name().into(),
+        confidence: 1.0,
+        stage_id: last.and_then(|row| row.stage_id),
         of_request: last.and_then(|row| row.of_request),
         process_id: last.and_then(|row| row.process_id),
-        ..empty(place)
+        ..PathSegment::default()
     }
 }
