@@ -5,7 +5,7 @@
 -- @column  bytes BIGINT  KV bytes
 -- @column  pieces BIGINT  copies, else descriptors
 -- @column  piece_median_bytes BIGINT  median size of a piece
--- @column  small_share DOUBLE  of the bytes, in pieces below 1 MiB, 0 to 1
+-- @column  small_share DOUBLE  of the bytes, in pieces below 1.05 MB (2^20 bytes), 0 to 1
 -- @column  gb_per_s DOUBLE  rate
 -- @column  ceiling_gb_per_s DOUBLE  ceiling
 -- @column  ceiling_method TEXT  where the ceiling comes from

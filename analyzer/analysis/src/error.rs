@@ -27,11 +27,21 @@ pub enum LoadError {
         error: std::io::Error,
     },
     /// No segments.
-    #[error("{0}: no kvpath segments there (a run is a folder with node=…/source=…/TABLE-NNNNNN.parquet)")]
+    #[error(
+        "{0}: no kvpath segments there (a run is a folder with node=…/source=…/TABLE-NNNNNN.parquet); record one with \
+         `kvpath-agent record --out RUN -- COMMAND`, or make one of another tool's trace with `kvpath import`"
+    )]
     Empty(String),
     /// A trace of another tool.
-    #[error("{0}: a SQLite file, not a run; make a run of it with `kvpath import nsys {0} --out RUN`")]
-    NeedsImport(String),
+    #[error("{file}: {what}, not a run; make a run of it with {cure}")]
+    NeedsImport {
+        /// The file.
+        file: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// The command that makes a run of it.
+        cure: String,
+    },
     /// A segment that cannot be read.
     #[error(transparent)]
     Segment(#[from] SegmentError),

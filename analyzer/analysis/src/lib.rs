@@ -13,7 +13,7 @@
 //!    [`joins`], [`gpu_clock`].
 //! 9. [`model`] makes and keeps all of these for a run.
 //!
-//! [`spill`], [`intervals`], [`method`] and [`settings`] serve all floors.
+//! [`spill`], [`intervals`], [`method`], [`number`] and [`settings`] serve all floors.
 
 pub mod bubbles;
 pub mod clocks;
@@ -28,6 +28,7 @@ pub mod joins;
 pub mod load;
 pub mod method;
 pub mod model;
+pub mod number;
 pub mod path;
 pub mod requests;
 pub mod serving;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::choice::Kept;
 use crate::error::OK;
-use kvpath_import::nsys::{self, Calls};
-use kvpath_import::{client, kineto};
+use kvpath_import::{client, kineto, nsys};
 
 /// Make a run of another tool's trace.
 #[derive(Debug, Args)]
@@ -29,8 +29,10 @@ pub enum Tool {
 
 /// Add a client's log to a run: the ends of the critical paths.
 ///
-/// The log holds a JSON object a line: `request` (id as sent), `start_ns` (`CLOCK_MONOTONIC`) or `t0` (wall clock, s), and
-/// `ttft_s` or `ttft_ns`.
+/// The log holds a JSON object a line: `request`, `rid` or `request_id` (id as it was sent); `start_ns` (when it was sent, ns of
+/// `CLOCK_MONOTONIC` on the recording host, Python: `time.monotonic_ns()`) or `t0` (the same in seconds of wall clock,
+/// `time.time()`); and `ttft_s`, `ttft_ns` or `first_token_ns` (on the clock of `start_ns`). Wall clock, also in `start_ns`, is
+/// converted by the recording's own pair of clocks; a log of another time than the recording is refused.
 #[derive(Debug, Args)]
 pub struct Client {
     /// The log.
@@ -53,7 +55,7 @@ pub struct Nsys {
     pub out: Option<PathBuf>,
     /// Which CUDA API calls to keep.
     #[arg(long, value_enum, default_value = "chosen")]
-    pub api_calls: Calls,
+    pub api_calls: Kept,
 }
 
 /// Import traces of PyTorch's profiler, one a process.
@@ -79,8 +81,17 @@ impl Import {
 
 impl Client {
     fn run(self) -> anyhow::Result<u8> {
-        let written = client::import(&self.file, &self.run, self.host.as_deref())?;
-        eprintln!("{:<14} {:>9} rows", "spans", written.map_or(0, |written| written.rows));
+        let imported = client::import(&self.file, &self.run, self.host.as_deref())?;
+        eprintln!("{:<14} {:>9} rows", "spans", imported.written.map_or(0, |written| written.rows));
+        let client::Imported { requests, converted, outside, .. } = imported;
+        if converted > 0 {
+            eprintln!(
+                "converted: {converted} of {requests} requests from wall clock, by the recording's own pair of clocks"
+            );
+        }
+        if outside > 0 {
+            eprintln!("outside: {outside} of {requests} requests were not being served while the recording ran");
+        }
         println!("{}", self.run);
         Ok(OK)
     }
@@ -91,7 +102,7 @@ impl Nsys {
         let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.trim_end_matches(".zst").trim_end_matches(".sqlite").to_owned() + ".run";
         let out = self.out.unwrap_or_else(|| PathBuf::from(stem));
-        let imported = nsys::import(&self.file, &out, self.api_calls)?;
+        let imported = nsys::import(&self.file, &out, self.api_calls.0)?;
         for (table, written) in &imported.segments {
             let rows = written.rows;
             eprintln!("{table:<14} {rows:>9} rows {:>10} bytes", written.bytes);

@@ -1,6 +1,8 @@
 //! The command line: one file a command.
 
 mod check;
+mod choice;
+mod explain;
 mod import;
 mod limit;
 mod path;
@@ -40,6 +42,8 @@ pub enum Command {
     Sql(sql::Sql),
     /// The library of queries.
     Queries(queries::Queries),
+    /// What the categories of a path mean.
+    Explain(explain::Explain),
     /// Tables and columns, with types and meaning.
     Schema(schema::Schema),
 }
@@ -64,6 +68,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Check(command) => command.run(),
         Command::Sql(command) => command.run(),
         Command::Queries(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),
     }
 }

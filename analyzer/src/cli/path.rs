@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::choice::By;
 use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
@@ -15,6 +16,7 @@ use kvpath_analysis::graph::Request;
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::path::Walker;
+use kvpath_analysis::serving::lookup::{LookupError, Wanted};
 use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 use kvpath_schema::table::Columns as _;
@@ -29,14 +31,14 @@ use kvpath_schema::tables::derived::Stages;
 pub struct Path {
     /// A run: a folder of segments, or a glob.
     pub run: String,
-    /// Only this request, by number or id; also prints its path from stretch to stretch.
+    /// Only this request, by number, id, or what its client called it; also prints its path step by step.
     #[arg(long, value_name = "ID", conflicts_with = "slowest")]
     pub request: Option<String>,
     /// Instead of requests, the NVTX ranges whose text begins so (`ProfilerStep`): each from its start to the last work that its
     /// process ended in it.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["request", "against"])]
     pub range: Option<String>,
-    /// Only the N requests with the longest time to first token.
+    /// Only the N requests with the longest time to first token, the longest first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub slowest: Option<u32>,
     /// Where it differs from this run, segment by segment: the mean over as many requests of each.
@@ -44,7 +46,7 @@ pub struct Path {
     pub against: Option<String>,
     /// What the time is summed by.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "stage,category")]
-    pub by: Vec<Key>,
+    pub by: Vec<By>,
     /// Memory.
     #[command(flatten)]
     pub limit: Limit,
@@ -86,17 +88,10 @@ impl<'a> Walked<'a> {
         Ok(&self.model.analysis()?.stages)
     }
 
-    /// The request of that id, else number.
-    fn number(&self, id: &str) -> anyhow::Result<i32> {
-        let requests = self.walker.requests();
-        let by_id = requests.iter().find(|request| request.id.as_deref() == Some(id));
-        let found = by_id.or_else(|| requests.iter().find(|request| request.number.to_string() == id));
-        found.map(|request| request.number).ok_or_else(|| {
-            let known = requests.len();
-            anyhow::anyhow!(
-                "no request `{id}` in this run; it has {known} (numbers from 0, or ids where they were recorded)"
-            )
-        })
+    /// The number of the request that `id` names.
+    fn number(&self, id: &str) -> Result<i32, LookupError> {
+        let requests = self.walker.requests().iter();
+        Wanted::Text(id.to_owned()).among(requests.map(|request| (request.number, request.id.as_deref())))
     }
 
     /// The paths of ranges; at least one.
@@ -116,8 +111,8 @@ impl<'a> Walked<'a> {
         self.walker.each(is_wanted, |path, rows| into.add(path, rows));
         anyhow::ensure!(
             !into.paths.is_empty(),
-            "{}: no path: nothing that was recorded lies between the arrival and the first token of any of its {} requests (was a \
-             client's log of another clock imported?), or it has none",
+            "{0}: no path: nothing that was recorded lies between the arrival and the first token of any of its {1} requests (was a \
+             client's log of another clock imported?), or it has none; `kvpath check {0}` says what was recorded of each process",
             self.run().name,
             self.walker.requests().len()
         );
@@ -145,7 +140,8 @@ impl Path {
         let own = Walked::of(&model_of_run)?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
         let begin = Instant::now();
-        let mut found = Gathered::by(&self.by);
+        let by: Vec<Key> = self.by.iter().map(|by| by.0).collect();
+        let mut found = Gathered::by(&by);
         if only.is_some() {
             found = found.with_segments();
         }
@@ -173,7 +169,7 @@ impl Path {
         };
         let model_of_other = model(other, &memory)?;
         let clean = Walked::of(&model_of_other)?;
-        let found = clean.of_requests(None, Gathered::by(&self.by))?;
+        let found = clean.of_requests(None, Gathered::by(&by))?;
         let other = path::Body { run: clean.run(), stages: clean.stages()?, found: &found };
         let against = Against::of(&body, &other);
         print(&if self.json { format!("{}\n", against.json()?) } else { against.text() })?;

@@ -8,6 +8,7 @@ use crate::error::OK;
 use crate::report::{self, Report as Body};
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::{Analysis, Model};
+use kvpath_analysis::serving::lookup::{LookupError, Wanted};
 use kvpath_analysis::settings::Settings;
 
 /// Where the time of each request went: by stage, chunk and hand-off.
@@ -15,7 +16,7 @@ use kvpath_analysis::settings::Settings;
 pub struct Report {
     /// A run: a folder of segments, or a glob.
     pub run: String,
-    /// Only this request, by number or id; also lists its layers.
+    /// Only this request, by number, id, or what its client called it; also lists its layers.
     #[arg(long, value_name = "ID")]
     pub request: Option<String>,
     /// Rate that a hand-off could reach, GB/s (`NVLink` of an H200: 478); else the best seen in the run.
@@ -38,7 +39,7 @@ impl Report {
         let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9), memory: self.limit.memory() };
         let model = Model::new(run, settings);
         let analysis = model.analysis()?;
-        let only = self.request.map(|id| find(analysis, &id)).transpose()?;
+        let only = self.request.map(|id| find(analysis, id)).transpose()?;
         let body = Body { run: model.run(), analysis, losses: model.losses()?, only };
         if self.json {
             print(&format!("{}\n", report::json::render(&body)?))?;
@@ -50,15 +51,7 @@ impl Report {
 }
 
 /// The number of the request that `id` names.
-fn find(analysis: &Analysis, id: &str) -> anyhow::Result<i32> {
+fn find(analysis: &Analysis, id: String) -> Result<i32, LookupError> {
     let requests = &analysis.requests;
-    let by_id = requests.request_id.iter().position(|known| known.as_deref() == Some(id));
-    let by_number = || requests.request.iter().position(|number| number.to_string() == id);
-    match by_id.or_else(by_number) {
-        Some(row) => Ok(requests.request[row]),
-        None => anyhow::bail!(
-            "no request `{id}` in this run; it has {} (numbers from 0, or ids where they were recorded)",
-            requests.request.len()
-        ),
-    }
+    Wanted::Text(id).among(requests.request.iter().copied().zip(requests.request_id.iter().map(Option::as_deref)))
 }

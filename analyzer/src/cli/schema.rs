@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::stdout::print;
 use crate::error::OK;
+use crate::report::name::fitted;
 use crate::sql::SqlError;
 use crate::sql::catalog::all_definitions;
 use kvpath_analysis::model::derived::definitions;
@@ -23,6 +24,9 @@ pub struct Schema {
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
 }
+
+/// Characters of a table's meaning in the index.
+const INDEX_WIDTH: usize = 100;
 
 /// How the schema is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,7 +46,11 @@ impl Schema {
             None => all_definitions().collect(),
         };
         print(&match self.format {
-            Format::Text => tables.iter().map(|table| text(table)).collect::<Vec<_>>().join("\n"),
+            Format::Text if self.table.is_none() => {
+                let described: Vec<String> = tables.iter().map(|table| text(table)).collect();
+                format!("{}\n{}", index(&tables), described.join("\n"))
+            }
+            Format::Text => text(tables[0]),
             Format::Json => format!("{:#}\n", json(&tables)),
             Format::Markdown if self.table.is_some() => docs::table(tables[0]),
             Format::Markdown => docs::markdown(definitions(false), definitions(true)),
@@ -53,6 +61,18 @@ impl Schema {
 
 fn find(name: &str) -> Result<&'static TableDef, SqlError> {
     all_definitions().find(|table| table.name == name).ok_or_else(|| SqlError::unknown_table(name))
+}
+
+/// A line a table.
+fn index(tables: &[&TableDef]) -> String {
+    let mut out = format!("{} tables; `kvpath schema TABLE` prints one of them alone\n", tables.len());
+    let width = tables.iter().map(|table| table.name.len()).max().unwrap_or(0);
+    for table in tables {
+        let doc = one_line(table.doc);
+        let sentence = doc.split_once(". ").map_or(doc.as_str(), |(first, _)| first);
+        let _ = writeln!(out, "  {:width$}  {}", table.name, fitted(sentence.trim_end_matches('.'), INDEX_WIDTH));
+    }
+    out
 }
 
 fn text(table: &TableDef) -> String {

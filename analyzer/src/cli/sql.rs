@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
+use super::choice::Written;
 use super::limit::Limit;
 use crate::error::OK;
+use crate::report::units::plural;
 use crate::sql::format::{Encoder, Format};
 use crate::sql::header::{Header, Param};
 use crate::sql::{Session, library, params};
@@ -29,10 +31,10 @@ pub struct Sql {
     /// Value of a parameter, `$name` in the query.
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub params: Vec<String>,
-    /// How the answer is printed.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
-    /// Write the answer to a file.
+    /// How the answer is written; by default as the ending of FILE says (.csv, .json, .parquet, .arrow), else as a table.
+    #[arg(long, value_enum)]
+    pub format: Option<Written>,
+    /// Write the answer to a file, which appears when it is whole; how many rows it has is said on standard error.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Memory.
@@ -42,7 +44,7 @@ pub struct Sql {
 
 impl Sql {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        if self.format.is_binary() && self.out.is_none() && std::io::stdout().is_terminal() {
+        if self.format().is_binary() && self.out.is_none() && std::io::stdout().is_terminal() {
             anyhow::bail!("--format parquet and arrow are not for a terminal; give --out FILE, or redirect the output");
         }
         let (text, declared) = self.text()?;
@@ -56,6 +58,11 @@ impl Sql {
         // Not waited for: what still runs has nobody to run for.
         runtime.shutdown_background();
         result.map(|()| OK)
+    }
+
+    fn format(&self) -> Format {
+        let given = self.format.map(|written| written.0);
+        given.or_else(|| Format::of_file(self.out.as_deref()?)).unwrap_or(Format::Table)
     }
 
     /// The SQL, and the parameters that its header declares.
@@ -91,18 +98,32 @@ impl Sql {
         let plan = session.bind(session.plan(text).await?, declared, given)?;
         let mut answer = session.run(plan).await?;
         let failed = |error| session.error(&error);
-        let mut encoder = Encoder::new(self.format, &answer.schema(), session.reserve("table")).map_err(failed)?;
+        let mut encoder = Encoder::new(self.format(), &answer.schema(), session.reserve("table")).map_err(failed)?;
         // The file is made only now: a query that does not plan leaves none.
         let mut sink = Sink::new(self.out.as_deref())?;
+        let mut rows = 0;
         while let Some(batch) = answer.next().await? {
             encoder.write(&batch).map_err(failed)?;
+            rows += batch.num_rows();
             if sink.write(&encoder.take())?.is_closed() {
                 return Ok(());
             }
         }
         encoder.finish().map_err(failed)?;
         sink.write(&encoder.take())?;
-        sink.close()
+        sink.close()?;
+        self.say_rows(rows);
+        Ok(())
+    }
+
+    /// Of what people read, and of files, which they do not see.
+    fn say_rows(&self, rows: usize) {
+        let rows = plural(i64::try_from(rows).unwrap_or(i64::MAX), "row");
+        match &self.out {
+            Some(out) => eprintln!("kvpath: {}: {rows} ({})", out.display(), self.format().name()),
+            None if self.format() == Format::Table => eprintln!("{rows}"),
+            None => {}
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use kvpath_analysis::number::float;
 use kvpath_schema::table::Columns as _;
 use serde_json::{Value, json};
 
-use super::gathered::{Cells, Key};
+use super::gathered::{Cells, Key, printed};
 use super::path::Body;
 use super::table::Table;
 use super::units::{share, time};
@@ -32,6 +33,8 @@ pub struct Against<'a> {
     own: &'a Body<'a>,
     other: &'a Body<'a>,
     requests: usize,
+    /// Whether a client told when each of them came and had its first token.
+    is_told: bool,
     /// By the size of the difference.
     parts: Vec<Part>,
 }
@@ -56,7 +59,7 @@ impl<'a> Against<'a> {
             }
         }
         parts.sort_by(|a, b| b.size().cmp(&a.size()).then_with(|| a.cells.cmp(&b.cells)));
-        Self { own, other, requests, parts }
+        Self { own, other, requests, is_told: has_told, parts }
     }
 
     fn ttft(&self) -> (i64, i64) {
@@ -71,7 +74,8 @@ impl<'a> Against<'a> {
         let mut out = format!("{name} against {against}: the first {} requests of each\n", self.requests);
         let _ = writeln!(
             out,
-            "mean time to first token {} against {}: {}\n\nDIFFERENCE ON THE PATH",
+            "mean {} {} against {}: {}\n\nDIFFERENCE ON THE PATH",
+            if self.is_told { "time to first token" } else { "time on the path" },
             time(own),
             time(other),
             signed(own - other)
@@ -90,7 +94,7 @@ impl<'a> Against<'a> {
             table.row(cells);
         };
         for part in large {
-            row(part.cells.iter().map(|(_, text)| text.clone()).collect(), part.own, part.other);
+            row(printed(&part.cells).collect(), part.own, part.other);
         }
         if !small.is_empty() {
             let rest = format!("{} others", small.len());
@@ -155,12 +159,6 @@ fn means(body: &Body, numbers: &[i32]) -> BTreeMap<Cells, i64> {
 
 fn signed(ns: i64) -> String {
     if ns > 0 { format!("+{}", time(ns)) } else { time(ns) }
-}
-
-fn float(ns: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "printed with three digits")]
-    let ns = ns as f64;
-    ns
 }
 
 #[cfg(test)]

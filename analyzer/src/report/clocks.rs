@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Clock, Clocks};
 
-use super::units::count;
+use super::units::{count, plural};
 
 /// A line for each host but the reference; none for a run of one host.
 #[must_use]
@@ -63,10 +63,6 @@ fn line(rows: &[Clock]) -> Option<String> {
         basis.push(format!("in {unbounded} of them without a bound"));
     }
     Some(format!("{host} is {} +- {} of {reference} ({})", to_error(offset, worst), error(worst), basis.join(", ")))
-}
-
-fn plural(n: i64, what: &str) -> String {
-    format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// An error with two digits, rounded up.

@@ -9,6 +9,7 @@ use kvpath_schema::tables::derived::Handoff;
 use super::{title, units};
 use kvpath_analysis::coverage;
 use kvpath_analysis::model::Analysis;
+use kvpath_analysis::number::float;
 
 /// A stage this much slower than the mean of the others is named.
 const SLOWER: f64 = 1.1;
@@ -38,12 +39,6 @@ pub fn missing(analysis: &Analysis) -> Vec<String> {
             format!("process {process} ({name}), {}: {}", coverage.table_name[row], coverage.verdict[row])
         })
         .collect()
-}
-
-fn float(n: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "only compared and printed with three digits")]
-    let n = n as f64;
-    n
 }
 
 /// The stage whose chunks compute longest, over the requests that every stage recorded whole. Chunks of a stage never

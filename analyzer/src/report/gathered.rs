@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use clap::ValueEnum;
 use kvpath_analysis::path::category::Category;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Stages;
 use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
 
+use super::name::{demangled, fitted};
 use super::units::or_dash;
 
 /// What the time on paths can be summed by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// Pipeline stage or decode worker.
     Stage,
@@ -29,6 +29,19 @@ pub enum Key {
 }
 
 impl Key {
+    /// What it is, for people.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Stage => "Pipeline stage or decode worker",
+            Self::Chunk => "Prefill chunk",
+            Self::Layer => "Layer within the stage; `3-4` for fused kernels that may be of both",
+            Self::Category => "What the time is spent on",
+            Self::Gate => "What it waited for",
+            Self::Name => "Kernel or call",
+        }
+    }
+
     /// Name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -77,15 +90,18 @@ impl Key {
                 (at, if from == last { last.to_string() } else { format!("{from}-{last}") })
             }
             (_, Value::Number(number)) => (number.map_or(i64::MAX, i64::from), or_dash(*number, |n| n.to_string())),
-            (_, Value::Text(text)) => {
-                (0, text.as_deref().map_or("-".to_owned(), |text| text.chars().take(WIDEST).collect()))
-            }
+            (_, Value::Text(text)) => (0, text.as_deref().unwrap_or("-").to_owned()),
         }
     }
 }
 
 /// Characters of a name that are printed.
 const WIDEST: usize = 60;
+
+/// The cells of a group as they are printed.
+pub(super) fn printed(cells: &Cells) -> impl Iterator<Item = String> {
+    cells.iter().map(|(_, text)| fitted(&demangled(text), WIDEST))
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Value {
@@ -166,12 +182,11 @@ impl Gathered {
         }
     }
 
-    /// Keeps the requests with the longest time to first token.
+    /// Keeps the requests with the longest time to first token, the longest first.
     pub fn keep_slowest(&mut self, count: usize) {
         let mut rows: Vec<usize> = (0..self.paths.len()).collect();
         rows.sort_by_key(|row| (std::cmp::Reverse(self.paths.ttft_ns[*row]), self.paths.request[*row]));
         rows.truncate(count);
-        rows.sort_unstable();
         let mut kept = Paths::default();
         for row in rows {
             kept.push(self.paths.row(row));
@@ -188,7 +203,7 @@ impl Gathered {
         let mut all: BTreeMap<Cells, BTreeMap<i32, i64>> = BTreeMap::new();
         for (values, group) in &self.groups {
             let cells = self.keys.iter().zip(values).map(|(key, value)| key.cell(value, stages)).collect();
-            // Long names may be printed alike.
+            // Stages may be printed alike.
             let of_request = all.entry(cells).or_default();
             for (request, ns) in &self.sums[*group] {
                 *of_request.entry(*request).or_default() += ns;

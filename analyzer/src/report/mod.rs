@@ -2,10 +2,13 @@
 
 pub mod against;
 pub mod clocks;
+pub mod ends;
 pub mod findings;
 pub mod gathered;
 pub mod json;
+pub mod name;
 pub mod path;
+pub mod steps;
 pub mod table;
 pub mod text;
 pub mod title;

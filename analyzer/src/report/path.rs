@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use kvpath_analysis::load::Run;
+use kvpath_analysis::number::float;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Stages;
-use kvpath_schema::tables::path::CriticalPath;
 use serde_json::{Value, json};
 
-use super::gathered::{Cells, Gathered, stage};
+use super::ends::{self, Ends};
+use super::gathered::{Cells, Gathered, printed};
+use super::steps;
 use super::table::Table;
-use super::units::{or_dash, share, time};
+use super::units::{share, time};
 
 /// Below this coverage no cause should be named.
 const ENOUGH: f64 = 0.8;
 
-/// Copies and calls below this are no stretch of their own, ns.
-const SHORT_NS: i64 = 20_000;
+/// A table of more rows is longer than a screen: those below [`steps::SMALL`] are summed up.
+const MANY: usize = 40;
 
 /// What is printed.
 #[derive(Debug)]
@@ -35,33 +37,23 @@ fn mean(of_request: &BTreeMap<i32, i64>, cohort: &[i32]) -> i64 {
     sum / i64::try_from(cohort.len().max(1)).unwrap_or(1)
 }
 
-fn float(ns: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "printed with three digits")]
-    let ns = ns as f64;
-    ns
-}
-
 /// For a terminal.
 #[must_use]
 pub fn text(body: &Body) -> String {
     let mut out = String::new();
     let paths = &body.found.paths;
-    let _ = writeln!(out, "{}: {} requests\n\nTIME TO FIRST TOKEN", body.run.name, paths.len());
-    let headings = ["request", "id", "from", "to", "TTFT", "explained", "by guesses", "uncertain", "segments"];
+    let ends = Ends::of(paths);
+    let _ = writeln!(out, "{}: {} requests\n\n{}", body.run.name, paths.len(), ends.title());
+    let time_heading = if ends.is_ttft() { "TTFT" } else { "time" };
+    let headings = ["request", "id", "from", "to", time_heading, "explained", "by guesses", "uncertain", "segments"];
     let mut table = Table::new(4, &headings);
     for row in 0..paths.len() {
+        let (from, to) = ends::of(paths, row);
         table.row(vec![
             paths.request[row].to_string(),
             paths.request_id[row].clone().unwrap_or_else(|| "-".to_owned()),
-            if &*paths.source[row] == "client" { "arrival" } else { "first record" }.to_owned(),
-            match &*paths.sink[row] {
-                _ if &*paths.source[row] == "client" => "first token",
-                "decode_pass" => "decode's first pass",
-                "handoff" => "end of hand-off",
-                "prefill_pass" => "end of prefill",
-                _ => "last work before it",
-            }
-            .to_owned(),
+            from.to_owned(),
+            to.to_owned(),
             time(paths.ttft_ns[row]),
             share(paths.coverage[row], 1.0),
             time(paths.guessed_ns[row]),
@@ -72,7 +64,8 @@ pub fn text(body: &Body) -> String {
     out.push_str(&table.render());
     on_path(&mut out, body);
     if let Some(segments) = &body.found.segments {
-        stretches(&mut out, body, segments);
+        let _ = writeln!(out, "\n{}", ends.from_to());
+        steps::table(&mut out, body, segments);
     }
     for row in (0..paths.len()).filter(|row| paths.coverage[*row] < ENOUGH) {
         let (request, explained) = (paths.request[row], share(paths.coverage[row], 1.0));
@@ -96,56 +89,26 @@ fn on_path(out: &mut String, body: &Body) {
     let mut rows: Vec<(&Cells, i64, i64)> =
         sums.iter().map(|(cells, of)| (cells, mean(of, &middle), mean(of, &slow))).collect();
     rows.retain(|(_, p50, p99)| *p50 > 0 || *p99 > 0);
-    for (cells, ns, slow_ns) in rows {
-        let mut row: Vec<String> = cells.iter().map(|(_, text)| text.clone()).collect();
+    let is_long = rows.len() > MANY;
+    let is_small = |ns: i64, of: i64| ns < of / steps::SMALL;
+    let (small, large): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|(_, ns, slow_ns)| is_long && is_small(*ns, p50) && is_small(*slow_ns, p99));
+    let mut row = |mut row: Vec<String>, ns: i64, slow_ns: i64| {
         row.extend([time(ns), share(float(ns), float(p50))]);
         row.extend(if is_many { [time(slow_ns), share(float(slow_ns), float(p99))] } else { ["-".into(), "-".into()] });
         table.row(row);
+    };
+    for (cells, ns, slow_ns) in large {
+        row(printed(cells).collect(), ns, slow_ns);
+    }
+    if !small.is_empty() {
+        let rest = format!("{} others", small.len());
+        let blank = body.found.keys.iter().skip(1).map(|_| String::new());
+        let sum = |of: fn(&(&Cells, i64, i64)) -> i64| small.iter().map(of).sum();
+        row(std::iter::once(rest).chain(blank).collect(), sum(|small| small.1), sum(|small| small.2));
     }
     let title = if is_many { "ON THE PATH, in requests about the median and in the slowest" } else { "ON THE PATH" };
     let _ = writeln!(out, "\n{title}");
-    out.push_str(&table.render());
-}
-
-/// The path of one request in order, neighbours of one stage, chunk, layer and category together.
-fn stretches(out: &mut String, body: &Body, segments: &CriticalPath) {
-    let source = body.found.paths.source_ns.first().copied().unwrap_or(0);
-    let key = |row: usize| (segments.stage_id[row], segments.chunk[row], segments.category[row].clone());
-    let minor = |row: usize| match &*segments.category[row] {
-        "kernel_gap" | "launch" => true,
-        "copy" | "sync" | "host" | "p2p" | "unexplained" => segments.dur_ns[row] < SHORT_NS,
-        _ => false,
-    };
-    let _ = writeln!(out, "\nFROM ARRIVAL TO FIRST TOKEN");
-    let mut table = Table::new(3, &["stage", "chunk", "on", "at", "for", "layers"]);
-    let mut at = 0;
-    while at < segments.len() {
-        let (begin, mut end, mut main) = (at, at + 1, at);
-        // Dispatch between kernels and short copies belong to what goes on around them.
-        while end < segments.len() {
-            let same_place =
-                (segments.stage_id[end], segments.chunk[end]) == (segments.stage_id[main], segments.chunk[main]);
-            if !(key(end) == key(main) || same_place && (minor(end) || minor(main))) {
-                break;
-            }
-            if segments.dur_ns[end] > segments.dur_ns[main] {
-                main = end;
-            }
-            end += 1;
-        }
-        let dur: i64 = segments.dur_ns[begin..end].iter().sum();
-        let layers: Vec<i32> = segments.layer[begin..end].iter().flatten().copied().collect();
-        let layers = layers.iter().min().zip(layers.iter().max());
-        table.row(vec![
-            stage(body.stages, segments.stage_id[main]).1,
-            or_dash(segments.chunk[main], |chunk| chunk.to_string()),
-            segments.category[main].to_string(),
-            format!("+{}", time(segments.start_ns[begin] - source)),
-            time(dur),
-            or_dash(layers, |(from, to)| if from == to { from.to_string() } else { format!("{from}-{to}") }),
-        ]);
-        at = end;
-    }
     out.push_str(&table.render());
 }
 

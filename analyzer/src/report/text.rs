@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use kvpath_analysis::handoffs::SMALL_PIECE_BYTES;
+use kvpath_analysis::number::float;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::Handoff;
 
@@ -110,7 +112,12 @@ fn requests(out: &mut String, report: &Report) {
     let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
     let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
     if requests.is_empty() {
-        let _ = writeln!(out, "  none: no hand-off was recorded");
+        let _ = writeln!(
+            out,
+            "  none: no hand-off was recorded; `kvpath check {}` says what was recorded of each process, `kvpath-agent doctor` \
+             what can be recorded on this host",
+            report.run.name
+        );
         return;
     }
     let zero = requests.start_ns.iter().copied().min().unwrap_or(0);
@@ -220,12 +227,6 @@ fn layers(out: &mut String, report: &Report) {
     out.push_str(&table.render());
 }
 
-fn float(n: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "printed with three digits")]
-    let n = n as f64;
-    n
-}
-
 fn handoffs(out: &mut String, report: &Report) {
     let handoffs = &report.analysis.handoffs;
     if handoffs.is_empty() {
@@ -233,7 +234,7 @@ fn handoffs(out: &mut String, report: &Report) {
     }
     let ceiling = match handoffs.ceiling_method.first().map(|method| &**method) {
         Some("given") => "as given",
-        Some("best_copy") => "the best single copy of 1 MiB or more in this run",
+        Some("best_copy") => &format!("the best single copy of {} or more in this run", bytes(SMALL_PIECE_BYTES)),
         Some("best_transfer") => "the best hand-off in this run",
         _ => "unknown",
     };
@@ -248,7 +249,7 @@ fn handoffs(out: &mut String, report: &Report) {
         "regions",
         "copies",
         "piece p50",
-        "in pieces <1 MiB",
+        &format!("in pieces <{}", bytes(SMALL_PIECE_BYTES)),
         "span",
         "rate",
         "of ceiling",

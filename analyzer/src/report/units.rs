@@ -1,10 +1,11 @@
 //! Numbers for people: ns, bytes and rates with three significant digits, and their unit.
 
+use kvpath_analysis::number::float;
+
 /// `1.23 s`, `45.6 ms`, `789 us`, `12 ns`.
 #[must_use]
 pub fn time(ns: i64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "printed with three digits")]
-    let value = ns as f64;
+    let value = float(ns);
     match ns.unsigned_abs() {
         0..1_000 => format!("{ns} ns"),
         1_000..1_000_000 => format!("{} us", three(value / 1e3)),
@@ -16,8 +17,7 @@ pub fn time(ns: i64) -> String {
 /// `2.359 GB` (decimal, as links are rated), `4.13 MB`, `65.5 kB`, `17 B`.
 #[must_use]
 pub fn bytes(bytes: i64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "printed with four digits")]
-    let value = bytes as f64;
+    let value = float(bytes);
     match bytes.unsigned_abs() {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{} kB", three(value / 1e3)),
@@ -50,6 +50,12 @@ pub fn count(n: i64) -> String {
         out.push(digit);
     }
     if n < 0 { format!("-{out}") } else { out }
+}
+
+/// `1 row`, `36,000 rows`.
+#[must_use]
+pub fn plural(n: i64, what: &str) -> String {
+    format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// What is unknown prints as `-`.

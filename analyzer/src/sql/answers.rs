@@ -85,6 +85,9 @@ fn analysis() -> Analysis {
             idle_ns,
             kernels: 5,
             layers: Some(18),
+            process_id: i64::from(stage_id) + 1,
+            device_id: Some(stage_id),
+            end_ns: start_ns + dur_ns,
         });
     }
     for (layer, dur_ns) in [(0, 10), (1, 10), (2, 10), (3, 30), (4, 10)] {

@@ -15,11 +15,11 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use kvpath_schema::table::Columns as _;
 
-use super::functions::Wanted;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::model::derived::{Derived, Rows, TABLES};
 use kvpath_analysis::path::{Found, Walker};
+use kvpath_analysis::serving::lookup::{LookupError, Wanted};
 
 /// Rows of paths that are kept for the next scan: some 50 MB.
 const KEPT_ROWS: usize = 1 << 18;
@@ -68,13 +68,14 @@ impl Tables {
         if let Rows::Whole(make) = derived.rows {
             let batch = make(&self.model).map_err(external)?;
             let known = &self.model.analysis().map_err(external)?.requests;
-            let number =
-                wanted.among(known.request.iter().copied().zip(known.request_id.iter().map(Option::as_deref)))?;
+            let known = known.request.iter().copied().zip(known.request_id.iter().map(Option::as_deref));
+            let number = wanted.among(known).map_err(not_found)?;
             return rows_of(&batch, number);
         }
         let walker = self.walker()?;
         let requests = walker.requests().iter();
-        let number = wanted.among(requests.map(|request| (request.number, request.id.as_deref())))?;
+        let number =
+            wanted.among(requests.map(|request| (request.number, request.id.as_deref()))).map_err(not_found)?;
         Ok(match derived.rows {
             Rows::OfRequest(make) => make(&walker, number).unwrap_or_else(|| empty(derived)),
             Rows::Walked(make) => make(&walker.paths(|request| request.number == number)),
@@ -141,6 +142,10 @@ impl Tables {
 
 fn external(error: Arc<LoadError>) -> DataFusionError {
     DataFusionError::External(error.into())
+}
+
+fn not_found(error: LookupError) -> DataFusionError {
+    DataFusionError::Execution(error.to_string())
 }
 
 fn empty(derived: &Derived) -> RecordBatch {

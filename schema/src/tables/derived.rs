@@ -110,6 +110,12 @@ crate::define_table! {
         kernels: i64 => Plain,
         /// Layers (or blocks, see `layers.layer_resolution`) found in it; null if no layer pattern was found.
         layers: Option<i32> => Plain,
+        /// Process of the stage: its kernels are those of `kernels` with this `process_id` that start from `start_ns` to `end_ns`.
+        process_id: i64 => Plain,
+        /// GPU of the stage; null if it is not known.
+        device_id: Option<i32> => Plain,
+        /// End of the last kernel, ns.
+        end_ns: i64 => Plain,
     }
 }
 
@@ -220,7 +226,7 @@ crate::define_table! {
         copies: Option<i64> => Plain,
         /// Median size of a copy (else of a descriptor), bytes.
         piece_median_bytes: Option<i64> => Plain,
-        /// Bytes of it that went in pieces smaller than 1 MiB; where only the first descriptors of a list were recorded,
+        /// Bytes of it that went in pieces smaller than 1.05 MB (2^20 bytes); where only the first descriptors of a list were recorded,
         /// reckoned from their share if the rest is in pieces as small on average, else null.
         small_piece_bytes: Option<i64> => Plain,
         /// First copy's start, ns.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clocks;
+mod edges;
 mod even;
 mod full;
 mod import;

@@ -83,7 +83,7 @@ fn arguments_that_name_no_request_are_refused() {
     for table in ["layers", "critical_path", "slack", "edges"] {
         says(
             &format!("SELECT * FROM {table}(99)"),
-            &["no request `99` in this run, which has 4", "request_id FROM paths"],
+            &["no request `99` in this run; it has 4", "request_id FROM paths"],
         );
         says(&format!("SELECT * FROM {table}('nobody')"), &["no request `nobody`"]);
         says(&format!("SELECT * FROM {table}(1.5)"), &["named by its number", &format!("{table}('id')")]);

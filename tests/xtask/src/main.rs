@@ -22,7 +22,7 @@ const HELP: &str = "\
   build   build all binaries (quick profile)
   check   rules of the tree that no compiler holds: imports go downward, links lead somewhere (tests/xtask/src/check)
   lint    format and clippy
-  docs    write the generated pages anew: docs/tables.md, queries/README.md
+  docs    write the generated pages anew: docs/tables.md, docs/categories.md, queries/README.md
   bench   the benchmarks (docs/benchmarks.md); words after it go to cargo: --bench drain
   overhead  what recording costs each NIXL call, off and on in turn (docs/benchmarks.md); root
   vm      NIXL over RDMA verbs (UCX rc), recorded in a virtual machine with rdma_rxe; needs neither KVM nor a network card

@@ -64,6 +64,7 @@ pub(crate) fn docs(setup: &Setup) -> Result<()> {
     for (page, words) in [
         ("docs/tables.md", ["schema", "--format", "markdown"].as_slice()),
         ("queries/README.md", &["queries", "list", "--format", "markdown"]),
+        ("docs/categories.md", &["explain", "--format", "markdown"]),
     ] {
         let out = Command::new(project::binary("kvpath"))
             .args(words)

@@ -1,6 +1,7 @@
 //! Opening a run: a folder of segments, a glob of them, or one segment.
 
 pub mod batches;
+mod foreign;
 pub mod limits;
 pub mod losses;
 
@@ -110,9 +111,9 @@ impl Survey {
         files.dedup();
         let is = |path: &Path, ending: &str| path.extension().is_some_and(|e| e == ending);
         if let [one] = files.as_slice()
-            && is_sqlite(one)
+            && let Some(refusal) = foreign::refusal(one)
         {
-            return Err(LoadError::NeedsImport(name.to_owned()));
+            return Err(refusal);
         }
         let partial: Vec<PathBuf> = files.iter().filter(|f| is(f, "partial")).cloned().collect();
         let mut segments = Vec::new();
@@ -183,10 +184,4 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), LoadError> {
         }
     }
     Ok(())
-}
-
-fn is_sqlite(path: &Path) -> bool {
-    use std::io::Read as _;
-    let mut head = [0; 16];
-    std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok() && &head == b"SQLite format 3\0"
 }

@@ -4,89 +4,81 @@ use super::walk::{Step, StepKind};
 use crate::graph::{GateKind, Graph, Method, Op};
 use crate::timeline::{Class, LaneKind};
 
-/// A category, by its name in tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Category {
-    /// A compute kernel runs.
-    Compute,
-    /// Dispatch of work on a GPU after what it waited for there.
-    KernelGap,
-    /// From a launch to the start of what it launched.
-    Launch,
-    /// A host thread works: calls, and whatever it does between them.
-    Host,
-    /// A blocking call returns.
-    Sync,
-    /// Activations are on their way between stages.
-    P2p,
-    /// A collective of NCCL runs.
-    Collective,
-    /// The GPU copies or sets memory, not to another device.
-    Copy,
+/// Defines the categories: each with its name in tables, and with its documentation as its meaning.
+macro_rules! categories {
+    ($($(#[doc = $doc:literal])+ $category:ident => $name:literal,)+) => {
+        /// A category, by its name in tables.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Category {
+            $($(#[doc = $doc])+ $category,)+
+        }
+
+        impl Category {
+            /// All, in the order in which a request meets them.
+            pub const ALL: &[Self] = &[$(Self::$category),+];
+
+            /// Name in tables.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$category => $name),+
+                }
+            }
+
+            /// What the time goes to, for people.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$category => concat!($($doc),+).trim()),+
+                }
+            }
+        }
+    };
+}
+
+categories! {
     /// From the request's arrival to its first work: HTTP, queue, scheduler.
-    Queue,
+    Queue => "queue",
+    /// A host thread works: calls, and whatever it does between them.
+    Host => "host",
+    /// From a launch to the start of what it launched.
+    Launch => "launch",
+    /// Dispatch of work on a GPU after what it waited for there.
+    KernelGap => "kernel_gap",
+    /// A compute kernel runs.
+    Compute => "compute",
+    /// Activations are on their way between stages.
+    P2p => "p2p",
+    /// A collective of NCCL runs.
+    Collective => "collective",
+    /// The GPU copies or sets memory, not to another device.
+    Copy => "copy",
+    /// A blocking call returns.
+    Sync => "sync",
     /// Decode's registration is made and on its way.
-    ReadyWait,
+    ReadyWait => "ready_wait",
     /// `makeXferReq`, and the waking of the thread that calls it.
-    Make,
+    Make => "make",
     /// `postXferReq`.
-    Post,
+    Post => "post",
     /// Bytes of a transfer are on their way.
-    Wire,
-    /// A notification is on its way, or what shows that it can be sent has not been polled.
-    Notify,
-    /// Decode has been told, and does not launch yet: it polls and plans.
-    Schedule,
+    Wire => "wire",
+    /// A notification is on its way, waits to be sent until a poll shows the completion,
+    /// or waits to be fetched by the receiver.
+    Notify => "notify",
+    /// Decode has the notification and does not launch yet: it polls and plans.
+    Schedule => "schedule",
     /// From the last work on the path to the first token at the client.
-    Respond,
-    /// No gate explains it.
-    Unexplained,
+    Respond => "respond",
+    /// Nothing that was recorded explains it.
+    Unexplained => "unexplained",
 }
 
 impl Category {
-    /// All, in the order in which a request meets them.
-    pub const ALL: [Self; 17] = [
-        Self::Queue,
-        Self::Host,
-        Self::Launch,
-        Self::KernelGap,
-        Self::Compute,
-        Self::P2p,
-        Self::Collective,
-        Self::Copy,
-        Self::Sync,
-        Self::ReadyWait,
-        Self::Make,
-        Self::Post,
-        Self::Wire,
-        Self::Notify,
-        Self::Schedule,
-        Self::Respond,
-        Self::Unexplained,
-    ];
-
-    /// Name in tables.
+    /// The one of that name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::KernelGap => "kernel_gap",
-            Self::Launch => "launch",
-            Self::Host => "host",
-            Self::Sync => "sync",
-            Self::P2p => "p2p",
-            Self::Collective => "collective",
-            Self::Copy => "copy",
-            Self::Queue => "queue",
-            Self::ReadyWait => "ready_wait",
-            Self::Make => "make",
-            Self::Post => "post",
-            Self::Wire => "wire",
-            Self::Notify => "notify",
-            Self::Schedule => "schedule",
-            Self::Respond => "respond",
-            Self::Unexplained => "unexplained",
-        }
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|category| category.name() == name)
     }
 
     /// Of a step.

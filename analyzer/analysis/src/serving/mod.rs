@@ -3,5 +3,6 @@
 
 pub mod ids;
 pub mod layer_names;
+pub mod lookup;
 pub mod region_order;
 pub mod titles;

@@ -27,7 +27,7 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], requests: &[RequestWork]) -
             let comm = comm_of_chunks(lane, passes, start);
             for (c, pass) in passes.iter().enumerate() {
                 let key = (r, stage.row.stage_id, i32::try_from(c).unwrap_or(i32::MAX));
-                chunks.push(chunk(timeline, key, lane, pass, &comm[c]));
+                chunks.push(chunk(timeline, (key, stage), lane, pass, &comm[c]));
                 push_layers(&mut layers, key, pass, stage.resolution(pass));
             }
         }
@@ -37,7 +37,13 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], requests: &[RequestWork]) -
 
 type Key = (i32, i32, i32);
 
-fn chunk(timeline: &Timeline, (request, stage_id, chunk): Key, lane: &Lane, pass: &Pass, comm: &[Span]) -> Chunk {
+fn chunk(
+    timeline: &Timeline,
+    ((request, stage_id, chunk), stage): (Key, &StageWork),
+    lane: &Lane,
+    pass: &Pass,
+    comm: &[Span],
+) -> Chunk {
     let comm = Union::of(comm.iter().copied());
     let dur_ns = pass.span.1 - pass.span.0;
     // Sends and receives of the chunk may lie outside of its kernels.
@@ -59,6 +65,9 @@ fn chunk(timeline: &Timeline, (request, stage_id, chunk): Key, lane: &Lane, pass
         idle_ns: dur_ns - busy.within(pass.span),
         kernels: pass.kernels,
         layers: i32::try_from(pass.layers.len()).ok().filter(|n| *n > 0),
+        process_id: stage.row.process_id,
+        device_id: stage.row.device_id,
+        end_ns: pass.span.1,
     }
 }
 

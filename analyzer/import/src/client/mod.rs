@@ -2,16 +2,35 @@
 //!
 //! One JSON object a line. `request` (or `rid`, `request_id`): id as it was sent; `start_ns`, on the recording host's
 //! `CLOCK_MONOTONIC`, or `t0`, seconds of wall clock; `ttft_s`, or `ttft_ns`, or `first_token_ns` on the clock of `start_ns`.
+//! Wall clock, also in `start_ns`, is converted by the recording's own pair of clocks.
+
+mod log;
 
 use std::path::{Path, PathBuf};
 
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::load::Run;
-use kvpath_analysis::load::limits::{SPAN, TIME};
 use kvpath_schema::segment::{RunWriter, SegmentError, Written};
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::spans::{Span, Spans};
-use serde_json::Value;
+use kvpath_schema::tables::capture::CaptureInfos;
+
+use log::{Clocks, Log};
+
+/// Tables whose rows say that something happened at that time.
+const RECORDS: [&str; 6] = ["kernels", "memcpys", "nvtx_ranges", "nixl_transfers", "nixl_notifs", "api_calls"];
+
+/// What an import did.
+#[derive(Debug)]
+pub struct Imported {
+    /// The segment.
+    pub written: Option<Written>,
+    /// Requests of the log.
+    pub requests: usize,
+    /// Those whose times were wall clock, and were put on the recording's clock.
+    pub converted: usize,
+    /// Those that were not being served while the recording ran.
+    pub outside: usize,
+}
 
 /// Why a log cannot be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +44,10 @@ pub enum ClientError {
         error: std::io::Error,
     },
     /// A line that says nothing of a request.
-    #[error("{path}, line {line}: {why}; a line is an object with `request`, `start_ns` (or `t0`) and `ttft_s`")]
+    #[error(
+        "{path}, line {line}: {why}; a line is an object with `request`, `start_ns` (CLOCK_MONOTONIC of the recording host, ns) or \
+         `t0` (wall clock, s), and `ttft_s`"
+    )]
     Line {
         /// The log.
         path: PathBuf,
@@ -57,7 +79,7 @@ pub enum ClientError {
 ///
 /// # Errors
 /// A log or run that cannot be read, a line that is none, a run of several hosts.
-pub fn import(log: &Path, run: &str, host: Option<&str>) -> Result<Option<Written>, ClientError> {
+pub fn import(log: &Path, run: &str, host: Option<&str>) -> Result<Imported, ClientError> {
     let opened = Run::open(run)?;
     let hosts = opened.hosts();
     let host = match host {
@@ -67,81 +89,30 @@ pub fn import(log: &Path, run: &str, host: Option<&str>) -> Result<Option<Writte
     };
     let host = host.to_owned();
     let of_host = opened.of_host(&host);
-    let wall_at_zero_ns = of_host.segments.iter().find_map(|segment| segment.meta.wall_at_zero_ns);
+    let clocks = clocks(&of_host)?;
     let text = std::fs::read_to_string(log).map_err(|error| ClientError::Io { path: log.to_owned(), error })?;
-    let mut spans = Spans::default();
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let bad = |why: String| ClientError::Line { path: log.to_owned(), line: at + 1, why };
-        let value: Value = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-        spans.push(span(&value, wall_at_zero_ns).map_err(bad)?);
-    }
+    let log_lines =
+        Log::read(&text, &clocks).map_err(|(line, why)| ClientError::Line { path: log.to_owned(), line, why })?;
+    let Log { spans, converted, outside } = log_lines;
     if spans.is_empty() {
         return Err(ClientError::Empty(log.to_owned()));
     }
     let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"));
-    Ok(RunWriter::new(run, &host, writer, wall_at_zero_ns).write("client", &spans, 0)?)
+    let written = RunWriter::new(run, &host, writer, clocks.wall_at_zero_ns).write("client", &spans, 0)?;
+    Ok(Imported { written, requests: spans.len(), converted, outside })
 }
 
-fn span(line: &Value, wall_at_zero_ns: Option<i64>) -> Result<Span, String> {
-    let id = ["request", "rid", "request_id"].iter().find_map(|key| line[key].as_str());
-    let id = id.ok_or("no `request`")?;
-    let start_ns = match (line["start_ns"].as_i64(), line["t0"].as_f64(), wall_at_zero_ns) {
-        (Some(ns), ..) => ns,
-        (None, Some(wall), Some(zero)) => nanoseconds(wall)?.checked_sub(zero).ok_or("`t0` is no time")?,
-        (None, Some(_), None) => return Err("`t0` is wall clock, and the run does not say what that was".to_owned()),
-        (None, None, _) => return Err("no `start_ns`".to_owned()),
-    };
-    let first_token = line["first_token_ns"].as_i64().and_then(|ns| ns.checked_sub(start_ns));
-    let dur_ns = match (line["ttft_ns"].as_i64().or(first_token), line["ttft_s"].as_f64()) {
-        (Some(ns), _) => ns,
-        (None, Some(s)) => nanoseconds(s)?,
-        (None, None) => return Err("no `ttft_s`".to_owned()),
-    };
-    if !(0..=SPAN).contains(&dur_ns) || !(-TIME..=TIME).contains(&start_ns) {
-        return Err("times that cannot be".to_owned());
+/// The clocks of what a host recorded.
+fn clocks(of_host: &Run) -> Result<Clocks, LoadError> {
+    let mut wall_at_zero_ns = of_host.segments.iter().find_map(|segment| segment.meta.wall_at_zero_ns);
+    if wall_at_zero_ns.is_none() {
+        let info: CaptureInfos = of_host.table()?;
+        let row = info.key.iter().position(|key| key == "wall_at_zero_ns");
+        wall_at_zero_ns = row.and_then(|row| info.value[row].parse().ok());
     }
-    let (service, name) = ("client".into(), "request".into());
-    Ok(Span { start_ns, dur_ns: Some(dur_ns), service, name, request: Some(id.to_owned()) })
-}
-
-fn nanoseconds(seconds: f64) -> Result<i64, String> {
-    let ns = (seconds * 1e9).round();
-    if !(-9e18..=9e18).contains(&ns) {
-        return Err(format!("{seconds} s is no time"));
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "checked above")]
-    let ns = ns as i64;
-    Ok(ns)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str, zero: Option<i64>) -> Result<(i64, Option<i64>), String> {
-        span(&serde_json::from_str(line).unwrap(), zero).map(|span| (span.start_ns, span.dur_ns))
-    }
-
-    #[test]
-    fn clocks_and_units() {
-        let own = r#"{"request": "r", "start_ns": 5, "ttft_s": 0.000000007}"#;
-        assert_eq!(read(own, None), Ok((5, Some(7))));
-        assert_eq!(read(r#"{"rid": "r", "t0": 2.5, "ttft_ns": 3}"#, Some(1_000_000_000)), Ok((1_500_000_000, Some(3))));
-        assert_eq!(read(r#"{"request": "r", "start_ns": 5, "first_token_ns": 9}"#, None), Ok((5, Some(4))));
-    }
-
-    #[test]
-    fn what_is_no_request_is_refused_with_its_reason() {
-        for (line, why) in [
-            (r#"{"start_ns": 5, "ttft_s": 1}"#, "no `request`"),
-            (r#"{"request": "r", "ttft_s": 1}"#, "no `start_ns`"),
-            (r#"{"request": "r", "start_ns": 5}"#, "no `ttft_s`"),
-            (r#"{"request": "r", "start_ns": 5, "ttft_s": 1e300}"#, "no time"),
-            (r#"{"request": "r", "start_ns": 5, "ttft_ns": -1}"#, "cannot be"),
-            (r#"{"request": "r", "start_ns": 5, "ttft_s": 1e7}"#, "cannot be"),
-            (r#"{"request": "r", "t0": 5, "ttft_ns": 1}"#, "wall clock"),
-        ] {
-            assert!(read(line, None).unwrap_err().contains(why), "{line}");
-        }
-    }
+    // What clients told earlier is no record, and neither is what was true before the recording began.
+    let own = of_host.segments.iter().filter(|segment| RECORDS.contains(&segment.meta.table.as_str()));
+    let extents = own.filter_map(|segment| segment.extent);
+    let extent = extents.reduce(|all, own| (all.0.min(own.0), all.1.max(own.1)));
+    Ok(Clocks { wall_at_zero_ns, extent })
 }

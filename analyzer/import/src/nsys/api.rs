@@ -1,12 +1,32 @@
 //! Which CUDA API calls are worth a row.
 
 /// Which API calls an import keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
     /// Launches, copies, memsets, synchronisation, events, graphs, allocation, IPC.
     Chosen,
     /// Every call.
     All,
+}
+
+impl Calls {
+    /// How the choice is named.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chosen => "chosen",
+            Self::All => "all",
+        }
+    }
+
+    /// What it keeps, for people.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Chosen => "Launches, copies, memsets, synchronisation, events, graphs, allocation, IPC",
+            Self::All => "Every call",
+        }
+    }
 }
 
 /// Words of the functions that explain what a GPU waited for. In a recorded hand-off run 81 % of the calls were

@@ -1,8 +1,10 @@
 //! Answers as bytes. Encoders touch no file: whoever prints takes the bytes from them, and so sees errors of writing
 //! (a broken pipe above all) as what they are.
 
+mod cells;
 mod table;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -20,7 +22,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use table::Table;
 
 /// How an answer is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Columns for people; held in memory until it is whole.
     Table,
@@ -35,6 +37,43 @@ pub enum Format {
 }
 
 impl Format {
+    /// How it is named.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+        }
+    }
+
+    /// What it is, for people.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Table => "Columns for people; held in memory until it is whole",
+            Self::Csv => "Comma-separated, with a header line",
+            Self::Json => "One JSON object a row, a line each",
+            Self::Parquet => "A Parquet file",
+            Self::Arrow => "An Arrow IPC stream",
+        }
+    }
+
+    /// The format that the ending of a file's name stands for.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "txt" => Some(Self::Table),
+            "csv" => Some(Self::Csv),
+            "json" | "jsonl" | "ndjson" => Some(Self::Json),
+            "parquet" => Some(Self::Parquet),
+            "arrow" | "arrows" => Some(Self::Arrow),
+            _ => None,
+        }
+    }
+
     /// Whether it is of no use on a terminal.
     #[must_use]
     pub fn is_binary(self) -> bool {

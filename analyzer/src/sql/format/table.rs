@@ -10,6 +10,8 @@ use datafusion::arrow::util::pretty::pretty_format_batches_with_options;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryReservation;
 
+use super::cells;
+
 /// Memory that laying out one cell takes, about: its text, its line and its place in the grid.
 const CELL_BYTES: usize = 256;
 
@@ -34,13 +36,13 @@ impl Table {
                 "a table of more than {rows} rows cannot be laid out (--format csv and json print rows as they come)"
             ))
         })?;
-        self.batches.push(batch.clone());
+        self.batches.push(cells::readable(batch)?);
         Ok(())
     }
 
     pub(super) fn finish(&mut self) -> Result<()> {
         // An empty batch makes the header print where there are no rows.
-        self.batches.push(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        self.batches.push(cells::readable(&RecordBatch::new_empty(Arc::clone(&self.schema)))?);
         let options = FormatOptions::default().with_null("NULL");
         writeln!(self.out, "{}", pretty_format_batches_with_options(&self.batches, &options)?)?;
         self.batches.clear();
