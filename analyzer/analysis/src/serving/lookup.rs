@@ -51,7 +51,7 @@ impl Wanted {
     pub fn among<'a>(&self, known: impl Iterator<Item = (i32, Option<&'a str>)> + Clone) -> Result<i32, LookupError> {
         let by_number = |number: i64| known.clone().filter(move |(known, _)| i64::from(*known) == number);
         let text = match self {
-            Self::Number(number) => return one(&number.to_string(), by_number(*number), known.clone()),
+            Self::Number(number) => return one(&number.to_string(), by_number(*number), known),
             Self::Text(text) => text.as_str(),
         };
         let with_id = |is: &dyn Fn(&str) -> bool| -> Vec<(i32, Option<&'a str>)> {
@@ -67,7 +67,7 @@ impl Wanted {
         if found.is_empty() {
             found = with_id(&|id| names(id, text));
         }
-        one(text, found.into_iter(), known.clone())
+        one(text, found.into_iter(), known)
     }
 }
 
