@@ -69,13 +69,14 @@ impl Tables {
             let batch = make(&self.model).map_err(external)?;
             let known = &self.model.analysis().map_err(external)?.requests;
             let known = known.request.iter().copied().zip(known.request_id.iter().map(Option::as_deref));
-            let number = wanted.among(known).map_err(not_found)?;
+            let number = wanted.among(known).map_err(|error| not_found(&error))?;
             return rows_of(&batch, number);
         }
         let walker = self.walker()?;
         let requests = walker.requests().iter();
-        let number =
-            wanted.among(requests.map(|request| (request.number, request.id.as_deref()))).map_err(not_found)?;
+        let number = wanted
+            .among(requests.map(|request| (request.number, request.id.as_deref())))
+            .map_err(|error| not_found(&error))?;
         Ok(match derived.rows {
             Rows::OfRequest(make) => make(&walker, number).unwrap_or_else(|| empty(derived)),
             Rows::Walked(make) => make(&walker.paths(|request| request.number == number)),
@@ -144,7 +145,7 @@ fn external(error: Arc<LoadError>) -> DataFusionError {
     DataFusionError::External(error.into())
 }
 
-fn not_found(error: LookupError) -> DataFusionError {
+fn not_found(error: &LookupError) -> DataFusionError {
     DataFusionError::Execution(error.to_string())
 }
 
