@@ -1,6 +1,7 @@
 //! `./x`: sets up, builds, demonstrates, tests.
 
 mod builds;
+mod check;
 mod demo;
 mod overhead;
 mod project;
@@ -16,9 +17,10 @@ const HELP: &str = "\
 ./x COMMAND
 
   demo    install what is missing, build, record a live KV hand-off, report it and a bundled H200 recording
-  test    everything that can be tested here: format, lints, unit, command-line and live tests; says what was skipped
+  test    everything that can be tested here: rules of the tree, format, lints, unit, command-line and live tests; says what was skipped
   setup   only install what is missing: Debian packages, bpf-linker, NIXL wheels
   build   build all binaries (quick profile)
+  check   rules of the tree that no compiler holds: imports go downward, links lead somewhere (tests/xtask/src/check)
   lint    format and clippy
   docs    write the generated pages anew: docs/tables.md, queries/README.md
   bench   the benchmarks (docs/benchmarks.md); words after it go to cargo: --bench drain
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         "build" => setup::ready().build(),
+        "check" => check::check(),
         "lint" => test::lint(&setup::ready()),
         "docs" => test::docs(&setup::ready()),
         "bench" => test::bench(&setup::ready(), &std::env::args().skip(2).collect::<Vec<_>>()),

@@ -1,15 +1,17 @@
-//! `./x test`: format, lints, all tests; then what was skipped and why. Also its parts, and the benchmarks.
+//! `./x test`: rules of the tree, format, lints, all tests; then what was skipped and why. Also its parts, and the benchmarks.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
+use crate::check;
 use crate::project;
 use crate::setup::{self, Setup};
 use crate::shell::{Result, run};
 use crate::vm;
 
 pub(crate) fn all() -> Result<()> {
+    check::check()?;
     let setup = setup::ready_to_test();
     lint(&setup)?;
     // The command-line and live tests run the binaries; cargo test does not build another crate's.
