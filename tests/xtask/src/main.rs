@@ -3,7 +3,9 @@
 mod builds;
 mod check;
 mod demo;
+mod docs;
 mod overhead;
+mod picture;
 mod project;
 mod sanitize;
 mod setup;
@@ -22,7 +24,7 @@ const HELP: &str = "\
   build   build all binaries (quick profile)
   check   rules of the tree that no compiler holds: imports go downward, links lead somewhere (tests/xtask/src/check)
   lint    format and clippy
-  docs    write the generated pages anew: docs/tables.md, queries/README.md
+  docs    write the generated pages anew: docs/tables.md, queries/README.md, docs/report.svg
   bench   the benchmarks (docs/benchmarks.md); words after it go to cargo: --bench drain
   overhead  what recording costs each NIXL call, off and on in turn (docs/benchmarks.md); root
   vm      NIXL over RDMA verbs (UCX rc), recorded in a virtual machine with rdma_rxe; needs neither KVM nor a network card
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         "build" => setup::ready().build(),
         "check" => check::check(),
         "lint" => test::lint(&setup::ready()),
-        "docs" => test::docs(&setup::ready()),
+        "docs" => docs::docs(&setup::ready()),
         "bench" => test::bench(&setup::ready(), &std::env::args().skip(2).collect::<Vec<_>>()),
         "overhead" => overhead::overhead(&setup::ready()),
         "vm" => vm::vm(&setup::ready()),

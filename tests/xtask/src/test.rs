@@ -58,25 +58,6 @@ pub(crate) fn lint(setup: &Setup) -> Result<()> {
     run(clippy.args(["--", "--deny", "warnings"]))
 }
 
-/// Writes the generated pages anew.
-pub(crate) fn docs(setup: &Setup) -> Result<()> {
-    setup.build()?;
-    for (page, words) in [
-        ("docs/tables.md", ["schema", "--format", "markdown"].as_slice()),
-        ("queries/README.md", &["queries", "list", "--format", "markdown"]),
-    ] {
-        let out = Command::new(project::binary("kvpath"))
-            .args(words)
-            .output()
-            .map_err(|error| format!("kvpath {}: {error}", words.join(" ")))?;
-        if !out.status.success() {
-            return Err(format!("kvpath {} failed", words.join(" ")));
-        }
-        std::fs::write(project::root().join(page), out.stdout).map_err(|error| format!("{page}: {error}"))?;
-    }
-    Ok(())
-}
-
 /// The benchmarks; `words` go to cargo: `--bench drain`.
 pub(crate) fn bench(setup: &Setup, words: &[String]) -> Result<()> {
     run(setup.cargo().current_dir(project::root().join("bench")).args(["bench", "--locked"]).args(words))

@@ -33,7 +33,7 @@ struct Lexer<'a> {
     tokens: Vec<Token<'a>>,
 }
 
-impl<'a> Lexer<'a> {
+impl Lexer<'_> {
     fn step(&mut self, c: char) {
         if self.rest.starts_with("//") {
             self.skip(self.rest.find('\n').unwrap_or(self.rest.len()));
