@@ -31,7 +31,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Man { dir: folder.path().to_owned() }.run().unwrap();
         let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        assert!(page("kvpath.1").contains("Where did the time to first token go?"));
+        assert!(page("kvpath.1").contains("Offline analyzer for KV"));
         for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             let text = page(&format!("kvpath-{}.1", command.get_name()));
             assert!(text.contains(".SH OPTIONS") || text.contains(".SH SUBCOMMANDS"), "{}: {text}", command.get_name());
