@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 pub(crate) const PAGE: &str = "docs/report.svg";
 
 /// Sections that are shown, by the beginning of their title.
-const SECTIONS: [&str; 5] = ["RUN", "REQUESTS", "HAND-OFFS", "FINDINGS", "MISSING DATA"];
+const SECTIONS: [&str; 5] = [crate::demo::BUNDLED, "REQUESTS", "HAND-OFFS", "FINDINGS", "MISSING DATA"];
 /// Requests whose hand-offs are shown: KV scattered (2, 4) and together (5).
 const REQUESTS: [&str; 3] = ["2", "4", "5"];
 /// Findings that are shown: of stages' balance, and of one scattered hand-off.
@@ -93,7 +93,7 @@ fn svg(lines: &[String]) -> String {
 fn colour(line: &str) -> &'static str {
     if line.starts_with('$') {
         "#7ee787"
-    } else if line.starts_with(char::is_uppercase) {
+    } else if line.starts_with(char::is_uppercase) || line.starts_with(crate::demo::BUNDLED) {
         "#79c0ff"
     } else {
         "#c9d1d9"
@@ -116,7 +116,9 @@ mod tests {
     fn the_picture_is_of_what_the_program_prints() {
         let read = |page: &str| std::fs::read_to_string(project::root().join(page)).unwrap();
         let snapshot = read(PRINTED);
+        // Snapshots name every run alike.
         let report = snapshot.splitn(3, "---\n").nth(2).unwrap();
+        let report = &report.replacen("RUN: ", &format!("{}: ", crate::demo::BUNDLED), 1);
         assert!(report.contains("HAND-OFFS") && report.contains("FINDINGS"), "{report}");
         assert!(read(PAGE) == of(report), "{PAGE} shows another report than is printed: run ./x docs");
     }
