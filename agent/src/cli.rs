@@ -1,5 +1,8 @@
 //! The command line.
 
+mod completions;
+mod man;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +35,11 @@ pub enum Command {
     Level(ChangeLevel),
     /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded.
     Doctor(Doctor),
+    /// Print completions of this program for a shell.
+    Completions(completions::Completions),
+    /// Write the man pages of this program; for packagers.
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// What probes may cost where nothing else is asked for, % of a core.

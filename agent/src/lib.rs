@@ -45,6 +45,8 @@ pub fn main() -> ExitCode {
         cli::Command::Env(options) => gpu::env(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
         cli::Command::Level(options) => gpu::level(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
         cli::Command::Doctor(options) => doctor::run(&options),
+        cli::Command::Completions(options) => options.print().map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
+        cli::Command::Man(options) => options.write().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("kvpath-agent: {error:#}");

@@ -5,6 +5,21 @@
 //!   written once there; the Arrow schema, the Parquet encoding, the SQL table and the documentation derive from it.
 //! * [`segment`]: Parquet files of those tables, with a footer that says version, clock, host and losses.
 //! * [`version`]: which versions can be read.
+//!
+//! A table in memory is a struct of vectors, and an Arrow batch when it is asked for:
+//!
+//! ```
+//! # #[cfg(feature = "tables")] {
+//! use kvpath_schema::table::Columns as _;
+//! use kvpath_schema::tables::nixl::{NixlAgent, NixlAgents};
+//!
+//! let mut agents = NixlAgents::default();
+//! agents.push(NixlAgent { time_ns: 20, process_id: 7, agent_ptr: 0x1000, name: "prefill-0".into() });
+//! let batch = agents.to_batch();
+//! assert_eq!((agents.len(), batch.num_rows()), (1, 1));
+//! assert_eq!(batch.schema(), NixlAgents::DEF.arrow_schema());
+//! # }
+//! ```
 #![cfg_attr(not(feature = "tables"), no_std)]
 
 pub mod wire;

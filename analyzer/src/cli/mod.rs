@@ -1,8 +1,10 @@
 //! The command line: one file a command.
 
 mod check;
+mod completions;
 mod import;
 mod limit;
+mod man;
 mod path;
 mod queries;
 mod report;
@@ -42,6 +44,11 @@ pub enum Command {
     Queries(queries::Queries),
     /// Tables and columns, with types and meaning.
     Schema(schema::Schema),
+    /// Print completions of this program for a shell.
+    Completions(completions::Completions),
+    /// Write the man pages of this program; for packagers.
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// Runs the command line; errors go to standard error, as one line, with exit code 2.
@@ -65,5 +72,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Sql(command) => command.run(),
         Command::Queries(command) => command.run(),
         Command::Schema(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
 }

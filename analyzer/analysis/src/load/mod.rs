@@ -26,6 +26,21 @@ pub struct Segment {
 }
 
 /// A run, opened: every footer was read and can be read by this version.
+///
+/// ```
+/// use kvpath_analysis::load::Run;
+/// use kvpath_schema::table::Columns as _;
+/// use kvpath_schema::tables::nixl::NixlTransfers;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/v1/vllm-full");
+/// let run = Run::open(folder)?;
+/// let transfers: NixlTransfers = run.table()?;
+/// assert_eq!(transfers.len(), 12);
+/// assert!(transfers.bytes.iter().flatten().all(|bytes| *bytes > 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Run {
     /// As the user named it.
