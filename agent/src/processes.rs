@@ -7,7 +7,7 @@ use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
 
-use crate::ffi::{Clock, now_ns, ticks_per_second};
+use crate::system::{Clock, now_ns, ticks_per_second};
 
 /// Longest title that is kept, bytes.
 const TITLE_MAX: usize = 512;
