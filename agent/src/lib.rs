@@ -14,7 +14,6 @@ mod discover;
 mod doctor;
 mod elf;
 mod error;
-mod ffi;
 mod gpu;
 mod host;
 mod own;
@@ -23,6 +22,7 @@ mod processes;
 mod record;
 mod seccomp;
 mod segments;
+mod system;
 
 use std::process::ExitCode;
 
@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli::Cli::parse().command {
         cli::Command::Record(options) => record::run(&options).map_err(anyhow::Error::from),
         cli::Command::Run(options) => {
-            let time = host::utc(ffi::now_ns(ffi::Clock::Wall));
+            let time = host::utc(system::now_ns(system::Clock::Wall));
             config::read(&options.config, &time).and_then(|options| record::run(&options)).map_err(anyhow::Error::from)
         }
         cli::Command::Env(options) => gpu::env(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),

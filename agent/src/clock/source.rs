@@ -17,8 +17,8 @@ use super::packet::PACKET_BYTES;
 use super::prober::{Arrival, Dropped, Prober};
 use super::settings::Clocking;
 use crate::capture::nixl::assemble::Lack;
-use crate::ffi::{Clock, now_ns};
 use crate::segments::{Facts, Segments};
+use crate::system::{Clock, now_ns};
 
 /// Between two probes of a peer, ns: 20 a second.
 const PROBE_EVERY_NS: i64 = 50_000_000;

@@ -9,9 +9,9 @@ use crate::capture::error::AttachError;
 use crate::capture::nixl::assemble::Assembler;
 use crate::capture::nixl::attach::Programs;
 use crate::capture::ucx::source::Source;
-use crate::ffi::{Clock, now_ns};
 use crate::record::libraries::Libraries;
 use crate::segments::Facts;
+use crate::system::{Clock, now_ns};
 
 /// See the module.
 pub struct Keeper {

@@ -30,12 +30,12 @@ use crate::devices;
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
 use crate::error::AgentError;
-use crate::ffi::{self, Clock, now_ns};
 use crate::host;
 use crate::privileges::Privileges;
 use crate::processes::ProcessTable;
 use crate::seccomp;
 use crate::segments::{Facts, Segments};
+use crate::system::{self, Clock, now_ns};
 use child::Child;
 use keeper::Keeper;
 use libraries::Libraries;
@@ -218,7 +218,7 @@ impl Recorder {
         let limit = options.duration.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
         loop {
             let wait = if self.processes.pids().is_empty() { IDLE_WAIT } else { DRAIN_EVERY };
-            ffi::wait_readable(&self.discovery.files(), wait)
+            system::wait_readable(&self.discovery.files(), wait)
                 .map_err(|error| AgentError::System { what: "poll", error })?;
             self.step()?;
             if let Some(child) = &mut child
