@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use kvpath_schema::wire::ring::Level;
 
 use crate::clock::{self, Clocking};
+use crate::gpu::Target;
+use crate::settings::{Extra, MAX_OVERHEAD, Settings, is_share, node};
 
 /// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
 #[derive(Debug, Parser)]
@@ -34,9 +37,6 @@ pub enum Command {
     Doctor(Doctor),
 }
 
-/// What probes may cost where nothing else is asked for, % of a core.
-pub const MAX_OVERHEAD: f64 = 5.0;
-
 /// Options of `record`.
 #[derive(Debug, Args)]
 pub struct Record {
@@ -59,8 +59,8 @@ pub struct Record {
     /// machine), sched (when threads that post, poll or launch are off the CPU; two look-ups for each switch on the machine),
     /// telemetry (what NIXL itself counts, where the environment names a folder for it; its files are emptied, so no other may read
     /// them).
-    #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
-    pub sources: Vec<More>,
+    #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',', value_parser = extra())]
+    pub sources: Vec<Extra>,
     /// The most that uprobes on NIXL and UCX may cost the programs that they are on, % of a core in all: where they are hit so
     /// often that it is more, the least valuable are taken off for a while (UCX, takings of notifications, polls, notifications,
     /// all), which the run says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
@@ -99,34 +99,20 @@ impl ClockOptions {
     }
 }
 
-impl From<Clocking> for ClockOptions {
-    fn from(Clocking { listen, peers, key }: Clocking) -> Self {
-        Self { listen: Some(listen), peers, key: Some(key) }
+impl From<Record> for Settings {
+    fn from(options: Record) -> Self {
+        let clock = options.clock.settings();
+        let Record { out, duration, libraries, gpu, sources: extras, max_overhead, node, command, .. } = options;
+        Self { out, duration, libraries, gpu, extras, max_overhead, node, clock, command }
     }
 }
 
-/// Checks a host's name, which becomes that of a folder.
-pub fn node(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 64 || kvpath_schema::segment::host_name(text) != text {
-        return Err(format!("`{text}` is no host name: 1 to 64 of A-Z, a-z, 0-9, `-`, `_` and `.`"));
-    }
-    Ok(text.to_owned())
-}
-
-/// What is recorded only where it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum More {
-    /// UCX.
-    Ucx,
-    /// RDMA verbs.
-    Rdma,
-    /// Sockets.
-    Sockets,
-    /// The scheduler.
-    Sched,
-    /// NIXL's own telemetry.
-    Telemetry,
+fn extra() -> impl TypedValueParser<Value = Extra> {
+    let values = Extra::ALL.map(|extra| PossibleValue::new(extra.name()).help(extra.title()));
+    PossibleValuesParser::new(values).map(|name| {
+        let extra = Extra::ALL.into_iter().find(|extra| extra.name() == name);
+        extra.expect("clap lets possible values pass alone")
+    })
 }
 
 /// Options of `run`.
@@ -156,15 +142,6 @@ pub struct ChangeLevel {
     pub level: Level,
 }
 
-/// Which processes a level is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// All that have a ring.
-    All,
-    /// One, by its pid, on this host or as it sees it itself.
-    Pid(u64),
-}
-
 fn target(text: &str) -> Result<Target, String> {
     match text {
         "all" => Ok(Target::All),
@@ -176,11 +153,6 @@ fn percent(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is no share of a core, as 5 or 0.5 (%)");
     let percent: f64 = text.parse().map_err(|_| wrong())?;
     if is_share(percent) { Ok(percent) } else { Err(wrong()) }
-}
-
-/// Whether that is a share of a core, %.
-pub fn is_share(percent: f64) -> bool {
-    percent > 0.0 && percent.is_finite()
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -247,7 +219,17 @@ mod tests {
         assert!(record(&listen).unwrap_err().contains("--clock-key"));
         assert!(record(&["--clock-peer", "a:1"]).unwrap_err().contains("--clock-listen"));
         assert!(record(&["--node", "a/b"]).unwrap_err().contains("no host name"));
-        assert!(node("node-1.rack_2").is_ok() && node("").is_err() && node(&"n".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn sources_that_cost_more_are_named_and_listed() {
+        let record = |with: &str| Cli::try_parse_from(["kvpath-agent", "record", "--with", with]);
+        let Ok(Command::Record(options)) = record("ucx,telemetry").map(|cli| cli.command) else {
+            panic!("it is sound")
+        };
+        assert_eq!(Settings::from(options).extras, [Extra::Ucx, Extra::Telemetry]);
+        let error = record("udp").unwrap_err().to_string();
+        assert!(error.contains("[possible values: ucx, rdma, sockets, sched, telemetry]"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -14,7 +14,6 @@ use crate::capture::error::AttachError;
 use crate::capture::nixl::attach::{ProbeState, Programs, examine};
 use crate::capture::nixl::builds;
 use crate::capture::{sched, sockets};
-use crate::cli;
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
 use crate::host;
@@ -71,11 +70,11 @@ struct Findings {
     libraries: Vec<LibraryLine>,
 }
 
-/// Looks and prints.
+/// Looks, at these libraries too, and prints, as JSON if that is asked for.
 ///
 /// # Errors
 /// The findings cannot be printed.
-pub fn run(options: &cli::Doctor) -> anyhow::Result<ExitCode> {
+pub fn run(named: &[PathBuf], as_json: bool) -> anyhow::Result<ExitCode> {
     let (checks, costs) = checks();
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
@@ -83,9 +82,9 @@ pub fn run(options: &cli::Doctor) -> anyhow::Result<ExitCode> {
         can_record: checks.iter().all(|check| check.ok || !check.required),
         known_nixl: builds::known_releases(),
         checks,
-        libraries: libraries(options, costs),
+        libraries: libraries(named, costs),
     };
-    if options.json {
+    if as_json {
         report::json(&findings).context("printing JSON")?;
     } else {
         report::text(&findings).context("printing the table")?;
@@ -214,10 +213,10 @@ fn cost_check(costs: &Result<Costs, String>) -> Check {
     }
 }
 
-fn libraries(options: &cli::Doctor, costs: Option<Costs>) -> Vec<LibraryLine> {
+fn libraries(named: &[PathBuf], costs: Option<Costs>) -> Vec<LibraryLine> {
     let mut seen: Vec<Library> = Vec::new();
     let mut lines = Vec::new();
-    for path in &options.libraries {
+    for path in named {
         take(Library::open(path), path.display().to_string(), None, costs, &mut seen, &mut lines);
     }
     for notice in Discovery::scan_all(builds::is_candidate) {

@@ -67,7 +67,7 @@ pub fn attempt(programs: &mut Programs) -> Verdict {
         Ok(attached) => attached,
         Err(error) => return Verdict::Unknown(error.to_string()),
     };
-    if let Err(error) = programs.detach(attached) {
+    if let Err(error) = programs.detach_from_own(attached) {
         return Verdict::Unknown(error.to_string());
     }
     verdict(ended.map(|status| (status.code(), status.signal())), was_seen)
