@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use kvpath_schema::wire::ring::Level;
+use tracing::Level as Importance;
 
 use crate::clock::{self, Clocking};
 use crate::gpu::Target;
+use crate::log::{Format, Logging};
 use crate::settings::{Extra, MAX_OVERHEAD, Settings, is_share, node};
 
 /// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
@@ -20,6 +22,43 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How to log, on stderr: text, or json for what collects the logs of a service.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// What to log: error, warn, info or debug, each with those before it.
+    #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value = "info")]
+    log_level: LogLevel,
+}
+
+impl Cli {
+    /// How to log.
+    pub fn logging(&self) -> Logging {
+        let format = match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        let level = match self.log_level {
+            LogLevel::Error => Importance::ERROR,
+            LogLevel::Warn => Importance::WARN,
+            LogLevel::Info => Importance::INFO,
+            LogLevel::Debug => Importance::DEBUG,
+        };
+        Logging { format, level }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
 }
 
 /// What to do.
@@ -33,7 +72,8 @@ pub enum Command {
     Env(Env),
     /// Change how much is recorded of the GPU by a running process.
     Level(ChangeLevel),
-    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded.
+    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded, 1 if a NIXL library
+    /// is there whose build is not known.
     Doctor(Doctor),
 }
 
@@ -72,7 +112,8 @@ pub struct Record {
     /// Clock probes.
     #[command(flatten)]
     pub clock: ClockOptions,
-    /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
+    /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed. The exit code is 1 too
+    /// where something that was there was left out: a library of an unknown build, or GPU records that another agent reads.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }

@@ -17,6 +17,7 @@ mod ffi;
 mod gpu;
 mod host;
 mod libraries;
+mod log;
 mod losses;
 mod own;
 mod privileges;
@@ -25,6 +26,7 @@ mod record;
 mod seccomp;
 mod segments;
 mod settings;
+mod states;
 mod units;
 
 use std::process::ExitCode;
@@ -40,8 +42,10 @@ pub use segments::Segments;
 /// Does what the command line says; exit code 2 where that cannot be done.
 #[must_use]
 pub fn main() -> ExitCode {
-    run(cli::Cli::parse().command).unwrap_or_else(|error| {
-        eprintln!("kvpath-agent: {error:#}");
+    let cli = cli::Cli::parse();
+    log::start(cli.logging());
+    run(cli.command).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
         ExitCode::from(2)
     })
 }

@@ -6,11 +6,15 @@ use aya::Ebpf;
 use aya::programs::uprobe::UProbeScope;
 
 use crate::budget::Group;
+use kvpath_schema::tables::capture::RecordingState;
+
+use crate::capture::Context;
 use crate::capture::error::AttachError;
 use crate::capture::pairs::{Links, Pair, Spot};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::segments::Facts;
+use crate::states::Subject;
 
 /// A function to probe, and with which others it is taken off where probes cost too much; `None`: never.
 #[derive(Debug, Clone, Copy)]
@@ -51,11 +55,13 @@ impl Libraries {
     }
 
     /// Opens the file behind a mapping; where that fails the run says so.
-    pub fn open(&self, pid: i32, mapping: &Mapping, facts: &mut Facts) -> Option<Library> {
+    pub fn open(&self, pid: i32, mapping: &Mapping, context: &mut Context) -> Option<Library> {
         Library::of_mapping(pid, mapping)
             .map_err(|error| {
                 let key = format!("library {} of pid {pid}", mapping.path);
-                facts.say(self.source, key, format!("cannot be opened: {error}"));
+                context.facts.say(self.source, key, format!("cannot be opened: {error}"));
+                let subject = Subject::library(self.source, mapping.path.as_str());
+                context.set(subject, RecordingState::Unreadable, format!("cannot be opened, of pid {pid}: {error}"));
             })
             .ok()
     }
@@ -71,16 +77,16 @@ impl Libraries {
     /// # Errors
     /// The kernel refuses; then nothing is attached, and the library is left alone.
     pub fn attach(&mut self, ebpf: &mut Ebpf, library: Library, probes: Vec<Probe>) -> Result<usize, AttachError> {
-        let mut probed = Probed { probes, ..Probed::default() };
-        let groups: BTreeSet<Option<Group>> = probed.probes.iter().map(|probe| probe.group).collect();
-        let wanted = groups.into_iter().filter(|group| group.is_none_or(|group| !self.shed.contains(&group)));
-        let outcome = wanted.into_iter().try_for_each(|group| probed.attach(self.pair, ebpf, &library, group));
-        let points = probed.links.values().map(|links| links.points).sum();
-        let (probed, outcome) = match outcome {
-            Ok(()) => (Some(probed), Ok(points)),
-            Err(error) => (None, probed.detach(self.pair, ebpf).and(Err(error))),
+        let mut new = Probed { probes, ..Probed::default() };
+        let groups: BTreeSet<Option<Group>> = new.probes.iter().map(|probe| probe.group).collect();
+        let mut wanted = groups.into_iter().filter(|group| group.is_none_or(|group| !self.shed.contains(&group)));
+        let outcome = wanted.try_for_each(|group| new.attach(self.pair, ebpf, &library, group));
+        let points = new.links.values().map(|links| links.points).sum();
+        let (kept, outcome) = match outcome {
+            Ok(()) => (Some(new), Ok(points)),
+            Err(error) => (None, new.detach(self.pair, ebpf).and(Err(error))),
         };
-        self.tracked.push(Tracked { library, probed });
+        self.tracked.push(Tracked { library, probed: kept });
         outcome
     }
 
@@ -114,22 +120,25 @@ impl Libraries {
         }
     }
 
-    /// Puts it on again, on all libraries or on none; gives whether that is done.
-    pub fn restore(&mut self, ebpf: &mut Ebpf, group: Group, facts: &mut Facts) -> bool {
+    /// Puts it on again, on all libraries or on none.
+    ///
+    /// # Errors
+    /// The kernel refuses; then it stays off.
+    pub fn restore(&mut self, ebpf: &mut Ebpf, group: Group, facts: &mut Facts) -> Result<(), AttachError> {
         self.shed.remove(&group);
         let (source, pair) = (self.source, self.pair);
-        let mut are_on = true;
+        let mut outcome = Ok(());
         for (library, probed) in self.probed() {
             if let Err(error) = probed.attach(pair, ebpf, library, Some(group)) {
                 facts.say(source, format!("library {}", library.path), format!("{} stay off: {error}", group.name()));
-                are_on = false;
+                outcome = Err(error);
             }
         }
-        if !are_on {
+        if outcome.is_err() {
             // All or none: what is off is not counted against the budget, and would be attached twice the next time.
             self.shed(ebpf, group, facts);
         }
-        are_on
+        outcome
     }
 
     fn probed(&mut self) -> impl Iterator<Item = (&Library, &mut Probed)> {

@@ -9,6 +9,7 @@ use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop as DropRow,
 
 use crate::losses::Losses;
 use crate::processes::ProcessTable;
+use crate::states::States;
 
 /// Facts about the recording, in the order in which they became known; a key said again replaces its value.
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ pub struct Segments {
     processes: Option<PathBuf>,
     threads: Option<PathBuf>,
     facts: Option<PathBuf>,
+    states: Option<PathBuf>,
     /// Records lost in all.
     pub dropped: u64,
 }
@@ -57,7 +59,7 @@ impl Segments {
     /// Writes through `writer`.
     #[must_use]
     pub fn new(writer: RunWriter) -> Self {
-        Self { writer, processes: None, threads: None, facts: None, dropped: 0 }
+        Self { writer, processes: None, threads: None, facts: None, states: None, dropped: 0 }
     }
 
     /// The folder of the run.
@@ -70,13 +72,21 @@ impl Segments {
     ///
     /// # Errors
     /// A segment cannot be written.
-    pub fn write(&mut self, processes: &mut ProcessTable, facts: &mut Facts) -> Result<(), SegmentError> {
+    pub fn write(
+        &mut self,
+        processes: &mut ProcessTable,
+        facts: &mut Facts,
+        states: &mut States,
+    ) -> Result<(), SegmentError> {
         if let Some((processes, threads)) = processes.rows_if_changed() {
             replace(&mut self.writer, "process", &processes, &mut self.processes)?;
             replace(&mut self.writer, "process", &threads, &mut self.threads)?;
         }
         if let Some(facts) = facts.rows_if_changed() {
             replace(&mut self.writer, "capture", &facts, &mut self.facts)?;
+        }
+        if let Some(states) = states.rows_if_changed() {
+            replace(&mut self.writer, "capture", &states, &mut self.states)?;
         }
         Ok(())
     }
@@ -151,10 +161,10 @@ mod tests {
         let mut losses = Losses::default();
         losses.add(Cause::of("nixl_transfers", "ring buffer full"), 3);
         segments.drops("nixl", 5, &losses).unwrap();
-        segments.write(&mut processes, &mut facts).unwrap();
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
         facts.say("capture", "kernel", "2");
         processes.id_of(2);
-        segments.write(&mut processes, &mut facts).unwrap();
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
 
         let found = files(&folder.path().join("node=h/source=process"), "processes");
         let mut back = Processes::default();

@@ -1,5 +1,6 @@
 //! Sources: a directory each, which goes from probes to rows of its tables. [`registry`] starts those that are asked for.
 
+mod context;
 pub mod cupti;
 pub mod error;
 pub mod nixl;
@@ -13,4 +14,5 @@ pub mod telemetry;
 pub mod tracepoints;
 pub mod ucx;
 
-pub use source::{Budgeted, Context, Ended, Source};
+pub use context::Context;
+pub use source::{Budgeted, Ended, Source};

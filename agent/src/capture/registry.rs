@@ -1,5 +1,9 @@
 //! The sources of a recording: those that are always there, and those that the settings ask for.
 
+use kvpath_schema::tables::capture::RecordingState;
+
+use super::cupti::environment::LIBRARY;
+use super::cupti::folders::remove_abandoned;
 use super::cupti::plan::Plan;
 use super::nixl::attach::Programs;
 use super::nixl::source::Nixl;
@@ -12,6 +16,7 @@ use super::{Context, Source};
 use crate::clock::{self, ClockSource};
 use crate::error::AgentError;
 use crate::settings::{Extra, Settings};
+use crate::states::Subject;
 
 /// Starts the sources, in the order in which they are drained and written. Where return probes would end processes confined by
 /// seccomp, `spares_confined`, their libraries are left alone.
@@ -32,7 +37,11 @@ pub fn start(
     }
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     if let Some(rings) = gpu.rings(context.now_ns) {
+        remove_abandoned(u64::try_from(context.now_ns).unwrap_or(0));
         sources.push(Box::new(rings));
+    } else {
+        let why = format!("by --gpu off, or because {LIBRARY} does not lie beside kvpath-agent");
+        context.set(Subject::source("cupti"), RecordingState::Off, why);
     }
     sources.push(Box::new(Nixl::new(nixl, spares_confined, context)));
     for extra in Extra::ALL.into_iter().filter(|extra| settings.asks_for(*extra)) {

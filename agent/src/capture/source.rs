@@ -1,43 +1,14 @@
-//! What a recording asks of a source of records, and what sources share.
+//! What a recording asks of a source of records.
 
 use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
 
+use super::Context;
 use crate::budget::{Costs, Group, Spent};
 use crate::capture::error::AttachError;
 use crate::discover::maps::Mapping;
 use crate::error::AgentError;
-use crate::processes::ProcessTable;
-use crate::segments::{Facts, Segments};
-
-/// What sources share in a recording.
-pub struct Context {
-    /// The time of this round, ns.
-    pub now_ns: i64,
-    /// The traced processes.
-    pub processes: ProcessTable,
-    /// Facts about the recording.
-    pub facts: Facts,
-    /// Where rows go.
-    pub segments: Segments,
-}
-
-impl Context {
-    /// Of a recording that begins.
-    #[must_use]
-    pub fn new(now_ns: i64, segments: Segments) -> Self {
-        Self { now_ns, processes: ProcessTable::default(), facts: Facts::default(), segments }
-    }
-
-    /// Writes what is known of processes and of the recording itself, where that has changed.
-    ///
-    /// # Errors
-    /// A segment cannot be written.
-    pub fn write(&mut self) -> Result<(), SegmentError> {
-        self.segments.write(&mut self.processes, &mut self.facts)
-    }
-}
 
 /// A process that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +24,9 @@ pub struct Ended {
 /// A source of records. A recording calls [`Source::drain`] and [`Source::step`] in every round, [`Source::write`] for every
 /// segment, and the rest when something happens; a source does nothing for what it does not override.
 pub trait Source {
+    /// Its name in `source_states`.
+    fn name(&self) -> &'static str;
+
     /// Whether a file of that name may be a library that it attaches to.
     fn is_candidate(&self, _file_name: &str) -> bool {
         false
@@ -136,6 +110,9 @@ pub trait Budgeted {
     /// Takes a group off all libraries, and leaves it off those to come.
     fn shed(&mut self, group: Group, context: &mut Context);
 
-    /// Puts it on again, on all libraries or on none; gives whether that is done.
-    fn restore(&mut self, group: Group, context: &mut Context) -> bool;
+    /// Puts it on again, on all libraries or on none.
+    ///
+    /// # Errors
+    /// The kernel refuses; then it stays off.
+    fn restore(&mut self, group: Group, context: &mut Context) -> Result<(), AttachError>;
 }

@@ -82,6 +82,10 @@ impl ClockSource {
 }
 
 impl Source for ClockSource {
+    fn name(&self) -> &'static str {
+        "clock"
+    }
+
     fn finish(&mut self, context: &mut Context) -> Result<(), AttachError> {
         lock(&self.tally).say(&mut context.facts);
         Ok(())
@@ -133,7 +137,7 @@ impl Tally {
 
     fn fail(&mut self, what: String, error: &io::Error) {
         let (count, _) = self.errors.entry(what).or_insert_with_key(|what| {
-            eprintln!("kvpath-agent: clock probes: {what}: {error} (said once, counted in `capture_info`)");
+            tracing::warn!("clock probes: {what}: {error} (said once, counted in `capture_info`)");
             (0, error.to_string())
         });
         *count += 1;

@@ -70,7 +70,15 @@ struct Findings {
     libraries: Vec<LibraryLine>,
 }
 
-/// Looks, at these libraries too, and prints, as JSON if that is asked for.
+impl Findings {
+    /// How many libraries cannot be recorded because their build is not known.
+    fn unknown_builds(&self) -> usize {
+        self.libraries.iter().filter(|library| library.error.is_none() && library.nixl.is_none()).count()
+    }
+}
+
+/// Looks, at these libraries too, and prints, as JSON if that is asked for. Exit code 2: nothing can be recorded; 1: a NIXL library
+/// is there whose build is not known.
 ///
 /// # Errors
 /// The findings cannot be printed.
@@ -89,7 +97,11 @@ pub fn run(named: &[PathBuf], as_json: bool) -> anyhow::Result<ExitCode> {
     } else {
         report::text(&findings).context("printing the table")?;
     }
-    Ok(if findings.can_record { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(match (findings.can_record, findings.unknown_builds()) {
+        (false, _) => ExitCode::from(2),
+        (true, 0) => ExitCode::SUCCESS,
+        (true, _) => ExitCode::FAILURE,
+    })
 }
 
 fn checks() -> (Vec<Check>, Option<Costs>) {

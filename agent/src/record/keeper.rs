@@ -1,10 +1,13 @@
 //! Keeps the probes within their budget: adds up what their hits cost, and has sources take groups of them off and on.
 
+use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
+
 use crate::budget::{Budget, Change, Costs, Group, Spent};
 use crate::capture::error::AttachError;
 use crate::capture::{Budgeted, Context, Source};
 use crate::ffi::{Clock, now_ns};
 use crate::segments::Facts;
+use crate::states::Subject;
 
 /// The budget of a recording.
 pub struct Keeper {
@@ -47,21 +50,28 @@ impl Keeper {
                 self.take_spent(sources)?;
                 self.budget.resume(now_ns(Clock::Monotonic));
                 let (share, name) = (100.0 * share, group.name());
-                let text = format!(
-                    "off at {now} ns for {} s: probes cost {share:.1} % of a core, over {} %",
-                    pause_ns / 1_000_000_000,
-                    self.percent
-                );
-                eprintln!("kvpath-agent: {name} {text}");
+                let reason = format!("probes cost {share:.1} % of a core, over {} %", self.percent);
+                let text = format!("off at {now} ns for {} s: {reason}", pause_ns / 1_000_000_000);
+                tracing::warn!("{name} {text}");
+                context.states.set(now, subject(group), RecordingState::Shed, reason);
                 self.tell(&mut context.facts, group, text);
             }
             Some(Change::Restore(group)) => {
-                // What did not go on is not recorded, and the library's fact says why.
-                let said = if owner(sources, group).is_some_and(|owner| owner.restore(group, context)) {
-                    format!("on again at {now} ns")
-                } else {
-                    self.budget.put_off(group, now);
-                    format!("cannot go on again at {now} ns")
+                let outcome = owner(sources, group).map_or(Ok(()), |owner| owner.restore(group, context));
+                let name = group.name();
+                let said = match outcome {
+                    Ok(()) => {
+                        tracing::info!("{name} on again");
+                        context.states.set(now, subject(group), RecordingState::Recording, "");
+                        format!("on again at {now} ns")
+                    }
+                    Err(error) => {
+                        tracing::warn!("{name} cannot go on again: {error}");
+                        self.budget.put_off(group, now);
+                        let reason = format!("cannot go on again: {error}");
+                        context.states.set(now, subject(group), RecordingState::Refused, reason);
+                        format!("cannot go on again at {now} ns")
+                    }
                 };
                 self.tell(&mut context.facts, group, said);
             }
@@ -93,6 +103,10 @@ impl Keeper {
     fn say_costs(&self, facts: &mut Facts) {
         facts.say("nixl", "hits.cost_ns", format!("{:.0}", self.spent_ns));
     }
+}
+
+fn subject(group: Group) -> Subject {
+    Subject::new(group.source(), SubjectKind::Group, group.name())
 }
 
 /// The source whose probes those are.

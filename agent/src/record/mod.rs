@@ -32,7 +32,8 @@ use recorder::Recorder;
 /// Program and version.
 const WRITER: &str = concat!("kvpath-agent ", env!("CARGO_PKG_VERSION"));
 
-/// Records as the settings say. The exit code is 1 if the recorded command failed.
+/// Records as the settings say. The exit code is 1 if the recorded command failed, or if something that was there was left out: a
+/// library of an unknown build, or a ring that another agent reads.
 ///
 /// # Errors
 /// Recording cannot begin, or the run cannot be written.

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kvpath_schema::tables::capture::RecordingState;
+
 use super::child::Child;
 use super::keeper::Keeper;
 use super::summary;
@@ -13,6 +15,7 @@ use crate::discover::{Discovery, Notice};
 use crate::error::AgentError;
 use crate::ffi::{self, Clock, now_ns};
 use crate::settings::Settings;
+use crate::states::Subject;
 
 /// How long the ring buffers may fill before they are looked at. They hold much more than any program makes in that time.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -59,6 +62,10 @@ impl Recorder {
     /// A library that the settings name is none, or the run cannot be written.
     pub fn begin(&mut self, settings: &Settings) -> Result<(), AgentError> {
         self.context.facts.say("capture", "discovery", self.discovery.method());
+        for source in &self.sources {
+            let subject = Subject::source(source.name());
+            self.context.states.set(self.context.now_ns, subject, RecordingState::Recording, "");
+        }
         for path in &settings.libraries {
             for source in self.sources.iter_mut().rev() {
                 if source.named(path, &mut self.context)? {
@@ -96,7 +103,7 @@ impl Recorder {
             if let Some(child) = &mut child
                 && let Some(outcome) = child.ended()
             {
-                eprintln!("kvpath-agent: {} ended: {}", child.name(), outcome.text);
+                tracing::info!("{} ended: {}", child.name(), outcome.text);
                 if !outcome.is_success {
                     code = ExitCode::FAILURE;
                 }
@@ -106,14 +113,15 @@ impl Recorder {
             let over = limit.is_some_and(|limit| now_ns(Clock::Monotonic) - began >= limit);
             if over || stop.load(Ordering::Relaxed) {
                 if let Some(child) = &child {
-                    eprintln!("kvpath-agent: {} (pid {}) goes on", child.name(), child.pid());
+                    tracing::info!("{} (pid {}) goes on", child.name(), child.pid());
                     self.say_command(child, "still running when the recording ended".to_owned());
                 }
                 break;
             }
         }
         self.finish()?;
-        Ok(code)
+        let leaves_out = |state| matches!(state, RecordingState::UnknownBuild | RecordingState::NotDrained);
+        Ok(if self.context.states.count(leaves_out) > 0 { ExitCode::FAILURE } else { code })
     }
 
     fn say_command(&mut self, child: &Child, outcome: String) {
@@ -242,14 +250,21 @@ impl Recorder {
             source.finish(&mut self.context)?;
         }
         self.keeper.finish(&mut self.context);
-        self.context.facts.say("capture", "ended_ns", now_ns(Clock::Monotonic).to_string());
+        let ended_ns = now_ns(Clock::Monotonic);
+        self.context.facts.say("capture", "ended_ns", ended_ns.to_string());
+        self.context.states.end_all(ended_ns);
         self.write()?;
         let parts: Vec<String> = self.sources.iter().filter_map(|source| source.summary()).collect();
-        let lost = summary::Lost { dropped: self.context.segments.dropped, sheds: self.keeper.sheds };
+        let is_left_out = |state: RecordingState| state.is_loss() && state != RecordingState::Shed;
+        let lost = summary::Lost {
+            dropped: self.context.segments.dropped,
+            sheds: self.keeper.sheds,
+            left_out: self.context.states.count(is_left_out),
+        };
         let processes = self.context.processes.count();
-        eprintln!("kvpath-agent: {}", summary::text(processes, &parts, lost, self.context.segments.root()));
+        tracing::info!("{}", summary::text(processes, &parts, lost, self.context.segments.root()));
         for warning in self.sources.iter().filter_map(|source| source.warning()) {
-            eprintln!("kvpath-agent: {warning}");
+            tracing::warn!("{warning}");
         }
         Ok(())
     }

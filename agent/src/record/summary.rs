@@ -9,19 +9,30 @@ pub struct Lost {
     pub dropped: u64,
     /// How often probes were taken off for what they cost.
     pub sheds: u32,
+    /// Libraries, processes, rings and the like that were not recorded for another reason.
+    pub left_out: usize,
 }
 
 /// One paragraph; `parts` is what each source recorded.
 pub fn text(processes: usize, parts: &[String], lost: Lost, root: &Path) -> String {
-    let Lost { dropped, sheds } = lost;
-    let lost = match (dropped, sheds) {
-        (0, 0) => "nothing lost".to_owned(),
-        (0, _) => format!("no record lost, but probes were off {sheds} times for what they cost (`kvpath check`)"),
-        (_, 0) => format!("{dropped} records lost (table `drops`)"),
-        _ => format!("{dropped} records lost, and probes were off {sheds} times for what they cost (`kvpath check`)"),
+    let Lost { dropped, sheds, left_out } = lost;
+    let mut off = Vec::new();
+    if sheds > 0 {
+        off.push(format!("probes were off {sheds} times for what they cost"));
+    }
+    match left_out {
+        0 => {}
+        1 => off.push("1 library, process or ring was not recorded".to_owned()),
+        _ => off.push(format!("{left_out} libraries, processes or rings were not recorded")),
+    }
+    let lost = match (dropped, off.join(", and ")) {
+        (0, off) if off.is_empty() => "nothing lost".to_owned(),
+        (_, off) if off.is_empty() => format!("{dropped} records lost (table `drops`)"),
+        (0, off) => format!("no record lost, but {off} (`kvpath check`)"),
+        (_, off) => format!("{dropped} records lost, and {off} (`kvpath check`)"),
     };
-    let parts: String = parts.iter().map(|part| format!("{part}, ")).collect();
-    format!("recorded {processes} processes, {parts}{lost}; run in {}", root.display())
+    let all = [parts, &[lost]].concat().join(", ");
+    format!("recorded {processes} processes, {all}; run in {}", root.display())
 }
 
 #[cfg(test)]
@@ -31,7 +42,7 @@ mod tests {
     #[test]
     fn the_summary_names_losses_and_the_folder() {
         let nixl = || "6 transfers (5 done, 3.0 MiB), 12 notifications sent and 11 arrived".to_owned();
-        let lost = |dropped, sheds| Lost { dropped, sheds };
+        let lost = |dropped, sheds| Lost { dropped, sheds, left_out: 0 };
         let line = text(3, &[nixl()], lost(0, 0), Path::new("run"));
         assert_eq!(
             line,
@@ -42,5 +53,12 @@ mod tests {
         assert!(line(lost(7, 0)).contains("7 records lost (table `drops`)"));
         assert!(line(lost(7, 2)).contains("0 processes, 5 GPU and NVTX records, 6 transfers"));
         assert!(line(lost(0, 2)).contains("no record lost, but probes were off 2 times"));
+        let left_out = line(Lost { left_out: 2, ..lost(0, 1) });
+        let both =
+            "but probes were off 1 times for what they cost, and 2 libraries, processes or rings were not recorded (";
+        assert!(left_out.contains(both), "{left_out}");
+        assert!(
+            line(Lost { left_out: 1, ..lost(3, 0) }).contains("3 records lost, and 1 library, process or ring was not")
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::discover::{Discovery, Notice};
 use crate::own;
 
 /// What a library is left alone for.
-pub const PROBES_OFF: &str = "probes off: return probes would kill processes confined by seccomp on this kernel";
+pub const WOULD_KILL: &str = "return probes would kill processes confined by seccomp on this kernel";
 
 /// What was found out.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kvpath_schema::wire::ring::Level;
 
 use super::environment::{library, variables};
-use super::folders::Folders;
+use super::folders::{Folders, of_command};
 use super::source::Rings;
 use crate::error::AgentError;
 use crate::settings::Settings;
@@ -43,8 +43,7 @@ impl Plan {
             (level, false, _) => Ok(Self::All(level)),
             (Some(_), true, None) => Err(AgentError::NoInjection),
             (level, true, Some(library)) => {
-                let folder = PathBuf::from(format!("/dev/shm/kvpath-run-{}", std::process::id()));
-                Ok(Self::Command { library, folder, level: level.unwrap_or(Level::Kernel) })
+                Ok(Self::Command { library, folder: of_command(), level: level.unwrap_or(Level::Kernel) })
             }
         }
     }

@@ -1,12 +1,13 @@
 //! The rings of the traced processes: found, drained, and removed when their process has gone.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kvpath_ring::ReadError;
 use kvpath_ring::file::{self, OpenError};
 use kvpath_schema::segment::SegmentError;
+use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 use kvpath_schema::wire::ring::{Level, header};
 
 use super::folders::{Folders, host_pid, rings};
@@ -15,13 +16,14 @@ use super::tap::Tap;
 use crate::capture::error::AttachError;
 use crate::capture::{Context, Source};
 use crate::losses::Losses;
-use crate::processes::ProcessTable;
-use crate::segments::Facts;
+use crate::states::Subject;
 
 /// How often rings are looked for and drained, ns.
 const DRAIN_EVERY_NS: i64 = 20_000_000;
 /// How often losses, states and ends of processes are looked at, ns.
 const LOOK_EVERY_NS: i64 = 200_000_000;
+/// How long a ring may be taken, ns: whoever removes old ones has each for a moment.
+const TAKEN_NS: i64 = 500_000_000;
 /// Rows after which a segment is written before its time.
 const ROWS_MAX: usize = 1 << 18;
 
@@ -32,6 +34,8 @@ pub struct Rings {
     since_ns: i64,
     taps: Vec<Tap>,
     refused: HashSet<PathBuf>,
+    /// Rings that somebody else has, since when; they may become free.
+    taken: HashMap<PathBuf, i64>,
     rows: Rows,
     losses: Losses,
     drained_ns: i64,
@@ -52,6 +56,7 @@ impl Rings {
             since_ns,
             taps: Vec::new(),
             refused: HashSet::new(),
+            taken: HashMap::new(),
             rows: Rows::default(),
             losses: Losses::default(),
             drained_ns: 0,
@@ -61,10 +66,11 @@ impl Rings {
         }
     }
 
-    fn round(&mut self, now_ns: i64, processes: &mut ProcessTable, facts: &mut Facts) {
+    fn round(&mut self, context: &mut Context) {
+        let now_ns = context.now_ns;
         for path in rings(&self.folders) {
             if !self.taps.iter().any(|tap| tap.path == path) && !self.refused.contains(&path) {
-                self.open(path, processes, facts);
+                self.open(path, context);
             }
         }
         let look = now_ns - self.looked_ns >= LOOK_EVERY_NS;
@@ -75,20 +81,23 @@ impl Rings {
         taps.retain_mut(|tap| {
             // Asked before the last draining, so that nothing can come after it.
             let ended = look && matches!(file::is_alive(&tap.reader), Ok(false));
-            let drained = tap.drain(now_ns, &mut self.rows, processes);
+            let drained = tap.drain(now_ns, &mut self.rows, &mut context.processes);
             if look || ended {
-                tap.count(&mut self.losses, facts);
-                tap.listen(now_ns, &mut self.silent, facts);
+                tap.count(&mut self.losses, context);
+                tap.listen(now_ns, &mut self.silent, context);
             }
             match drained {
                 Ok(()) if !ended => true,
                 Ok(()) => {
                     tap.decoder.finish(&mut self.rows);
+                    context.states.end(now_ns, &tap.subject());
                     let _ = fs::remove_file(&tap.path);
                     false
                 }
                 Err(error) => {
-                    facts.say("cupti", format!("process.{}.ring", tap.pid), format!("cannot be read: {error}"));
+                    let key = format!("process.{}.ring", tap.pid);
+                    context.facts.say("cupti", key, format!("cannot be read: {error}"));
+                    context.set(tap.subject(), RecordingState::Unreadable, format!("its ring: {error}"));
                     self.losses.add(tap.cause(None, "ring cannot be read"), 1);
                     self.refused.insert(tap.path.clone());
                     false
@@ -98,17 +107,28 @@ impl Rings {
         self.taps = taps;
     }
 
-    fn open(&mut self, path: PathBuf, processes: &mut ProcessTable, facts: &mut Facts) {
+    fn open(&mut self, path: PathBuf, context: &mut Context) {
         let mut reader = match file::open(&path) {
             Ok(reader) => reader,
             // Not ready: looked at again in the next round.
             Err(OpenError::Ring(ReadError::NotReady) | OpenError::Io(_)) => return,
+            Err(OpenError::Taken) => {
+                let since_ns = *self.taken.entry(path.clone()).or_insert(context.now_ns);
+                if context.now_ns - since_ns >= TAKEN_NS {
+                    say_taken(&path, context);
+                }
+                return;
+            }
             Err(error) => {
-                facts.say("cupti", format!("ring.{}", path.display()), format!("not drained: {error}"));
+                context.facts.say("cupti", format!("ring.{}", path.display()), format!("not drained: {error}"));
+                context.set(subject(&path), RecordingState::Unreadable, error.to_string());
                 self.refused.insert(path);
                 return;
             }
         };
+        if self.taken.remove(&path).is_some() {
+            context.states.end(context.now_ns, &subject(&path));
+        }
         // What was lost before this recording is not its loss, and a process that ended before is not of it.
         let is_before = |ns: u64| i64::try_from(ns).is_ok_and(|ns| ns < self.since_ns);
         let is_older = is_before(reader.word(header::CREATED_NS));
@@ -119,11 +139,11 @@ impl Rings {
         }
         let told = i32::try_from(reader.word(header::PID)).unwrap_or(0);
         let pid = host_pid(told, reader.word(header::START_TICKS)).unwrap_or(told);
-        let process_id = processes.id_of(pid);
+        let process_id = context.processes.id_of(pid);
         if let Some(level) = self.ask_for
             && let Err(error) = reader.ask_for(level)
         {
-            facts.say("cupti", format!("process.{pid}.level"), format!("cannot be asked for: {error}"));
+            context.facts.say("cupti", format!("process.{pid}.level"), format!("cannot be asked for: {error}"));
         }
         let _ = reader.look();
         self.taps.push(Tap::new(path, reader, pid, process_id, self.since_ns, is_older));
@@ -131,10 +151,14 @@ impl Rings {
 }
 
 impl Source for Rings {
+    fn name(&self) -> &'static str {
+        "cupti"
+    }
+
     fn step(&mut self, context: &mut Context) -> Result<(), AttachError> {
         if context.now_ns - self.drained_ns >= DRAIN_EVERY_NS {
             self.drained_ns = context.now_ns;
-            self.round(context.now_ns, &mut context.processes, &mut context.facts);
+            self.round(context);
         }
         Ok(())
     }
@@ -145,14 +169,15 @@ impl Source for Rings {
 
     fn finish(&mut self, context: &mut Context) -> Result<(), AttachError> {
         self.looked_ns = 0;
-        self.round(context.now_ns, &mut context.processes, &mut context.facts);
+        self.round(context);
+        for path in self.taken.keys() {
+            say_taken(path, context);
+        }
         for tap in &mut self.taps {
             tap.decoder.finish(&mut self.rows);
         }
-        if let Folders::One(folder) = &self.folders {
-            // Goes only if it is empty: a process may live on.
-            let _ = fs::remove_dir(folder);
-        }
+        // Where processes live on, their rings stay, and so do the folders.
+        self.folders.remove_empty();
         Ok(())
     }
 
@@ -174,6 +199,18 @@ impl Source for Rings {
     fn warning(&self) -> Option<String> {
         warning(&self.silent)
     }
+}
+
+fn say_taken(path: &Path, context: &mut Context) {
+    let error = OpenError::Taken;
+    if context.set(subject(path), RecordingState::NotDrained, error.to_string()) {
+        context.facts.say("cupti", format!("ring.{}", path.display()), format!("not drained: {error}"));
+    }
+}
+
+/// A ring, in `source_states`.
+fn subject(path: &Path) -> Subject {
+    Subject::new("cupti", SubjectKind::Ring, path.display().to_string())
 }
 
 /// Names the processes that recorded, and sent nothing of the GPU.

@@ -5,15 +5,17 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use kvpath_ring::Reader;
+use kvpath_schema::tables::capture::RecordingState;
 use kvpath_schema::wire::ring::{Kind, Level, Loss, State, header};
 
 use super::decode::{Aside, Decoder};
 use super::interned::Names;
 use super::rows::Rows;
 use super::silence::{News, Silence};
+use crate::capture::Context;
 use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
-use crate::segments::Facts;
+use crate::states::Subject;
 
 /// A ring that is drained.
 pub struct Tap {
@@ -77,7 +79,7 @@ impl Tap {
     }
 
     /// What was lost since the last look, and how CUPTI is.
-    pub fn count(&mut self, losses: &mut Losses, facts: &mut Facts) {
+    pub fn count(&mut self, losses: &mut Losses, context: &mut Context) {
         if self.reader.look().is_err() {
             return;
         }
@@ -94,7 +96,7 @@ impl Tap {
         }
         let (state, refused) = (self.reader.state(), self.reader.refused());
         if self.state.replace((state, refused)) != Some((state, refused)) {
-            self.say(state, facts);
+            self.say(state, context);
             if state == State::Aside {
                 losses.add(self.cause(None, state.text()), 1);
             }
@@ -102,7 +104,7 @@ impl Tap {
     }
 
     /// Whether it records and nothing of the GPU comes, as of the last look.
-    pub fn listen(&mut self, now_ns: i64, silent: &mut BTreeSet<i32>, facts: &mut Facts) {
+    pub fn listen(&mut self, now_ns: i64, silent: &mut BTreeSet<i32>, context: &mut Context) {
         let is_recording = self.reader.state() == State::Running && self.reader.level() != Level::Off;
         let key = format!("process.{}.silence", self.pid);
         match self.silence.look(now_ns, is_recording) {
@@ -110,17 +112,25 @@ impl Tap {
                 silent.insert(self.pid);
                 let seen =
                     format!("it records, {others} API calls and NVTX events came, and not one GPU record in 10 s");
-                facts.say("cupti", key, seen);
+                context.facts.say("cupti", key, seen.as_str());
+                context.set(self.subject(), RecordingState::Silent, seen);
             }
             Some(News::Heard) => {
                 silent.remove(&self.pid);
-                facts.say("cupti", key, "GPU records came late: none in the first 10 s");
+                context.facts.say("cupti", key, "GPU records came late: none in the first 10 s");
+                context.set(self.subject(), RecordingState::Recording, "GPU records came late");
             }
             None => {}
         }
     }
 
-    fn say(&self, state: State, facts: &mut Facts) {
+    /// The process, in `source_states`.
+    pub fn subject(&self) -> Subject {
+        Subject::process("cupti", self.pid)
+    }
+
+    fn say(&self, state: State, context: &mut Context) {
+        let facts = &mut context.facts;
         let key = |what: &str| format!("process.{}.{what}", self.pid);
         facts.say("cupti", key("state"), state.text());
         facts.say("cupti", key("state_since_ns"), self.reader.word(header::STATE_NS).to_string());
@@ -129,10 +139,19 @@ impl Tap {
             Some(refused) => format!("{level}; {} was asked for and is refused", refused.text()),
             None => level.to_owned(),
         };
-        facts.say("cupti", key("level"), level);
+        facts.say("cupti", key("level"), level.as_str());
         facts.say("cupti", key("cupti_api_version"), self.reader.word(header::CUPTI_VERSION).to_string());
         facts.say("cupti", key("cupti_error"), self.reader.word(header::CUPTI_ERROR).to_string());
         facts.say("cupti", key("calls_refused"), self.reader.word(header::CALLS_REFUSED).to_string());
+        let (recording, reason) = match state {
+            State::Running if self.reader.level() == Level::Off => (RecordingState::Off, "the level is off".to_owned()),
+            State::Running => (RecordingState::Recording, format!("GPU at level {level}")),
+            State::Unused | State::Waiting => (RecordingState::Waiting, state.text().to_owned()),
+            State::NotFound | State::Unsuitable => (RecordingState::Unavailable, state.text().to_owned()),
+            State::Refused => (RecordingState::Refused, state.text().to_owned()),
+            State::Aside => (RecordingState::Displaced, state.text().to_owned()),
+        };
+        context.set(self.subject(), recording, reason);
     }
 
     /// Why this process lost records of a table.

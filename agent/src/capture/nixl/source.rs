@@ -88,18 +88,22 @@ impl Nixl {
 }
 
 impl Source for Nixl {
+    fn name(&self) -> &'static str {
+        "nixl"
+    }
+
     fn is_candidate(&self, file_name: &str) -> bool {
         builds::is_candidate(file_name)
     }
 
     fn named(&mut self, path: &Path, context: &mut Context) -> Result<bool, AgentError> {
         // Whatever its name is: no other source wanted it.
-        self.libraries.named(path, &mut self.programs, &mut context.facts)?;
+        self.libraries.named(path, &mut self.programs, context)?;
         Ok(true)
     }
 
     fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {
-        if self.libraries.mapped(pid, mapping, &mut self.programs, &mut context.facts) {
+        if self.libraries.mapped(pid, mapping, &mut self.programs, context) {
             context.processes.id_of(pid);
         }
     }
@@ -131,7 +135,7 @@ impl Source for Nixl {
             self.checked_ns = context.now_ns;
             self.count_losses()?;
             let pids = context.processes.pids();
-            self.libraries.spare_confined(&pids, &mut self.programs, &mut context.facts);
+            self.libraries.spare_confined(&pids, &mut self.programs, context);
         }
         Ok(())
     }
@@ -201,13 +205,13 @@ impl Budgeted for Nixl {
         self.say_hits(context);
     }
 
-    fn restore(&mut self, group: Group, context: &mut Context) -> bool {
-        let are_on = self.libraries.tracked.restore(self.programs.ebpf(), group, &mut context.facts);
+    fn restore(&mut self, group: Group, context: &mut Context) -> Result<(), AttachError> {
+        let outcome = self.libraries.tracked.restore(self.programs.ebpf(), group, &mut context.facts);
         if group == Group::Polls {
-            self.assembler.record_polls(are_on);
+            self.assembler.record_polls(outcome.is_ok());
         }
         self.say_hits(context);
-        are_on
+        outcome
     }
 }
 

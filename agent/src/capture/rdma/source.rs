@@ -6,6 +6,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::RecordingState;
 use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::wire::rdma::{LOST_SLOTS, RING_BYTES};
 
@@ -18,7 +19,7 @@ use crate::discover::maps::Mapping;
 use crate::error::AgentError;
 use crate::libraries::{Libraries, Probe};
 use crate::losses::{Cause, Losses};
-use crate::segments::Facts;
+use crate::states::Subject;
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-rdma"));
 const PAIR: Pair = Pair { entry: "rdma_entry", returns: "rdma_return" };
@@ -58,29 +59,40 @@ impl Rdma {
     }
 
     /// A library: it is attached to, once.
-    fn found(&mut self, library: Library, facts: &mut Facts) {
+    fn found(&mut self, library: Library, context: &mut Context) {
         if self.libraries.is_probed(&library).is_some() {
             return;
         }
-        let key = format!("library {}", library.path);
+        let (key, subject) = (format!("library {}", library.path), Subject::library("rdma", library.path.as_str()));
         let spots = match library.read().map_err(|error| error.to_string()).and_then(|data| functions::find(&data)) {
             Ok(spots) => spots,
             Err(error) => {
-                facts.say("rdma", key, format!("probes off: {error}"));
+                context.facts.say("rdma", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Unreadable, error);
                 return self.libraries.leave(library);
             }
         };
         let count = spots.len();
         let probes = spots.into_iter().map(|spot| Probe { group: None, spot }).collect();
-        let said = match self.libraries.attach(&mut self.ebpf, library, probes) {
-            Ok(_) => format!("{count} functions probed"),
-            Err(error) => format!("probes off: {error}"),
-        };
-        facts.say("rdma", key, said);
+        match self.libraries.attach(&mut self.ebpf, library, probes) {
+            Ok(_) => {
+                let text = format!("{count} functions probed");
+                context.facts.say("rdma", key, text.as_str());
+                context.set(subject, RecordingState::Recording, text);
+            }
+            Err(error) => {
+                context.facts.say("rdma", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Refused, error.to_string());
+            }
+        }
     }
 }
 
 impl Source for Rdma {
+    fn name(&self) -> &'static str {
+        "rdma"
+    }
+
     fn is_candidate(&self, file_name: &str) -> bool {
         functions::is_candidate(file_name)
     }
@@ -91,13 +103,13 @@ impl Source for Rdma {
             return Ok(false);
         }
         let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
-        self.found(library, &mut context.facts);
+        self.found(library, context);
         Ok(true)
     }
 
     fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {
-        if let Some(library) = self.libraries.open(pid, mapping, &mut context.facts) {
-            self.found(library, &mut context.facts);
+        if let Some(library) = self.libraries.open(pid, mapping, context) {
+            self.found(library, context);
         }
     }
 

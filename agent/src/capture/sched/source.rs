@@ -154,6 +154,10 @@ impl Scheduler {
 }
 
 impl Source for Scheduler {
+    fn name(&self) -> &'static str {
+        "sched"
+    }
+
     fn drain(&mut self, context: &mut Context) {
         self.watch_new(&context.processes);
         self.take_records();

@@ -64,6 +64,10 @@ impl SocketCalls {
 }
 
 impl Source for SocketCalls {
+    fn name(&self) -> &'static str {
+        "sockets"
+    }
+
     fn drain(&mut self, context: &mut Context) {
         for pid in context.processes.pids() {
             let (Ok(number), Some(process_id)) = (u32::try_from(pid), context.processes.known(pid)) else { continue };

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use kvpath_schema::cell::Name;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 use kvpath_schema::tables::nixl::{NixlTelemetry, NixlTelemetryRow};
 
 use super::events;
@@ -18,7 +19,7 @@ use super::file::{Ring, RingError};
 use crate::capture::error::AttachError;
 use crate::capture::{Context, Ended, Source};
 use crate::losses::{Cause, Losses};
-use crate::segments::Facts;
+use crate::states::Subject;
 
 /// How often files are read, ns: a ring holds 1000 transfers.
 const READ_EVERY_NS: i64 = 50_000_000;
@@ -75,7 +76,7 @@ impl Telemetry {
     }
 
     /// Looks for new files, and closes those that are gone.
-    fn find(&mut self, facts: &mut Facts) {
+    fn find(&mut self, context: &mut Context) {
         let folders: BTreeSet<&Folder> = self.folders.values().flatten().collect();
         let mut there = BTreeSet::new();
         for folder in folders {
@@ -93,12 +94,13 @@ impl Telemetry {
                 }
                 let agent = entry.file_name().to_string_lossy().into_owned();
                 let opened = open(&entry.path(), key, folder.uid);
-                let said = match &opened {
-                    Ok(_) => "read".to_owned(),
+                let (said, state, reason) = match &opened {
+                    Ok(_) => ("read".to_owned(), RecordingState::Recording, String::new()),
                     Err(RingError::Unfinished) => continue,
-                    Err(error) => format!("left alone: {error}"),
+                    Err(error) => (format!("left alone: {error}"), RecordingState::Unreadable, error.to_string()),
                 };
-                facts.say("telemetry", format!("agent {agent}"), said);
+                context.facts.say("telemetry", format!("agent {agent}"), said);
+                context.set(Subject::new("telemetry", SubjectKind::File, agent.as_str()), state, reason);
                 let ring = opened.ok();
                 if let Some(ring) = &ring
                     && metadata.created().is_ok_and(|created| created < self.began)
@@ -139,8 +141,12 @@ impl Telemetry {
 }
 
 impl Source for Telemetry {
+    fn name(&self) -> &'static str {
+        "telemetry"
+    }
+
     fn process_ended(&mut self, process: Ended, context: &mut Context) {
-        self.find(&mut context.facts);
+        self.find(context);
         self.read();
         self.folders.remove(&process.process_id);
     }
@@ -156,7 +162,7 @@ impl Source for Telemetry {
                     self.folders.insert(process_id, folder);
                 }
             }
-            self.find(&mut context.facts);
+            self.find(context);
         }
         if context.now_ns - self.read_ns >= READ_EVERY_NS {
             self.read_ns = context.now_ns;

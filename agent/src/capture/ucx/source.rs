@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::RecordingState;
 use kvpath_schema::tables::ucx::{UcxTransportCall, UcxTransportCalls};
 use kvpath_schema::wire::ucx::{Call, LOST_CALLS, LOST_ENDS, LOST_ENTRIES, LOST_OPS, return_slot};
 
@@ -21,7 +22,7 @@ use crate::error::AgentError;
 use crate::libraries::Libraries;
 use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
-use crate::segments::Facts;
+use crate::states::Subject;
 
 /// What the kernel half counts as lost: slot, table and reason.
 const LOSSES: [(u32, &str, &str); 4] = [
@@ -60,16 +61,17 @@ impl Ucx {
     }
 
     /// A library with that file name: it is attached to, once.
-    fn found(&mut self, library: Library, file_name: &str, facts: &mut Facts) {
+    fn found(&mut self, library: Library, file_name: &str, context: &mut Context) {
         if self.libraries.is_probed(&library).is_some() {
             return;
         }
-        let key = format!("library {}", library.path);
+        let (key, subject) = (format!("library {}", library.path), Subject::library("ucx", library.path.as_str()));
         let data = library.read().map_err(|error| error.to_string());
         let functions = match data.and_then(|data| functions::find(file_name, &data)) {
             Ok(functions) => functions,
             Err(error) => {
-                facts.say("ucx", key, format!("probes off: {error}"));
+                context.facts.say("ucx", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Unavailable, error);
                 return self.libraries.leave(library);
             }
         };
@@ -80,8 +82,15 @@ impl Ucx {
         let probes = self.programs.probes(&functions);
         match self.libraries.attach(self.programs.ebpf(), library, probes) {
             Ok(0) => {}
-            Ok(_) => facts.say("ucx", key, format!("{} functions probed", functions.len())),
-            Err(error) => facts.say("ucx", key, format!("probes off: {error}")),
+            Ok(_) => {
+                let text = format!("{} functions probed", functions.len());
+                context.facts.say("ucx", key, text.as_str());
+                context.set(subject, RecordingState::Recording, text);
+            }
+            Err(error) => {
+                context.facts.say("ucx", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Refused, error.to_string());
+            }
         }
     }
 
@@ -102,6 +111,10 @@ impl Ucx {
 }
 
 impl Source for Ucx {
+    fn name(&self) -> &'static str {
+        "ucx"
+    }
+
     fn is_candidate(&self, file_name: &str) -> bool {
         functions::is_candidate(file_name)
     }
@@ -112,13 +125,13 @@ impl Source for Ucx {
             return Ok(false);
         }
         let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
-        self.found(library, name, &mut context.facts);
+        self.found(library, name, context);
         Ok(true)
     }
 
     fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {
-        if let Some(library) = self.libraries.open(pid, mapping, &mut context.facts) {
-            self.found(library, mapping.file_name(), &mut context.facts);
+        if let Some(library) = self.libraries.open(pid, mapping, context) {
+            self.found(library, mapping.file_name(), context);
         }
     }
 
@@ -204,12 +217,12 @@ impl Budgeted for Ucx {
         self.programs.forget_in_flight();
     }
 
-    fn restore(&mut self, group: Group, context: &mut Context) -> bool {
-        let are_on = self.libraries.restore(self.programs.ebpf(), group, &mut context.facts);
-        if !are_on {
+    fn restore(&mut self, group: Group, context: &mut Context) -> Result<(), AttachError> {
+        let outcome = self.libraries.restore(self.programs.ebpf(), group, &mut context.facts);
+        if outcome.is_err() {
             self.ops.end(None);
             self.programs.forget_in_flight();
         }
-        are_on
+        outcome
     }
 }

@@ -52,6 +52,8 @@ fn a_ring_becomes_segments_with_its_losses_and_goes_with_its_process() {
     drop(producer);
     at(2_000_000_000, &mut source, &mut context);
     assert!(file::list(rings.path()).is_empty(), "its process has gone");
+    source.finish(&mut context).unwrap();
+    assert!(!rings.path().exists(), "no ring is left in its folder");
     source.write(&mut context).unwrap();
     assert_eq!((source.total, context.segments.dropped), (103, 1000 - 102));
 
@@ -95,11 +97,11 @@ fn a_process_that_ended_before_the_recording_is_not_of_it() {
     drop(producer);
     let mut context = context(rings.path());
     let mut during = Rings::new(Folders::One(rings.path().to_owned()), None, 3_000);
-    during.open(file::list(rings.path()).remove(0), &mut context.processes, &mut context.facts);
+    during.open(file::list(rings.path()).remove(0), &mut context);
     assert_eq!(during.taps.len(), 1, "it ran during this one");
     drop(during);
     let mut source = Rings::new(Folders::One(rings.path().to_owned()), None, 5_000);
-    source.open(file::list(rings.path()).remove(0), &mut context.processes, &mut context.facts);
+    source.open(file::list(rings.path()).remove(0), &mut context);
     assert!(source.taps.is_empty() && file::list(rings.path()).is_empty(), "it is not of this one, and goes");
 }
 
@@ -126,11 +128,22 @@ fn a_process_that_records_and_sends_nothing_of_its_gpu_is_said() {
 fn another_agents_ring_is_left_to_it() {
     let rings = tempfile::tempdir().unwrap();
     let _producer = ring(rings.path(), 50);
-    let _other = file::open(&file::list(rings.path())[0]).unwrap();
+    let other = file::open(&file::list(rings.path())[0]).unwrap();
     let mut context = context(rings.path());
     let mut source = Rings::new(Folders::One(rings.path().to_owned()), None, 0);
     at(1_000_000_000, &mut source, &mut context);
-    assert!(source.taps.is_empty() && source.refused.len() == 1);
+    let is_said = |context: &Context| context.states.count(|state| state == RecordingState::NotDrained) == 1;
+    assert!(source.taps.is_empty() && !is_said(&context), "it may be for a moment");
+    at(2_000_000_000, &mut source, &mut context);
+    at(3_000_000_000, &mut source, &mut context);
+    assert!(source.taps.is_empty() && is_said(&context));
+    let states = context.states.rows_if_changed().unwrap();
+    assert_eq!((states.len(), &*states.subject[0], &*states.state[0]), (1, "ring", "not_drained"));
+    assert_eq!((states.since_ns[0], states.reason[0].as_deref()), (2_000_000_000, Some("another agent reads it")));
+    drop(other);
+    at(4_000_000_000, &mut source, &mut context);
+    assert_eq!(source.taps.len(), 1, "it is free now");
+    assert_eq!(context.states.rows_if_changed().unwrap().until_ns[0], Some(4_000_000_000));
 }
 
 #[test]
