@@ -7,8 +7,9 @@ use kvpath_schema::segment::{RunWriter, SegmentError};
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop as DropRow, Drops};
 
-use crate::capture::nixl::assemble::{Lack, Rows};
+use crate::losses::Losses;
 use crate::processes::ProcessTable;
+use crate::states::States;
 
 /// Facts about the recording, in the order in which they became known; a key said again replaces its value.
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ pub struct Segments {
     processes: Option<PathBuf>,
     threads: Option<PathBuf>,
     facts: Option<PathBuf>,
+    states: Option<PathBuf>,
     /// Records lost in all.
     pub dropped: u64,
 }
@@ -57,7 +59,7 @@ impl Segments {
     /// Writes through `writer`.
     #[must_use]
     pub fn new(writer: RunWriter) -> Self {
-        Self { writer, processes: None, threads: None, facts: None, dropped: 0 }
+        Self { writer, processes: None, threads: None, facts: None, states: None, dropped: 0 }
     }
 
     /// The folder of the run.
@@ -66,31 +68,25 @@ impl Segments {
         self.writer.root()
     }
 
-    /// Writes what is ready.
+    /// Writes the tables that are written anew, where they have changed.
     ///
     /// # Errors
     /// A segment cannot be written.
     pub fn write(
         &mut self,
-        now_ns: i64,
-        rows: &Rows,
-        lacks: &[(Lack, u64)],
         processes: &mut ProcessTable,
         facts: &mut Facts,
+        states: &mut States,
     ) -> Result<(), SegmentError> {
-        let dropped = |table: &str| lacks.iter().filter(|(lack, _)| lack.table == table).map(|(_, count)| count).sum();
-        self.writer.write("nixl", &rows.agents, dropped("nixl_agents"))?;
-        self.writer.write("nixl", &rows.regions, dropped("nixl_regions"))?;
-        self.writer.write("nixl", &rows.transfers, dropped("nixl_transfers"))?;
-        self.writer.write("nixl", &rows.descriptors, dropped("nixl_descriptors"))?;
-        self.writer.write("nixl", &rows.notifs, dropped("nixl_notifs"))?;
-        self.drops("nixl", now_ns, lacks)?;
         if let Some((processes, threads)) = processes.rows_if_changed() {
             replace(&mut self.writer, "process", &processes, &mut self.processes)?;
             replace(&mut self.writer, "process", &threads, &mut self.threads)?;
         }
         if let Some(facts) = facts.rows_if_changed() {
             replace(&mut self.writer, "capture", &facts, &mut self.facts)?;
+        }
+        if let Some(states) = states.rows_if_changed() {
+            replace(&mut self.writer, "capture", &states, &mut self.states)?;
         }
         Ok(())
     }
@@ -105,21 +101,21 @@ impl Segments {
         self.writer.write(source, rows, dropped).map(|_| ())
     }
 
-    /// Writes what a source lacks; table `unknown` is none in particular.
+    /// Writes what a source has lost.
     ///
     /// # Errors
     /// A segment cannot be written.
-    pub fn drops(&mut self, source: &str, now_ns: i64, lacks: &[(Lack, u64)]) -> Result<(), SegmentError> {
+    pub fn drops(&mut self, source: &str, now_ns: i64, losses: &Losses) -> Result<(), SegmentError> {
         let mut drops = Drops::default();
-        for (lack, count) in lacks {
+        for (cause, count) in losses.iter() {
             self.dropped += count;
             drops.push(DropRow {
                 time_ns: now_ns,
                 source: source.into(),
-                table_name: (lack.table != "unknown").then(|| lack.table.into()),
-                reason: lack.reason.as_str().into(),
-                count: i64::try_from(*count).unwrap_or(i64::MAX),
-                process_id: lack.process_id,
+                table_name: cause.table.map(Into::into),
+                reason: (*cause.reason).into(),
+                count: i64::try_from(count).unwrap_or(i64::MAX),
+                process_id: cause.process_id,
             });
         }
         self.table(source, &drops, 0)
@@ -147,6 +143,8 @@ mod tests {
     use kvpath_schema::segment::read_into;
     use kvpath_schema::tables::process::Processes;
 
+    use crate::losses::Cause;
+
     fn files(folder: &Path, table: &str) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()).collect();
         found.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(table));
@@ -160,11 +158,13 @@ mod tests {
         let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
         facts.say("capture", "kernel", "1");
         processes.id_of(1);
-        let lack = Lack { table: "nixl_transfers", reason: "ring buffer full".into(), process_id: None };
-        segments.write(5, &Rows::default(), &[(lack, 3)], &mut processes, &mut facts).unwrap();
+        let mut losses = Losses::default();
+        losses.add(Cause::of("nixl_transfers", "ring buffer full"), 3);
+        segments.drops("nixl", 5, &losses).unwrap();
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
         facts.say("capture", "kernel", "2");
         processes.id_of(2);
-        segments.write(6, &Rows::default(), &[], &mut processes, &mut facts).unwrap();
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
 
         let found = files(&folder.path().join("node=h/source=process"), "processes");
         let mut back = Processes::default();

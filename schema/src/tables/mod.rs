@@ -47,6 +47,7 @@ pub const RAW: &[&TableDef] = &[
     spans::Spans::DEF,
     clock::ClockProbes::DEF,
     capture::Drops::DEF,
+    capture::SourceStates::DEF,
     capture::CaptureInfos::DEF,
 ];
 

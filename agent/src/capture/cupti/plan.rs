@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use kvpath_schema::wire::ring::Level;
 
-use crate::capture::cupti::environment::{library, variables};
-use crate::capture::cupti::source::{Folders, Source};
-use crate::cli;
+use super::environment::{library, variables};
+use super::folders::{Folders, of_command};
+use super::source::Rings;
 use crate::error::AgentError;
+use crate::settings::Settings;
 
-/// See the module.
+/// What is recorded of the GPU.
 pub enum Plan {
     /// Nothing.
     Off,
@@ -28,12 +29,12 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// By the options.
+    /// By the settings.
     ///
     /// # Errors
     /// The GPU is to be recorded and the library is missing.
-    pub fn of(options: &cli::Record) -> Result<Self, AgentError> {
-        Self::choose(options.gpu, !options.command.is_empty(), library())
+    pub fn of(settings: &Settings) -> Result<Self, AgentError> {
+        Self::choose(settings.gpu, !settings.command.is_empty(), library())
     }
 
     fn choose(asked: Option<Level>, has_command: bool, library: Option<PathBuf>) -> Result<Self, AgentError> {
@@ -42,18 +43,17 @@ impl Plan {
             (level, false, _) => Ok(Self::All(level)),
             (Some(_), true, None) => Err(AgentError::NoInjection),
             (level, true, Some(library)) => {
-                let folder = PathBuf::from(format!("/dev/shm/kvpath-run-{}", std::process::id()));
-                Ok(Self::Command { library, folder, level: level.unwrap_or(Level::Kernel) })
+                Ok(Self::Command { library, folder: of_command(), level: level.unwrap_or(Level::Kernel) })
             }
         }
     }
 
     /// What drains the rings.
-    pub fn source(&self, since_ns: i64) -> Option<Source> {
+    pub fn rings(&self, since_ns: i64) -> Option<Rings> {
         match self {
             Self::Off => None,
-            Self::All(level) => Some(Source::new(Folders::All, *level, since_ns)),
-            Self::Command { folder, .. } => Some(Source::new(Folders::One(folder.clone()), None, since_ns)),
+            Self::All(level) => Some(Rings::new(Folders::All, *level, since_ns)),
+            Self::Command { folder, .. } => Some(Rings::new(Folders::One(folder.clone()), None, since_ns)),
         }
     }
 

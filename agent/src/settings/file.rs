@@ -1,11 +1,11 @@
-//! The settings of `kvpath-agent run`: the same as options of `record`, in a file.
+//! Settings in a file, as `kvpath-agent run` takes them.
 
 use std::path::{Path, PathBuf};
 
 use kvpath_schema::wire::ring::Level;
 use serde::Deserialize;
 
-use crate::cli::{self, More};
+use super::{Extra, MAX_OVERHEAD, Settings, is_share, node};
 use crate::clock::{self, Clocking};
 use crate::error::AgentError;
 
@@ -17,7 +17,7 @@ struct Config {
     #[serde(default)]
     gpu: Option<String>,
     #[serde(default)]
-    with: Vec<More>,
+    with: Vec<Extra>,
     #[serde(default = "default_overhead")]
     max_overhead: f64,
     #[serde(default)]
@@ -29,20 +29,20 @@ struct Config {
 }
 
 fn default_overhead() -> f64 {
-    cli::MAX_OVERHEAD
+    MAX_OVERHEAD
 }
 
 /// Reads a file of settings. The run gets a folder of its own, named after `time`, in the folder that the file names.
 ///
 /// # Errors
 /// It cannot be read, or holds something else.
-pub fn read(path: &Path, time: &str) -> Result<cli::Record, AgentError> {
+pub fn read(path: &Path, time: &str) -> Result<Settings, AgentError> {
     let wrong = |text: String| AgentError::Config { path: path.to_owned(), text };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     parse(&text, time).map_err(wrong)
 }
 
-fn parse(text: &str, time: &str) -> Result<cli::Record, String> {
+fn parse(text: &str, time: &str) -> Result<Settings, String> {
     let config: Config = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     let gpu = match config.gpu.as_deref() {
         None => None,
@@ -51,22 +51,22 @@ fn parse(text: &str, time: &str) -> Result<cli::Record, String> {
             Some(level.ok_or_else(|| format!("gpu = \"{text}\": off, graph, kernel, launch or deep"))?)
         }
     };
-    if !cli::is_share(config.max_overhead) {
+    if !is_share(config.max_overhead) {
         return Err(format!("max_overhead = {}: a share of a core in %, as 5 or 0.5", config.max_overhead));
     }
-    let node = config.node.map(|name| cli::node(&name)).transpose()?;
+    let node = config.node.map(|name| node(&name)).transpose()?;
     if let Some(clock) = &config.clock {
         clock.peers.iter().try_for_each(|peer| clock::peer(peer).map(drop))?;
     }
-    Ok(cli::Record {
+    Ok(Settings {
         out: Some(config.out.join(format!("kvpath-run-{time}"))),
         duration: None,
         libraries: config.libraries,
         gpu,
-        sources: config.with,
+        extras: config.with,
         max_overhead: config.max_overhead,
         node,
-        clock: config.clock.map(Into::into).unwrap_or_default(),
+        clock: config.clock,
         command: Vec::new(),
     })
 }
@@ -75,7 +75,7 @@ fn parse(text: &str, time: &str) -> Result<cli::Record, String> {
 mod tests {
     use super::*;
 
-    const EXAMPLE: &str = include_str!("../../deploy/agent.toml");
+    const EXAMPLE: &str = include_str!("../../../deploy/agent.toml");
 
     /// The example with its commented settings in force.
     fn all_set() -> String {
@@ -88,19 +88,19 @@ mod tests {
     fn the_example_is_the_defaults() {
         let read = parse(EXAMPLE, "T").unwrap();
         assert_eq!(read.out.as_deref(), Some(Path::new("/var/lib/kvpath/kvpath-run-T")));
-        assert_eq!((read.gpu, read.max_overhead), (None, cli::MAX_OVERHEAD));
-        assert!(read.sources.is_empty() && read.libraries.is_empty() && read.command.is_empty());
-        assert!(read.node.is_none() && read.clock.settings().is_none());
+        assert_eq!((read.gpu, read.max_overhead), (None, MAX_OVERHEAD));
+        assert!(read.extras.is_empty() && read.libraries.is_empty() && read.command.is_empty());
+        assert!(read.node.is_none() && read.clock.is_none());
     }
 
     #[test]
     fn every_setting_of_the_example_is_one() {
         let read = parse(&all_set(), "T").unwrap();
         assert_eq!(read.gpu, Some(Level::Kernel));
-        assert_eq!(read.sources, [More::Ucx, More::Rdma, More::Sockets, More::Sched, More::Telemetry]);
+        assert_eq!(read.extras, Extra::ALL);
         assert_eq!(read.libraries.len(), 1);
         assert_eq!(read.node.as_deref(), Some("gpu-1"));
-        let clock = read.clock.settings().unwrap();
+        let clock = read.clock.unwrap();
         assert_eq!((clock.peers.len(), clock.listen.port()), (2, 7433));
         assert_eq!(clock.key, Path::new("/etc/kvpath/clock.key"));
     }
