@@ -20,6 +20,7 @@ mod host;
 mod own;
 mod privileges;
 mod processes;
+mod publisher;
 mod record;
 mod seccomp;
 mod segments;

@@ -92,7 +92,7 @@ pub fn run(options: &cli::Record) -> Result<ExitCode, AgentError> {
     }
     let ucx = asks(More::Ucx).then(|| ucx::source::Source::start(now)).transpose()?;
     let keeper = Keeper::new(&mut programs, options.max_overhead, ucx.is_some(), !confined.is_spared(), now)?;
-    let mut recorder = Recorder::new(programs, keeper, Segments::new(writer), &confined, source);
+    let mut recorder = Recorder::new(programs, keeper, Segments::new(writer).in_background(), &confined, source);
     recorder.ucx = ucx;
     recorder.rdma = asks(More::Rdma).then(rdma::source::Source::start).transpose()?;
     recorder.sockets = asks(More::Sockets).then(|| sockets::source::Source::start(now)).transpose()?;
@@ -483,6 +483,7 @@ impl Recorder {
         self.keeper.finish(now, &mut self.facts);
         self.facts.say("capture", "ended_ns", now_ns(Clock::Monotonic).to_string());
         self.write_all(true)?;
+        self.segments.end()?;
         let gpu = self.gpu.as_ref().map_or(0, |gpu| gpu.total);
         summary::print(
             self.processes.count(),
