@@ -2,6 +2,7 @@
 
 mod check;
 mod import;
+mod input;
 mod limit;
 mod path;
 mod queries;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::input::{self, Input};
 use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
@@ -12,6 +13,7 @@ use crate::report::against::Against;
 use crate::report::gathered::{Gathered, Key};
 use crate::report::path;
 use kvpath_analysis::analysis::{Analysis, Raw, Settings};
+use kvpath_analysis::error::LoadError;
 use kvpath_analysis::graph::Request;
 use kvpath_analysis::load::Run;
 use kvpath_analysis::path::Walker;
@@ -25,8 +27,9 @@ use kvpath_schema::table::Columns as _;
 /// request to the last kernel of its first decode pass.
 #[derive(Debug, Args)]
 pub struct Path {
-    /// A run: a folder of segments, or a glob.
-    pub run: String,
+    /// The run.
+    #[command(flatten)]
+    pub input: Input,
     /// Only this request, by number or id; also prints its path from stretch to stretch.
     #[arg(long, value_name = "ID", conflicts_with = "slowest")]
     pub request: Option<String>,
@@ -63,13 +66,15 @@ struct Walked {
 }
 
 impl Walked {
-    fn open(name: &str, memory: &Memory) -> anyhow::Result<Self> {
+    fn open(open: impl FnOnce() -> Result<Run, LoadError>, memory: &Memory) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let run = Run::open(name)?;
-        let raw = Raw::within(&run, memory)?;
-        let read = begin.elapsed();
-        let analysis = Analysis::of(&raw, &Settings { memory: memory.clone(), ..Settings::default() });
-        let walker = Walker::join(&run, raw, analysis)?;
+        let (run, (walker, read)) = open()?.reading(|run| {
+            let raw = Raw::within(run, memory)?;
+            let read = begin.elapsed();
+            let analysis = Analysis::of(&raw, &Settings { memory: memory.clone(), ..Settings::default() });
+            Ok((Walker::join(run, raw, analysis)?, read))
+        })?;
+        input::warn(&run);
         Ok(Self { run, walker, took: (read, begin.elapsed().saturating_sub(read)) })
     }
 
@@ -127,7 +132,7 @@ impl Walked {
 impl Path {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let memory = self.limit.memory();
-        let own = Walked::open(&self.run, &memory)?;
+        let own = Walked::open(|| self.input.open(), &memory)?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
         let begin = Instant::now();
         let mut found = Gathered::by(&self.by);
@@ -156,7 +161,7 @@ impl Path {
             print(&if self.json { format!("{}\n", path::json(&body)?) } else { path::text(&body) })?;
             return Ok(OK);
         };
-        let clean = Walked::open(other, &memory)?;
+        let clean = Walked::open(|| self.input.open_other(other), &memory)?;
         let found = clean.of_requests(None, Gathered::by(&self.by))?;
         let other = path::Body { run: &clean.run, stages: &clean.walker.analysis.stages, found: &found };
         let against = Against::of(&body, &other);

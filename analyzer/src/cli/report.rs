@@ -2,19 +2,20 @@
 
 use clap::Args;
 
+use super::input::Input;
 use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
 use crate::report::{self, Report as Body};
 use kvpath_analysis::analysis::{Analysis, Raw, Settings};
-use kvpath_analysis::load::Run;
 use kvpath_analysis::load::losses::Losses;
 
 /// Where the time of each request went: by stage, chunk and hand-off.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// A run: a folder of segments, or a glob.
-    pub run: String,
+    /// The run.
+    #[command(flatten)]
+    pub input: Input,
     /// Only this request, by number or id; also lists its layers.
     #[arg(long, value_name = "ID")]
     pub request: Option<String>,
@@ -31,14 +32,16 @@ pub struct Report {
 
 impl Report {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        let run = Run::open(&self.run)?;
+        let run = self.input.open()?;
         if let Some(ceiling) = self.ceiling {
             anyhow::ensure!(ceiling.is_finite() && ceiling > 0.0, "--ceiling {ceiling}: must be a rate above 0 GB/s");
         }
         let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9), memory: self.limit.memory() };
-        let analysis = Analysis::of(&Raw::within(&run, &settings.memory)?, &settings);
+        let (run, (analysis, losses)) = run.reading(|run| {
+            let analysis = Analysis::of(&Raw::within(run, &settings.memory)?, &settings);
+            Ok((analysis, Losses::of(run)?))
+        })?;
         let only = self.request.map(|id| find(&analysis, &id)).transpose()?;
-        let losses = Losses::of(&run)?;
         let body = Body { run: &run, analysis: &analysis, losses: &losses, only };
         if self.json {
             print(&format!("{}\n", report::json::render(&body)?))?;

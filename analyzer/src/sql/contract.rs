@@ -14,11 +14,11 @@ use super::{Session, memory};
 use kvpath_analysis::load::Run;
 
 fn empty_run() -> Run {
-    Run { name: "empty".to_owned(), segments: Vec::new(), partial: Vec::new() }
+    Run { name: "empty".to_owned(), ..Run::default() }
 }
 
 fn session() -> Session {
-    Session::new(&empty_run(), memory::parse("256MiB").unwrap()).unwrap()
+    Session::new(&[empty_run()], memory::parse("256MiB").unwrap()).unwrap()
 }
 
 fn scanned(plan: &LogicalPlan) -> BTreeSet<String> {

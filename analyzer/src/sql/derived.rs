@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -16,6 +17,7 @@ use kvpath_schema::table::{Columns, TableDef};
 use kvpath_schema::tables::derived::{Clocks, Requests};
 
 use super::functions::Wanted;
+use super::several;
 use kvpath_analysis::analysis::{Analysis, Raw, Settings};
 use kvpath_analysis::clocks::gpu;
 use kvpath_analysis::error::LoadError;
@@ -38,15 +40,15 @@ type Batches = HashMap<&'static str, RecordBatch>;
 pub struct Derived {
     run: Run,
     settings: Settings,
-    // The error as text: each query that scans a derived table reports it anew.
-    batches: OnceLock<Result<Batches, String>>,
+    // Each query that scans a derived table reports the error anew.
+    batches: OnceLock<Result<Batches, Arc<LoadError>>>,
     // Only where there are few: many are walked for each scan.
     paths: OnceLock<HashMap<&'static str, Vec<RecordBatch>>>,
-    walked: OnceLock<Result<Walker, String>>,
+    walked: OnceLock<Result<Walker, Arc<LoadError>>>,
     // By itself: it reads all CUDA calls, and no other table needs these.
-    clocks: OnceLock<Result<RecordBatch, String>>,
+    clocks: OnceLock<Result<RecordBatch, Arc<LoadError>>>,
     // By themselves too: they go over all that ran.
-    joins: OnceLock<Result<Batches, String>>,
+    joins: OnceLock<Result<Batches, Arc<LoadError>>>,
 }
 
 impl Derived {
@@ -121,20 +123,20 @@ impl Derived {
 
     fn batch(&self, name: &str) -> Result<RecordBatch> {
         if name == Clocks::DEF.name {
-            let clocks = self.clocks.get_or_init(|| self.compute_clocks().map_err(|error| error.to_string()));
-            return clocks.clone().map_err(|error| DataFusionError::External(error.into()));
+            let clocks = self.clocks.get_or_init(|| self.compute_clocks().map_err(Arc::new));
+            return clocks.clone().map_err(|error| DataFusionError::External(Box::new(error)));
         }
         let batches = if [Joins::DEF.name, TransferJoins::DEF.name].contains(&name) {
-            self.joins.get_or_init(|| self.compute_joins().map_err(|error| error.to_string()))
+            self.joins.get_or_init(|| self.compute_joins().map_err(Arc::new))
         } else {
-            self.batches.get_or_init(|| self.compute().map_err(|error| error.to_string()))
+            self.batches.get_or_init(|| self.compute().map_err(Arc::new))
         };
         match batches {
             Ok(batches) => batches
                 .get(name)
                 .cloned()
                 .ok_or_else(|| DataFusionError::Internal(format!("derived table {name} is not computed"))),
-            Err(error) => Err(DataFusionError::External(error.clone().into())),
+            Err(error) => Err(DataFusionError::External(Box::new(Arc::clone(error)))),
         }
     }
 
@@ -193,9 +195,9 @@ impl Derived {
     }
 
     fn walker(&self) -> Result<&Walker> {
-        let load = || Walker::of(&self.run, &self.settings).map_err(|error| error.to_string());
+        let load = || Walker::of(&self.run, &self.settings).map_err(Arc::new);
         let walker = self.walked.get_or_init(load).as_ref();
-        walker.map_err(|error| DataFusionError::External(error.clone().into()))
+        walker.map_err(|error| DataFusionError::External(Box::new(Arc::clone(error))))
     }
 
     fn compute(&self) -> Result<Batches, LoadError> {
@@ -216,6 +218,18 @@ impl Derived {
         clocks.append(gpu::rows(&self.run, &hosts, &self.settings.memory)?);
         Ok(clocks.to_batch())
     }
+}
+
+/// The table `def` of runs, by their labels.
+///
+/// # Errors
+/// None that is known: the table has its own schema.
+pub fn table(def: &'static TableDef, of: &[(String, Arc<Derived>)]) -> Result<Arc<dyn TableProvider>> {
+    let of_run = |(label, derived): &(String, Arc<Derived>)| {
+        let table: Arc<dyn TableProvider> = Arc::new(derived.table(def)?);
+        Ok((label.clone(), table))
+    };
+    several::union(def.name, of.iter().map(of_run).collect::<Result<_>>()?)
 }
 
 /// The rows of a table that are of a request.

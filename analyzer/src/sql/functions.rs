@@ -9,7 +9,7 @@ use datafusion::scalar::ScalarValue;
 use kvpath_schema::table::TableDef;
 use kvpath_schema::tables::OF_REQUEST;
 
-use super::derived::Derived;
+use super::derived::{Derived, table};
 
 /// A request, as a query names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +60,13 @@ impl Wanted {
 /// A derived table as a function.
 pub struct Function {
     def: &'static TableDef,
-    of: Arc<Derived>,
+    of: Arc<[(String, Arc<Derived>)]>,
 }
 
 impl Function {
-    /// The table `def` of those.
+    /// The table `def` of runs, by their labels.
     #[must_use]
-    pub fn new(def: &'static TableDef, of: Arc<Derived>) -> Self {
+    pub fn new(def: &'static TableDef, of: Arc<[(String, Arc<Derived>)]>) -> Self {
         Self { def, of }
     }
 }
@@ -81,18 +81,26 @@ impl TableFunctionImpl for Function {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         let name = self.def.name;
         let is_of_request = self.def.column("request").is_some();
-        let table = match args.exprs() {
+        let of_one = |wanted| match &*self.of {
+            [(_, only)] => only.table_of(self.def, wanted),
+            several => {
+                let count = several.len();
+                let text =
+                    format!("{name}: each of these {count} runs has requests of its own; name one run with --run");
+                Err(DataFusionError::Plan(text))
+            }
+        };
+        Ok(match args.exprs() {
             [] if OF_REQUEST.iter().any(|def| def.name == name) => {
                 let text =
                     format!("{name} is computed for one request: {name}(0) by its number, {name}('id') by its id");
                 return Err(DataFusionError::Plan(text));
             }
-            [] => self.of.table(self.def)?,
-            [request] if is_of_request => self.of.table_of(self.def, Wanted::of(name, request)?)?,
+            [] => table(self.def, &self.of)?,
+            [request] if is_of_request => Arc::new(of_one(Wanted::of(name, request)?)?),
             _ if is_of_request => return Err(DataFusionError::Plan(format!("{name} takes one request at most"))),
             _ => return Err(DataFusionError::Plan(format!("{name} is of no request: {name}() takes nothing"))),
-        };
-        Ok(Arc::new(table))
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt64Type};
-use kvpath_schema::segment::{self, SegmentError};
+use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::{ReadError, TableDef};
 use parquet::arrow::ProjectionMask;
 
@@ -24,7 +24,7 @@ pub fn for_each(
 ) -> Result<(), LoadError> {
     for found in run.of_table(def.name) {
         let path = &found.path;
-        let (_, builder) = segment::open(path)?;
+        let builder = found.open()?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         let parquet = |error| SegmentError::Parquet { path: path.clone(), error };
         for batch in builder.with_projection(mask).with_batch_size(ROWS).build().map_err(parquet)? {
