@@ -225,9 +225,8 @@ impl Derived {
 /// # Errors
 /// None that is known: the table has its own schema.
 pub fn table(def: &'static TableDef, of: &[(String, Arc<Derived>)]) -> Result<Arc<dyn TableProvider>> {
-    let of_run = |(label, derived): &(String, Arc<Derived>)| {
-        let table: Arc<dyn TableProvider> = Arc::new(derived.table(def)?);
-        Ok((label.clone(), table))
+    let of_run = |(label, derived): &(String, Arc<Derived>)| -> Result<(String, Arc<dyn TableProvider>)> {
+        Ok((label.clone(), Arc::new(derived.table(def)?)))
     };
     several::union(def.name, of.iter().map(of_run).collect::<Result<_>>()?)
 }

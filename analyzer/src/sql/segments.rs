@@ -1,7 +1,6 @@
 //! Raw tables, served from the segments of a run.
 
-use std::error::Error;
-use std::path::PathBuf;
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,9 +38,9 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// The table `def` of `run`, which lies in `store`. Up to `most_partitions` segments each is a partition of the scan, which keeps the sort
-    /// order that each of them has; more share partitions, without an order, because each partition of a query takes its
-    /// part of the memory.
+    /// The table `def` of `run`, which lies in `store`. Up to `most_partitions` segments each is a partition of the scan,
+    /// which keeps the sort order that each of them has; more share partitions, without an order, because each partition
+    /// of a query takes its part of the memory.
     ///
     /// # Errors
     /// A file that is gone since the run was opened.
@@ -65,13 +64,14 @@ impl Segments {
 
 /// A segment as the engine opens it.
 fn file(segment: &Segment) -> Result<PartitionedFile> {
-    let named = |error| std::io::Error::other(format!("{}: {error}", segment.path.display()));
-    let external = |error: Box<dyn Error + Send + Sync>| DataFusionError::External(error);
+    let named = |error: io::Error| io::Error::other(format!("{}: {error}", segment.path.display()));
     let (location, bytes) = if segment.store.objects().is_some() {
-        (segment.location.clone(), segment.store.open(&segment.location).map_err(|error| external(error.into()))?.len())
+        let opened = segment.store.open(&segment.location);
+        let bytes = opened.map_err(|error| DataFusionError::External(error.into()))?.size();
+        (segment.location.clone(), bytes)
     } else {
-        let path: PathBuf = segment.path.canonicalize().map_err(named)?;
-        let location = Path::from_absolute_path(&path).map_err(|error| external(error.into()))?;
+        let path = segment.path.canonicalize().map_err(named)?;
+        let location = Path::from_absolute_path(&path).map_err(|error| DataFusionError::External(error.into()))?;
         (location, path.metadata().map_err(named)?.len())
     };
     let mut file = PartitionedFile::new("", bytes);

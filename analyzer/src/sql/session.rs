@@ -74,10 +74,9 @@ impl Session {
         let register = |name: &str, table: Arc<dyn TableProvider>| context.register_table(name, table);
         let runs: Vec<(&Run, Arc<Derived>)> = runs.into_iter().map(|(run, of)| (run, Arc::new(of))).collect();
         for def in RAW {
-            let of_run = |(at, (run, _)): (usize, &(&Run, _))| {
+            let of_run = |(at, (run, _)): (usize, &(&Run, Arc<Derived>))| -> Result<(String, Arc<dyn TableProvider>)> {
                 let store = store_of(&context, run, at)?;
-                let table: Arc<dyn TableProvider> = Arc::new(Segments::new(run, def, store, partitions)?);
-                Ok((run.label.clone(), table))
+                Ok((run.label.clone(), Arc::new(Segments::new(run, def, store, partitions)?)))
             };
             register(def.name, several::union(def.name, runs.iter().enumerate().map(of_run).collect::<Result<_>>()?)?)?;
         }

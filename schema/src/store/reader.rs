@@ -29,6 +29,12 @@ impl Reader {
         Self(Source::File(file))
     }
 
+    /// Size of the whole object, bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        Length::len(self)
+    }
+
     pub(super) fn ranges(objects: Arc<dyn ObjectStore>, location: &Location) -> object_store::Result<Self> {
         Ok(Self(Source::Ranges(Ranges::of(objects, location)?)))
     }
