@@ -162,6 +162,10 @@ fn costs_one_segment(run: &Path, name: &str, why: &str) {
         (&["sql", count], 0),
         (&["sql", "SELECT count(*) AS n FROM layers"], 0),
     ] {
+        if args[0] == "path" && name.starts_with("kernels") {
+            // Without what ran there is no path, which is another refusal.
+            continue;
+        }
         let ask = |strict: &[&str]| kvpath().args([args[0]]).arg(run).args(&args[1..]).args(strict).output().unwrap();
         let out = ask(&[]);
         let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
@@ -229,7 +233,7 @@ fn a_flip_anywhere_in_a_segment_breaks_nothing() {
             let at = step * (whole.len() - 1) / 11;
             bytes[at] ^= 0x55;
             std::fs::write(&path, &bytes).unwrap();
-            for (command, codes) in [("report", [0, 0]), ("path", [0, 0]), ("check", [0, 1])] {
+            for (command, codes) in [("report", [0, 0]), ("path", [0, 2]), ("check", [0, 1])] {
                 let out = kvpath().arg(command).arg(own.join("run")).output().unwrap();
                 let said = String::from_utf8_lossy(&out.stderr);
                 assert!(codes.iter().any(|code| out.status.code() == Some(*code)), "{command}, byte {at}: {said}");
