@@ -5,6 +5,7 @@
 //! `.partial` a table. Of a store that does not wait for the disk ([`crate::store::Store::unsynced`]) that holds as long as the machine runs.
 //! No two writers give one name: `BOOT` and `WRITER` are theirs alone. Imports, which can be made again, have neither in theirs.
 
+mod decode;
 mod read;
 mod write;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
 
+pub use decode::Batches;
 pub use read::{Builder, extent, open, open_at, read_into, read_into_at};
 pub use write::{RunWriter, Unpublished, Written};
 

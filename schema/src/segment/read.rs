@@ -7,7 +7,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use parquet::file::statistics::Statistics;
 
-use super::{Meta, SegmentError, keys};
+use super::{Batches, Meta, SegmentError, keys};
 use crate::store::{Location, Reader, Store};
 use crate::table::{Columns, TableDef};
 use crate::version;
@@ -89,7 +89,7 @@ pub fn read_into_at<C: Columns>(store: &Store, location: &Location, columns: &mu
 }
 
 fn append<C: Columns>(path: &Path, (meta, builder): (Meta, Builder), columns: &mut C) -> Result<Meta, SegmentError> {
-    for batch in builder.with_batch_size(65_536).build().map_err(parquet(path))? {
+    for batch in Batches::from(builder.with_batch_size(65_536).build().map_err(parquet(path))?) {
         let batch = batch.map_err(|error| SegmentError::Data { path: path.to_owned(), error })?;
         columns.extend_from_batch(&batch).map_err(|error| SegmentError::Columns { path: path.to_owned(), error })?;
     }

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, UInt64Type};
-use kvpath_schema::segment::SegmentError;
+use kvpath_schema::segment::{self, SegmentError};
 use kvpath_schema::table::{ReadError, TableDef};
 use parquet::arrow::ProjectionMask;
 
@@ -27,7 +27,8 @@ pub fn for_each(
         let builder = found.open()?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         let parquet = |error| SegmentError::Parquet { path: path.clone(), error };
-        for batch in builder.with_projection(mask).with_batch_size(ROWS).build().map_err(parquet)? {
+        let reader = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(parquet)?;
+        for batch in segment::Batches::from(reader) {
             let rows = batch.map_err(|error| SegmentError::Data { path: path.clone(), error })?;
             each(&Batch { rows, table: def.name, path: path.clone() })?;
         }

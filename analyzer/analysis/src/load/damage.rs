@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use kvpath_schema::segment::SegmentError;
+use kvpath_schema::segment::{Batches, SegmentError};
 use kvpath_schema::tables;
 use parquet::arrow::ProjectionMask;
 
@@ -133,7 +133,7 @@ fn whole(segment: &Segment) -> Result<(), String> {
     }
     let damaged = |error: String| format!("{path}: damaged data ({error})");
     let mut rows = 0;
-    for batch in builder.build().map_err(|error| damaged(error.to_string()))? {
+    for batch in Batches::from(builder.build().map_err(|error| damaged(error.to_string()))?) {
         rows += batch.map_err(|error| damaged(error.to_string()))?.num_rows();
     }
     if i64::try_from(rows) != Ok(segment.rows) {
@@ -150,9 +150,9 @@ fn implausible(segment: &Segment, (table, column): (&str, &str), value: i64) -> 
     }
     let Ok(builder) = segment.open_uncounted() else { return false };
     let mask = ProjectionMask::columns(builder.parquet_schema(), [column]);
-    let Ok(batches) = builder.with_projection(mask).build() else { return false };
+    let Ok(reader) = builder.with_projection(mask).build() else { return false };
     let is_beyond = |found: i64| if value < 0 { found <= value } else { found >= value };
-    batches.filter_map(Result::ok).any(|batch| {
+    Batches::from(reader).filter_map(Result::ok).any(|batch| {
         let values = batch.column_by_name(column).and_then(|values| cast(values, &DataType::Int64).ok());
         values.is_some_and(|values| {
             let values = values.as_primitive::<Int64Type>();
