@@ -152,8 +152,8 @@ fn copy(folder: &Path) -> PathBuf {
 /// What every command says of a run of which the segment `name` is damaged as `why` says: its name, and answers without it.
 fn costs_one_segment(run: &Path, name: &str, why: &str) {
     let count = "SELECT count(*) AS n, sum(dur_ns) AS s FROM kernels";
-    for (args, code) in [
-        (["report"].as_slice(), 0),
+    let commands: [(&[&str], i32); 8] = [
+        (&["report"], 0),
         (&["report", "--json"], 0),
         (&["path"], 0),
         (&["path", "--json"], 0),
@@ -161,7 +161,8 @@ fn costs_one_segment(run: &Path, name: &str, why: &str) {
         (&["check", "--json"], 1),
         (&["sql", count], 0),
         (&["sql", "SELECT count(*) AS n FROM layers"], 0),
-    ] {
+    ];
+    for (args, code) in commands {
         if args[0] == "path" && name.starts_with("kernels") {
             // Without what ran there is no path, which is another refusal.
             continue;
