@@ -21,6 +21,7 @@ mod losses;
 mod own;
 mod privileges;
 mod processes;
+mod publisher;
 mod record;
 mod seccomp;
 mod segments;

@@ -1,14 +1,15 @@
 //! The tables of a recording on their way into segments.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use kvpath_schema::segment::{RunWriter, SegmentError};
+use kvpath_schema::segment::{RunWriter, SegmentError, Unpublished};
+use kvpath_schema::store::Location;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop as DropRow, Drops};
 
 use crate::losses::Losses;
 use crate::processes::ProcessTable;
+use crate::publisher::Publisher;
 use crate::states::States;
 
 /// Facts about the recording, in the order in which they became known; a key said again replaces its value.
@@ -47,10 +48,12 @@ impl Facts {
 /// segment is written anew and replaces the one before; a reader may see both for a moment, never none.
 pub struct Segments {
     writer: RunWriter,
-    processes: Option<PathBuf>,
-    threads: Option<PathBuf>,
-    facts: Option<PathBuf>,
-    states: Option<PathBuf>,
+    publisher: Option<Publisher>,
+    root: PathBuf,
+    processes: Option<Location>,
+    threads: Option<Location>,
+    facts: Option<Location>,
+    states: Option<Location>,
     /// Records lost in all.
     pub dropped: u64,
 }
@@ -59,13 +62,37 @@ impl Segments {
     /// Writes through `writer`.
     #[must_use]
     pub fn new(writer: RunWriter) -> Self {
-        Self { writer, processes: None, threads: None, facts: None, states: None, dropped: 0 }
+        Self {
+            root: writer.store().root(),
+            publisher: None,
+            writer,
+            processes: None,
+            threads: None,
+            facts: None,
+            states: None,
+            dropped: 0,
+        }
+    }
+
+    /// Does not wait for the disk, but for its end.
+    #[must_use]
+    pub fn in_background(self) -> Self {
+        Self { publisher: Some(Publisher::start()), ..self }
     }
 
     /// The folder of the run.
     #[must_use]
     pub fn root(&self) -> &Path {
-        self.writer.root()
+        &self.root
+    }
+
+    /// Says that everything is written.
+    ///
+    /// # Errors
+    /// The run cannot be written.
+    pub fn end(&mut self) -> Result<(), SegmentError> {
+        self.publisher.as_mut().map_or(Ok(()), Publisher::end)?;
+        self.writer.end()
     }
 
     /// Writes the tables that are written anew, where they have changed.
@@ -79,14 +106,14 @@ impl Segments {
         states: &mut States,
     ) -> Result<(), SegmentError> {
         if let Some((processes, threads)) = processes.rows_if_changed() {
-            replace(&mut self.writer, "process", &processes, &mut self.processes)?;
-            replace(&mut self.writer, "process", &threads, &mut self.threads)?;
+            self.processes = self.replace("process", &processes, self.processes.clone())?;
+            self.threads = self.replace("process", &threads, self.threads.clone())?;
         }
         if let Some(facts) = facts.rows_if_changed() {
-            replace(&mut self.writer, "capture", &facts, &mut self.facts)?;
+            self.facts = self.replace("capture", &facts, self.facts.clone())?;
         }
         if let Some(states) = states.rows_if_changed() {
-            replace(&mut self.writer, "capture", &states, &mut self.states)?;
+            self.states = self.replace("capture", &states, self.states.clone())?;
         }
         Ok(())
     }
@@ -98,7 +125,34 @@ impl Segments {
     /// # Errors
     /// A segment cannot be written.
     pub fn table<C: Columns>(&mut self, source: &str, rows: &C, dropped: u64) -> Result<(), SegmentError> {
-        self.writer.write(source, rows, dropped).map(|_| ())
+        match self.writer.encode(source, rows, dropped)? {
+            Some(segment) => self.publish(segment, None),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a whole table anew, in place of the segment that held it before; gives the new one.
+    fn replace<C: Columns>(
+        &mut self,
+        source: &str,
+        table: &C,
+        before: Option<Location>,
+    ) -> Result<Option<Location>, SegmentError> {
+        let Some(segment) = self.writer.encode(source, table, 0)? else { return Ok(before) };
+        let location = segment.location().clone();
+        self.publish(segment, before)?;
+        Ok(Some(location))
+    }
+
+    fn publish(&self, segment: Unpublished, replaced: Option<Location>) -> Result<(), SegmentError> {
+        let store = self.writer.store();
+        match &self.publisher {
+            Some(publisher) => publisher.publish(segment, replaced.map(|old| (store.clone(), old))),
+            None => {
+                segment.publish()?;
+                replaced.map_or(Ok(()), |old| store.remove(&old))
+            }
+        }
     }
 
     /// Writes what a source has lost.
@@ -122,23 +176,10 @@ impl Segments {
     }
 }
 
-/// Writes a whole table anew and removes the segment that held it before.
-fn replace<C: Columns>(
-    writer: &mut RunWriter,
-    source: &str,
-    table: &C,
-    before: &mut Option<PathBuf>,
-) -> Result<(), SegmentError> {
-    if let Some(written) = writer.write(source, table, 0)?
-        && let Some(old) = before.replace(written.path)
-    {
-        fs::remove_file(&old).map_err(|error| SegmentError::Io { path: old, error })?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use kvpath_schema::segment::read_into;
     use kvpath_schema::tables::process::Processes;
@@ -149,6 +190,41 @@ mod tests {
         let mut found: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()).collect();
         found.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(table));
         found
+    }
+
+    #[test]
+    fn what_is_published_in_the_background_is_there_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = Segments::new(RunWriter::new(folder.path(), "h", "test", None)).in_background();
+        let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+        for pid in 1..30 {
+            processes.id_of(pid);
+            segments.write(5, &Rows::default(), &[], &mut processes, &mut facts).unwrap();
+        }
+        segments.end().unwrap();
+        let found = files(&folder.path().join("node=h/source=process"), "processes");
+        let mut back = Processes::default();
+        read_into(&found[0], &mut back).unwrap();
+        assert_eq!((found.len(), back.pid.len()), (1, 29));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_in_the_background_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = Segments::new(RunWriter::new(folder.path(), "h", "test", None)).in_background();
+        let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+        facts.say("capture", "kernel", "1");
+        segments.write(5, &Rows::default(), &[], &mut processes, &mut facts).unwrap();
+        facts.say("capture", "kernel", "2");
+        // What is to be replaced is gone, so it cannot be removed.
+        while files(&folder.path().join("node=h/source=capture"), "capture_info").is_empty() {
+            std::thread::yield_now();
+        }
+        fs::remove_dir_all(folder.path().join("node=h/source=capture")).unwrap();
+        let written = segments.write(6, &Rows::default(), &[], &mut processes, &mut facts);
+        let ended = segments.end();
+        let error = written.and(ended).unwrap_err().to_string();
+        assert!(error.contains("capture_info-") && error.contains("No such file"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! * [`tables`] (feature `tables`): every raw and derived table. A column's name, type, unit and documentation are
 //!   written once there; the Arrow schema, the Parquet encoding, the SQL table and the documentation derive from it.
 //! * [`segment`]: Parquet files of those tables, with a footer that says version, clock, host and losses.
+//! * [`store`]: where segments lie, and how they appear there.
 //! * [`version`]: which versions can be read.
 //!
 //! A table in memory is a struct of vectors, and an Arrow batch when it is asked for:
@@ -30,6 +31,8 @@ pub mod cell;
 pub mod docs;
 #[cfg(feature = "tables")]
 pub mod segment;
+#[cfg(feature = "tables")]
+pub mod store;
 #[cfg(feature = "tables")]
 pub mod table;
 #[cfg(feature = "tables")]

@@ -62,7 +62,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode, AgentError> {
     let gpu = Plan::of(settings)?;
     let now = now_ns(Clock::Monotonic);
     let writer = RunWriter::new(&folder.path, &settings.host(), WRITER, Some(wall - now));
-    let mut context = Context::new(now, Segments::new(writer));
+    let mut context = Context::new(now, Segments::new(writer).in_background());
     context.facts.say("capture", "return_probes_and_seccomp", confined.to_string());
     introduce(settings, &mut context);
     let mut sources = registry::start(settings, &gpu, programs, spares_confined, &mut context)?;

@@ -254,6 +254,7 @@ impl Recorder {
         self.context.facts.say("capture", "ended_ns", ended_ns.to_string());
         self.context.states.end_all(ended_ns);
         self.write()?;
+        self.context.segments.end()?;
         let parts: Vec<String> = self.sources.iter().filter_map(|source| source.summary()).collect();
         let is_left_out = |state: RecordingState| state.is_loss() && state != RecordingState::Shed;
         let lost = summary::Lost {

@@ -27,7 +27,7 @@ pub enum LoadError {
         error: std::io::Error,
     },
     /// No segments.
-    #[error("{0}: no kvpath segments there (a run is a folder with node=…/source=…/TABLE-NNNNNN.parquet)")]
+    #[error("{0}: no kvpath segments there (a run is a folder with node=…/source=…/TABLE-….parquet)")]
     Empty(String),
     /// A trace of another tool.
     #[error("{0}: a SQLite file, not a run; make a run of it with `kvpath import nsys {0} --out RUN`")]
@@ -35,17 +35,28 @@ pub enum LoadError {
     /// A segment that cannot be read.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    /// Damage that is not accepted, or beside which nothing is left to read.
+    #[error("{0}")]
+    Damaged(String),
     /// More than one recording.
-    #[error("{run}: holds {count} recordings ({first}, {second}, …); name one of them")]
+    #[error("{run}: holds {count} recordings ({names}); name one of them with --run")]
     SeveralRuns {
         /// As named.
         run: String,
         /// How many.
         count: usize,
-        /// One.
-        first: PathBuf,
-        /// Another.
-        second: PathBuf,
+        /// What tells them apart.
+        names: String,
+    },
+    /// No recording of that name among several.
+    #[error("{run}: holds no recording `{label}`; it has {names}")]
+    NoSuchRun {
+        /// As named.
+        run: String,
+        /// As asked for.
+        label: String,
+        /// What tells those that it has apart.
+        names: String,
     },
     /// No room for what the memory limit leaves no memory for.
     #[error(

@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod import;
+mod input;
 mod limit;
 mod man;
 mod path;

@@ -228,7 +228,7 @@ mod tests {
     }
 
     fn with<T>(own: &[Vec<(usize, i64)>], other: &[Vec<(usize, i64)>], look: impl FnOnce(&Against) -> T) -> T {
-        let run = |name: &str| Run { name: name.to_owned(), segments: Vec::new(), partial: Vec::new() };
+        let run = |name: &str| Run { name: name.to_owned(), ..Run::default() };
         let (own_run, other_run, stages) = (run("slow"), run("clean"), Stages::default());
         let (own, other) = (found(own), found(other));
         let body = |run, found| Body { run, stages: &stages, found };

@@ -29,10 +29,11 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What is missing: counted losses, files cut off, and signs of loss that nobody counted.
+    /// What is missing: segments that cannot be read, counted losses, files cut off, and signs of loss that nobody counted.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let mut missing = self.losses.lines();
+        let mut missing: Vec<String> = self.run.damaged.iter().map(ToString::to_string).collect();
+        missing.extend(self.losses.lines());
         missing.extend(findings::missing(self.analysis));
         missing
     }

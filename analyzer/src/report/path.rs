@@ -181,5 +181,9 @@ pub fn json(body: &Body) -> serde_json::Result<String> {
             })
         })
         .collect();
-    serde_json::to_string(&json!({"run": body.run.name, "requests": requests, "on_path": groups}))
+    let mut object = json!({"run": body.run.name, "requests": requests, "on_path": groups});
+    if !body.run.damaged.is_empty() {
+        object["unreadable"] = body.run.damaged.iter().map(|damaged| damaged.error.as_str()).collect();
+    }
+    serde_json::to_string(&object)
 }

@@ -359,8 +359,7 @@ fn ask(query: &str, params: &[(&str, &str)]) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let csv = runtime.block_on(async {
         let session = Session::build(
-            &run,
-            Tables::with_paths(Model::computed(run.clone(), analysis(), joins::joined()), &path::found()),
+            vec![(&run, Tables::with_paths(Model::computed(run.clone(), analysis(), joins::joined()), &path::found()))],
             256 << 20,
         )
         .unwrap();

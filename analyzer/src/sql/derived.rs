@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -16,6 +17,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use kvpath_schema::table::Columns as _;
 
 use super::functions::Wanted;
+use super::several;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::model::derived::{Derived, Rows, TABLES};
@@ -139,8 +141,19 @@ impl Tables {
     }
 }
 
+/// A derived table of runs, by their labels.
+///
+/// # Errors
+/// None that is known: the table has its own schema.
+pub fn table(derived: &'static Derived, of: &[(String, Arc<Tables>)]) -> Result<Arc<dyn TableProvider>> {
+    let of_run = |(label, tables): &(String, Arc<Tables>)| -> Result<(String, Arc<dyn TableProvider>)> {
+        Ok((label.clone(), Arc::new(tables.table(derived, None)?)))
+    };
+    several::union(derived.table.name, of.iter().map(of_run).collect::<Result<_>>()?)
+}
+
 fn external(error: Arc<LoadError>) -> DataFusionError {
-    DataFusionError::External(error.into())
+    DataFusionError::External(Box::new(error))
 }
 
 fn empty(derived: &Derived) -> RecordBatch {
@@ -153,6 +166,17 @@ fn of_walks(found: &Found) -> impl Iterator<Item = (&'static str, RecordBatch)> 
         Rows::Walked(make) => Some((derived.table.name, make(found))),
         _ => None,
     })
+}
+
+/// The table `def` of runs, by their labels.
+///
+/// # Errors
+/// None that is known: the table has its own schema.
+pub fn table(def: &'static TableDef, of: &[(String, Arc<Derived>)]) -> Result<Arc<dyn TableProvider>> {
+    let of_run = |(label, derived): &(String, Arc<Derived>)| -> Result<(String, Arc<dyn TableProvider>)> {
+        Ok((label.clone(), Arc::new(derived.table(def)?)))
+    };
+    several::union(def.name, of.iter().map(of_run).collect::<Result<_>>()?)
 }
 
 /// The rows of a table that are of a request.

@@ -3,6 +3,7 @@
 //! * [`session`] plans and runs; [`segments`] serves raw tables from the run's files, [`derived`] computes the others
 //!   when a query scans them, [`functions`] those of one request, [`catalog`] makes the library and the schema queryable.
 //! * [`library`] holds the queries of `queries/`, [`header`] reads what they say of themselves, [`params`] binds values.
+//! * [`several`] makes several runs one, with a column that says whose each row is.
 //! * [`statement`] refuses what would write; [`format`](mod@format) encodes answers; [`memory`] reads sizes.
 //!
 //! A run is only ever read. Memory of the query engine is bounded and spills to the temporary folder; derived tables are
@@ -19,6 +20,7 @@ pub mod memory;
 pub mod params;
 pub mod segments;
 pub mod session;
+pub mod several;
 pub mod statement;
 
 #[cfg(test)]

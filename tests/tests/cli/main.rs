@@ -12,6 +12,7 @@ mod output;
 mod path;
 mod planted;
 mod report;
+mod runs;
 mod sglang;
 mod uneven;
 mod witness;

@@ -62,6 +62,21 @@ impl Model {
         Self { run, settings, ..Self::default() }
     }
 
+    /// Loads what `needed` asks a model for, without the segments that are found damaged on the way.
+    ///
+    /// # Errors
+    /// As `needed`; damage too, where it is not accepted or nothing else is left to read.
+    pub fn reading(mut run: Run, settings: &Settings, needed: impl Fn(&Self) -> Loaded<()>) -> Loaded<Self> {
+        loop {
+            let model = Self::new(run.clone(), settings.clone());
+            match needed(&model) {
+                Ok(()) => return Ok(model),
+                Err(error) if run.without_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// One whose analysis and joins were computed elsewhere, as in tests of what reads them.
     #[must_use]
     pub fn computed(run: Run, analysis: Analysis, joined: Joined) -> Self {
