@@ -23,7 +23,7 @@ use super::error::{SqlError, planning, running};
 use super::functions::Function;
 use super::header::Param;
 use super::segments::Segments;
-use super::{catalog, params, statement};
+use super::{catalog, named, params, statement};
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::model::derived::TABLES;
@@ -75,7 +75,7 @@ impl Session {
 
         let register = |name: &str, table: Arc<dyn TableProvider>| context.register_table(name, table);
         for def in RAW {
-            register(def.name, Arc::new(Segments::new(run, def, partitions)?))?;
+            register(def.name, named::read(def.name, Arc::new(Segments::new(run, def, partitions)?))?)?;
         }
         let tables = Arc::new(tables);
         for derived in &TABLES {

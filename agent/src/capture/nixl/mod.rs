@@ -15,4 +15,3 @@ pub mod attach;
 pub mod builds;
 pub mod decode;
 pub mod names;
-pub mod request;
