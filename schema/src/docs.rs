@@ -17,6 +17,7 @@ pub fn sql_type(data_type: &DataType) -> &'static str {
         DataType::Float64 => "DOUBLE",
         DataType::Boolean => "BOOLEAN",
         DataType::Utf8 | DataType::Utf8View | DataType::Dictionary(..) => "TEXT",
+        DataType::Binary => "BYTEA",
         _ => "OTHER",
     }
 }

@@ -6,7 +6,7 @@ const TITLE: usize = 48;
 /// The part of a process title that tells processes apart: without arguments, at most [`TITLE`] characters.
 #[must_use]
 pub fn short(title: &str) -> String {
-    // `VLLM::EngineCore decode` is a title with a space; `name::role --flag` has arguments.
+    // `Engine::Core decode` is a title with a space; `name::role --flag` has arguments.
     let words = title.find(" --").map_or(title, |at| &title[..at]);
     let words = if words.contains("::") && title.len() > words.len() {
         words.split(' ').next().unwrap_or(words)

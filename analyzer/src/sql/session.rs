@@ -24,7 +24,7 @@ use super::error::{SqlError, planning, running};
 use super::functions::Function;
 use super::header::Param;
 use super::segments::Segments;
-use super::{catalog, params, several, statement};
+use super::{catalog, named, params, several, statement};
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::model::derived::TABLES;
@@ -79,7 +79,8 @@ impl Session {
         for def in RAW {
             let of_run = |(at, (run, _)): (usize, &(&Run, Arc<Tables>))| -> Result<(String, Arc<dyn TableProvider>)> {
                 let store = store_of(&context, run, at)?;
-                Ok((run.label.clone(), Arc::new(Segments::new(run, def, store, partitions)?)))
+                let segments = Arc::new(Segments::new(run, def, store, partitions)?);
+                Ok((run.label.clone(), named::read(def.name, segments)?))
             };
             register(def.name, several::union(def.name, runs.iter().enumerate().map(of_run).collect::<Result<_>>()?)?)?;
         }

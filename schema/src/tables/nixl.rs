@@ -1,6 +1,6 @@
 //! NIXL as its callers use it. Names follow NIXL: agent, region, descriptor, handle, notif.
 
-use crate::cell::Name;
+use crate::cell::{Bytes, Name};
 
 crate::define_table! {
     /// A NIXL agent, seen when it was made.
@@ -98,12 +98,13 @@ crate::define_table! {
         notif: Option<String> => Plain,
         /// Whole length of the notif, bytes; null where `notif` is.
         notif_bytes: Option<i64> => Dict,
-        /// Request id read from the notif by the rules of the serving engine; null where none matches, or where the text
-        /// was cut before the id ends.
+        /// Request id that the notif names by the rules of the serving engines; null where none matches, or where the text
+        /// was cut before the id ends. SQL, `report` and `path` read it from the notif: in the files it is null, but in
+        /// recordings of older agents.
         request: Option<String> => Plain,
-        /// Chunk of the prompt that the notif names, from 0 (SGLang).
+        /// Chunk of the prompt that the notif names, from 0 (SGLang); read as `request`.
         chunk: Option<i32> => Dict,
-        /// Rank that the notif names as sender, `pp_rank * tp_size + tp_rank` (SGLang).
+        /// Rank that the notif names as sender, `pp_rank * tp_size + tp_rank` (SGLang); read as `request`.
         sender_rank: Option<i32> => Dict,
     }
 }
@@ -144,6 +145,9 @@ crate::define_table! {
         peer: Option<Name> => Dict,
         /// Message text, cut at the recorder's limit; bytes that are not UTF-8 are replaced.
         message: String => Plain,
+        /// Its bytes, cut at the same place, where they are not all UTF-8: vLLM's registrations are msgpack. Null where
+        /// `message` says the same, and in recordings before this column.
+        message_raw: Option<Bytes> => Plain,
         /// Whole length of the message, bytes.
         message_bytes: i64 => Dict,
         /// The transfer that carries it, where known.

@@ -14,6 +14,8 @@ use kvpath_schema::tables::sched::OffCpus;
 use kvpath_schema::tables::sockets::Sockets;
 use kvpath_schema::tables::ucx::{UcxOps, UcxTransportCalls};
 
+use kvpath_analysis::serving::notifications::name_transfers;
+
 use crate::setup::walk;
 
 /// All tables of a run.
@@ -81,6 +83,8 @@ impl Recorded {
                 other => panic!("a table `{other}`"),
             }
         }
+        // The agent stores texts; the analyzer reads them.
+        name_transfers(&mut all.transfers);
         all
     }
 

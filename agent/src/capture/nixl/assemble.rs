@@ -13,7 +13,7 @@ use kvpath_schema::tables::nixl::{
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Polls, REGION_RECORDS};
 
 use super::decode::{About, Event, Range, Txt};
-use super::{names, request};
+use super::names;
 use crate::losses::{Cause, Losses};
 
 /// `NIXL_ERR_REPOST_ACTIVE`: the post did nothing.
@@ -332,6 +332,7 @@ impl Assembler {
             remote_memory: None,
             notif: None,
             notif_bytes: None,
+            // What the text says is for the analyzer to read.
             request: None,
             chunk: None,
             sender_rank: None,
@@ -412,6 +413,7 @@ impl Assembler {
                 via: "transfer".into(),
                 peer: about.peer.text.as_deref().map(Name::from),
                 message: about.notif.text.clone().unwrap_or_default(),
+                message_raw: about.notif.raw.clone(),
                 message_bytes: i64::try_from(about.notif.len).unwrap_or(i64::MAX),
                 transfer_id: Some(transfer_id),
             });
@@ -494,6 +496,7 @@ impl Assembler {
             via: if direction == "sent" { "genNotif" } else { "unknown" }.into(),
             peer: peer.text.map(Name::from),
             message: message.text.unwrap_or_default(),
+            message_raw: message.raw,
             message_bytes: i64::try_from(message.len).unwrap_or(i64::MAX),
             transfer_id: None,
         });
@@ -545,9 +548,6 @@ fn describe(row: &mut NixlTransfer, about: &About) {
     }
     if about.has_notif.is_some() {
         row.notif = about.has_notif.filter(|has| *has).and_then(|_| about.notif.text.clone());
-        let named = row.notif.as_deref().and_then(|text| request::of_notif(text, about.notif.is_cut()));
-        (row.chunk, row.sender_rank) = named.map_or((None, None), |named| (named.chunk, named.rank));
-        row.request = named.map(|named| named.request.to_owned());
         row.notif_bytes = row.notif.as_ref().and_then(|_| signed(about.notif.len));
     }
 }

@@ -1,5 +1,8 @@
 //! Raw ring-buffer records to events. Pure; any bytes give an event or an error, never a panic or a guess.
 
+use std::borrow::Cow;
+
+use kvpath_schema::cell::Bytes;
 use kvpath_schema::wire::nixl::{self as wire, Handle, Header, Kind, Layout, Polls, TEXT_MAX, Text, unread};
 use zerocopy::FromBytes;
 
@@ -27,15 +30,10 @@ pub enum DecodeError {
 pub struct Txt {
     /// What was copied, with bytes that are not UTF-8 replaced; `None` if it could not be read.
     pub text: Option<String>,
+    /// The same as bytes, where not all are UTF-8.
+    pub raw: Option<Bytes>,
     /// Its true length, bytes.
     pub len: u64,
-}
-
-impl Txt {
-    /// Whether there is more than was copied.
-    pub fn is_cut(&self) -> bool {
-        self.len > TEXT_MAX as u64
-    }
 }
 
 /// A range of memory, as each element of a descriptor list starts.
@@ -103,8 +101,10 @@ fn time(ns: u64) -> i64 {
 impl From<&Text> for Txt {
     fn from(text: &Text) -> Self {
         let kept = usize::try_from(text.len).unwrap_or(TEXT_MAX).min(TEXT_MAX);
-        let copied = (text.read == 1).then(|| String::from_utf8_lossy(&text.bytes[..kept]).into_owned());
-        Self { text: copied, len: text.len }
+        let copied = (text.read == 1).then(|| String::from_utf8_lossy(&text.bytes[..kept]));
+        // A text that is UTF-8 is borrowed as it is.
+        let raw: Option<Bytes> = matches!(copied, Some(Cow::Owned(_))).then(|| text.bytes[..kept].into());
+        Self { text: copied.map(Cow::into_owned), raw, len: text.len }
     }
 }
 
@@ -235,8 +235,19 @@ mod tests {
         let (at, event) = record(&bytes, &builds::layouts()).unwrap();
         assert_eq!(at, At { time_ns: 77, pid: 41, tid: 43 });
         let Event::NotifSent { peer, message } = event else { panic!("{event:?}") };
-        assert_eq!(peer, Txt { text: Some("decode-0".into()), len: 8 });
-        assert_eq!((message.text.unwrap().len(), message.len), (TEXT_MAX, 1000));
+        assert_eq!(peer, Txt { text: Some("decode-0".into()), raw: None, len: 8 });
+        assert_eq!((message.text.unwrap().len(), message.raw, message.len), (TEXT_MAX, None, 1000));
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf8_keeps_its_bytes() {
+        let mut bytes = blank(Kind::NotifSent, size_of::<wire::Notif>());
+        let sent = b"PUSH_REG:\x81\xaarequest_id\xd9\x36chatcmpl-0";
+        put_text(&mut bytes, offset_of!(wire::Notif, message), sent, sent.len() as u64);
+        let (_, event) = record(&bytes, &builds::layouts()).unwrap();
+        let Event::NotifSent { message, .. } = event else { panic!("{event:?}") };
+        assert_eq!(message.text.as_deref(), Some("PUSH_REG:\u{fffd}\u{fffd}request_id\u{fffd}6chatcmpl-0"));
+        assert_eq!(message.raw.as_deref(), Some(&sent[..]));
     }
 
     #[test]

@@ -16,5 +16,4 @@ pub mod builds;
 pub mod decode;
 mod libraries;
 pub mod names;
-pub mod request;
 pub mod source;

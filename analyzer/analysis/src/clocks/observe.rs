@@ -155,6 +155,7 @@ mod tests {
             via: "unknown".into(),
             peer: Some(peer.into()),
             message: message.to_owned(),
+            message_raw: None,
             message_bytes: 9,
             transfer_id: None,
         }

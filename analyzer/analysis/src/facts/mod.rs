@@ -92,8 +92,8 @@ impl Facts {
         Ok(())
     }
 
-    /// Whether what a transfer moves lies on a GPU, as KV does where a GPU computes it; SGLang's last transfer of a request, its
-    /// metadata, does not. True where the memory is unknown.
+    /// Whether what a transfer moves lies on a GPU, as KV does where a GPU computes it; the metadata of a request
+    /// does not. True where the memory is unknown.
     #[must_use]
     pub fn is_on_gpu(&self, transfer: usize) -> bool {
         self.transfers.local_memory[transfer].as_ref().is_none_or(|memory| &**memory == "VRAM")

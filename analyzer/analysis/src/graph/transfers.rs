@@ -13,6 +13,7 @@ use crate::facts::agents::Names;
 use crate::facts::arrivals::{self, is_sent};
 use crate::facts::received::Received;
 use crate::facts::{self, Facts, PeerCopy};
+use crate::serving::notifications::is_registration;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 
@@ -46,7 +47,7 @@ struct Transfer {
 }
 
 /// A registration of decode with a stage.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// When it was sent, ns.
     pub sent_ns: i64,
@@ -56,8 +57,8 @@ pub struct Registration {
     pub from: Option<i64>,
     /// The stage's process.
     pub with: i64,
-    /// Its text, which names the request.
-    pub message: String,
+    /// Row of `nixl_notifs` where it arrived; its text names the request.
+    pub notif: usize,
 }
 
 /// The part of a request's KV that a transfer carries.
@@ -417,15 +418,15 @@ fn told(facts: &Facts) -> HashSet<i64> {
     rows.map(|row| facts.notifs.process_id[row]).collect()
 }
 
-/// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
+/// Registrations, as sent by decode and arrived at a stage.
 fn registrations(facts: &Facts, names: &Names) -> Vec<Registration> {
-    let rows = (0..facts.notifs.time_ns.len()).filter(|row| facts.notifs.message[*row].starts_with("PUSH_REG:"));
+    let rows = (0..facts.notifs.time_ns.len()).filter(|row| is_registration(&facts.notifs.message[*row]));
     let mut sent: BTreeMap<(i64, &str), Vec<(i64, i64)>> = BTreeMap::new();
-    let mut arrived: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
+    let mut arrived: BTreeMap<(i64, &str), Vec<(i64, usize)>> = BTreeMap::new();
     for row in rows {
         let (time, message) = (facts.notifs.time_ns[row], facts.notifs.message[row].as_str());
         if &*facts.notifs.direction[row] == "arrived" {
-            arrived.entry((facts.notifs.process_id[row], message)).or_default().push(time);
+            arrived.entry((facts.notifs.process_id[row], message)).or_default().push((time, row));
         } else if let Some(to) = facts.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
             sent.entry((to, message)).or_default().push((time, facts.notifs.process_id[row]));
         }
@@ -436,17 +437,20 @@ fn registrations(facts: &Facts, names: &Names) -> Vec<Registration> {
         let mut sent = sent.remove(&(with, message)).unwrap_or_default();
         sent.sort_unstable();
         let is_whole = sent.len() == times.len();
-        for (at, arrived_ns) in times.into_iter().enumerate() {
+        for (at, (arrived_ns, notif)) in times.into_iter().enumerate() {
             // Where records are missing the n-th need not be the n-th: the last that had left by then is the nearest.
             let by_then = sent.partition_point(|(time, _)| *time <= arrived_ns).checked_sub(1);
             let own = if is_whole { Some(at) } else { by_then };
             let own = own.and_then(|at| sent.get(at));
             let (sent_ns, from) = own.map_or((arrived_ns, None), |(time, from)| (*time, Some(*from)));
             let sent_ns = sent_ns.min(arrived_ns);
-            found.push(Registration { sent_ns, arrived_ns, from, with, message: message.to_owned() });
+            found.push(Registration { sent_ns, arrived_ns, from, with, notif });
         }
     }
-    found.sort();
+    let order = |own: &Registration| {
+        (own.sent_ns, own.arrived_ns, own.from, own.with, facts.notifs.message[own.notif].as_str())
+    };
+    found.sort_by(|a, b| order(a).cmp(&order(b)));
     found
 }
 

@@ -16,7 +16,7 @@ use crate::facts::arrivals;
 use crate::facts::regions::{Regions, Touch};
 use crate::facts::set::Set;
 use crate::intervals::{ByStart, Span, Union};
-use crate::serving::ids::Texts;
+use crate::serving::notifications::{Registered, Registrations, is_registration};
 use crate::settings::Settings;
 use crate::structure::held_layers::{self, Held, Known};
 use crate::structure::posts::Post;
@@ -70,20 +70,19 @@ struct Arrivals<'a> {
     of_transfers: HashMap<usize, i64>,
     /// Notifs that register a request with a stage.
     registrations: Vec<usize>,
-    /// Their messages, in the same order.
-    texts: Texts<'a>,
+    /// What they say, in the same order.
+    registered: Registrations<'a>,
 }
 
 impl<'a> Arrivals<'a> {
     fn of(facts: &'a Facts) -> Self {
         let names = Names::of(facts);
         let of_transfers = arrivals::of_transfers(facts, &names);
-        let is_registration = |row: &usize| {
-            &*facts.notifs.direction[*row] == "arrived" && facts.notifs.message[*row].starts_with("PUSH_REG:")
-        };
-        let registrations: Vec<usize> = (0..facts.notifs.time_ns.len()).filter(is_registration).collect();
-        let texts = Texts::of(registrations.iter().map(|row| facts.notifs.message[*row].as_str()));
-        Self { names, of_transfers, registrations, texts }
+        let (notifs, is_arrival) = (&facts.notifs, |row: &usize| &*facts.notifs.direction[*row] == "arrived");
+        let arrived = (0..notifs.time_ns.len()).filter(is_arrival);
+        let registrations: Vec<usize> = arrived.filter(|row| is_registration(&notifs.message[*row])).collect();
+        let registered = Registrations::of(registrations.iter().map(|row| Registered::of(notifs, *row)));
+        Self { names, of_transfers, registrations, registered }
     }
 }
 
@@ -269,10 +268,10 @@ fn all_held(parts: impl Iterator<Item = Option<Held>>) -> Option<Held> {
     Some(Held { layers, method: least_sure? })
 }
 
-/// When decode's registration for the request arrived at the stage: vLLM's `PUSH_REG:` notif, which holds the request id.
+/// When decode's registration for the request arrived at the stage.
 fn ready(facts: &Facts, arrivals: &Arrivals, process: i64, posts: &[&Post]) -> Option<i64> {
     let id = posts.iter().find_map(|post| post.request.as_deref())?;
-    let rows = arrivals.texts.naming(id).map(|at| arrivals.registrations[at]);
+    let rows = arrivals.registered.naming(id).into_iter().map(|at| arrivals.registrations[at]);
     rows.filter(|row| facts.notifs.process_id[*row] == process).map(|row| facts.notifs.time_ns[row]).min()
 }
 

@@ -8,7 +8,8 @@ use kvpath_schema::tables::nixl::{NixlAgent, NixlAgents, NixlNotif, NixlNotifs};
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::analysis::Raw;
+use crate::model::Recording;
+use crate::spill::Memory;
 
 fn agents(count: u32) -> NixlAgents {
     let mut agents = NixlAgents::default();
@@ -94,7 +95,8 @@ fn values_that_cannot_be_cost_the_segments_that_hold_them() {
     for time_ns in [i64::MAX, i64::MAX - 1, i64::MIN] {
         writer.write("nixl", &notifs(time_ns), 0).unwrap();
     }
-    let (rest, raw) = Run::open(&name).unwrap().reading(Raw::of).unwrap();
+    let read = |run: &Run| Recording::of(run, &Memory::default());
+    let (rest, recording) = Run::open(&name).unwrap().reading(read).unwrap();
     assert_eq!((raw.notifs.len(), rest.damaged.len()), (1, 3));
     assert!(rest.damaged[0].error.contains("`time_ns` holds"), "{}", rest.damaged[0]);
 }
@@ -143,7 +145,8 @@ fn a_run_in_any_store_is_read_like_one_in_a_folder() {
     let (_folder, name) = run();
     let filed = Run::open(&name).unwrap();
     assert_eq!(stored.table::<NixlAgents>().unwrap(), filed.table::<NixlAgents>().unwrap());
-    assert_eq!(Raw::of(&stored).unwrap().notifs, Raw::of(&filed).unwrap().notifs);
+    let read = |run: &Run| Recording::of(run, &Memory::default()).unwrap();
+    assert_eq!(read(&stored).facts.notifs, read(&filed).facts.notifs);
     assert_eq!((stored.hosts(), stored.manifests[0].wall_at_zero_ns), (vec!["h"], Some(3)));
     assert!(stored.segments[0].path.to_str().unwrap().starts_with("memory:///run/node=h/"));
 }

@@ -7,7 +7,7 @@ const P: i64 = 41;
 const H: u64 = 0x5555_0000;
 
 fn txt(text: &str) -> Txt {
-    Txt { text: Some(text.into()), len: text.len() as u64 }
+    Txt { text: Some(text.into()), raw: None, len: text.len() as u64 }
 }
 
 fn about(notif: Option<&str>) -> About {
@@ -63,7 +63,7 @@ fn a_whole_life_is_one_row() {
     assert_eq!((row.last_pending_poll_ns, row.done_poll_ns, row.pending_polls), (Some(45), Some(50), Some(3)));
     assert_eq!((row.released_ns, &*row.status, &*row.op, row.epoch), (Some(60), "done", "WRITE", 0));
     assert_eq!((row.bytes, row.descriptors, row.peer.as_deref()), (Some(4096), Some(2), Some("decode-0")));
-    assert_eq!((row.notif.as_deref(), row.request.as_deref()), (Some("cmpl-1-0a0b0c0d:1"), Some("cmpl-1")));
+    assert_eq!((row.notif.as_deref(), row.request), (Some("cmpl-1-0a0b0c0d:1"), None));
     assert_eq!(losses.total(), 0);
 }
 
@@ -234,7 +234,7 @@ fn the_notif_of_a_transfer_is_sent_once_a_post() {
     let mut assembler = Assembler::default();
     assembler.push(P, 42, 12, made(10));
     assembler.push(P, 42, 30, posted(20, 1));
-    let message = Txt { text: Some("m".repeat(256)), len: 900 };
+    let message = Txt { text: Some("m".repeat(256)), raw: None, len: 900 };
     assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message });
     assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
     assembler.push(P, 43, 33, Event::NotifTaken { peer: txt("prefill-0"), message: txt("ok") });
@@ -244,6 +244,17 @@ fn the_notif_of_a_transfer_is_sent_once_a_post() {
     assert_eq!((&*notifs.direction[3], notifs.time_ns[3], notifs.tid[3]), ("taken", 33, 43));
     assert_eq!((notifs.time_ns[0], notifs.transfer_id[0], notifs.message_bytes[1]), (20, Some(0), 900));
     assert_eq!((assembler.totals().notifs_sent, assembler.totals().notifs_arrived), (2, 1));
+}
+
+#[test]
+fn notifs_keep_bytes_that_are_no_text() {
+    let mut assembler = Assembler::default();
+    let message = || Txt { text: Some("\u{fffd}1".into()), raw: Some([0xd9, b'1'].as_slice().into()), len: 2 };
+    assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message: message() });
+    assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
+    assembler.push(P, 42, 33, Event::NotifTaken { peer: txt("prefill-0"), message: message() });
+    let raw = assembler.take_rows().notifs.message_raw;
+    assert_eq!(raw.iter().map(Option::as_deref).collect::<Vec<_>>(), [Some(&b"\xd91"[..]), None, Some(b"\xd91")]);
 }
 
 #[test]
@@ -371,14 +382,14 @@ proptest! {
 }
 
 #[test]
-fn a_cut_notif_keeps_its_length_and_gives_no_request() {
+fn a_cut_notif_keeps_its_length() {
     let text = format!("{}:1", "a".repeat(254));
     let mut about = about(Some(&text));
     about.notif.len = 300;
     let event = Event::Posted { entry_ns: 20, agent_ptr: 7, handle: H, earlier: Polls::default(), status: 1, about };
     let (rows, _) = run(vec![(30, event)]);
     let row = rows.row(0);
-    assert_eq!((row.notif.as_deref(), row.notif_bytes, row.request), (Some(&*text), Some(300), None));
+    assert_eq!((row.notif.as_deref(), row.notif_bytes), (Some(&*text), Some(300)));
     let (rows, _) = run(vec![(30, posted(20, 1))]);
-    assert_eq!((rows.row(0).notif_bytes, rows.row(0).request.as_deref()), (Some(17), Some("cmpl-1")));
+    assert_eq!(rows.row(0).notif_bytes, Some(17));
 }
