@@ -4,6 +4,8 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
+use crate::values::Spelling;
+
 /// Where the rows of a table come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -38,6 +40,8 @@ pub struct ColumnDef {
     pub data_type: fn() -> DataType,
     /// Whether it may be null (unknown, or not recorded).
     pub nullable: bool,
+    /// All that it can hold, if that is one of a few values.
+    pub spellings: &'static [Spelling],
 }
 
 /// One table.
@@ -52,6 +56,20 @@ pub struct TableDef {
     pub columns: &'static [ColumnDef],
     /// The columns that the rows of a segment are sorted by.
     pub sorted_by: &'static [&'static str],
+}
+
+impl ColumnDef {
+    /// What it says on one line, with what each of its values says.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        let one_line = crate::docs::one_line;
+        let values: Vec<String> = self
+            .spellings
+            .iter()
+            .map(|value| format!("`{}`: {}", value.text, one_line(value.doc).trim_end_matches('.')))
+            .collect();
+        if values.is_empty() { one_line(self.doc) } else { format!("{} {}.", one_line(self.doc), values.join("; ")) }
+    }
 }
 
 impl TableDef {
@@ -189,6 +207,7 @@ macro_rules! define_table {
                     encoding: $crate::table::Encoding::$encoding,
                     data_type: <$ty as $crate::cell::Cell>::data_type,
                     nullable: <$ty as $crate::cell::Cell>::NULLABLE,
+                    spellings: <$ty as $crate::cell::Cell>::SPELLINGS,
                 } ),+ ],
                 sorted_by: &[ $(stringify!($sort)),* ],
             };

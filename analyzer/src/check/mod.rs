@@ -9,7 +9,8 @@ use kvpath_schema::tables::capture::Drops;
 use serde_json::{Value, json};
 
 use crate::error::{BAD_INPUT, FOUND, OK};
-use crate::report::{findings, json as report_json};
+use crate::json::Output;
+use crate::report::json as report_json;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::load::Survey;
 use kvpath_analysis::load::losses::Losses;
@@ -59,7 +60,7 @@ impl Checked {
             Ok(recording) => (Analysis::of(&recording, &Settings::default()), None),
             Err(error) => (Analysis::default(), Some(error.to_string())),
         };
-        let mut lost = findings::missing(&analysis);
+        let mut lost = analysis.findings().missing();
         lost.extend(unnamed(&analysis));
         Ok(Self {
             run: run.name.clone(),
@@ -109,7 +110,7 @@ impl Checked {
         if self.analysis.clocks.len() > 1 {
             object["clocks"] = report_json::rows(&self.analysis.clocks.to_batch())?;
         }
-        Ok(object)
+        Ok(Output::Check.stamped(object))
     }
 }
 

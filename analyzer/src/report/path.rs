@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::gathered::{Cells, Gathered, stage};
 use super::table::Table;
 use super::units::{or_dash, share, time};
+use crate::json::Output;
 
 /// Below this coverage no cause should be named.
 const ENOUGH: f64 = 0.8;
@@ -181,5 +182,6 @@ pub fn json(body: &Body) -> serde_json::Result<String> {
             })
         })
         .collect();
-    serde_json::to_string(&json!({"run": body.run.name, "requests": requests, "on_path": groups}))
+    let object = json!({"run": body.run.name, "requests": requests, "on_path": groups});
+    serde_json::to_string(&Output::Path.stamped(object))
 }

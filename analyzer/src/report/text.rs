@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::Handoff;
+use kvpath_schema::tables::derived::{Completeness, Handoff};
 
 use super::table::Table;
 use super::title::short;
 use super::units::{bytes, count, or_dash, rate, share, time};
-use super::{Report, clocks, findings};
+use super::{Report, clocks};
 
 /// The whole report.
 #[must_use]
@@ -24,7 +24,7 @@ pub fn render(report: &Report) -> String {
     }
     handoffs(&mut out, report);
     nixl(&mut out, report);
-    list(&mut out, "FINDINGS", &findings::of(report.analysis));
+    list(&mut out, "FINDINGS", &report.sentences());
     list(&mut out, "MISSING DATA", &report.missing());
     out
 }
@@ -63,7 +63,8 @@ fn at_least(lacks: bool, text: String) -> String {
 /// Whether a hand-off of the request lacks copies.
 fn lacking(report: &Report, request: i32) -> bool {
     let handoffs = &report.analysis.handoffs;
-    (0..handoffs.len()).any(|row| handoffs.request[row] == request && &*handoffs.finding[row] == "incomplete")
+    (0..handoffs.len())
+        .any(|row| handoffs.request[row] == request && handoffs.completeness[row] == Completeness::Incomplete)
 }
 
 fn stages(out: &mut String, report: &Report) {
@@ -260,7 +261,7 @@ fn handoffs(out: &mut String, report: &Report) {
         table.row(vec![
             h.request.to_string(),
             h.stage_id.to_string(),
-            at_least(&*h.finding == "incomplete", bytes(h.bytes)),
+            at_least(h.completeness == Completeness::Incomplete, bytes(h.bytes)),
             or_dash(h.made_descriptors, count),
             or_dash(h.descriptors, count),
             or_dash(h.regions, |regions| regions.to_string()),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Chunk, Handoff, Layer, Request, Stage};
+use kvpath_schema::tables::derived::{Cause, Chunk, Completeness, Handoff, HandoffFinding, Layer, Request, Stage};
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
 use kvpath_schema::tables::rdma::{RdmaOp, RdmaOps};
@@ -104,12 +104,12 @@ fn analysis() -> Analysis {
             seam_ns: 0,
         });
     }
-    all.handoffs.push(handoff(0, 64, 4096, "scattered"));
-    all.handoffs.push(handoff(1, 1, 1024, "contiguous"));
+    all.handoffs.push(handoff(0, 64, 4096, Cause::Scattered));
+    all.handoffs.push(handoff(1, 1, 1024, Cause::Contiguous));
     all
 }
 
-fn handoff(request: i32, copies: i64, span_ns: i64, finding: &str) -> Handoff {
+fn handoff(request: i32, copies: i64, span_ns: i64, cause: Cause) -> Handoff {
     // Powers of two, so that rates are exact: 4 MiB in 1024 ns are 4096 bytes a ns.
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let rate = (4 * MIB / span_ns) as f64 * 1e9;
@@ -144,7 +144,9 @@ fn handoff(request: i32, copies: i64, span_ns: i64, finding: &str) -> Handoff {
         span_ns: Some(span_ns),
         ceiling_bytes_per_s: Some(4096e9),
         ceiling_method: "best_copy".into(),
-        finding: finding.into(),
+        finding: HandoffFinding::of(Completeness::Complete, cause),
+        completeness: Completeness::Complete,
+        cause,
     }
 }
 

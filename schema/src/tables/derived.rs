@@ -184,6 +184,60 @@ crate::define_table! {
     }
 }
 
+crate::define_values! {
+    /// Whether all of a hand-off is known.
+    Completeness {
+        /// Nothing of it is known to be missing.
+        Complete = "complete",
+        /// Copies are missing from the recording.
+        Incomplete = "incomplete",
+        /// Another hand-off of the stage was open at the same time, so whose copies are whose is not known.
+        Overlapping = "overlapping",
+    }
+}
+
+crate::define_values! {
+    /// What the rate of a hand-off is explained by.
+    Cause {
+        /// Most bytes went in pieces below 1 MiB and the rate is below half the ceiling.
+        Scattered = "scattered",
+        /// Most bytes went in larger pieces.
+        Contiguous = "contiguous",
+        /// Neither, or the pieces, the rate or the ceiling are not known.
+        Unknown = "unknown",
+    }
+}
+
+crate::define_values! {
+    /// Completeness and cause in one word.
+    HandoffFinding {
+        /// It is complete, and `cause` is the same.
+        Scattered = "scattered",
+        /// It is complete, and `cause` is the same.
+        Contiguous = "contiguous",
+        /// `completeness` is the same.
+        Incomplete = "incomplete",
+        /// `completeness` is the same.
+        Overlapping = "overlapping",
+        /// It is complete, and `cause` is the same.
+        Unknown = "unknown",
+    }
+}
+
+impl HandoffFinding {
+    /// What is not complete is called that, whatever the cause.
+    #[must_use]
+    pub const fn of(completeness: Completeness, cause: Cause) -> Self {
+        match (completeness, cause) {
+            (Completeness::Incomplete, _) => Self::Incomplete,
+            (Completeness::Overlapping, _) => Self::Overlapping,
+            (Completeness::Complete, Cause::Scattered) => Self::Scattered,
+            (Completeness::Complete, Cause::Contiguous) => Self::Contiguous,
+            (Completeness::Complete, Cause::Unknown) => Self::Unknown,
+        }
+    }
+}
+
 crate::define_table! {
     /// The hand-off of one request's KV cache from one stage to a decode worker.
     Derived handoffs: Handoff, Handoffs, sorted by [request, stage_id] {
@@ -255,10 +309,12 @@ crate::define_table! {
         ceiling_bytes_per_s: Option<f64> => Plain,
         /// Where the ceiling comes from: `given`, `best_copy`, `best_transfer`, `none`.
         ceiling_method: Name => Dict,
-        /// `scattered`: most bytes went in pieces below 1 MiB and the rate is below half the ceiling; `contiguous`: most
-        /// bytes went in larger pieces; `incomplete`: copies are missing from the recording; `overlapping`: another
-        /// hand-off of the stage was open at the same time, so whose copies are whose is not known; else `unknown`.
-        finding: Name => Dict,
+        /// `completeness` where that is not `complete`, else `cause`.
+        finding: HandoffFinding => Dict,
+        /// Whether all of it is known.
+        completeness: Completeness => Dict,
+        /// What its rate is explained by; `unknown` where it is not complete.
+        cause: Cause => Dict,
     }
 }
 

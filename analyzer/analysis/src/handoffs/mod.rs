@@ -7,7 +7,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Handoff, Handoffs};
+use kvpath_schema::tables::derived::{Cause, Completeness, Handoff, HandoffFinding, Handoffs};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
@@ -141,6 +141,11 @@ fn handoff(
         .filter_map(|row| facts.transfers.bytes[*row])
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
+    let completeness = match (missing, overlapping) {
+        (true, _) => Completeness::Incomplete,
+        (_, true) => Completeness::Overlapping,
+        _ => Completeness::Complete,
+    };
     let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
     // Metadata in host memory is no KV, unless all is there.
     let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
@@ -173,15 +178,13 @@ fn handoff(
         done_after_ns: last_done.and_then(|post| post.done_after),
         done_by_ns,
         notif_arrived_ns: notif_arrived(arrivals, &transfers),
-        rate_bytes_per_s: rate.filter(|_| !missing && !overlapping),
-        span_ns: span_ns.filter(|_| !missing && !overlapping),
+        rate_bytes_per_s: rate.filter(|_| completeness == Completeness::Complete),
+        span_ns: span_ns.filter(|_| completeness == Completeness::Complete),
         ceiling_bytes_per_s: None,
         ceiling_method: "none".into(),
-        finding: match (missing, overlapping) {
-            (true, _) => "incomplete".into(),
-            (_, true) => "overlapping".into(),
-            _ => "unknown".into(),
-        },
+        finding: HandoffFinding::of(completeness, Cause::Unknown),
+        completeness,
+        cause: Cause::Unknown,
     }
 }
 

@@ -231,7 +231,7 @@ fn scattered_pieces_are_told_from_contiguous_ones() {
         recording.copy(2, second + MS + piece * 20_000, 10_000, 64 << 10);
     }
     let analysis = analyse(&recording);
-    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| &**f).collect();
+    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| f.text()).collect();
     assert_eq!(findings, ["contiguous", "scattered"]);
     assert_eq!(analysis.handoffs.copies, [Some(1), Some(1024)]);
     let slow = analysis.handoffs.row(1);
@@ -288,7 +288,7 @@ fn copies_of_hand_offs_that_were_open_together_are_nobodys() {
         recording.copy(1, at + 2 * MS + piece * 20_000, 10_000, 1 << 20);
     }
     let analysis = analyse(&recording);
-    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| &**f).collect();
+    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| f.text()).collect();
     assert_eq!(findings, ["overlapping", "overlapping"]);
     assert_eq!(analysis.handoffs.rate_bytes_per_s, [None, None]);
     assert_eq!(analysis.requests.incomplete, [false, false], "nothing was lost");
