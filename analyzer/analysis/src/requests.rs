@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, Requests};
+use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMethod, Requests, Role};
 
 use crate::structure::requests::{RequestWork, overlapping};
 use crate::structure::stages::StageWork;
@@ -32,7 +32,7 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
         table.push(Request {
             request: r,
             request_id: request.id.clone(),
-            method: if request.id.is_some() { "notif".into() } else { "activity".into() },
+            method: if request.id.is_some() { RequestMethod::Notif } else { RequestMethod::Activity },
             start_ns,
             prefill_end_ns,
             handoff_end_ns,
@@ -91,7 +91,7 @@ fn decode_start(
     mut peers: impl Iterator<Item = Option<i64>>,
 ) -> Option<i64> {
     let peer = peers.next()??;
-    let decodes = stages.iter().any(|stage| &*stage.row.role == "decode" && stage.row.process_id == peer);
+    let decodes = stages.iter().any(|stage| stage.row.role == Role::Decode && stage.row.process_id == peer);
     if !decodes || peers.any(|other| other != Some(peer)) {
         return None;
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Completeness, Handoff};
+use kvpath_schema::tables::derived::{CeilingMethod, Completeness, Handoff, RequestMethod};
 
 use super::table::Table;
 use super::title::short;
@@ -106,7 +106,7 @@ fn stages(out: &mut String, report: &Report) {
 
 fn requests(out: &mut String, report: &Report) {
     let requests = &report.analysis.requests;
-    let by_activity = requests.method.iter().any(|method| &**method == "activity");
+    let by_activity = requests.method.iter().any(|method| *method == RequestMethod::Activity);
     let overlap = requests.overlaps.iter().any(|overlaps| *overlaps);
     let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
     let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
@@ -232,10 +232,10 @@ fn handoffs(out: &mut String, report: &Report) {
     if handoffs.is_empty() {
         return;
     }
-    let ceiling = match handoffs.ceiling_method.first().map(|method| &**method) {
-        Some("given") => "as given",
-        Some("best_copy") => "the best single copy of 1 MiB or more in this run",
-        Some("best_transfer") => "the best hand-off in this run",
+    let ceiling = match handoffs.ceiling_method.first() {
+        Some(CeilingMethod::Given) => "as given",
+        Some(CeilingMethod::BestCopy) => "the best single copy of 1 MiB or more in this run",
+        Some(CeilingMethod::BestTransfer) => "the best hand-off in this run",
         _ => "unknown",
     };
     let given = or_dash(handoffs.ceiling_bytes_per_s.first().copied().flatten(), rate);

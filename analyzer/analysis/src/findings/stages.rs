@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::Role;
 use kvpath_schema::tables::findings::{Code, Finding, Subject};
 
 use super::size::OnPath;
@@ -20,7 +21,7 @@ pub(super) fn of(tables: &Tables) -> Vec<Found> {
 
 fn found(tables: &Tables) -> Option<Found> {
     let (stages, chunks) = (tables.stages, tables.chunks);
-    let prefill = (0..stages.len()).filter(|s| &*stages.role[*s] == "prefill").count();
+    let prefill = (0..stages.len()).filter(|s| stages.role[*s] == Role::Prefill).count();
     let whole = whole_requests(tables, prefill);
     let mut sums: BTreeMap<i32, i64> = BTreeMap::new();
     for row in (0..chunks.len()).filter(|row| whole.binary_search(&chunks.request[*row]).is_ok()) {

@@ -1,6 +1,6 @@
 //! How fast hand-offs could be, and what that says of each.
 
-use kvpath_schema::tables::derived::{Cause, Completeness, HandoffFinding, Handoffs};
+use kvpath_schema::tables::derived::{Cause, CeilingMethod, Completeness, HandoffFinding, Handoffs};
 
 use super::SMALL_PIECE_BYTES;
 use crate::settings::Settings;
@@ -26,13 +26,13 @@ pub fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork
     let best_transfer = table.rate_bytes_per_s.iter().flatten().copied().max_by(f64::total_cmp);
     for (row, shortest_ns) in shortest.iter().enumerate() {
         let (ceiling, method) = match (settings.ceiling_bytes_per_s, best_copy, best_transfer) {
-            (Some(given), ..) => (Some(given), "given"),
-            (None, Some(best), _) if table.copies[row].is_some() => (Some(best), "best_copy"),
-            (None, _, Some(best)) => (Some(best), "best_transfer"),
-            _ => (None, "none"),
+            (Some(given), ..) => (Some(given), CeilingMethod::Given),
+            (None, Some(best), _) if table.copies[row].is_some() => (Some(best), CeilingMethod::BestCopy),
+            (None, _, Some(best)) => (Some(best), CeilingMethod::BestTransfer),
+            _ => (None, CeilingMethod::None),
         };
         table.ceiling_bytes_per_s[row] = ceiling;
-        table.ceiling_method[row] = method.into();
+        table.ceiling_method[row] = method;
         if table.completeness[row] != Completeness::Complete {
             continue;
         }

@@ -7,7 +7,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Cause, Completeness, Handoff, HandoffFinding, Handoffs};
+use kvpath_schema::tables::derived::{Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, Handoffs, Role};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
@@ -181,7 +181,7 @@ fn handoff(
         rate_bytes_per_s: rate.filter(|_| completeness == Completeness::Complete),
         span_ns: span_ns.filter(|_| completeness == Completeness::Complete),
         ceiling_bytes_per_s: None,
-        ceiling_method: "none".into(),
+        ceiling_method: CeilingMethod::None,
         finding: HandoffFinding::of(completeness, Cause::Unknown),
         completeness,
         cause: Cause::Unknown,
@@ -242,7 +242,7 @@ fn peer(facts: &Facts, stages: &[StageWork], agents: &Names, transfers: &[usize]
         let made = facts.transfers.made_ns[*row].or(facts.transfers.posted_ns[*row])?;
         agents.at(facts.transfers.peer[*row].as_deref()?, made)
     });
-    let mut decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
+    let mut decode = stages.iter().filter(|stage| stage.row.role == Role::Decode);
     let only = decode.next().filter(|_| decode.next().is_none()).map(|stage| stage.row.process_id);
     named.or(only)
 }

@@ -1,5 +1,7 @@
 //! What a process title says of role and rank.
 
+use kvpath_schema::tables::derived::Role;
+
 /// Role and ranks in a title; vLLM writes `VLLM::Worker_PP1_TP0`, SGLang `sglang::scheduler_PP1_TP0`, kvpath's workload
 /// `kvpath-workload::prefill_PP1_TP0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,15 +12,6 @@ pub struct Title {
     pub tp: Option<i32>,
     /// Whether the title names a role.
     pub role: Option<Role>,
-}
-
-/// What a process does for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Computes the prompt's KV cache.
-    Prefill,
-    /// Generates tokens from it.
-    Decode,
 }
 
 /// Reads a title.
