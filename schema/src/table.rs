@@ -178,13 +178,25 @@ pub fn read_column<T: crate::cell::Cell>(
     }
 }
 
+/// What a column can hold: by its type, or by the values that its texts are known to have.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! spellings_of {
+    ($ty:ty) => {
+        <$ty as $crate::cell::Cell>::SPELLINGS
+    };
+    ($ty:ty, $values:ty) => {
+        <$values>::SPELLINGS
+    };
+}
+
 /// Defines a table: a row struct, its columns in memory ([`Columns`]) and its [`TableDef`].
 #[macro_export]
 macro_rules! define_table {
     (
         $(#[doc = $table_doc:literal])+
         $kind:ident $name:ident: $row:ident, $columns:ident, sorted by [$($sort:ident),*] {
-            $( $(#[doc = $doc:literal])+ $col:ident: $ty:ty => $encoding:ident, )+
+            $( $(#[doc = $doc:literal])+ $col:ident: $ty:ty => $encoding:ident $(of $values:ty)?, )+
         }
     ) => {
         $(#[doc = $table_doc])+
@@ -207,7 +219,7 @@ macro_rules! define_table {
                     encoding: $crate::table::Encoding::$encoding,
                     data_type: <$ty as $crate::cell::Cell>::data_type,
                     nullable: <$ty as $crate::cell::Cell>::NULLABLE,
-                    spellings: <$ty as $crate::cell::Cell>::SPELLINGS,
+                    spellings: $crate::spellings_of!($ty $(, $values)?),
                 } ),+ ],
                 sorted_by: &[ $(stringify!($sort)),* ],
             };

@@ -45,6 +45,13 @@ macro_rules! define_values {
             }
         }
 
+        /// Of raw tables, which hold texts: another recorder may have written others.
+        impl PartialEq<$name> for str {
+            fn eq(&self, other: &$name) -> bool {
+                self == other.text()
+            }
+        }
+
         impl $crate::cell::Cell for $name {
             const NULLABLE: bool = false;
             const SPELLINGS: &'static [$crate::values::Spelling] = Self::SPELLINGS;

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Cause, CeilingMethod, Chunk, Completeness, Handoff, HandoffFinding, Layer, LayerMethod, LayerResolution, LayersCheck, Request, RequestMethod, Role, Stage, StageMethod};
+use kvpath_schema::tables::derived::{
+    Cause, CeilingMethod, Chunk, Completeness, Handoff, HandoffFinding, Layer, LayerMethod, LayerResolution,
+    LayersCheck, Request, RequestMethod, Role, Stage, StageMethod,
+};
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
 use kvpath_schema::tables::rdma::{RdmaOp, RdmaOps};

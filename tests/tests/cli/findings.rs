@@ -19,7 +19,7 @@ fn text<'a>(row: &'a Value, column: &str) -> &'a str {
 
 #[test]
 fn what_each_rests_on_can_be_looked_up() {
-    for run in ["v1/uneven", "v1/vllm-full", "v1/workload-gpu"] {
+    for run in ["v1/uneven", "v1/faults/uneven", "v1/vllm-full", "v1/workload-gpu"] {
         let found = sql(run, "SELECT * FROM findings ORDER BY finding");
         assert!(!found.is_empty(), "{run}");
         for row in &found {
@@ -67,8 +67,12 @@ fn a_finding_has_its_time_on_the_path() {
     assert_eq!(posts[0]["path_ns"], expected[0]["ns"]);
     let balanced = sql(run, "SELECT path_ns FROM findings WHERE code = 'balanced_stages'");
     assert!(balanced[0]["path_ns"].is_null(), "what is balanced costs nothing");
-    let slow = sql("v1/uneven", "SELECT path_ns FROM findings WHERE code = 'slow_stage'");
+    let run = "v1/faults/uneven";
+    let slow = sql(run, "SELECT stage_id, path_ns FROM findings WHERE code = 'slow_stage'");
+    let of_stage = sql(run, "SELECT sum(dur_ns) AS ns FROM critical_path WHERE stage_id = 0 AND category = 'compute'");
+    assert_eq!(slow[0]["stage_id"], 0);
     assert!(slow[0]["path_ns"].as_i64().unwrap() > 0, "{slow:?}");
+    assert_eq!(slow[0]["path_ns"], of_stage[0]["ns"], "every request was recorded whole");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, Handoffs, Role};
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
@@ -79,7 +80,8 @@ impl<'a> Arrivals<'a> {
         let names = Names::of(facts);
         let of_transfers = arrivals::of_transfers(facts, &names);
         let is_registration = |row: &usize| {
-            &*facts.notifs.direction[*row] == "arrived" && facts.notifs.message[*row].starts_with("PUSH_REG:")
+            *facts.notifs.direction[*row] == NotifDirection::Arrived
+                && facts.notifs.message[*row].starts_with("PUSH_REG:")
         };
         let registrations: Vec<usize> = (0..facts.notifs.time_ns.len()).filter(is_registration).collect();
         let texts = Texts::of(registrations.iter().map(|row| facts.notifs.message[*row].as_str()));
@@ -236,7 +238,7 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 fn peer(facts: &Facts, stages: &[StageWork], agents: &Names, transfers: &[usize]) -> Option<i64> {
     let named = transfers.iter().find_map(|row| {
         // A pull's poster receives.
-        if &*facts.transfers.op[*row] == "READ" {
+        if *facts.transfers.op[*row] == XferOp::Read {
             return Some(facts.transfers.process_id[*row]);
         }
         let made = facts.transfers.made_ns[*row].or(facts.transfers.posted_ns[*row])?;

@@ -161,6 +161,10 @@ fn ranges_that_name_layers_are_preferred() {
     assert_eq!(analysis.layers.len(), 2 * 3 * 6);
     for row in 0..analysis.layers.len() {
         let layer = analysis.layers.row(row);
-        assert_eq!((layer.method.text(), layer.layer_resolution.text(), layer.kernels), ("nvtx", "layer", 12), "{layer:?}");
+        assert_eq!(
+            (layer.method.text(), layer.layer_resolution.text(), layer.kernels),
+            ("nvtx", "layer", 12),
+            "{layer:?}"
+        );
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{LayerMethod, LayerResolution, Layers, LayersCheck, Role, Stage, StageMethod, Stages};
+use kvpath_schema::tables::derived::{
+    LayerMethod, LayerResolution, Layers, LayersCheck, Role, Stage, StageMethod, Stages,
+};
+use kvpath_schema::tables::nixl::NotifDirection;
 
 use super::held_layers;
 use super::lanes::{self, Lane, Pass};
@@ -47,7 +50,7 @@ pub fn of<'a>(
     posts: &'a BTreeMap<i64, Vec<Post>>,
 ) -> Vec<StageWork<'a>> {
     let receivers: Vec<i64> = (0..facts.notifs.time_ns.len())
-        .filter(|row| &*facts.notifs.direction[*row] == "arrived")
+        .filter(|row| *facts.notifs.direction[*row] == NotifDirection::Arrived)
         .map(|row| facts.notifs.process_id[row])
         .collect();
     let anyone_posts = posts.values().flatten().next().is_some();
@@ -96,9 +99,7 @@ pub fn of<'a>(
         found.push((title, StageWork { row: stage, lane, posts, resolution: LayerResolution::None }));
     }
     rank_by_traffic(&mut found);
-    found.sort_by_key(|(_, stage)| {
-        (stage.row.role, stage.row.pp_rank, stage.row.tp_rank, stage.row.process_id)
-    });
+    found.sort_by_key(|(_, stage)| (stage.row.role, stage.row.pp_rank, stage.row.tp_rank, stage.row.process_id));
     let mut stages: Vec<StageWork> = found.into_iter().map(|(_, stage)| stage).collect();
     for (id, stage) in stages.iter_mut().enumerate() {
         stage.row.stage_id = i32::try_from(id).unwrap_or(i32::MAX);
@@ -123,13 +124,14 @@ fn resolve(facts: &Facts, stages: &mut [StageWork]) {
         let Some(own) = layers(stage) else { continue };
         let regions = lanes::regions(facts, stage.row.process_id).unwrap_or(0);
         let of_model = stage.is_prefill() && is_whole_model || all == Some(own) && stage.row.role == Role::Decode;
-        stage.resolution = if stage.row.layers_method == LayerMethod::Nvtx || regions == own || regions == 2 * own || of_model {
-            LayerResolution::Layer
-        } else if regions > 2 * own && regions.is_multiple_of(own) {
-            LayerResolution::Set
-        } else {
-            LayerResolution::None
-        };
+        stage.resolution =
+            if stage.row.layers_method == LayerMethod::Nvtx || regions == own || regions == 2 * own || of_model {
+                LayerResolution::Layer
+            } else if regions > 2 * own && regions.is_multiple_of(own) {
+                LayerResolution::Set
+            } else {
+                LayerResolution::None
+            };
     }
 }
 
