@@ -106,7 +106,7 @@ fn stages(out: &mut String, report: &Report) {
 
 fn requests(out: &mut String, report: &Report) {
     let requests = &report.analysis.requests;
-    let by_activity = requests.method.iter().any(|method| *method == RequestMethod::Activity);
+    let by_activity = requests.method.contains(&RequestMethod::Activity);
     let overlap = requests.overlaps.iter().any(|overlaps| *overlaps);
     let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
     let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
