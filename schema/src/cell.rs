@@ -10,6 +10,8 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt64Type};
 
+use crate::values::Spelling;
+
 /// A shared string, stored as a dictionary: kernel names, operation names, agent names.
 pub type Name = Arc<str>;
 
@@ -25,6 +27,8 @@ impl<'a, T: 'a, I: ExactSizeIterator<Item = &'a T> + Clone> Values<'a, T> for I 
 pub trait Cell: Sized {
     /// Whether the column may hold nulls.
     const NULLABLE: bool;
+    /// All that the column can hold, if that is one of a few values ([`crate::define_values`]).
+    const SPELLINGS: &'static [Spelling] = &[];
     /// The Arrow type of the column.
     fn data_type() -> DataType;
     /// Values of a column as one array.
@@ -196,6 +200,20 @@ impl Hasher for AddressHasher {
         // The table takes its place from the low bits and its tag from the high ones.
         self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32);
     }
+}
+
+/// A column of values by their positions among `spellings`; used by [`crate::define_values`].
+#[doc(hidden)]
+pub fn spelled(spellings: &[Spelling], values: impl Iterator<Item = Option<usize>>) -> ArrayRef {
+    let keys: Int32Array = values.map(|at| at.map(|at| i32::try_from(at).expect("a column has few values"))).collect();
+    let texts = StringArray::from_iter_values(spellings.iter().map(|spelling| spelling.text));
+    Arc::new(DictionaryArray::new(keys, Arc::new(texts)))
+}
+
+/// Reads such a column text by text; `None` where `push` does not know one. Used by [`crate::define_values`].
+#[doc(hidden)]
+pub fn read_spelled(array: &dyn Array, mut push: impl FnMut(Option<&str>) -> Option<()>) -> Option<()> {
+    read_dictionary(array, |name| push(name.as_deref()))
 }
 
 fn read_dictionary(array: &dyn Array, mut push: impl FnMut(Option<Name>) -> Option<()>) -> Option<()> {

@@ -37,7 +37,7 @@ pub fn table(table: &TableDef) -> String {
     let _ = writeln!(out, "| column | type | null | meaning |\n|---|---|---|---|");
     for column in table.columns {
         let null = if column.nullable { "yes" } else { "" };
-        let doc = one_line(column.doc).replace('|', "\\|");
+        let doc = column.meaning().replace('|', "\\|");
         let _ = writeln!(out, "| `{}` | {} | {null} | {doc} |", column.name, sql_type(&(column.data_type)()));
     }
     out.push('\n');

@@ -3,6 +3,7 @@
 //! * [`wire`]: `repr(C)` layouts that the BPF programs write and the agent reads (`no_std`).
 //! * [`tables`] (feature `tables`): every raw and derived table. A column's name, type, unit and documentation are
 //!   written once there; the Arrow schema, the Parquet encoding, the SQL table and the documentation derive from it.
+//! * [`values`]: columns that hold one of a few values, whose spellings are written once.
 //! * [`segment`]: Parquet files of those tables, with a footer that says version, clock, host and losses.
 //! * [`store`]: where segments lie, and how they appear there.
 //! * [`version`]: which versions can be read.
@@ -37,5 +38,7 @@ pub mod store;
 pub mod table;
 #[cfg(feature = "tables")]
 pub mod tables;
+#[cfg(feature = "tables")]
+pub mod values;
 #[cfg(feature = "tables")]
 pub mod version;

@@ -8,7 +8,8 @@ use kvpath_schema::tables::capture::Drops;
 use serde_json::{Value, json};
 
 use crate::error::{BAD_INPUT, FOUND, OK};
-use crate::report::{findings, json as report_json};
+use crate::json::Output;
+use crate::report::json as report_json;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::load::Run;
 use kvpath_analysis::load::losses::Losses;
@@ -51,7 +52,7 @@ impl Checked {
             Err(error) => (run, Analysis::default(), Some(error.to_string())),
         };
         let unreadable = run.damaged.iter().map(|damaged| damaged.error.clone()).collect();
-        let mut lost = findings::missing(&analysis);
+        let mut lost = analysis.findings().missing();
         lost.extend(unnamed(&analysis));
         Ok(Self {
             run: run.name.clone(),
@@ -101,7 +102,7 @@ impl Checked {
         if self.analysis.clocks.len() > 1 {
             object["clocks"] = report_json::rows(&self.analysis.clocks.to_batch())?;
         }
-        Ok(object)
+        Ok(Output::Check.stamped(object))
     }
 }
 

@@ -44,7 +44,7 @@ impl Report {
         })?;
         let analysis = model.analysis()?;
         let only = self.request.map(|id| find(analysis, &id)).transpose()?;
-        let body = Body { run: model.run(), analysis, losses: model.losses()?, only };
+        let body = Body { run: model.run(), analysis, findings: model.findings()?, losses: model.losses()?, only };
         if self.json {
             print(&format!("{}\n", report::json::render(&body)?))?;
         } else {

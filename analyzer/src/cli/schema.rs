@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::stdout::print;
 use crate::error::OK;
+use crate::json::Output;
 use crate::sql::SqlError;
 use crate::sql::catalog::all_definitions;
 use kvpath_analysis::model::derived::definitions;
@@ -65,7 +66,7 @@ fn text(table: &TableDef) -> String {
     for column in table.columns {
         let null = if column.nullable { "null" } else { "" };
         let sql_type = sql_type(&(column.data_type)());
-        let _ = writeln!(out, "  {:width$}  {sql_type:15}  {null:4}  {}", column.name, one_line(column.doc));
+        let _ = writeln!(out, "  {:width$}  {sql_type:15}  {null:4}  {}", column.name, column.meaning());
     }
     out
 }
@@ -78,7 +79,7 @@ fn json(tables: &[&TableDef]) -> Value {
             .map(|column| {
                 json!({
                     "name": column.name, "type": sql_type(&(column.data_type)()), "nullable": column.nullable,
-                    "meaning": one_line(column.doc),
+                    "meaning": column.meaning(),
                 })
             })
             .collect();
@@ -87,5 +88,7 @@ fn json(tables: &[&TableDef]) -> Value {
             "sorted_by": table.sorted_by, "columns": columns,
         })
     };
-    json!({"schema_version": version::CURRENT, "tables": tables.iter().map(table).collect::<Vec<_>>()})
+    Output::Schema.stamped(json!({
+        "schema_version": version::CURRENT, "tables": tables.iter().map(table).collect::<Vec<_>>(),
+    }))
 }

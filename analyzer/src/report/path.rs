@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::gathered::{Cells, Gathered, stage};
 use super::table::Table;
 use super::units::{or_dash, share, time};
+use crate::json::Output;
 
 /// Below this coverage no cause should be named.
 const ENOUGH: f64 = 0.8;
@@ -185,5 +186,5 @@ pub fn json(body: &Body) -> serde_json::Result<String> {
     if !body.run.damaged.is_empty() {
         object["unreadable"] = body.run.damaged.iter().map(|damaged| damaged.error.as_str()).collect();
     }
-    serde_json::to_string(&object)
+    serde_json::to_string(&Output::Path.stamped(object))
 }

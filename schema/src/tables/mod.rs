@@ -5,6 +5,7 @@
 pub mod capture;
 pub mod clock;
 pub mod derived;
+pub mod findings;
 pub mod gpu;
 pub mod joins;
 pub mod nixl;

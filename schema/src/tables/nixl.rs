@@ -2,6 +2,40 @@
 
 use crate::cell::{Bytes, Name};
 
+crate::define_values! {
+    /// Which way the data of a transfer goes.
+    XferOp {
+        /// A push: the KV is the poster's.
+        Write = "WRITE",
+        /// A pull: the KV is the peer's.
+        Read = "READ",
+    }
+}
+
+crate::define_values! {
+    /// What became of a transfer; else its status is the name of NIXL's error, and it has failed.
+    XferStatus {
+        /// It was seen to end.
+        Done = "done",
+        /// It was not seen to end.
+        Pending = "pending",
+        /// It was made only.
+        NotPosted = "not_posted",
+    }
+}
+
+crate::define_values! {
+    /// Which end of a notification a row is of.
+    NotifDirection {
+        /// It was sent.
+        Sent = "sent",
+        /// It arrived in the receiving process.
+        Arrived = "arrived",
+        /// The receiving program took it.
+        Taken = "taken",
+    }
+}
+
 crate::define_table! {
     /// A NIXL agent, seen when it was made.
     Raw nixl_agents: NixlAgent, NixlAgents, sorted by [time_ns] {
@@ -62,8 +96,8 @@ crate::define_table! {
         agent: Option<Name> => Dict,
         /// Remote agent's name; null if it could not be read.
         peer: Option<Name> => Dict,
-        /// `WRITE` (push) or `READ` (pull).
-        op: Name => Dict,
+        /// Which way the data goes.
+        op: Name => Dict of XferOp,
         /// Entry of makeXferReq or createXferReq, ns; null if made before recording began, or for a repeated post.
         made_ns: Option<i64> => Delta,
         /// Time in that call, ns.
@@ -84,8 +118,8 @@ crate::define_table! {
         pending_polls: Option<i64> => Dict,
         /// Entry of releaseXferReq, ns.
         released_ns: Option<i64> => Delta,
-        /// `done`, `pending` (not seen to end), `not_posted`, or NIXL's error name.
-        status: Name => Dict,
+        /// What became of it; anything else is NIXL's error name.
+        status: Name => Dict of XferStatus,
         /// Payload, bytes; null if not read.
         bytes: Option<i64> => Dict,
         /// Descriptors after NIXL merged neighbours.
@@ -137,8 +171,8 @@ crate::define_table! {
         process_id: i64 => Dict,
         /// Thread at this end.
         tid: i32 => Dict,
-        /// `sent`, `arrived` or `taken`.
-        direction: Name => Dict,
+        /// Which end of it the row is of.
+        direction: Name => Dict of NotifDirection,
         /// `transfer` (goes out when the data is there), `genNotif`, or `unknown` at the receiver.
         via: Name => Dict,
         /// The other end's agent name; null if it could not be read.

@@ -3,8 +3,10 @@
 mod bad_input;
 mod clocks;
 mod even;
+mod findings;
 mod full;
 mod import;
+mod json;
 mod kineto;
 mod limits;
 mod live;

@@ -23,7 +23,7 @@ pub use nvtx::{Mark, Nvtx};
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers, NotifDirection};
 use kvpath_schema::tables::process::Processes;
 
 use crate::clocks::HostClock;
@@ -101,12 +101,12 @@ impl Facts {
 
     /// What pairs sent with arrived need not know of a third kind.
     pub(crate) fn set_received_apart(&mut self) {
-        if !self.notifs.direction.iter().any(|direction| &**direction == "taken") {
+        if !self.notifs.direction.iter().any(|direction| **direction == NotifDirection::Taken) {
             return;
         }
         let all = std::mem::take(&mut self.notifs);
         for row in 0..all.len() {
-            let is_received = &*all.direction[row] == "taken";
+            let is_received = *all.direction[row] == NotifDirection::Taken;
             let table = if is_received { &mut self.received } else { &mut self.notifs };
             table.push(all.row(row));
         }

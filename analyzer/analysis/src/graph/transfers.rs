@@ -8,6 +8,8 @@ pub use carried::Carried;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp, XferStatus};
+
 use super::{Method, Op, Request, op};
 use crate::facts::agents::Names;
 use crate::facts::arrivals::{self, is_sent};
@@ -373,12 +375,12 @@ impl Transfer {
 fn transfer(facts: &Facts, row: usize, names: &Names, arrival: Option<i64>) -> Transfer {
     let table = &facts.transfers;
     let poster = table.process_id[row];
-    let is_pulled = &*table.op[row] == "READ";
+    let is_pulled = *table.op[row] == XferOp::Read;
     let posted_ns = table.posted_ns[row].or(table.made_ns[row]).unwrap_or(i64::MAX);
     let made = table.made_ns[row].unwrap_or(posted_ns);
     let peer = table.peer[row].as_deref().and_then(|name| names.at(name, made));
     let post_end = table.post_end_ns[row].unwrap_or(posted_ns);
-    let released = table.released_ns[row].filter(|_| &*table.status[row] == "done");
+    let released = table.released_ns[row].filter(|_| *table.status[row] == XferStatus::Done);
     // Its notification goes out when it is over.
     let over = [table.done_poll_ns[row].or(released), arrival].into_iter().flatten().min();
     let pending = table.last_pending_poll_ns[row].unwrap_or(posted_ns).max(posted_ns);
@@ -407,14 +409,14 @@ fn transfer(facts: &Facts, row: usize, names: &Names, arrival: Option<i64>) -> T
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),
         copied_from: span.map(|(start, _)| start),
         behind: None,
-        has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
+        has_failed: over.is_some() && XferStatus::from_text(&table.status[row]).is_none(),
         is_told: table.notif[row].is_some() && is_sent(facts, row),
     }
 }
 
 /// Processes where arrivals of notifications were recorded.
 fn told(facts: &Facts) -> HashSet<i64> {
-    let rows = (0..facts.notifs.time_ns.len()).filter(|row| &*facts.notifs.direction[*row] == "arrived");
+    let rows = (0..facts.notifs.time_ns.len()).filter(|row| *facts.notifs.direction[*row] == NotifDirection::Arrived);
     rows.map(|row| facts.notifs.process_id[row]).collect()
 }
 
@@ -425,7 +427,7 @@ fn registrations(facts: &Facts, names: &Names) -> Vec<Registration> {
     let mut arrived: BTreeMap<(i64, &str), Vec<(i64, usize)>> = BTreeMap::new();
     for row in rows {
         let (time, message) = (facts.notifs.time_ns[row], facts.notifs.message[row].as_str());
-        if &*facts.notifs.direction[row] == "arrived" {
+        if *facts.notifs.direction[row] == NotifDirection::Arrived {
             arrived.entry((facts.notifs.process_id[row], message)).or_default().push((time, row));
         } else if let Some(to) = facts.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
             sent.entry((to, message)).or_default().push((time, facts.notifs.process_id[row]));

@@ -7,7 +7,8 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Handoff, Handoffs};
+use kvpath_schema::tables::derived::{Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, Handoffs, Role};
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
@@ -78,7 +79,7 @@ impl<'a> Arrivals<'a> {
     fn of(facts: &'a Facts) -> Self {
         let names = Names::of(facts);
         let of_transfers = arrivals::of_transfers(facts, &names);
-        let (notifs, is_arrival) = (&facts.notifs, |row: &usize| &*facts.notifs.direction[*row] == "arrived");
+        let (notifs, is_arrival) = (&facts.notifs, |row: &usize| *facts.notifs.direction[*row] == NotifDirection::Arrived);
         let arrived = (0..notifs.time_ns.len()).filter(is_arrival);
         let registrations: Vec<usize> = arrived.filter(|row| is_registration(&notifs.message[*row])).collect();
         let registered = Registrations::of(registrations.iter().map(|row| Registered::of(notifs, *row)));
@@ -140,6 +141,11 @@ fn handoff(
         .filter_map(|row| facts.transfers.bytes[*row])
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
+    let completeness = match (missing, overlapping) {
+        (true, _) => Completeness::Incomplete,
+        (_, true) => Completeness::Overlapping,
+        _ => Completeness::Complete,
+    };
     let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
     // Metadata in host memory is no KV, unless all is there.
     let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
@@ -172,15 +178,13 @@ fn handoff(
         done_after_ns: last_done.and_then(|post| post.done_after),
         done_by_ns,
         notif_arrived_ns: notif_arrived(arrivals, &transfers),
-        rate_bytes_per_s: rate.filter(|_| !missing && !overlapping),
-        span_ns: span_ns.filter(|_| !missing && !overlapping),
+        rate_bytes_per_s: rate.filter(|_| completeness == Completeness::Complete),
+        span_ns: span_ns.filter(|_| completeness == Completeness::Complete),
         ceiling_bytes_per_s: None,
-        ceiling_method: "none".into(),
-        finding: match (missing, overlapping) {
-            (true, _) => "incomplete".into(),
-            (_, true) => "overlapping".into(),
-            _ => "unknown".into(),
-        },
+        ceiling_method: CeilingMethod::None,
+        finding: HandoffFinding::of(completeness, Cause::Unknown),
+        completeness,
+        cause: Cause::Unknown,
     }
 }
 
@@ -232,13 +236,13 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 fn peer(facts: &Facts, stages: &[StageWork], agents: &Names, transfers: &[usize]) -> Option<i64> {
     let named = transfers.iter().find_map(|row| {
         // A pull's poster receives.
-        if &*facts.transfers.op[*row] == "READ" {
+        if *facts.transfers.op[*row] == XferOp::Read {
             return Some(facts.transfers.process_id[*row]);
         }
         let made = facts.transfers.made_ns[*row].or(facts.transfers.posted_ns[*row])?;
         agents.at(facts.transfers.peer[*row].as_deref()?, made)
     });
-    let mut decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
+    let mut decode = stages.iter().filter(|stage| stage.row.role == Role::Decode);
     let only = decode.next().filter(|_| decode.next().is_none()).map(|stage| stage.row.process_id);
     named.or(only)
 }

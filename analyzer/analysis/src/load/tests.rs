@@ -97,7 +97,7 @@ fn values_that_cannot_be_cost_the_segments_that_hold_them() {
     }
     let read = |run: &Run| Recording::of(run, &Memory::default());
     let (rest, recording) = Run::open(&name).unwrap().reading(read).unwrap();
-    assert_eq!((raw.notifs.len(), rest.damaged.len()), (1, 3));
+    assert_eq!((recording.facts.notifs.len(), rest.damaged.len()), (1, 3));
     assert!(rest.damaged[0].error.contains("`time_ns` holds"), "{}", rest.damaged[0]);
 }
 

@@ -23,6 +23,7 @@ use kvpath_schema::tables::spans::Spans;
 use crate::error::LoadError;
 use crate::facts::hosts::settle_spans;
 use crate::facts::regions::Regions;
+use crate::findings::Findings;
 use crate::gpu_clock;
 use crate::graph::Links;
 use crate::joins::{self, Counter, Joined};
@@ -49,6 +50,7 @@ pub struct Model {
     prepared: Once<Prepared>,
     joined: Once<Joined>,
     clocks: Once<ClockTable>,
+    findings: Once<Findings>,
 }
 
 fn once<T>(cell: &Once<T>, make: impl FnOnce() -> Loaded<T>) -> Loaded<&T> {
@@ -110,6 +112,14 @@ impl Model {
     /// As [`Model::recording`].
     pub fn analysis(&self) -> Loaded<&Analysis> {
         once(&self.analysis, || Ok(Analysis::of(self.recording()?, &self.settings)))
+    }
+
+    /// What the run justifies saying, without sizes on paths.
+    ///
+    /// # Errors
+    /// As [`Model::recording`].
+    pub fn findings(&self) -> Loaded<&Findings> {
+        once(&self.findings, || Ok(self.analysis()?.findings()))
     }
 
     /// What the recording itself says that it lacks.

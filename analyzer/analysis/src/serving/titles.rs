@@ -1,5 +1,7 @@
 //! What a process title says of role and ranks.
 
+use kvpath_schema::tables::derived::Role;
+
 use super::{sglang, vllm};
 
 /// Role and ranks in a title; vLLM writes `VLLM::Worker_DP0_PP1_PCP0_TP0_EP0`, SGLang `sglang::scheduler_DP0_PP1_ATTN_CP0_TP0_EP0`,
@@ -18,15 +20,6 @@ pub struct Title {
     pub ep: Option<i32>,
     /// Whether the title names a role.
     pub role: Option<Role>,
-}
-
-/// What a process does for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Computes the prompt's KV cache.
-    Prefill,
-    /// Generates tokens from it.
-    Decode,
 }
 
 /// Reads a title.

@@ -5,7 +5,11 @@ use super::seams::Program;
 
 /// Floors of `analyzer/analysis/src`, lowest first; ARCHITECTURE.md says what each is for.
 pub(super) const FLOORS: &[Floor] = &[
-    Floor { name: "support", modules: &["error", "spill", "intervals", "method", "settings"], apart: false },
+    Floor {
+        name: "support",
+        modules: &["error", "spill", "intervals", "method", "settings", "title", "units"],
+        apart: false,
+    },
     Floor { name: "load", modules: &["load"], apart: false },
     Floor { name: "clocks", modules: &["clocks"], apart: false },
     Floor { name: "facts", modules: &["facts"], apart: false },
