@@ -11,8 +11,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::set_global_default;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::system::{Clock, now_ns};
 use crate::host;
+use crate::system::{Clock, now_ns};
 
 /// How logs look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

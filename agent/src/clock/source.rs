@@ -18,9 +18,9 @@ use super::prober::{Arrival, Dropped, Prober};
 use super::settings::Clocking;
 use crate::capture::error::AttachError;
 use crate::capture::{Context, Source};
-use crate::system::{Clock, now_ns};
 use crate::losses::{Cause, Losses};
 use crate::segments::Facts;
+use crate::system::{Clock, now_ns};
 
 /// Between two probes of a peer, ns: 20 a second.
 const PROBE_EVERY_NS: i64 = 50_000_000;

@@ -5,9 +5,9 @@ use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 use crate::budget::{Budget, Change, Costs, Group, Spent};
 use crate::capture::error::AttachError;
 use crate::capture::{Budgeted, Context, Source};
-use crate::system::{Clock, now_ns};
 use crate::segments::Facts;
 use crate::states::Subject;
+use crate::system::{Clock, now_ns};
 
 /// The budget of a recording.
 pub struct Keeper {

@@ -13,9 +13,9 @@ use crate::capture::{Context, Ended, Source};
 use crate::devices;
 use crate::discover::{Discovery, Notice};
 use crate::error::AgentError;
-use crate::system::{self, Clock, now_ns};
 use crate::settings::Settings;
 use crate::states::Subject;
+use crate::system::{self, Clock, now_ns};
 
 /// How long the ring buffers may fill before they are looked at. They hold much more than any program makes in that time.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);

@@ -79,7 +79,8 @@ impl<'a> Arrivals<'a> {
     fn of(facts: &'a Facts) -> Self {
         let names = Names::of(facts);
         let of_transfers = arrivals::of_transfers(facts, &names);
-        let (notifs, is_arrival) = (&facts.notifs, |row: &usize| *facts.notifs.direction[*row] == NotifDirection::Arrived);
+        let (notifs, is_arrival) =
+            (&facts.notifs, |row: &usize| *facts.notifs.direction[*row] == NotifDirection::Arrived);
         let arrived = (0..notifs.time_ns.len()).filter(is_arrival);
         let registrations: Vec<usize> = arrived.filter(|row| is_registration(&notifs.message[*row])).collect();
         let registered = Registrations::of(registrations.iter().map(|row| Registered::of(notifs, *row)));

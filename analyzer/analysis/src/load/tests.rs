@@ -32,6 +32,7 @@ fn notifs(time_ns: i64) -> NixlNotifs {
         message: "m".to_owned(),
         message_bytes: 1,
         transfer_id: None,
+        message_raw: None,
     });
     notifs
 }
