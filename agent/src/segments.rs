@@ -146,13 +146,11 @@ impl Segments {
 
     fn publish(&self, segment: Unpublished, replaced: Option<Location>) -> Result<(), SegmentError> {
         let store = self.writer.store();
-        match &self.publisher {
-            Some(publisher) => publisher.publish(segment, replaced.map(|old| (store.clone(), old))),
-            None => {
-                segment.publish()?;
-                replaced.map_or(Ok(()), |old| store.remove(&old))
-            }
+        if let Some(publisher) = &self.publisher {
+            return publisher.publish(segment, replaced.map(|old| (store.clone(), old)));
         }
+        segment.publish()?;
+        replaced.map_or(Ok(()), |old| store.remove(&old))
     }
 
     /// Writes what a source has lost.
@@ -199,7 +197,7 @@ mod tests {
         let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
         for pid in 1..30 {
             processes.id_of(pid);
-            segments.write(5, &Rows::default(), &[], &mut processes, &mut facts).unwrap();
+            segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
         }
         segments.end().unwrap();
         let found = files(&folder.path().join("node=h/source=process"), "processes");
@@ -214,14 +212,14 @@ mod tests {
         let mut segments = Segments::new(RunWriter::new(folder.path(), "h", "test", None)).in_background();
         let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
         facts.say("capture", "kernel", "1");
-        segments.write(5, &Rows::default(), &[], &mut processes, &mut facts).unwrap();
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
         facts.say("capture", "kernel", "2");
         // What is to be replaced is gone, so it cannot be removed.
         while files(&folder.path().join("node=h/source=capture"), "capture_info").is_empty() {
             std::thread::yield_now();
         }
         fs::remove_dir_all(folder.path().join("node=h/source=capture")).unwrap();
-        let written = segments.write(6, &Rows::default(), &[], &mut processes, &mut facts);
+        let written = segments.write(&mut processes, &mut facts, &mut States::default());
         let ended = segments.end();
         let error = written.and(ended).unwrap_err().to_string();
         assert!(error.contains("capture_info-") && error.contains("No such file"), "{error}");

@@ -7,7 +7,6 @@ use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
 use crate::report::{self, Report as Body};
-use kvpath_analysis::load::Run;
 use kvpath_analysis::model::{Analysis, Model};
 use kvpath_analysis::settings::Settings;
 

@@ -168,17 +168,6 @@ fn of_walks(found: &Found) -> impl Iterator<Item = (&'static str, RecordBatch)> 
     })
 }
 
-/// The table `def` of runs, by their labels.
-///
-/// # Errors
-/// None that is known: the table has its own schema.
-pub fn table(def: &'static TableDef, of: &[(String, Arc<Derived>)]) -> Result<Arc<dyn TableProvider>> {
-    let of_run = |(label, derived): &(String, Arc<Derived>)| -> Result<(String, Arc<dyn TableProvider>)> {
-        Ok((label.clone(), Arc::new(derived.table(def)?)))
-    };
-    several::union(def.name, of.iter().map(of_run).collect::<Result<_>>()?)
-}
-
 /// The rows of a table that are of a request.
 fn rows_of(batch: &RecordBatch, number: i32) -> Result<RecordBatch> {
     let requests = batch.column_by_name("request").and_then(|column| column.as_primitive_opt::<Int32Type>());

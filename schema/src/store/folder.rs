@@ -124,7 +124,7 @@ impl ObjectStore for Folder {
             let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
             file.read_exact_at(&mut bytes, range.start)?;
             let bytes = stream::once(ready(Ok(Bytes::from(bytes)))).boxed();
-            let (payload, attributes) = (GetResultPayload::Stream(bytes), Default::default());
+            let (payload, attributes) = (GetResultPayload::Stream(bytes), object_store::Attributes::default());
             Ok(GetResult { payload, meta, range, attributes })
         };
         read().map_err(failed)

@@ -125,7 +125,9 @@ impl Manifest {
     /// Whether an object of that name is one.
     #[must_use]
     pub fn is_at(location: &Location) -> bool {
-        location.filename().is_some_and(|name| name.starts_with("manifest-") && name.ends_with(".json"))
+        location
+            .filename()
+            .is_some_and(|name| name.strip_suffix(".json").is_some_and(|stem| stem.starts_with("manifest-")))
     }
 
     /// Writes it, in place of what the same writer said before.

@@ -185,6 +185,9 @@ fn costs_one_segment(run: &Path, name: &str, why: &str) {
     }
 }
 
+/// A name, what is done to a segment's bytes, and what is said of it.
+type Damage<'a> = (&'a str, &'a dyn Fn(&[u8]) -> Vec<u8>, &'a str);
+
 #[test]
 fn a_damaged_segment_costs_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -193,7 +196,7 @@ fn a_damaged_segment_costs_itself() {
         let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
         [&bytes[..at], b"sombre.schema_version", &bytes[at + key.len()..]].concat()
     };
-    let damages: [(&str, &dyn Fn(&[u8]) -> Vec<u8>, &str); 5] = [
+    let damages: [Damage; 5] = [
         ("cut", &|bytes| bytes[..bytes.len() / 3].to_vec(), "cut short"),
         ("empty", &|_| Vec::new(), "cut short"),
         ("text", &|_| b"hello, this is no Parquet file\n".to_vec(), "not a whole Parquet file"),

@@ -1,6 +1,7 @@
 //! Several runs at once, and what is added to a run.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use kvpath_tests::{fixture, kvpath};
@@ -54,7 +55,7 @@ fn sql_sees_all_runs_and_says_whose_each_row_is() {
             let own = of(&format!("{path}/{name}"), &format!("SELECT count(*) AS n FROM {table}"));
             let own = own.lines().nth(1).unwrap();
             if own != "0" {
-                expected += &format!("{name},{own}\n");
+                writeln!(expected, "{name},{own}").unwrap();
             }
         }
         assert_eq!(counts, expected, "{table}");
@@ -117,8 +118,8 @@ fn a_clients_log_lies_beside_what_was_recorded() {
         std::fs::write(&log, lines.join("\n")).unwrap();
         ask(&["import", "client", log.to_str().unwrap(), "--run", name]);
         // The last import counts, and it alone.
-        let rows: String = (0..requests).map(|at| format!("{at},7,r{at}\n")).collect();
-        assert_eq!(spans(), format!("start_ns,dur_ns,request\n{rows}"));
+        let rows: Vec<String> = (0..requests).map(|at| format!("{at},7,r{at}")).collect();
+        assert_eq!(spans().trim_end(), format!("start_ns,dur_ns,request\n{}", rows.join("\n")));
         let mut after = files(&run);
         after.retain(|path, _| !path.starts_with(run.join("imported")));
         assert!(after == before, "recorded segments are never touched");

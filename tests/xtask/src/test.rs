@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::sync::mpsc;
 
-use crate::check;
 use crate::project;
 use crate::setup::{self, Setup};
 use crate::shell::{Result, run};

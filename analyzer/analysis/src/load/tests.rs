@@ -84,7 +84,7 @@ fn what_shows_when_data_is_decoded_costs_that_segment() {
     assert_eq!(verified.damaged, rest.damaged);
     // Where damage is not accepted, it is the error.
     let mut strict = Run::open_all(&name, true).unwrap();
-    let error = strict[0].clone().reading(|run| run.table::<NixlAgents>()).unwrap_err().to_string();
+    let error = strict[0].clone().reading(Run::table::<NixlAgents>).unwrap_err().to_string();
     assert!(error.contains(bad.to_str().unwrap()), "{error}");
     assert!(strict[0].verify().is_err());
 }
