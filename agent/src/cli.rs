@@ -1,14 +1,22 @@
 //! The command line.
 
+mod completions;
+mod man;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kvpath_schema::wire::ring::Level;
+use tracing::Level as Importance;
 
 use crate::clock::{self, Clocking};
+use crate::gpu::Target;
+use crate::log::{Format, Logging};
+use crate::settings::{Extra, MAX_OVERHEAD, Settings, is_share, node};
 
 /// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
 #[derive(Debug, Parser)]
@@ -17,6 +25,43 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// How to log, on stderr: text, or json for what collects the logs of a service.
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// What to log: error, warn, info or debug, each with those before it.
+    #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value = "info")]
+    log_level: LogLevel,
+}
+
+impl Cli {
+    /// How to log.
+    pub fn logging(&self) -> Logging {
+        let format = match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        };
+        let level = match self.log_level {
+            LogLevel::Error => Importance::ERROR,
+            LogLevel::Warn => Importance::WARN,
+            LogLevel::Info => Importance::INFO,
+            LogLevel::Debug => Importance::DEBUG,
+        };
+        Logging { format, level }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
 }
 
 /// What to do.
@@ -30,12 +75,15 @@ pub enum Command {
     Env(Env),
     /// Change how much is recorded of the GPU by a running process.
     Level(ChangeLevel),
-    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded.
+    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded, 1 if a NIXL library
+    /// is there whose build is not known.
     Doctor(Doctor),
+    /// Print completions of this program for a shell.
+    Completions(completions::Completions),
+    /// Write the man pages of this program; for packagers.
+    #[command(hide = true)]
+    Man(man::Man),
 }
-
-/// What probes may cost where nothing else is asked for, % of a core.
-pub const MAX_OVERHEAD: f64 = 5.0;
 
 /// Options of `record`.
 #[derive(Debug, Args)]
@@ -59,8 +107,8 @@ pub struct Record {
     /// machine), sched (when threads that post, poll or launch are off the CPU; two look-ups for each switch on the machine),
     /// telemetry (what NIXL itself counts, where the environment names a folder for it; its files are emptied, so no other may read
     /// them).
-    #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',')]
-    pub sources: Vec<More>,
+    #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',', value_parser = extra())]
+    pub sources: Vec<Extra>,
     /// The most that uprobes on NIXL and UCX may cost the programs that they are on, % of a core in all: where they are hit so
     /// often that it is more, the least valuable are taken off for a while (UCX, takings of notifications, polls, notifications,
     /// all), which the run says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
@@ -72,7 +120,8 @@ pub struct Record {
     /// Clock probes.
     #[command(flatten)]
     pub clock: ClockOptions,
-    /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed.
+    /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed. The exit code is 1 too
+    /// where something that was there was left out: a library of an unknown build, or GPU records that another agent reads.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
@@ -99,34 +148,20 @@ impl ClockOptions {
     }
 }
 
-impl From<Clocking> for ClockOptions {
-    fn from(Clocking { listen, peers, key }: Clocking) -> Self {
-        Self { listen: Some(listen), peers, key: Some(key) }
+impl From<Record> for Settings {
+    fn from(options: Record) -> Self {
+        let clock = options.clock.settings();
+        let Record { out, duration, libraries, gpu, sources: extras, max_overhead, node, command, .. } = options;
+        Self { out, duration, libraries, gpu, extras, max_overhead, node, clock, command }
     }
 }
 
-/// Checks a host's name, which becomes that of a folder.
-pub fn node(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.len() > 64 || kvpath_schema::segment::host_name(text) != text {
-        return Err(format!("`{text}` is no host name: 1 to 64 of A-Z, a-z, 0-9, `-`, `_` and `.`"));
-    }
-    Ok(text.to_owned())
-}
-
-/// What is recorded only where it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum More {
-    /// UCX.
-    Ucx,
-    /// RDMA verbs.
-    Rdma,
-    /// Sockets.
-    Sockets,
-    /// The scheduler.
-    Sched,
-    /// NIXL's own telemetry.
-    Telemetry,
+fn extra() -> impl TypedValueParser<Value = Extra> {
+    let values = Extra::ALL.map(|extra| PossibleValue::new(extra.name()).help(extra.title()));
+    PossibleValuesParser::new(values).map(|name| {
+        let extra = Extra::ALL.into_iter().find(|extra| extra.name() == name);
+        extra.expect("clap lets possible values pass alone")
+    })
 }
 
 /// Options of `run`.
@@ -156,15 +191,6 @@ pub struct ChangeLevel {
     pub level: Level,
 }
 
-/// Which processes a level is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// All that have a ring.
-    All,
-    /// One, by its pid, on this host or as it sees it itself.
-    Pid(u64),
-}
-
 fn target(text: &str) -> Result<Target, String> {
     match text {
         "all" => Ok(Target::All),
@@ -176,11 +202,6 @@ fn percent(text: &str) -> Result<f64, String> {
     let wrong = || format!("`{text}` is no share of a core, as 5 or 0.5 (%)");
     let percent: f64 = text.parse().map_err(|_| wrong())?;
     if is_share(percent) { Ok(percent) } else { Err(wrong()) }
-}
-
-/// Whether that is a share of a core, %.
-pub fn is_share(percent: f64) -> bool {
-    percent > 0.0 && percent.is_finite()
 }
 
 fn level(text: &str) -> Result<Level, String> {
@@ -247,7 +268,17 @@ mod tests {
         assert!(record(&listen).unwrap_err().contains("--clock-key"));
         assert!(record(&["--clock-peer", "a:1"]).unwrap_err().contains("--clock-listen"));
         assert!(record(&["--node", "a/b"]).unwrap_err().contains("no host name"));
-        assert!(node("node-1.rack_2").is_ok() && node("").is_err() && node(&"n".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn sources_that_cost_more_are_named_and_listed() {
+        let record = |with: &str| Cli::try_parse_from(["kvpath-agent", "record", "--with", with]);
+        let Ok(Command::Record(options)) = record("ucx,telemetry").map(|cli| cli.command) else {
+            panic!("it is sound")
+        };
+        assert_eq!(Settings::from(options).extras, [Extra::Ucx, Extra::Telemetry]);
+        let error = record("udp").unwrap_err().to_string();
+        assert!(error.contains("[possible values: ucx, rdma, sockets, sched, telemetry]"), "{error}");
     }
 
     #[test]

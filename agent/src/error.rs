@@ -1,5 +1,6 @@
 //! Why a command fails; each says what to do about it. The exit code is 2.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -132,7 +133,14 @@ pub enum AgentError {
     },
     /// The run cannot be written.
     #[error("the run cannot be written: {0}")]
-    Segment(#[from] SegmentError),
+    Segment(SegmentError),
+    /// There is no room for the run.
+    #[error(
+        "{}: the disk is full, so the recording has ended; the segments before are whole. Make room, or record to another disk \
+         (--out)",
+        .0.display()
+    )]
+    DiskFull(PathBuf),
     /// Signals or polling fail.
     #[error("{what}: {error}")]
     System {
@@ -141,4 +149,29 @@ pub enum AgentError {
         /// What the system says.
         error: std::io::Error,
     },
+}
+
+impl From<SegmentError> for AgentError {
+    fn from(error: SegmentError) -> Self {
+        match error {
+            SegmentError::Io { path, error } if error.kind() == ErrorKind::StorageFull => Self::DiskFull(path),
+            error => Self::Segment(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_that() {
+        let said = |kind: ErrorKind| {
+            AgentError::from(SegmentError::Io { path: "/run/x.partial".into(), error: kind.into() }).to_string()
+        };
+        let full = said(ErrorKind::StorageFull);
+        assert!(full.starts_with("/run/x.partial: the disk is full") && full.contains("--out"), "{full}");
+        let other = said(ErrorKind::PermissionDenied);
+        assert!(other.contains("cannot be written") && !other.contains("full"), "{other}");
+    }
 }

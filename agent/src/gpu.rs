@@ -8,17 +8,25 @@ use kvpath_ring::{Reader, file};
 use kvpath_schema::wire::ring::{Level, State, header};
 
 use crate::capture::cupti::environment::{library, variables};
-use crate::capture::cupti::source::{Folders, host_pid, rings};
-use crate::cli::{ChangeLevel, Env, Target};
+use crate::capture::cupti::folders::{Folders, host_pid, rings};
 use crate::error::AgentError;
 
-/// Prints the variables as shell commands.
+/// Which processes a level is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// All that have a ring.
+    All,
+    /// One, by its pid, on this host or as it sees it itself.
+    Pid(u64),
+}
+
+/// Prints the variables that have a program recorded at that level, as shell commands.
 ///
 /// # Errors
 /// The library is missing.
-pub fn env(options: &Env) -> Result<(), AgentError> {
+pub fn env(level: Level) -> Result<(), AgentError> {
     let library = library().ok_or(AgentError::NoInjection)?;
-    for (name, value) in variables(&library, None, options.gpu) {
+    for (name, value) in variables(&library, None, level) {
         let value = value.to_string_lossy().replace('\'', r"'\''");
         // A reader that stops reading is no failure of ours.
         let _ = writeln!(std::io::stdout(), "export {name}='{value}'");
@@ -34,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// There is none, one cannot be asked, or one cannot go to that level.
-pub fn level(options: &ChangeLevel) -> Result<(), AgentError> {
+pub fn level(target: Target, level: Level) -> Result<(), AgentError> {
     let mut asked = Vec::new();
     for path in rings(&Folders::All) {
         let failed = |error: String| AgentError::Ring { path: path.clone(), error };
@@ -43,14 +51,14 @@ pub fn level(options: &ChangeLevel) -> Result<(), AgentError> {
         let told = reader.word(header::PID);
         let pid = i32::try_from(told).ok().and_then(|told| host_pid(told, reader.word(header::START_TICKS)));
         let pid = pid.and_then(|pid| u64::try_from(pid).ok()).unwrap_or(told);
-        let is_meant = options.target == Target::All || [Target::Pid(pid), Target::Pid(told)].contains(&options.target);
+        let is_meant = target == Target::All || [Target::Pid(pid), Target::Pid(told)].contains(&target);
         if is_meant && file::is_alive(&reader).map_err(|error| failed(error.to_string()))? {
-            reader.ask_for(options.level).map_err(|error| failed(error.to_string()))?;
+            reader.ask_for(level).map_err(|error| failed(error.to_string()))?;
             asked.push((pid, reader));
         }
     }
     if asked.is_empty() {
-        return Err(AgentError::NoRing(match options.target {
+        return Err(AgentError::NoRing(match target {
             Target::Pid(pid) => pid.to_string(),
             Target::All => "here".to_owned(),
         }));
@@ -59,22 +67,18 @@ pub fn level(options: &ChangeLevel) -> Result<(), AgentError> {
     let mut refused = Vec::new();
     for (pid, mut reader) in asked {
         let became = loop {
-            let became = became(&mut reader, options.level);
+            let became = became(&mut reader, level);
             if became != Became::Silent || Instant::now() > until {
                 break became;
             }
             std::thread::sleep(LOOK);
         };
-        let _ = writeln!(std::io::stdout(), "{pid}: {}", became.text(options.level, &reader));
+        let _ = writeln!(std::io::stdout(), "{pid}: {}", became.text(level, &reader));
         if became == Became::Refused {
             refused.push(pid);
         }
     }
-    if refused.is_empty() {
-        Ok(())
-    } else {
-        Err(AgentError::LevelRefused { pids: refused, level: options.level.text() })
-    }
+    if refused.is_empty() { Ok(()) } else { Err(AgentError::LevelRefused { pids: refused, level: level.text() }) }
 }
 
 /// What a process made of the level that it was asked for.

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use chrono::DateTime;
+
 fn first_line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.lines().next()?.to_owned())
 }
@@ -30,19 +32,7 @@ fn pid_namespace(inode: u32) -> String {
 
 /// A wall-clock time (ns since 1970) as `YYYYMMDDTHHMMSSZ`.
 pub fn utc(wall_ns: i64) -> String {
-    let seconds = wall_ns.div_euclid(1_000_000_000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days since 1970 to a date: years of 400 start in March, so that leap days come last.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day_of_month:02}T{hour:02}{minute:02}{second:02}Z")
+    DateTime::from_timestamp_nanos(wall_ns).format("%Y%m%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]

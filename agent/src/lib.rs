@@ -8,46 +8,72 @@ mod bytes;
 mod capture;
 mod cli;
 mod clock;
-mod config;
 mod devices;
 mod discover;
 mod doctor;
 mod elf;
 mod error;
-mod ffi;
 mod gpu;
 mod host;
+mod libraries;
+mod log;
+mod losses;
 mod own;
 mod privileges;
 mod processes;
+mod publisher;
 mod record;
 mod seccomp;
 mod segments;
+mod settings;
+mod states;
+mod system;
+mod units;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-pub use capture::cupti::source::{Folders, Source};
-pub use clock::{Clocking, Source as ClockSource};
-pub use processes::ProcessTable;
-pub use segments::{Facts, Segments};
+pub use capture::cupti::folders::Folders;
+pub use capture::cupti::source::Rings;
+pub use capture::{Context, Source};
+pub use clock::{ClockSource, Clocking};
+pub use segments::Segments;
 
 /// Does what the command line says; exit code 2 where that cannot be done.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match cli::Cli::parse().command {
-        cli::Command::Record(options) => record::run(&options).map_err(anyhow::Error::from),
-        cli::Command::Run(options) => {
-            let time = host::utc(ffi::now_ns(ffi::Clock::Wall));
-            config::read(&options.config, &time).and_then(|options| record::run(&options)).map_err(anyhow::Error::from)
-        }
-        cli::Command::Env(options) => gpu::env(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
-        cli::Command::Level(options) => gpu::level(&options).map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from),
-        cli::Command::Doctor(options) => doctor::run(&options),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("kvpath-agent: {error:#}");
+    let cli = cli::Cli::parse();
+    log::start(cli.logging());
+    run(cli.command).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
         ExitCode::from(2)
     })
+}
+
+fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
+    match command {
+        cli::Command::Record(options) => Ok(record::run(&options.into())?),
+        cli::Command::Run(options) => {
+            let time = host::utc(system::now_ns(system::Clock::Wall));
+            Ok(record::run(&settings::file::read(&options.config, &time)?)?)
+        }
+        cli::Command::Env(options) => {
+            gpu::env(options.gpu)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        cli::Command::Level(options) => {
+            gpu::level(options.target, options.level)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        cli::Command::Doctor(options) => doctor::run(&options.libraries, options.json),
+        cli::Command::Completions(options) => {
+            options.print()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        cli::Command::Man(options) => {
+            options.write()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }

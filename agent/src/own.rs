@@ -2,16 +2,12 @@
 
 use std::fs;
 
+use crate::discover::maps;
+
 /// The offset in the file of code at an address of this process.
 pub fn offset_of(address: u64) -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/maps").ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (start, end) = fields.next()?.split_once('-')?;
-        let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        let (start, end, in_file) = (number(start)?, number(end)?, number(fields.nth(1)?)?);
-        (start..end).contains(&address).then(|| address - start + in_file)
-    })
+    let text = fs::read("/proc/self/maps").ok()?;
+    maps::file_offset(&String::from_utf8_lossy(&text), address)
 }
 
 #[cfg(test)]

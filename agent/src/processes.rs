@@ -7,7 +7,7 @@ use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
 
-use crate::ffi::{Clock, now_ns, ticks_per_second};
+use crate::system::{Clock, now_ns, ticks_per_second};
 
 /// Longest title that is kept, bytes.
 const TITLE_MAX: usize = 512;
@@ -185,7 +185,8 @@ pub fn start_ticks(pid: i32) -> Option<u64> {
 }
 
 fn read_stat(pid: i32) -> Option<(char, i64)> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // A name may hold any bytes, and a process of such a name is alive all the same.
+    parse_stat(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
 }
 
 /// State and start time in ticks. The command, in parentheses, may hold anything, parentheses too.
@@ -211,8 +212,8 @@ fn parse_title(cmdline: &[u8]) -> Option<String> {
 }
 
 fn thread_name(pid: i32, tid: i32) -> Option<Name> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
-    Some(text.trim_end_matches('\n').into())
+    let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&name).trim_end_matches('\n').into())
 }
 
 #[cfg(test)]
@@ -265,6 +266,17 @@ mod tests {
         assert_eq!(parse_stat(text), Some(('S', 4242)));
         assert_eq!(parse_stat("12 (cut"), None);
         assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn a_name_that_is_no_utf8_hides_neither_process_nor_thread() {
+        let comm = format!("/proc/self/task/{}/comm", own());
+        let before = fs::read(&comm).unwrap();
+        fs::write(&comm, b"odd\xff").unwrap();
+        let (stat, name) = (stat(own()), thread_name(own(), own()));
+        fs::write(&comm, before).unwrap();
+        assert!(stat.is_some_and(|(state, _)| state != 'Z'), "{stat:?}");
+        assert_eq!(name.as_deref(), Some("odd\u{fffd}"));
     }
 
     #[test]

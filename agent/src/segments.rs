@@ -1,14 +1,16 @@
 //! The tables of a recording on their way into segments.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use kvpath_schema::segment::{RunWriter, SegmentError};
+use kvpath_schema::segment::{RunWriter, SegmentError, Unpublished};
+use kvpath_schema::store::Location;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop as DropRow, Drops};
 
-use crate::capture::nixl::assemble::{Lack, Rows};
+use crate::losses::Losses;
 use crate::processes::ProcessTable;
+use crate::publisher::Publisher;
+use crate::states::States;
 
 /// Facts about the recording, in the order in which they became known; a key said again replaces its value.
 #[derive(Debug, Default)]
@@ -46,9 +48,12 @@ impl Facts {
 /// segment is written anew and replaces the one before; a reader may see both for a moment, never none.
 pub struct Segments {
     writer: RunWriter,
-    processes: Option<PathBuf>,
-    threads: Option<PathBuf>,
-    facts: Option<PathBuf>,
+    publisher: Option<Publisher>,
+    root: PathBuf,
+    processes: Option<Location>,
+    threads: Option<Location>,
+    facts: Option<Location>,
+    states: Option<Location>,
     /// Records lost in all.
     pub dropped: u64,
 }
@@ -57,40 +62,58 @@ impl Segments {
     /// Writes through `writer`.
     #[must_use]
     pub fn new(writer: RunWriter) -> Self {
-        Self { writer, processes: None, threads: None, facts: None, dropped: 0 }
+        Self {
+            root: writer.store().root(),
+            publisher: None,
+            writer,
+            processes: None,
+            threads: None,
+            facts: None,
+            states: None,
+            dropped: 0,
+        }
+    }
+
+    /// Does not wait for the disk, but for its end.
+    #[must_use]
+    pub fn in_background(self) -> Self {
+        Self { publisher: Some(Publisher::start()), ..self }
     }
 
     /// The folder of the run.
     #[must_use]
     pub fn root(&self) -> &Path {
-        self.writer.root()
+        &self.root
     }
 
-    /// Writes what is ready.
+    /// Says that everything is written.
+    ///
+    /// # Errors
+    /// The run cannot be written.
+    pub fn end(&mut self) -> Result<(), SegmentError> {
+        self.publisher.as_mut().map_or(Ok(()), Publisher::end)?;
+        self.writer.end()
+    }
+
+    /// Writes the tables that are written anew, where they have changed.
     ///
     /// # Errors
     /// A segment cannot be written.
     pub fn write(
         &mut self,
-        now_ns: i64,
-        rows: &Rows,
-        lacks: &[(Lack, u64)],
         processes: &mut ProcessTable,
         facts: &mut Facts,
+        states: &mut States,
     ) -> Result<(), SegmentError> {
-        let dropped = |table: &str| lacks.iter().filter(|(lack, _)| lack.table == table).map(|(_, count)| count).sum();
-        self.writer.write("nixl", &rows.agents, dropped("nixl_agents"))?;
-        self.writer.write("nixl", &rows.regions, dropped("nixl_regions"))?;
-        self.writer.write("nixl", &rows.transfers, dropped("nixl_transfers"))?;
-        self.writer.write("nixl", &rows.descriptors, dropped("nixl_descriptors"))?;
-        self.writer.write("nixl", &rows.notifs, dropped("nixl_notifs"))?;
-        self.drops("nixl", now_ns, lacks)?;
         if let Some((processes, threads)) = processes.rows_if_changed() {
-            replace(&mut self.writer, "process", &processes, &mut self.processes)?;
-            replace(&mut self.writer, "process", &threads, &mut self.threads)?;
+            self.processes = self.replace("process", &processes, self.processes.clone())?;
+            self.threads = self.replace("process", &threads, self.threads.clone())?;
         }
         if let Some(facts) = facts.rows_if_changed() {
-            replace(&mut self.writer, "capture", &facts, &mut self.facts)?;
+            self.facts = self.replace("capture", &facts, self.facts.clone())?;
+        }
+        if let Some(states) = states.rows_if_changed() {
+            self.states = self.replace("capture", &states, self.states.clone())?;
         }
         Ok(())
     }
@@ -102,55 +125,104 @@ impl Segments {
     /// # Errors
     /// A segment cannot be written.
     pub fn table<C: Columns>(&mut self, source: &str, rows: &C, dropped: u64) -> Result<(), SegmentError> {
-        self.writer.write(source, rows, dropped).map(|_| ())
+        match self.writer.encode(source, rows, dropped)? {
+            Some(segment) => self.publish(segment, None),
+            None => Ok(()),
+        }
     }
 
-    /// Writes what a source lacks; table `unknown` is none in particular.
+    /// Writes a whole table anew, in place of the segment that held it before; gives the new one.
+    fn replace<C: Columns>(
+        &mut self,
+        source: &str,
+        table: &C,
+        before: Option<Location>,
+    ) -> Result<Option<Location>, SegmentError> {
+        let Some(segment) = self.writer.encode(source, table, 0)? else { return Ok(before) };
+        let location = segment.location().clone();
+        self.publish(segment, before)?;
+        Ok(Some(location))
+    }
+
+    fn publish(&self, segment: Unpublished, replaced: Option<Location>) -> Result<(), SegmentError> {
+        let store = self.writer.store();
+        if let Some(publisher) = &self.publisher {
+            return publisher.publish(segment, replaced.map(|old| (store.clone(), old)));
+        }
+        segment.publish()?;
+        replaced.map_or(Ok(()), |old| store.remove(&old))
+    }
+
+    /// Writes what a source has lost.
     ///
     /// # Errors
     /// A segment cannot be written.
-    pub fn drops(&mut self, source: &str, now_ns: i64, lacks: &[(Lack, u64)]) -> Result<(), SegmentError> {
+    pub fn drops(&mut self, source: &str, now_ns: i64, losses: &Losses) -> Result<(), SegmentError> {
         let mut drops = Drops::default();
-        for (lack, count) in lacks {
+        for (cause, count) in losses.iter() {
             self.dropped += count;
             drops.push(DropRow {
                 time_ns: now_ns,
                 source: source.into(),
-                table_name: (lack.table != "unknown").then(|| lack.table.into()),
-                reason: lack.reason.as_str().into(),
-                count: i64::try_from(*count).unwrap_or(i64::MAX),
-                process_id: lack.process_id,
+                table_name: cause.table.map(Into::into),
+                reason: (*cause.reason).into(),
+                count: i64::try_from(count).unwrap_or(i64::MAX),
+                process_id: cause.process_id,
             });
         }
         self.table(source, &drops, 0)
     }
 }
 
-/// Writes a whole table anew and removes the segment that held it before.
-fn replace<C: Columns>(
-    writer: &mut RunWriter,
-    source: &str,
-    table: &C,
-    before: &mut Option<PathBuf>,
-) -> Result<(), SegmentError> {
-    if let Some(written) = writer.write(source, table, 0)?
-        && let Some(old) = before.replace(written.path)
-    {
-        fs::remove_file(&old).map_err(|error| SegmentError::Io { path: old, error })?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use kvpath_schema::segment::read_into;
     use kvpath_schema::tables::process::Processes;
+
+    use crate::losses::Cause;
 
     fn files(folder: &Path, table: &str) -> Vec<PathBuf> {
         let mut found: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().map(|e| e.unwrap().path()).collect();
         found.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(table));
         found
+    }
+
+    #[test]
+    fn what_is_published_in_the_background_is_there_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = Segments::new(RunWriter::new(folder.path(), "h", "test", None)).in_background();
+        let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+        for pid in 1..30 {
+            processes.id_of(pid);
+            segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
+        }
+        segments.end().unwrap();
+        let found = files(&folder.path().join("node=h/source=process"), "processes");
+        let mut back = Processes::default();
+        read_into(&found[0], &mut back).unwrap();
+        assert_eq!((found.len(), back.pid.len()), (1, 29));
+    }
+
+    #[test]
+    fn a_disk_that_refuses_in_the_background_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = Segments::new(RunWriter::new(folder.path(), "h", "test", None)).in_background();
+        let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+        facts.say("capture", "kernel", "1");
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
+        facts.say("capture", "kernel", "2");
+        // What is to be replaced is gone, so it cannot be removed.
+        while files(&folder.path().join("node=h/source=capture"), "capture_info").is_empty() {
+            std::thread::yield_now();
+        }
+        fs::remove_dir_all(folder.path().join("node=h/source=capture")).unwrap();
+        let written = segments.write(&mut processes, &mut facts, &mut States::default());
+        let ended = segments.end();
+        let error = written.and(ended).unwrap_err().to_string();
+        assert!(error.contains("capture_info-") && error.contains("No such file"), "{error}");
     }
 
     #[test]
@@ -160,11 +232,13 @@ mod tests {
         let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
         facts.say("capture", "kernel", "1");
         processes.id_of(1);
-        let lack = Lack { table: "nixl_transfers", reason: "ring buffer full".into(), process_id: None };
-        segments.write(5, &Rows::default(), &[(lack, 3)], &mut processes, &mut facts).unwrap();
+        let mut losses = Losses::default();
+        losses.add(Cause::of("nixl_transfers", "ring buffer full"), 3);
+        segments.drops("nixl", 5, &losses).unwrap();
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
         facts.say("capture", "kernel", "2");
         processes.id_of(2);
-        segments.write(6, &Rows::default(), &[], &mut processes, &mut facts).unwrap();
+        segments.write(&mut processes, &mut facts, &mut States::default()).unwrap();
 
         let found = files(&folder.path().join("node=h/source=process"), "processes");
         let mut back = Processes::default();

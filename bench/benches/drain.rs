@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kvpath_agent::{Facts, Folders, ProcessTable, Segments, Source};
+use kvpath_agent::{Context, Folders, Rings, Segments, Source as _};
 use kvpath_ring::{About, Map, Producer, file};
 use kvpath_schema::segment::{self, RunWriter};
 use kvpath_schema::tables::gpu::Kernels;
@@ -116,27 +116,27 @@ fn drain(criterion: &mut Criterion) {
     let about = About { pid: std::process::id(), start_ticks: 0, created_ns: 1 };
     let (_, producer) = file::create(rings.path(), SHAPE, about).expect("room in /dev/shm");
     let mut feed = Feed::new(&producer);
-    let mut source = Source::new(Folders::One(rings.path().to_owned()), None, 0);
-    let (mut processes, mut facts) = (ProcessTable::default(), Facts::default());
+    let mut source = Rings::new(Folders::One(rings.path().to_owned()), None, 0);
     let mut now_ns = 1_000_000_000;
     let mut stored = (0, 0);
     // In the target folder, which lies on a disk; `/tmp` may not.
     let disk = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let mut segment = || {
         let folder = tempfile::tempdir_in(disk).expect("a folder for a run");
-        let mut segments = Segments::new(RunWriter::new(folder.path(), "host", "bench", None));
+        let mut context = Context::new(now_ns, Segments::new(RunWriter::new(folder.path(), "host", "bench", None)));
         let (mut draining, before) = (Duration::ZERO, source.total);
         for _ in 0..DRAININGS {
             feed.push(&producer, DRAINED);
             now_ns += 20_000_000;
+            context.now_ns = now_ns;
             let start = Instant::now();
-            source.step(now_ns, &mut processes, &mut facts);
+            source.step(&mut context).expect("no kernel is asked");
             draining += start.elapsed();
         }
         let start = Instant::now();
-        source.write(now_ns, &mut segments).expect("room on the disk");
+        source.write(&mut context).expect("room on the disk");
         let writing = start.elapsed();
-        assert_eq!((source.total - before, segments.dropped), ((DRAINED * DRAININGS) as u64, 0));
+        assert_eq!((source.total - before, context.segments.dropped), ((DRAINED * DRAININGS) as u64, 0));
         let written = |table: &str| -> u64 {
             let files = std::fs::read_dir(folder.path().join("node=host/source=cupti")).expect("segments");
             let files = files.map(|file| file.expect("a segment"));

@@ -100,17 +100,16 @@ fn make(run: &Path, records: u64) {
 /// Adds to a run what lies beside its calls.
 fn beside(folder: &Path) {
     let run = Run::open(folder.to_str().expect("UTF-8")).expect("a run");
-    for (at, segment) in run.of_table(ApiCalls::DEF.name).enumerate() {
+    for segment in run.of_table(ApiCalls::DEF.name) {
         let mut calls = ApiCalls::default();
         segment::read_into(&segment.path, &mut calls).expect("its calls");
-        // A source for each segment: a writer counts its files from 1.
-        let source = format!("beside{at}");
+        let source = "beside";
         let mut writer = RunWriter::new(folder, &segment.meta.host, "bench 0", None);
-        writer.write(&source, &ranges(&calls), 0).expect("ranges");
-        writer.write(&source, &copies(&calls), 0).expect("copies");
+        writer.write(source, &ranges(&calls), 0).expect("ranges");
+        writer.write(source, &copies(&calls), 0).expect("copies");
         let (events, waits) = events(&calls);
-        writer.write(&source, &events, 0).expect("events");
-        writer.write(&source, &waits, 0).expect("waits");
+        writer.write(source, &events, 0).expect("events");
+        writer.write(source, &waits, 0).expect("waits");
     }
 }
 

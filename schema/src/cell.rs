@@ -4,12 +4,19 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DictionaryArray, Int32Array, PrimitiveArray, StringArray,
+};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, UInt64Type};
 
+use crate::values::Spelling;
+
 /// A shared string, stored as a dictionary: kernel names, operation names, agent names.
 pub type Name = Arc<str>;
+
+/// Bytes as they were, for texts that are not UTF-8.
+pub type Bytes = Arc<[u8]>;
 
 /// Some values of a column, in an order.
 pub trait Values<'a, T: 'a>: ExactSizeIterator<Item = &'a T> + Clone {}
@@ -20,6 +27,8 @@ impl<'a, T: 'a, I: ExactSizeIterator<Item = &'a T> + Clone> Values<'a, T> for I 
 pub trait Cell: Sized {
     /// Whether the column may hold nulls.
     const NULLABLE: bool;
+    /// All that the column can hold, if that is one of a few values ([`crate::define_values`]).
+    const SPELLINGS: &'static [Spelling] = &[];
     /// The Arrow type of the column.
     fn data_type() -> DataType;
     /// Values of a column as one array.
@@ -136,6 +145,20 @@ impl Cell for Option<String> {
     }
 }
 
+impl Cell for Option<Bytes> {
+    const NULLABLE: bool = true;
+    fn data_type() -> DataType {
+        DataType::Binary
+    }
+    fn to_array<'a>(values: impl Values<'a, Self>) -> ArrayRef {
+        Arc::new(values.map(Option::as_deref).collect::<BinaryArray>())
+    }
+    fn read(array: &dyn Array, into: &mut Vec<Self>) -> Option<()> {
+        into.extend(array.as_binary_opt::<i32>()?.iter().map(|value| value.map(Bytes::from)));
+        Some(())
+    }
+}
+
 fn dictionary_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
@@ -177,6 +200,20 @@ impl Hasher for AddressHasher {
         // The table takes its place from the low bits and its tag from the high ones.
         self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32);
     }
+}
+
+/// A column of values by their positions among `spellings`; used by [`crate::define_values`].
+#[doc(hidden)]
+pub fn spelled(spellings: &[Spelling], values: impl Iterator<Item = Option<usize>>) -> ArrayRef {
+    let keys: Int32Array = values.map(|at| at.map(|at| i32::try_from(at).expect("a column has few values"))).collect();
+    let texts = StringArray::from_iter_values(spellings.iter().map(|spelling| spelling.text));
+    Arc::new(DictionaryArray::new(keys, Arc::new(texts)))
+}
+
+/// Reads such a column text by text; `None` where `push` does not know one. Used by [`crate::define_values`].
+#[doc(hidden)]
+pub fn read_spelled(array: &dyn Array, mut push: impl FnMut(Option<&str>) -> Option<()>) -> Option<()> {
+    read_dictionary(array, |name| push(name.as_deref()))
 }
 
 fn read_dictionary(array: &dyn Array, mut push: impl FnMut(Option<Name>) -> Option<()>) -> Option<()> {
@@ -254,6 +291,7 @@ mod tests {
         round_trip(&[Some("a".to_owned()), None]);
         round_trip::<Name>(&["k".into(), "l".into(), "k".into()]);
         round_trip::<Option<Name>>(&[Some("k".into()), None, Some("k".into())]);
+        round_trip::<Option<Bytes>>(&[Some([0xd9, b'6', 0].as_slice().into()), None, Some([].as_slice().into())]);
         round_trip::<Option<i64>>(&[]);
         // Equal names at different addresses.
         round_trip::<Name>(&["".into(), "k".into(), "".into()]);
@@ -263,6 +301,7 @@ mod tests {
     fn a_foreign_type_or_a_forbidden_null_is_refused() {
         assert!(i64::read(&StringArray::from(vec!["x"]), &mut Vec::new()).is_none());
         assert!(i64::read(&PrimitiveArray::<Int64Type>::from(vec![None, Some(1)]), &mut Vec::new()).is_none());
+        assert!(Option::<Bytes>::read(&StringArray::from(vec!["x"]), &mut Vec::new()).is_none());
         assert!(Name::read(&StringArray::from(vec![None, Some("x")]), &mut Vec::new()).is_none());
     }
 }

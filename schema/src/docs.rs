@@ -17,6 +17,7 @@ pub fn sql_type(data_type: &DataType) -> &'static str {
         DataType::Float64 => "DOUBLE",
         DataType::Boolean => "BOOLEAN",
         DataType::Utf8 | DataType::Utf8View | DataType::Dictionary(..) => "TEXT",
+        DataType::Binary => "BYTEA",
         _ => "OTHER",
     }
 }
@@ -36,7 +37,7 @@ pub fn table(table: &TableDef) -> String {
     let _ = writeln!(out, "| column | type | null | meaning |\n|---|---|---|---|");
     for column in table.columns {
         let null = if column.nullable { "yes" } else { "" };
-        let doc = one_line(column.doc).replace('|', "\\|");
+        let doc = column.meaning().replace('|', "\\|");
         let _ = writeln!(out, "| `{}` | {} | {null} | {doc} |", column.name, sql_type(&(column.data_type)()));
     }
     out.push('\n');

@@ -4,6 +4,8 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
+use crate::values::Spelling;
+
 /// Where the rows of a table come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -38,6 +40,8 @@ pub struct ColumnDef {
     pub data_type: fn() -> DataType,
     /// Whether it may be null (unknown, or not recorded).
     pub nullable: bool,
+    /// All that it can hold, if that is one of a few values.
+    pub spellings: &'static [Spelling],
 }
 
 /// One table.
@@ -52,6 +56,20 @@ pub struct TableDef {
     pub columns: &'static [ColumnDef],
     /// The columns that the rows of a segment are sorted by.
     pub sorted_by: &'static [&'static str],
+}
+
+impl ColumnDef {
+    /// What it says on one line, with what each of its values says.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        let one_line = crate::docs::one_line;
+        let values: Vec<String> = self
+            .spellings
+            .iter()
+            .map(|value| format!("`{}`: {}", value.text, one_line(value.doc).trim_end_matches('.')))
+            .collect();
+        if values.is_empty() { one_line(self.doc) } else { format!("{} {}.", one_line(self.doc), values.join("; ")) }
+    }
 }
 
 impl TableDef {
@@ -160,6 +178,18 @@ pub fn read_column<T: crate::cell::Cell>(
     }
 }
 
+/// What a column can hold: by its type, or by the values that its texts are known to have.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! spellings_of {
+    ($ty:ty) => {
+        <$ty as $crate::cell::Cell>::SPELLINGS
+    };
+    ($ty:ty, $values:ty) => {
+        <$values>::SPELLINGS
+    };
+}
+
 /// Defines columns that several tables have in common, as a struct. `$with` becomes a macro that defines a table with them
 /// behind its own columns, whose row is made by `of`: the columns in common as given, the others empty.
 #[macro_export]
@@ -185,7 +215,7 @@ macro_rules! define_columns {
                 }
             ) => {
                 $crate::define_table! {
-                    { $d(#[doc = $d table_doc])+ $d kind $d table: $d row, $d columns, sorted by [$d($d sort),*] }
+                    { $d(#[doc = $d table_doc])+ #[derive(Default)] $d kind $d table: $d row, $d columns, sorted by [$d($d sort),*] }
                     { $d($d own)+ }
                     { $( $(#[doc = $doc])+ $col: $ty => $encoding, )+ }
                 }
@@ -211,12 +241,13 @@ macro_rules! define_table {
     };
     (
         $(#[doc = $table_doc:literal])+
+        $(#[derive($derive:ident)])?
         $kind:ident $name:ident: $row:ident, $columns:ident, sorted by [$($sort:ident),*] {
-            $( $(#[doc = $doc:literal])+ $col:ident: $ty:ty => $encoding:ident, )+
+            $( $(#[doc = $doc:literal])+ $col:ident: $ty:ty => $encoding:ident $(of $values:ty)?, )+
         }
     ) => {
         $(#[doc = $table_doc])+
-        #[derive(Debug, Clone, Default, PartialEq)]
+        #[derive(Debug, Clone, PartialEq $(, $derive)?)]
         pub struct $row { $( $(#[doc = $doc])+ pub $col: $ty, )+ }
 
         #[doc = concat!("The columns of `", stringify!($name), "`, see [`", stringify!($row), "`].")]
@@ -235,6 +266,7 @@ macro_rules! define_table {
                     encoding: $crate::table::Encoding::$encoding,
                     data_type: <$ty as $crate::cell::Cell>::data_type,
                     nullable: <$ty as $crate::cell::Cell>::NULLABLE,
+                    spellings: $crate::spellings_of!($ty $(, $values)?),
                 } ),+ ],
                 sorted_by: &[ $(stringify!($sort)),* ],
             };

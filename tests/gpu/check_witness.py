@@ -39,12 +39,6 @@ def next_of(calls, what, handle, after):
     return next((call for call in calls if call[0] in what and call[3][1] == handle and call[1] >= after), None)
 
 
-def request_of(notif):
-    """By the rules of the engines: SGLang's room, vLLM's id without count and suffix."""
-    room = re.match(r"(\d+)_(kv|aux|state|stg)", notif)
-    return room[1] if room else re.sub(r"-[0-9a-f]{8}$", "", notif.rsplit(":", 1)[0])
-
-
 def pairs_of(calls, transfers):
     """Each post of a process with its make, its end, its release, and the recorded transfer of that text and time."""
     calls = sorted(calls, key=lambda call: call[1])
@@ -87,7 +81,6 @@ def main(run, folder):
                 "posted inside its call": inside(t["posted_ns"], post) and inside(t["post_end_ns"], post),
                 "op": t["op"] == told["op"],
                 "descriptors asked": t["made_descriptors"] == told["descriptors"],
-                "request": told["notif"] is None or t["request"] == request_of(told["notif"]),
                 "status": t["status"] == "done",
                 # Polls that came too often for the budget were not recorded, which the row says.
                 "done by the witnessed poll": t["done_poll_ns"] is None

@@ -98,7 +98,10 @@ impl Session {
         let alive = Map::wiped_on_fork().ok()?;
         alive[0].store(1, Ordering::Relaxed);
         let about = About { pid, start_ticks: start_ticks().unwrap_or(0), created_ns: now };
-        let (_, ring) = file::create(&folder, shape, about).ok()?;
+        // An agent that ends removes an empty folder, maybe just now.
+        let made = file::create(&folder, shape, about)
+            .or_else(|_| file::make_folder(&folder, ffi::uid()).and_then(|()| file::create(&folder, shape, about)));
+        let (_, ring) = made.ok()?;
         ring.set_level(level);
         Some(Self { ring, gpu: Gpu::default(), texts: Texts::default(), level, began_ns: now, alive })
     }

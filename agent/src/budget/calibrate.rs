@@ -48,7 +48,7 @@ pub fn measure(programs: &mut Programs, spares_returns: bool) -> Result<Costs, A
     let functions = [(offset(push)?, false), (offset(awaited)?, !spares_returns), (offset(mov)?, false)];
     let attached = programs.attach_to_own(&functions, None)?;
     let [entry, both, stepped] = [push, awaited, mov].map(time);
-    programs.detach(attached)?;
+    programs.detach_from_own(attached)?;
     let pid = i32::try_from(std::process::id()).ok();
     programs.take_in_flight(|of, _| Some(of) == pid);
     programs.take_polls(pid);

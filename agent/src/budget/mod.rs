@@ -53,6 +53,14 @@ impl Group {
         }
     }
 
+    /// The source whose probes these are.
+    pub fn source(self) -> &'static str {
+        match self {
+            Self::Ucx => "ucx",
+            Self::Takings | Self::Polls | Self::Notifs | Self::Transfers => "nixl",
+        }
+    }
+
     /// Name.
     pub fn name(self) -> &'static str {
         match self {

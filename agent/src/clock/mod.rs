@@ -11,4 +11,4 @@ mod settings;
 mod source;
 
 pub use settings::{Clocking, KeyError, key, peer};
-pub use source::Source;
+pub use source::ClockSource;

@@ -16,9 +16,11 @@ use kvpath_schema::tables::clock::{ClockProbe, ClockProbes};
 use super::packet::PACKET_BYTES;
 use super::prober::{Arrival, Dropped, Prober};
 use super::settings::Clocking;
-use crate::capture::nixl::assemble::Lack;
-use crate::ffi::{Clock, now_ns};
-use crate::segments::{Facts, Segments};
+use crate::capture::error::AttachError;
+use crate::capture::{Context, Source};
+use crate::losses::{Cause, Losses};
+use crate::segments::Facts;
+use crate::system::{Clock, now_ns};
 
 /// Between two probes of a peer, ns: 20 a second.
 const PROBE_EVERY_NS: i64 = 50_000_000;
@@ -41,9 +43,9 @@ struct Tally {
     errors: BTreeMap<String, (u64, String)>,
 }
 
-/// See the module.
+/// The source.
 #[derive(Debug)]
-pub struct Source {
+pub struct ClockSource {
     rows: Receiver<ClockProbe>,
     tally: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
@@ -52,7 +54,7 @@ pub struct Source {
     said: usize,
 }
 
-impl Source {
+impl ClockSource {
     /// Begins to probe and to answer as the host `name`.
     ///
     /// # Errors
@@ -77,18 +79,20 @@ impl Source {
         let thread = std::thread::Builder::new().name("clock".to_owned()).spawn(move || end.run(&stopping))?;
         Ok(Self { rows, tally, stop, thread: Some(thread), said: 0 })
     }
+}
 
-    /// Writes what is ready; what has not changed since is not said again.
-    ///
-    /// # Errors
-    /// A segment cannot be written.
-    pub fn write(
-        &mut self,
-        now_ns: i64,
-        is_last: bool,
-        segments: &mut Segments,
-        facts: &mut Facts,
-    ) -> Result<(), SegmentError> {
+impl Source for ClockSource {
+    fn name(&self) -> &'static str {
+        "clock"
+    }
+
+    fn finish(&mut self, context: &mut Context) -> Result<(), AttachError> {
+        lock(&self.tally).say(&mut context.facts);
+        Ok(())
+    }
+
+    /// What has not changed since is not said again.
+    fn write(&mut self, context: &mut Context) -> Result<(), SegmentError> {
         let mut rows = ClockProbes::default();
         for row in self.rows.try_iter() {
             rows.push(row);
@@ -96,20 +100,20 @@ impl Source {
         let unwritten = {
             let mut tally = lock(&self.tally);
             let said = tally.dropped.len() + tally.errors.len();
-            if is_last || said > self.said {
+            if said > self.said {
                 self.said = said;
-                tally.say(facts);
+                tally.say(&mut context.facts);
             }
             std::mem::take(&mut tally.unwritten)
         };
-        segments.table("clock", &rows, unwritten)?;
-        let lost =
-            (unwritten > 0).then(|| (Lack::of("clock_probes", "they came faster than they were written"), unwritten));
-        segments.drops("clock", now_ns, lost.as_slice())
+        let mut losses = Losses::default();
+        losses.add(Cause::of("clock_probes", "they came faster than they were written"), unwritten);
+        context.segments.table("clock", &rows, unwritten)?;
+        context.segments.drops("clock", context.now_ns, &losses)
     }
 }
 
-impl Drop for Source {
+impl Drop for ClockSource {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -133,7 +137,7 @@ impl Tally {
 
     fn fail(&mut self, what: String, error: &io::Error) {
         let (count, _) = self.errors.entry(what).or_insert_with_key(|what| {
-            eprintln!("kvpath-agent: clock probes: {what}: {error} (said once, counted in `capture_info`)");
+            tracing::warn!("clock probes: {what}: {error} (said once, counted in `capture_info`)");
             (0, error.to_string())
         });
         *count += 1;
@@ -265,6 +269,7 @@ mod tests {
 
     use super::super::packet::Foreign::{BadSignature, NoPacket};
     use super::*;
+    use crate::segments::Segments;
 
     const KEY: &[u8] = b"0123456789abcdef";
 
@@ -272,13 +277,13 @@ mod tests {
         UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
-    fn start(listen: SocketAddr, peer: SocketAddr, key: &[u8], name: &str) -> Source {
+    fn start(listen: SocketAddr, peer: SocketAddr, key: &[u8], name: &str) -> ClockSource {
         let settings = Clocking { listen, peers: vec![peer.to_string()], key: "unused".into() };
-        Source::start(&settings, key.to_vec(), name).unwrap()
+        ClockSource::start(&settings, key.to_vec(), name).unwrap()
     }
 
     /// Waits until that is so.
-    fn until(sources: &[&Source], holds: impl Fn(&Tally) -> bool) {
+    fn until(sources: &[&ClockSource], holds: impl Fn(&Tally) -> bool) {
         let began = Instant::now();
         while !sources.iter().all(|source| holds(&lock(&source.tally))) {
             assert!(began.elapsed() < Duration::from_secs(60), "{sources:?}");
@@ -287,20 +292,12 @@ mod tests {
     }
 
     /// The rows of a node, and what it says of its probes.
-    fn written(mut source: Source, folder: &Path, name: &str) -> (ClockProbes, Vec<String>) {
-        let mut segments = Segments::new(RunWriter::new(folder, name, "test", None));
-        let mut facts = Facts::default();
-        source.write(1, true, &mut segments, &mut facts).unwrap();
+    fn written(mut source: ClockSource, folder: &Path, name: &str) -> (ClockProbes, Vec<String>) {
+        let mut context = Context::new(1, Segments::new(RunWriter::new(folder, name, "test", None)));
+        source.finish(&mut context).unwrap();
+        source.write(&mut context).unwrap();
         drop(source);
-        segments
-            .write(
-                1,
-                &crate::capture::nixl::assemble::Rows::default(),
-                &[],
-                &mut crate::ProcessTable::default(),
-                &mut facts,
-            )
-            .unwrap();
+        context.write().unwrap();
         let (mut probes, mut infos) = (ClockProbes::default(), CaptureInfos::default());
         for (source, table) in [("clock", "clock_probes"), ("capture", "capture_info")] {
             for file in std::fs::read_dir(folder.join(format!("node={name}/source={source}"))).into_iter().flatten() {
@@ -363,11 +360,11 @@ mod tests {
             peers: vec!["no.such.host.invalid:7433".into(), at_b.to_string()],
             key: "unused".into(),
         };
-        let a = Source::start(&settings, KEY.to_vec(), "node-a").unwrap();
+        let a = ClockSource::start(&settings, KEY.to_vec(), "node-a").unwrap();
         let b = start(at_b, at_a, KEY, "node-b");
         until(&[&a], |tally| tally.came_back >= 2 && tally.errors.len() == 1);
         drop(b);
-        let error = Source::start(&settings, KEY.to_vec(), "node-a").unwrap_err();
+        let error = ClockSource::start(&settings, KEY.to_vec(), "node-a").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -1,12 +1,12 @@
 //! A perf ring a CPU that tells of executable mappings, execs, thread names and exits of all processes.
-#![expect(unsafe_code, reason = "perf_event_open(2), its ioctl, and the memory it shares with the kernel")]
+#![expect(unsafe_code, reason = "perf_event_open(2), and the memory it shares with the kernel")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use std::ptr;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya_obj::generated::{perf_event_attr, perf_event_mmap_page, perf_event_sample_format, perf_sw_ids, perf_type_id};
+use memmap2::{MmapOptions, MmapRaw};
 
 /// Data pages of a ring: only execs, exits and executable mappings write into it.
 const PAGES: usize = 16;
@@ -14,7 +14,7 @@ const PAGES: usize = 16;
 /// One CPU's ring.
 pub struct Ring {
     fd: OwnedFd,
-    base: *mut u8,
+    memory: MmapRaw,
     page: usize,
 }
 
@@ -58,28 +58,14 @@ impl Ring {
         }
         // SAFETY: just opened, and nobody else's.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: takes no pointer.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
-        // SAFETY: a fresh mapping at an address of the kernel's choice.
-        let base = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                page * (PAGES + 1),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { fd, base: base.cast(), page })
+        let page = rustix::param::page_size();
+        let memory = MmapOptions::new().len(page * (PAGES + 1)).map_raw(&fd)?;
+        Ok(Self { fd, memory, page })
     }
 
     /// Takes what is in the ring: whole records, one after another, are appended to `into`.
     pub fn drain(&mut self, into: &mut Vec<u8>) {
-        let head_page: *mut perf_event_mmap_page = self.base.cast();
+        let head_page: *mut perf_event_mmap_page = self.memory.as_mut_ptr().cast();
         // SAFETY: the first page of the mapping, which lives as long as `self`; the kernel moves `data_head` and we move
         // `data_tail`, both as atomics.
         let (head, tail_cell) = unsafe {
@@ -94,7 +80,7 @@ impl Ring {
         // SAFETY: the data pages follow the first page; the kernel does not write between tail and head, and both pieces
         // lie within the data pages.
         unsafe {
-            let data = self.base.add(self.page);
+            let data = self.memory.as_mut_ptr().add(self.page);
             into.extend_from_slice(std::slice::from_raw_parts(data.add(from), first));
             into.extend_from_slice(std::slice::from_raw_parts(data, len - first));
         }
@@ -105,12 +91,5 @@ impl Ring {
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `open` made, of the same size.
-        unsafe { libc::munmap(self.base.cast(), self.page * (PAGES + 1)) };
     }
 }

@@ -19,20 +19,39 @@ impl Mapping {
     }
 }
 
-/// The executable file mappings in the text of a `maps` file; lines that are something else are skipped.
-pub fn executable(text: &str) -> impl Iterator<Item = Mapping> + '_ {
-    text.lines().filter_map(|line| {
+/// A line of a `maps` file.
+struct Line<'a> {
+    start: u64,
+    end: u64,
+    permissions: &'a str,
+    /// Where in the file `start` lies.
+    offset: u64,
+    path: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let number = |text: &str| u64::from_str_radix(text, 16).ok();
         let mut fields = line.splitn(6, ' ');
         let (start, end) = fields.next()?.split_once('-')?;
-        let permissions = fields.next()?;
-        let path = fields.nth(3)?.trim_start();
-        (permissions.as_bytes().get(2) == Some(&b'x') && path.starts_with('/')).then_some(())?;
-        Some(Mapping {
-            start: u64::from_str_radix(start, 16).ok()?,
-            end: u64::from_str_radix(end, 16).ok()?,
-            path: path.to_owned(),
-        })
-    })
+        let (permissions, offset) = (fields.next()?, fields.next()?);
+        // Behind device and inode.
+        let path = fields.nth(2).unwrap_or_default().trim_start();
+        Some(Self { start: number(start)?, end: number(end)?, permissions, offset: number(offset)?, path })
+    }
+}
+
+/// The executable file mappings in the text of a `maps` file; lines that are something else are skipped.
+pub fn executable(text: &str) -> impl Iterator<Item = Mapping> + '_ {
+    let code = |line: &Line| line.permissions.as_bytes().get(2) == Some(&b'x') && line.path.starts_with('/');
+    let lines = text.lines().filter_map(Line::parse).filter(code);
+    lines.map(|line| Mapping { start: line.start, end: line.end, path: line.path.to_owned() })
+}
+
+/// Where in its file the byte at an address lies; `None` where nothing is mapped.
+pub fn file_offset(text: &str, address: u64) -> Option<u64> {
+    let line = text.lines().filter_map(Line::parse).find(|line| (line.start..line.end).contains(&address))?;
+    line.offset.checked_add(address - line.start)
 }
 
 #[cfg(test)]
@@ -57,5 +76,7 @@ garbage
         );
         assert_eq!(found[0].file_name(), "libnixl.so");
         assert_eq!(found[1].file_name(), "libplugin_UCX.so");
+        assert_eq!(file_offset(text, 0x7f00_0000_1010), Some(0x1010));
+        assert_eq!(file_offset(text, 0x7f00_0000_6000), None);
     }
 }

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -14,7 +14,6 @@ use crate::capture::error::AttachError;
 use crate::capture::nixl::attach::{ProbeState, Programs, examine};
 use crate::capture::nixl::builds;
 use crate::capture::{sched, sockets};
-use crate::cli;
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
 use crate::host;
@@ -71,11 +70,19 @@ struct Findings {
     libraries: Vec<LibraryLine>,
 }
 
-/// Looks and prints.
+impl Findings {
+    /// How many libraries cannot be recorded because their build is not known.
+    fn unknown_builds(&self) -> usize {
+        self.libraries.iter().filter(|library| library.error.is_none() && library.nixl.is_none()).count()
+    }
+}
+
+/// Looks, at these libraries too, and prints, as JSON if that is asked for. Exit code 2: nothing can be recorded; 1: a NIXL library
+/// is there whose build is not known.
 ///
 /// # Errors
 /// The findings cannot be printed.
-pub fn run(options: &cli::Doctor) -> anyhow::Result<ExitCode> {
+pub fn run(named: &[PathBuf], as_json: bool) -> anyhow::Result<ExitCode> {
     let (checks, costs) = checks();
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
@@ -83,14 +90,18 @@ pub fn run(options: &cli::Doctor) -> anyhow::Result<ExitCode> {
         can_record: checks.iter().all(|check| check.ok || !check.required),
         known_nixl: builds::known_releases(),
         checks,
-        libraries: libraries(options, costs),
+        libraries: libraries(named, costs),
     };
-    if options.json {
+    if as_json {
         report::json(&findings).context("printing JSON")?;
     } else {
         report::text(&findings).context("printing the table")?;
     }
-    Ok(if findings.can_record { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(match (findings.can_record, findings.unknown_builds()) {
+        (false, _) => ExitCode::from(2),
+        (true, 0) => ExitCode::SUCCESS,
+        (true, _) => ExitCode::FAILURE,
+    })
 }
 
 fn checks() -> (Vec<Check>, Option<Costs>) {
@@ -214,10 +225,10 @@ fn cost_check(costs: &Result<Costs, String>) -> Check {
     }
 }
 
-fn libraries(options: &cli::Doctor, costs: Option<Costs>) -> Vec<LibraryLine> {
+fn libraries(named: &[PathBuf], costs: Option<Costs>) -> Vec<LibraryLine> {
     let mut seen: Vec<Library> = Vec::new();
     let mut lines = Vec::new();
-    for path in &options.libraries {
+    for path in named {
         take(Library::open(path), path.display().to_string(), None, costs, &mut seen, &mut lines);
     }
     for notice in Discovery::scan_all(builds::is_candidate) {

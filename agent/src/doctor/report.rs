@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use super::{Check, Findings, LibraryLine};
+use crate::capture::nixl::builds;
 
 /// One JSON object.
 ///
@@ -36,7 +37,11 @@ fn page(findings: &Findings) -> String {
     for library in &findings.libraries {
         out.push_str(&library_lines(library, &findings.known_nixl));
     }
-    let verdict = if findings.can_record { "recording can work here" } else { "nothing can be recorded here" };
+    let verdict = match (findings.can_record, findings.unknown_builds()) {
+        (false, _) => "nothing can be recorded here".to_owned(),
+        (true, 0) => "recording can work here".to_owned(),
+        (true, unknown) => format!("recording can work here, but not of {unknown} NIXL libraries of unknown builds"),
+    };
     let _ = writeln!(out, "\n{verdict}");
     out
 }
@@ -60,6 +65,9 @@ fn library_lines(library: &LibraryLine, known: &str) -> String {
         (None, None) => format!("unknown build: probes off (known: NIXL {known})"),
     };
     let mut out = format!("  {} ({who})\n    Build ID {id}: {state}\n", library.path);
+    if library.error.is_none() && library.nixl.is_none() {
+        let _ = writeln!(out, "    {}", builds::UNKNOWN_CURE);
+    }
     for probe in &library.probes {
         let line = match (&probe.error, probe.offset) {
             (None, Some(offset)) => format!(
@@ -119,15 +127,18 @@ mod tests {
                 },
             ],
         };
-        let page = page(&findings);
+        let page = super::page(&findings);
         for part in [
             "capabilities        MISSING   lacks CAP_BPF",
             "get it: run as root",
-            "/a/libnixl.so (pid 7)\n    Build ID ab: unknown build: probes off (known: NIXL 1.5.1)",
+            "/a/libnixl.so (pid 7)\n    Build ID ab: unknown build: probes off (known: NIXL 1.5.1)\n    nothing of it will be recorded: use",
             "/b/libnixl.so (--library)\n    Build ID cd: NIXL 1.5.1\n    post           0x064790  push    1.23 us a hit",
             "nothing can be recorded here",
         ] {
             assert!(page.contains(part), "{part:?} is not in:\n{page}");
         }
+        assert_eq!(findings.unknown_builds(), 1);
+        let works = super::page(&Findings { can_record: true, ..findings });
+        assert!(works.contains("but not of 1 NIXL libraries of unknown builds"), "{works}");
     }
 }

@@ -1,24 +1,19 @@
-//! Keeps the probes within their budget: adds up what their hits cost, and takes groups of them off and on.
+//! Keeps the probes within their budget: adds up what their hits cost, and has sources take groups of them off and on.
 
-use std::collections::BTreeMap;
+use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 
-use kvpath_schema::wire::nixl::Kind;
-
-use crate::budget::{self, Budget, Change, Costs, Group, Spent};
+use crate::budget::{Budget, Change, Costs, Group, Spent};
 use crate::capture::error::AttachError;
-use crate::capture::nixl::assemble::Assembler;
-use crate::capture::nixl::attach::Programs;
-use crate::capture::ucx::source::Source;
-use crate::ffi::{Clock, now_ns};
-use crate::record::libraries::Libraries;
+use crate::capture::{Budgeted, Context, Source};
 use crate::segments::Facts;
+use crate::states::Subject;
+use crate::system::{Clock, now_ns};
 
-/// See the module.
+/// The budget of a recording.
 pub struct Keeper {
     budget: Budget,
     percent: f64,
     costs: Costs,
-    hits: BTreeMap<(Kind, bool), u64>,
     spent_ns: f64,
     began_ns: i64,
     /// How often a group was taken off.
@@ -26,130 +21,95 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Measures what hits cost here. At most `percent` of a core is for them.
-    ///
-    /// # Errors
-    /// The kernel refuses to probe this program.
-    pub fn new(
-        programs: &mut Programs,
-        percent: f64,
-        has_ucx: bool,
-        spares_returns: bool,
-        now_ns: i64,
-    ) -> Result<Self, AttachError> {
-        let costs = budget::measure(programs, spares_returns)?;
-        let groups = Group::ALL.into_iter().filter(|group| has_ucx || *group != Group::Ucx);
-        let budget = Budget::new(percent / 100.0, now_ns, groups);
-        Ok(Self { budget, percent, costs, hits: BTreeMap::new(), spent_ns: 0.0, began_ns: now_ns, sheds: 0 })
-    }
-
-    /// States what is known from the start.
-    pub fn introduce(&self, facts: &mut Facts) {
-        let Costs { emulated, stepped, returning } = self.costs;
-        facts.say("nixl", "setting.max_overhead", format!("{} % of a core", self.percent));
+    /// For the probes of these sources, whose hits cost so much here; at most `percent` of a core is for them.
+    pub fn new(costs: Costs, percent: f64, sources: &mut [Box<dyn Source>], context: &mut Context) -> Self {
+        let Costs { emulated, stepped, returning } = costs;
+        context.facts.say("nixl", "setting.max_overhead", format!("{percent} % of a core"));
         let text = format!("{emulated:.0} emulated, {stepped:.0} single-stepped, {returning:.0} more with its return");
-        facts.say("nixl", "measured.hit_ns", text);
+        context.facts.say("nixl", "measured.hit_ns", text);
+        let groups: Vec<Group> = Group::ALL.into_iter().filter(|group| owner(sources, *group).is_some()).collect();
+        let budget = Budget::new(percent / 100.0, context.now_ns, groups);
+        Self { budget, percent, costs, spent_ns: 0.0, began_ns: context.now_ns, sheds: 0 }
     }
 
-    /// Takes the hits since the last time, and does what they ask for. Gives the group that was taken off, if any: its calls in
-    /// flight will not be seen to return.
+    /// Takes the hits since the last time, and does what they ask for.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn step(
-        &mut self,
-        now: i64,
-        programs: &mut Programs,
-        libraries: &mut Libraries,
-        ucx: Option<&mut Source>,
-        assembler: &mut Assembler,
-        facts: &mut Facts,
-    ) -> Result<Option<Group>, AttachError> {
-        let mut ucx = ucx;
-        let spent = self.take_spent(programs, libraries, ucx.as_deref_mut())?;
+    pub fn step(&mut self, sources: &mut [Box<dyn Source>], context: &mut Context) -> Result<(), AttachError> {
+        let now = context.now_ns;
+        let spent = self.take_spent(sources)?;
         match self.budget.step(now, &spent) {
-            None => Ok(None),
+            None => {}
             Some(Change::Shed { group, share, pause_ns }) => {
                 self.sheds += 1;
-                match (group, ucx.as_deref_mut()) {
-                    (Group::Ucx, Some(ucx)) => ucx.shed(facts),
-                    _ => libraries.shed(group, programs, facts),
+                if let Some(owner) = owner(sources, group) {
+                    owner.shed(group, context);
                 }
                 // Taking them off may last most of a second, in which they are still hit: no reason to shed the next group.
-                self.take_spent(programs, libraries, ucx)?;
+                self.take_spent(sources)?;
                 self.budget.resume(now_ns(Clock::Monotonic));
                 let (share, name) = (100.0 * share, group.name());
-                let text = format!(
-                    "off at {now} ns for {} s: probes cost {share:.1} % of a core, over {} %",
-                    pause_ns / 1_000_000_000,
-                    self.percent
-                );
-                eprintln!("kvpath-agent: {name} {text}");
-                self.tell(assembler, facts, group, false, text);
-                Ok(Some(group))
+                let reason = format!("probes cost {share:.1} % of a core, over {} %", self.percent);
+                let text = format!("off at {now} ns for {} s: {reason}", pause_ns / 1_000_000_000);
+                tracing::warn!("{name} {text}");
+                context.states.set(now, subject(group), RecordingState::Shed, reason);
+                self.tell(&mut context.facts, group, text);
             }
             Some(Change::Restore(group)) => {
-                let are_on = match (group, ucx) {
-                    (Group::Ucx, Some(ucx)) => ucx.restore(facts),
-                    _ => libraries.restore(group, programs, facts),
+                let outcome = owner(sources, group).map_or(Ok(()), |owner| owner.restore(group, context));
+                let name = group.name();
+                let said = match outcome {
+                    Ok(()) => {
+                        tracing::info!("{name} on again");
+                        context.states.set(now, subject(group), RecordingState::Recording, "");
+                        format!("on again at {now} ns")
+                    }
+                    Err(error) => {
+                        tracing::warn!("{name} cannot go on again: {error}");
+                        self.budget.put_off(group, now);
+                        let reason = format!("cannot go on again: {error}");
+                        context.states.set(now, subject(group), RecordingState::Refused, reason);
+                        format!("cannot go on again at {now} ns")
+                    }
                 };
-                // What did not go on is not recorded, and the library's fact says why.
-                let said = if are_on {
-                    format!("on again at {now} ns")
-                } else {
-                    self.budget.put_off(group, now);
-                    format!("cannot go on again at {now} ns")
-                };
-                self.tell(assembler, facts, group, are_on, said);
-                Ok(None)
+                self.tell(&mut context.facts, group, said);
             }
         }
+        Ok(())
     }
 
     /// What all hits since the last time have cost.
-    fn take_spent(
-        &mut self,
-        programs: &mut Programs,
-        libraries: &Libraries,
-        ucx: Option<&mut Source>,
-    ) -> Result<Spent, AttachError> {
+    fn take_spent(&mut self, sources: &mut [Box<dyn Source>]) -> Result<Spent, AttachError> {
         let mut spent = Spent::new();
-        if let Some(ucx) = ucx {
-            spent.insert(Group::Ucx, ucx.spent_ns(self.costs)?);
-        }
-        for (kind, is_return, count) in programs.hits()? {
-            *self.hits.entry((kind, is_return)).or_default() += count;
-            *spent.entry(Group::of(kind)).or_default() += self.cost_ns(libraries, kind, is_return, count);
+        for source in sources.iter_mut().filter_map(|source| source.budgeted()) {
+            source.add_spent(self.costs, &mut spent)?;
         }
         self.spent_ns += spent.values().sum::<f64>();
         Ok(spent)
     }
 
-    fn tell(&self, assembler: &mut Assembler, facts: &mut Facts, group: Group, is_on: bool, text: String) {
-        if group == Group::Polls {
-            assembler.record_polls(is_on);
-        }
+    fn tell(&self, facts: &mut Facts, group: Group, text: String) {
         facts.say("nixl", format!("budget {} {}", group.name(), text.split(" ns").next().unwrap_or_default()), text);
-        self.sum_up(facts);
+        self.say_costs(facts);
     }
 
-    /// States what the probes have cost so far.
-    pub fn finish(&self, now_ns: i64, facts: &mut Facts) {
-        self.sum_up(facts);
-        facts.say("nixl", "hits.over_ns", (now_ns - self.began_ns).to_string());
+    /// States what the probes have cost.
+    pub fn finish(&self, context: &mut Context) {
+        self.say_costs(&mut context.facts);
+        context.facts.say("nixl", "hits.over_ns", (context.now_ns - self.began_ns).to_string());
     }
 
-    fn sum_up(&self, facts: &mut Facts) {
-        for ((kind, is_return), count) in &self.hits {
-            let what = if *is_return { "return" } else { "entry" };
-            facts.say("nixl", format!("hits.{kind:?}.{what}"), count.to_string());
-        }
+    fn say_costs(&self, facts: &mut Facts) {
         facts.say("nixl", "hits.cost_ns", format!("{:.0}", self.spent_ns));
     }
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "hits of a few ms")]
-    fn cost_ns(&self, libraries: &Libraries, kind: Kind, is_return: bool, count: u64) -> f64 {
-        let each = if is_return { self.costs.returning } else { self.costs.entry_ns(libraries.first_of(kind)) };
-        each * count as f64
-    }
+fn subject(group: Group) -> Subject {
+    Subject::new(group.source(), SubjectKind::Group, group.name())
+}
+
+/// The source whose probes those are.
+fn owner(sources: &mut [Box<dyn Source>], group: Group) -> Option<&mut dyn Budgeted> {
+    sources.iter_mut().filter_map(|source| source.budgeted()).find(|source| source.groups().contains(&group))
 }

@@ -1,12 +1,14 @@
 //! A child of ours that confines itself by a seccomp filter and then calls a function of this program.
-#![expect(unsafe_code, reason = "fork, pipe, prctl and waitpid")]
+#![expect(unsafe_code, reason = "fork, and system calls in the child")]
 
-use std::fs::File;
 use std::hint::black_box;
-use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::io::{self, PipeWriter, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 /// What the probed function gives: `NIXL_IN_PROG`, which the return probe counts as a poll.
 const IN_PROGRESS: u32 = 1;
@@ -26,7 +28,7 @@ pub extern "C" fn probed(this: u64, handle: u64) -> u32 {
 #[derive(Debug)]
 pub struct Child {
     pid: libc::pid_t,
-    go: File,
+    go: PipeWriter,
 }
 
 impl Child {
@@ -35,23 +37,16 @@ impl Child {
     /// # Errors
     /// No pipe or process.
     pub fn start() -> io::Result<Self> {
-        let mut ends = [0; 2];
-        // SAFETY: writes two file descriptors into the array, which then are ours.
-        let (read, write) = unsafe {
-            if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
-        };
+        let (read, write) = io::pipe()?;
         // SAFETY: the child calls nothing but system calls, and leaves by `_exit`.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
-                // SAFETY: the child's own copy, so that it sees the end of the pipe if its parent is gone.
-                unsafe { libc::close(write.as_raw_fd()) };
+                // The child's own copy: without it the child sees the end of the pipe if its parent is gone.
+                drop(write);
                 confined(read.as_raw_fd())
             }
-            pid => Ok(Self { pid, go: File::from(write) }),
+            pid => Ok(Self { pid, go: write }),
         }
     }
 
@@ -67,15 +62,10 @@ impl Child {
     pub fn finish(mut self, wanted: bool) -> io::Result<ExitStatus> {
         let told = if wanted { self.go.write_all(&[1]) } else { Ok(()) };
         drop(self.go);
-        let mut status = 0;
-        // SAFETY: our own child, not yet waited for; writes one int.
-        while unsafe { libc::waitpid(self.pid, &raw mut status, 0) } < 0 {
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
-        }
-        told.map(|()| ExitStatus::from_raw(status))
+        let ended = retry_on_intr(|| waitpid(Pid::from_raw(self.pid), WaitOptions::empty()))?;
+        // Without WNOHANG there is always a status.
+        let (_, status) = ended.ok_or(io::ErrorKind::WouldBlock)?;
+        told.map(|()| ExitStatus::from_raw(status.as_raw()))
     }
 }
 

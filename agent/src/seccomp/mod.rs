@@ -17,7 +17,7 @@ use crate::discover::{Discovery, Notice};
 use crate::own;
 
 /// What a library is left alone for.
-pub const PROBES_OFF: &str = "probes off: return probes would kill processes confined by seccomp on this kernel";
+pub const WOULD_KILL: &str = "return probes would kill processes confined by seccomp on this kernel";
 
 /// What was found out.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub fn attempt(programs: &mut Programs) -> Verdict {
         Ok(attached) => attached,
         Err(error) => return Verdict::Unknown(error.to_string()),
     };
-    if let Err(error) = programs.detach(attached) {
+    if let Err(error) = programs.detach_from_own(attached) {
         return Verdict::Unknown(error.to_string());
     }
     verdict(ended.map(|status| (status.code(), status.signal())), was_seen)

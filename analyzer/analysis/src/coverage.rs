@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Coverage, Coverages, Handoffs};
+use kvpath_schema::tables::derived::{Completeness, Coverage, Coverages, Handoffs};
 
 use crate::facts::Facts;
 use crate::structure::requests::{self, RequestWork};
@@ -114,7 +114,7 @@ fn lost_kernels(stages: &[StageWork], s: usize, work: &[RequestWork], last_ns: i
 
 fn lost_copies(stage: &StageWork, handoffs: &Handoffs) -> Option<String> {
     let own: Vec<usize> = (0..handoffs.len()).filter(|row| handoffs.stage_id[*row] == stage.row.stage_id).collect();
-    let lacking = own.iter().filter(|row| &*handoffs.finding[**row] == "incomplete").count();
+    let lacking = own.iter().filter(|row| handoffs.completeness[**row] == Completeness::Incomplete).count();
     (lacking > 0).then(|| format!("lost records: {lacking} of {} hand-offs lack peer copies", own.len()))
 }
 

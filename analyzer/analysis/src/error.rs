@@ -28,7 +28,7 @@ pub enum LoadError {
     },
     /// No segments.
     #[error(
-        "{0}: no kvpath segments there (a run is a folder with node=…/source=…/TABLE-NNNNNN.parquet); record one with \
+        "{0}: no kvpath segments there (a run is a folder with node=…/source=…/TABLE-….parquet); record one with \
          `kvpath-agent record --out RUN -- COMMAND`, or make one of another tool's trace with `kvpath import`"
     )]
     Empty(String),
@@ -45,17 +45,28 @@ pub enum LoadError {
     /// A segment that cannot be read.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    /// Damage that is not accepted, or beside which nothing is left to read.
+    #[error("{0}")]
+    Damaged(String),
     /// More than one recording.
-    #[error("{run}: holds {count} recordings ({first}, {second}, …); name one of them")]
+    #[error("{run}: holds {count} recordings ({names}); name one of them with --run")]
     SeveralRuns {
         /// As named.
         run: String,
         /// How many.
         count: usize,
-        /// One.
-        first: PathBuf,
-        /// Another.
-        second: PathBuf,
+        /// What tells them apart.
+        names: String,
+    },
+    /// No recording of that name among several.
+    #[error("{run}: holds no recording `{label}`; it has {names}")]
+    NoSuchRun {
+        /// As named.
+        run: String,
+        /// As asked for.
+        label: String,
+        /// What tells those that it has apart.
+        names: String,
     },
     /// No room for what the memory limit leaves no memory for.
     #[error(

@@ -11,15 +11,17 @@
 //! 7. [`graph`] says what waited for what.
 //! 8. Answers, one question each, none of which imports another: [`path`], [`bubbles`], [`handoffs`], [`requests`], [`coverage`],
 //!    [`joins`], [`gpu_clock`].
-//! 9. [`model`] makes and keeps all of these for a run.
+//! 9. [`findings`] says what the tables justify saying.
+//! 10. [`model`] makes and keeps all of these for a run.
 //!
-//! [`spill`], [`intervals`], [`method`], [`number`] and [`settings`] serve all floors.
+//! [`spill`], [`intervals`], [`method`], [`number`], [`settings`], and [`units`] and [`title`] for sentences, serve all floors.
 
 pub mod bubbles;
 pub mod clocks;
 pub mod coverage;
 pub mod error;
 pub mod facts;
+pub mod findings;
 pub mod gpu_clock;
 pub mod graph;
 pub mod handoffs;
@@ -38,3 +40,5 @@ pub mod structure;
 #[cfg(test)]
 mod synthetic;
 pub mod timeline;
+pub mod title;
+pub mod units;

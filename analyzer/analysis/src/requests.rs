@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Handoffs, Request, Requests};
+use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMethod, Requests, Role};
 
 use crate::structure::requests::{RequestWork, overlapping};
 use crate::structure::stages::StageWork;
@@ -25,14 +25,14 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
         let ends = rows.iter().map(|row| end_of(handoffs, *row));
         let handoff_end_ns = ends.collect::<Option<Vec<i64>>>().and_then(|ends| ends.into_iter().max());
         let whole = participants.iter().all(|s| request.has_all_passes(*s, stages, work));
-        let incomplete = !whole || rows.iter().any(|row| &*handoffs.finding[*row] == "incomplete");
+        let incomplete = !whole || rows.iter().any(|row| handoffs.completeness[*row] == Completeness::Incomplete);
         let prefill_end_ns = request.compute_end().filter(|_| whole);
         let start_ns = request.compute_start().unwrap_or_else(|| first_sign(handoffs, &rows));
         let chunks = participants.first().map(|s| request.passes[*s].len()).filter(|n| *n > 0);
         table.push(Request {
             request: r,
             request_id: request.id.clone(),
-            method: if request.id.is_some() { "notif".into() } else { "activity".into() },
+            method: if request.id.is_some() { RequestMethod::Notif } else { RequestMethod::Activity },
             start_ns,
             prefill_end_ns,
             handoff_end_ns,
@@ -54,7 +54,7 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
 
 /// The end of the data's way: last copy, else completion seen, else the notif's arrival.
 fn end_of(handoffs: &Handoffs, row: usize) -> Option<i64> {
-    if &*handoffs.finding[row] == "incomplete" {
+    if handoffs.completeness[row] == Completeness::Incomplete {
         return handoffs.done_by_ns[row];
     }
     let copied = handoffs.copy_start_ns[row].zip(handoffs.copy_span_ns[row]).map(|(start, span)| start + span);
@@ -91,7 +91,7 @@ fn decode_start(
     mut peers: impl Iterator<Item = Option<i64>>,
 ) -> Option<i64> {
     let peer = peers.next()??;
-    let decodes = stages.iter().any(|stage| &*stage.row.role == "decode" && stage.row.process_id == peer);
+    let decodes = stages.iter().any(|stage| stage.row.role == Role::Decode && stage.row.process_id == peer);
     if !decodes || peers.any(|other| other != Some(peer)) {
         return None;
     }

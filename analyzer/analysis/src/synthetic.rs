@@ -70,6 +70,7 @@ impl Facts {
             via: "unknown".into(),
             peer: Some(peer.into()),
             message: message.to_owned(),
+            message_raw: None,
             message_bytes: i64::try_from(message.len()).unwrap(),
             transfer_id: None,
         });

@@ -1,6 +1,5 @@
 //! Is a run whole? Files that cannot be read, files cut off in writing, counted drops, and signs of uncounted loss.
 
-pub mod decode;
 pub mod text;
 
 use arrow::error::ArrowError;
@@ -9,9 +8,10 @@ use kvpath_schema::tables::capture::Drops;
 use serde_json::{Value, json};
 
 use crate::error::{BAD_INPUT, FOUND, OK};
-use crate::report::{findings, json as report_json};
+use crate::json::Output;
+use crate::report::json as report_json;
 use kvpath_analysis::error::LoadError;
-use kvpath_analysis::load::Survey;
+use kvpath_analysis::load::Run;
 use kvpath_analysis::load::losses::Losses;
 use kvpath_analysis::model::{Analysis, Recording};
 use kvpath_analysis::settings::Settings;
@@ -39,27 +39,20 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Checks the run that `name` names.
+    /// Checks a run.
     ///
     /// # Errors
-    /// Nothing there, or not a run.
-    pub fn of(name: &str, memory: &Memory) -> Result<Self, LoadError> {
-        let Survey { mut run, bad } = Survey::of(name)?;
-        let mut unreadable: Vec<String> = bad.iter().map(ToString::to_string).collect();
-        run.segments.retain(|segment| match decode::whole(segment) {
-            Ok(()) => true,
-            Err(error) => {
-                unreadable.push(error);
-                false
-            }
-        });
+    /// Nothing in it decodes, or damage is not accepted.
+    pub fn of(mut run: Run, memory: &Memory) -> Result<Self, LoadError> {
+        run.verify()?;
         // Segments that do not decode are out by now, so these reads meet only whole ones.
         let losses = Losses::of(&run)?;
-        let (analysis, not_judged) = match Recording::of(&run, memory) {
-            Ok(recording) => (Analysis::of(&recording, &Settings::default()), None),
-            Err(error) => (Analysis::default(), Some(error.to_string())),
+        let (run, analysis, not_judged) = match run.clone().reading(|run| Recording::of(run, memory)) {
+            Ok((run, recording)) => (run, Analysis::of(&recording, &Settings::default()), None),
+            Err(error) => (run, Analysis::default(), Some(error.to_string())),
         };
-        let mut lost = findings::missing(&analysis);
+        let unreadable = run.damaged.iter().map(|damaged| damaged.error.clone()).collect();
+        let mut lost = analysis.findings().missing();
         lost.extend(unnamed(&analysis));
         Ok(Self {
             run: run.name.clone(),
@@ -73,12 +66,12 @@ impl Checked {
         })
     }
 
-    /// 0: whole; 1: something is lost; 2: a file cannot be read, or coverage could not be judged.
+    /// 0: whole; 1: something is lost, or cannot be read; 2: coverage could not be judged.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if !self.unreadable.is_empty() || self.not_judged.is_some() {
+        if self.not_judged.is_some() {
             BAD_INPUT
-        } else if self.losses.is_empty() && self.lost.is_empty() {
+        } else if self.unreadable.is_empty() && self.losses.is_empty() && self.lost.is_empty() {
             OK
         } else {
             FOUND
@@ -109,7 +102,7 @@ impl Checked {
         if self.analysis.clocks.len() > 1 {
             object["clocks"] = report_json::rows(&self.analysis.clocks.to_batch())?;
         }
-        Ok(object)
+        Ok(Output::Check.stamped(object))
     }
 }
 

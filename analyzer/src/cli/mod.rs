@@ -2,9 +2,12 @@
 
 mod check;
 mod choice;
+mod completions;
 mod explain;
 mod import;
+mod input;
 mod limit;
+mod man;
 mod path;
 mod queries;
 mod report;
@@ -46,6 +49,11 @@ pub enum Command {
     Explain(explain::Explain),
     /// Tables and columns, with types and meaning.
     Schema(schema::Schema),
+    /// Print completions of this program for a shell.
+    Completions(completions::Completions),
+    /// Write the man pages of this program; for packagers.
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// Runs the command line; errors go to standard error, as one line, with exit code 2.
@@ -70,5 +78,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Queries(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Schema(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
 }

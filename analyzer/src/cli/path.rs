@@ -1,11 +1,13 @@
 //! `kvpath path RUN`.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::choice::By;
+use super::input::{self, Input};
 use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
@@ -29,8 +31,9 @@ use kvpath_schema::tables::derived::Stages;
 /// request to the last kernel of its first decode pass.
 #[derive(Debug, Args)]
 pub struct Path {
-    /// A run: a folder of segments, or a glob.
-    pub run: String,
+    /// The run.
+    #[command(flatten)]
+    pub input: Input,
     /// Only this request, by number, id, or what its client called it; also prints its path step by step.
     #[arg(long, value_name = "ID", conflicts_with = "slowest")]
     pub request: Option<String>,
@@ -66,18 +69,23 @@ struct Walked<'a> {
     took: (Duration, Duration),
 }
 
-/// A run to be walked, of which nothing is read yet.
-fn model(name: &str, memory: &Memory) -> anyhow::Result<Model> {
-    Ok(Model::new(Run::open(name)?, Settings { memory: memory.clone(), ..Settings::default() }))
+/// A run to be walked: loaded without the segments that are damaged.
+fn load(run: Run, memory: &Memory) -> anyhow::Result<(Model, Duration)> {
+    let settings = Settings { memory: memory.clone(), ..Settings::default() };
+    let begin = Instant::now();
+    let read = Cell::new(Duration::ZERO);
+    let model = Model::reading(run, &settings, |model| {
+        model.recording()?;
+        read.set(begin.elapsed());
+        model.walker().map(drop)
+    })?;
+    input::warn(model.run());
+    Ok((model, read.get()))
 }
 
 impl<'a> Walked<'a> {
-    fn of(model: &'a Model) -> anyhow::Result<Self> {
-        let begin = Instant::now();
-        model.recording()?;
-        let read = begin.elapsed();
-        let walker = model.walker()?;
-        Ok(Self { model, walker, took: (read, begin.elapsed().saturating_sub(read)) })
+    fn of((model, read): &'a (Model, Duration), took: Duration) -> anyhow::Result<Self> {
+        Ok(Self { model, walker: model.walker()?, took: (*read, took.saturating_sub(*read)) })
     }
 
     fn run(&self) -> &'a Run {
@@ -136,8 +144,9 @@ impl<'a> Walked<'a> {
 impl Path {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let memory = self.limit.memory();
-        let model_of_run = model(&self.run, &memory)?;
-        let own = Walked::of(&model_of_run)?;
+        let begin = Instant::now();
+        let loaded = load(self.input.open()?, &memory)?;
+        let own = Walked::of(&loaded, begin.elapsed())?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
         let begin = Instant::now();
         let by: Vec<Key> = self.by.iter().map(|by| by.0).collect();
@@ -167,8 +176,8 @@ impl Path {
             print(&if self.json { format!("{}\n", path::json(&body)?) } else { path::text(&body) })?;
             return Ok(OK);
         };
-        let model_of_other = model(other, &memory)?;
-        let clean = Walked::of(&model_of_other)?;
+        let loaded = load(self.input.open_other(other)?, &memory)?;
+        let clean = Walked::of(&loaded, Duration::ZERO)?;
         let found = clean.of_requests(None, Gathered::by(&by))?;
         let other = path::Body { run: clean.run(), stages: clean.stages()?, found: &found };
         let against = Against::of(&body, &other);

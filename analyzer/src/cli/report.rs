@@ -2,11 +2,11 @@
 
 use clap::Args;
 
+use super::input::Input;
 use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
 use crate::report::{self, Report as Body};
-use kvpath_analysis::load::Run;
 use kvpath_analysis::model::{Analysis, Model};
 use kvpath_analysis::serving::lookup::{LookupError, Wanted};
 use kvpath_analysis::settings::Settings;
@@ -14,8 +14,9 @@ use kvpath_analysis::settings::Settings;
 /// Where the time of each request went: by stage, chunk and hand-off.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// A run: a folder of segments, or a glob.
-    pub run: String,
+    /// The run.
+    #[command(flatten)]
+    pub input: Input,
     /// Only this request, by number, id, or what its client called it; also lists its layers.
     #[arg(long, value_name = "ID")]
     pub request: Option<String>,
@@ -32,15 +33,18 @@ pub struct Report {
 
 impl Report {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        let run = Run::open(&self.run)?;
+        let run = self.input.open()?;
         if let Some(ceiling) = self.ceiling {
             anyhow::ensure!(ceiling.is_finite() && ceiling > 0.0, "--ceiling {ceiling}: must be a rate above 0 GB/s");
         }
         let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9), memory: self.limit.memory() };
-        let model = Model::new(run, settings);
+        let model = Model::reading(run, &settings, |model| {
+            model.analysis()?;
+            model.losses().map(drop)
+        })?;
         let analysis = model.analysis()?;
         let only = self.request.map(|id| find(analysis, id)).transpose()?;
-        let body = Body { run: model.run(), analysis, losses: model.losses()?, only };
+        let body = Body { run: model.run(), analysis, findings: model.findings()?, losses: model.losses()?, only };
         if self.json {
             print(&format!("{}\n", report::json::render(&body)?))?;
         } else {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::stdout::print;
 use crate::error::OK;
+use crate::json::Output;
 use crate::report::name::fitted;
 use crate::sql::SqlError;
 use crate::sql::catalog::all_definitions;
@@ -85,7 +86,7 @@ fn text(table: &TableDef) -> String {
     for column in table.columns {
         let null = if column.nullable { "null" } else { "" };
         let sql_type = sql_type(&(column.data_type)());
-        let _ = writeln!(out, "  {:width$}  {sql_type:15}  {null:4}  {}", column.name, one_line(column.doc));
+        let _ = writeln!(out, "  {:width$}  {sql_type:15}  {null:4}  {}", column.name, column.meaning());
     }
     out
 }
@@ -98,7 +99,7 @@ fn json(tables: &[&TableDef]) -> Value {
             .map(|column| {
                 json!({
                     "name": column.name, "type": sql_type(&(column.data_type)()), "nullable": column.nullable,
-                    "meaning": one_line(column.doc),
+                    "meaning": column.meaning(),
                 })
             })
             .collect();
@@ -107,5 +108,7 @@ fn json(tables: &[&TableDef]) -> Value {
             "sorted_by": table.sorted_by, "columns": columns,
         })
     };
-    json!({"schema_version": version::CURRENT, "tables": tables.iter().map(table).collect::<Vec<_>>()})
+    Output::Schema.stamped(json!({
+        "schema_version": version::CURRENT, "tables": tables.iter().map(table).collect::<Vec<_>>(),
+    }))
 }

@@ -9,9 +9,11 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::choice::Written;
+use super::input::{self, Input};
 use super::limit::Limit;
 use crate::error::OK;
 use crate::report::units::plural;
+use crate::sql::error::SqlError;
 use crate::sql::format::{Encoder, Format};
 use crate::sql::header::{Header, Param};
 use crate::sql::{Session, library, params};
@@ -20,8 +22,9 @@ use kvpath_analysis::load::Run;
 /// Ask a run with SQL, or with a query of the library.
 #[derive(Debug, Args)]
 pub struct Sql {
-    /// The run: a folder, a glob, or one segment.
-    pub run: String,
+    /// The run.
+    #[command(flatten)]
+    pub input: Input,
     /// SQL text, or the name of a query (`kvpath queries list`).
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     pub query: Option<String>,
@@ -49,15 +52,37 @@ impl Sql {
         }
         let (text, declared) = self.text()?;
         let given = params::split(&self.params)?;
-        let run = Run::open(&self.run)?;
+        let mut runs = self.input.open_all()?;
+        if let Some(query) = self.library_query() {
+            // Its joins know requests and processes by numbers that each run has of its own.
+            runs = vec![Run::only(&self.input.run, runs).with_context(|| format!("`{query}` asks one run"))?];
+        }
         if let Some(out) = &self.out {
-            refuse_inside(&run, out)?;
+            runs.iter().try_for_each(|run| refuse_inside(run, out))?;
         }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
-        let result = runtime.block_on(self.answer(&run, &text, &declared, &given));
+        let result = loop {
+            let mut has_left = false;
+            let Err(error) = runtime.block_on(self.answer(&runs, &text, &declared, &given, &mut has_left)) else {
+                break Ok(OK);
+            };
+            match without_damage(&mut runs, error) {
+                Ok(()) if has_left => {
+                    runs.iter().for_each(input::warn);
+                    break Err(anyhow::anyhow!(
+                        "the answer is cut short: some of it was printed before the damage was met; write it with --out FILE"
+                    ));
+                }
+                Ok(()) => {}
+                Err(error) => break Err(error),
+            }
+        };
         // Not waited for: what still runs has nobody to run for.
         runtime.shutdown_background();
-        result.map(|()| OK)
+        if result.is_ok() {
+            runs.iter().for_each(input::warn);
+        }
+        result
     }
 
     fn format(&self) -> Format {
@@ -78,23 +103,28 @@ impl Sql {
             let header = Header::parse(&text).with_context(|| file.display().to_string())?;
             return Ok((text, header.params));
         }
-        let query = self.query.clone().unwrap_or_default();
-        // No statement that reads a table is one word; names of queries are.
-        if query.contains(|c: char| c.is_whitespace() || c == '(') {
-            return Ok((query, Vec::new()));
-        }
-        let query = library::find(&query)?;
+        let Some(name) = self.library_query() else {
+            return Ok((self.query.clone().unwrap_or_default(), Vec::new()));
+        };
+        let query = library::find(name)?;
         Ok((query.text.to_owned(), query.header.params.clone()))
+    }
+
+    /// The name of a query of the library, if that is what was given.
+    fn library_query(&self) -> Option<&str> {
+        // No statement that reads a table is one word; names of queries are.
+        self.query.as_deref().filter(|query| !query.contains(|c: char| c.is_whitespace() || c == '('))
     }
 
     async fn answer(
         &self,
-        run: &Run,
+        runs: &[Run],
         text: &str,
         declared: &[Param],
         given: &BTreeMap<String, String>,
+        has_left: &mut bool,
     ) -> anyhow::Result<()> {
-        let session = Session::new(run, self.limit.memory_limit)?;
+        let session = Session::new(runs, self.limit.memory_limit)?;
         let plan = session.bind(session.plan(text).await?, declared, given)?;
         let mut answer = session.run(plan).await?;
         let failed = |error| session.error(&error);
@@ -105,12 +135,13 @@ impl Sql {
         while let Some(batch) = answer.next().await? {
             encoder.write(&batch).map_err(failed)?;
             rows += batch.num_rows();
-            if sink.write(&encoder.take())?.is_closed() {
+            if sink.write(encoder.take())?.is_closed() {
                 return Ok(());
             }
+            *has_left = sink.has_left;
         }
         encoder.finish().map_err(failed)?;
-        sink.write(&encoder.take())?;
+        sink.write(encoder.take())?;
         sink.close()?;
         self.say_rows(rows);
         Ok(())
@@ -125,6 +156,25 @@ impl Sql {
             None => {}
         }
     }
+}
+
+/// Leaves the segments out whose damage made a query fail with `error`.
+///
+/// # Errors
+/// It failed for another reason, or damage is not accepted.
+fn without_damage(runs: &mut [Run], error: anyhow::Error) -> anyhow::Result<()> {
+    let count = |runs: &[Run]| runs.iter().map(|run| run.damaged.len()).sum::<usize>();
+    let met = count(runs);
+    match error.downcast_ref() {
+        // Every run is asked: the error may be of any.
+        Some(SqlError::Read(cause)) => runs.iter_mut().for_each(|run| {
+            run.without_damage(cause);
+        }),
+        // The engine does not say which file an error of decoding is of.
+        Some(SqlError::Execution(_)) => runs.iter_mut().try_for_each(Run::verify)?,
+        _ => {}
+    }
+    if count(runs) > met { Ok(()) } else { Err(error) }
 }
 
 /// Refuses a file below the run's own folders: it would be taken for a segment.
@@ -161,7 +211,13 @@ struct Sink {
     out: Box<dyn Write>,
     name: String,
     rename: Option<Rename>,
+    held: Vec<u8>,
+    /// Whether some of it cannot be taken back.
+    has_left: bool,
 }
+
+/// How much of an answer is held back, so that a damaged segment that is met by then costs no more than itself.
+const HELD_BYTES: usize = 1 << 20;
 
 /// A file that is being written; removed unless it becomes whole.
 struct Rename {
@@ -180,7 +236,7 @@ impl Sink {
     fn new(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else {
             let out = Box::new(std::io::stdout().lock());
-            return Ok(Self { out, name: "standard output".to_owned(), rename: None });
+            return Ok(Self::of(out, "standard output".to_owned(), None));
         };
         let name = path.display().to_string();
         // A device or pipe cannot be renamed over.
@@ -190,11 +246,26 @@ impl Sink {
         let target = if special { path.to_owned() } else { PathBuf::from(partial) };
         let file = File::create(&target).with_context(|| name.clone())?;
         let rename = (!special).then(|| Rename { partial: target, path: path.to_owned() });
-        Ok(Self { out: Box::new(file), name, rename })
+        Ok(Self::of(Box::new(file), name, rename))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<Reader> {
-        match self.out.write_all(bytes) {
+    fn of(out: Box<dyn Write>, name: String, rename: Option<Rename>) -> Self {
+        Self { out, name, rename, held: Vec::new(), has_left: false }
+    }
+
+    fn write(&mut self, mut bytes: Vec<u8>) -> anyhow::Result<Reader> {
+        if self.held.is_empty() {
+            self.held = bytes;
+        } else {
+            self.held.append(&mut bytes);
+        }
+        if self.has_left || self.held.len() >= HELD_BYTES { self.pass_on() } else { Ok(Reader::There) }
+    }
+
+    fn pass_on(&mut self) -> anyhow::Result<Reader> {
+        // A file that has no name yet is removed with what is in it.
+        self.has_left = self.rename.is_none();
+        match self.out.write_all(&std::mem::take(&mut self.held)) {
             Ok(()) => Ok(Reader::There),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
             Err(error) => Err(error).with_context(|| self.name.clone()),
@@ -202,6 +273,9 @@ impl Sink {
     }
 
     fn close(mut self) -> anyhow::Result<()> {
+        if self.pass_on()?.is_closed() {
+            return Ok(());
+        }
         match self.out.flush() {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error).context(self.name),
             _ => {}

@@ -15,6 +15,7 @@ use super::gathered::{Cells, Key, printed};
 use super::path::Body;
 use super::table::Table;
 use super::units::{share, time};
+use crate::json::Output;
 
 /// Differences below this share of the larger mean are summed up in text.
 const SMALL: i64 = 1_000;
@@ -113,10 +114,11 @@ impl<'a> Against<'a> {
     pub fn json(&self) -> serde_json::Result<String> {
         let (own, other) = self.ttft();
         let parts: Vec<Value> = self.parts.iter().map(|part| part.json(&self.own.found.keys)).collect();
-        serde_json::to_string(&json!({
+        let object = json!({
             "run": self.own.run.name, "against": self.other.run.name, "requests": self.requests,
             "ttft_ns": own, "against_ttft_ns": other, "difference_ns": own - other, "on_path": parts,
-        }))
+        });
+        serde_json::to_string(&Output::PathAgainst.stamped(object))
     }
 }
 
@@ -226,7 +228,7 @@ mod tests {
     }
 
     fn with<T>(own: &[Vec<(usize, i64)>], other: &[Vec<(usize, i64)>], look: impl FnOnce(&Against) -> T) -> T {
-        let run = |name: &str| Run { name: name.to_owned(), segments: Vec::new(), partial: Vec::new() };
+        let run = |name: &str| Run { name: name.to_owned(), ..Run::default() };
         let (own_run, other_run, stages) = (run("slow"), run("clean"), Stages::default());
         let (own, other) = (found(own), found(other));
         let body = |run, found| Body { run, stages: &stages, found };

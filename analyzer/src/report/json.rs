@@ -7,7 +7,8 @@ use arrow::json::writer::JsonArray;
 use kvpath_schema::table::Columns;
 use serde_json::{Value, json};
 
-use super::{Report, findings};
+use super::Report;
+use crate::json::Output;
 
 /// Every row of a batch as an object; unknown is `null`.
 ///
@@ -47,11 +48,11 @@ pub fn render(report: &Report) -> Result<Value, ArrowError> {
         "layers": of_request(analysis.layers.to_batch())?,
         "handoffs": of_request(analysis.handoffs.to_batch())?,
         "coverage": rows(&analysis.coverage.to_batch())?,
-        "findings": findings::of(analysis),
+        "findings": report.sentences(),
         "missing": report.missing(),
     });
     if report.run.hosts().len() > 1 {
         object["clocks"] = rows(&analysis.clocks.to_batch())?;
     }
-    Ok(object)
+    Ok(Output::Report.stamped(object))
 }

@@ -3,7 +3,6 @@
 pub mod against;
 pub mod clocks;
 pub mod ends;
-pub mod findings;
 pub mod gathered;
 pub mod json;
 pub mod name;
@@ -11,9 +10,10 @@ pub mod path;
 pub mod steps;
 pub mod table;
 pub mod text;
-pub mod title;
-pub mod units;
 
+pub use kvpath_analysis::{title, units};
+
+use kvpath_analysis::findings::Findings;
 use kvpath_analysis::load::Run;
 use kvpath_analysis::load::losses::Losses;
 use kvpath_analysis::model::Analysis;
@@ -25,6 +25,8 @@ pub struct Report<'a> {
     pub run: &'a Run,
     /// Its analysis.
     pub analysis: &'a Analysis,
+    /// What that justifies saying.
+    pub findings: &'a Findings,
     /// What the recording says that it lacks.
     pub losses: &'a Losses,
     /// Only this request, by number.
@@ -32,12 +34,19 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What is missing: counted losses, files cut off, and signs of loss that nobody counted.
+    /// What is missing: segments that cannot be read, counted losses, files cut off, and signs of loss that nobody counted.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let mut missing = self.losses.lines();
-        missing.extend(findings::missing(self.analysis));
+        let mut missing: Vec<String> = self.run.damaged.iter().map(ToString::to_string).collect();
+        missing.extend(self.losses.lines());
+        missing.extend(self.findings.missing());
         missing
+    }
+
+    /// The findings, those of the request alone if only one is shown.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        self.findings.sentences(self.only)
     }
 
     /// Whether a request is to be shown.

@@ -14,6 +14,7 @@ use super::gathered::{Cells, Gathered, printed};
 use super::steps;
 use super::table::Table;
 use super::units::{share, time};
+use crate::json::Output;
 
 /// Below this coverage no cause should be named.
 const ENOUGH: f64 = 0.8;
@@ -144,5 +145,9 @@ pub fn json(body: &Body) -> serde_json::Result<String> {
             })
         })
         .collect();
-    serde_json::to_string(&json!({"run": body.run.name, "requests": requests, "on_path": groups}))
+    let mut object = json!({"run": body.run.name, "requests": requests, "on_path": groups});
+    if !body.run.damaged.is_empty() {
+        object["unreadable"] = body.run.damaged.iter().map(|damaged| damaged.error.as_str()).collect();
+    }
+    serde_json::to_string(&Output::Path.stamped(object))
 }

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use kvpath_analysis::handoffs::SMALL_PIECE_BYTES;
 use kvpath_analysis::number::float;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::Handoff;
+use kvpath_schema::tables::derived::{CeilingMethod, Completeness, Handoff, RequestMethod};
 
 use super::table::Table;
 use super::title::short;
 use super::units::{bytes, count, or_dash, rate, share, time};
-use super::{Report, clocks, findings};
+use super::{Report, clocks};
 
 /// The whole report.
 #[must_use]
@@ -26,7 +26,7 @@ pub fn render(report: &Report) -> String {
     }
     handoffs(&mut out, report);
     nixl(&mut out, report);
-    list(&mut out, "FINDINGS", &findings::of(report.analysis));
+    list(&mut out, "FINDINGS", &report.sentences());
     list(&mut out, "MISSING DATA", &report.missing());
     out
 }
@@ -65,7 +65,8 @@ fn at_least(lacks: bool, text: String) -> String {
 /// Whether a hand-off of the request lacks copies.
 fn lacking(report: &Report, request: i32) -> bool {
     let handoffs = &report.analysis.handoffs;
-    (0..handoffs.len()).any(|row| handoffs.request[row] == request && &*handoffs.finding[row] == "incomplete")
+    (0..handoffs.len())
+        .any(|row| handoffs.request[row] == request && handoffs.completeness[row] == Completeness::Incomplete)
 }
 
 fn stages(out: &mut String, report: &Report) {
@@ -107,7 +108,7 @@ fn stages(out: &mut String, report: &Report) {
 
 fn requests(out: &mut String, report: &Report) {
     let requests = &report.analysis.requests;
-    let by_activity = requests.method.iter().any(|method| &**method == "activity");
+    let by_activity = requests.method.contains(&RequestMethod::Activity);
     let overlap = requests.overlaps.iter().any(|overlaps| *overlaps);
     let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
     let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
@@ -232,10 +233,12 @@ fn handoffs(out: &mut String, report: &Report) {
     if handoffs.is_empty() {
         return;
     }
-    let ceiling = match handoffs.ceiling_method.first().map(|method| &**method) {
-        Some("given") => "as given",
-        Some("best_copy") => &format!("the best single copy of {} or more in this run", bytes(SMALL_PIECE_BYTES)),
-        Some("best_transfer") => "the best hand-off in this run",
+    let ceiling = match handoffs.ceiling_method.first() {
+        Some(CeilingMethod::Given) => "as given",
+        Some(CeilingMethod::BestCopy) => {
+            &format!("the best single copy of {} or more in this run", bytes(SMALL_PIECE_BYTES))
+        }
+        Some(CeilingMethod::BestTransfer) => "the best hand-off in this run",
         _ => "unknown",
     };
     let given = or_dash(handoffs.ceiling_bytes_per_s.first().copied().flatten(), rate);
@@ -261,7 +264,7 @@ fn handoffs(out: &mut String, report: &Report) {
         table.row(vec![
             h.request.to_string(),
             h.stage_id.to_string(),
-            at_least(&*h.finding == "incomplete", bytes(h.bytes)),
+            at_least(h.completeness == Completeness::Incomplete, bytes(h.bytes)),
             or_dash(h.made_descriptors, count),
             or_dash(h.descriptors, count),
             or_dash(h.regions, |regions| regions.to_string()),

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Chunk, Handoff, Layer, Request, Stage};
+use kvpath_schema::tables::derived::{
+    Cause, CeilingMethod, Chunk, Completeness, Handoff, HandoffFinding, Layer, LayerMethod, LayerResolution,
+    LayersCheck, Request, RequestMethod, Role, Stage, StageMethod,
+};
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
 use kvpath_schema::tables::rdma::{RdmaOp, RdmaOps};
@@ -32,21 +35,21 @@ fn analysis() -> Analysis {
     for (stage_id, process_id) in [(0, 1), (1, 2)] {
         all.stages.push(Stage {
             stage_id,
-            role: "prefill".into(),
+            role: Role::Prefill,
             pp_rank: Some(stage_id),
             tp_rank: None,
             process_id,
             device_id: Some(stage_id),
             name: format!("PP{stage_id}"),
-            method: "title".into(),
+            method: StageMethod::Title,
             kernels: 10,
             regions: None,
             layers: Some(18),
-            layers_method: "kernel_sequence".into(),
+            layers_method: LayerMethod::KernelSequence,
             layers_confidence: 1.0,
             kv_regions: None,
             regions_per_layer: None,
-            layers_check: "unknown".into(),
+            layers_check: LayersCheck::Unknown,
             layer_median_ns: Some(5),
         });
     }
@@ -54,7 +57,7 @@ fn analysis() -> Analysis {
         all.requests.push(Request {
             request,
             request_id: (request == 0).then(|| "r0".to_owned()),
-            method: "activity".into(),
+            method: RequestMethod::Activity,
             start_ns,
             prefill_end_ns: Some(start_ns + 400),
             handoff_end_ns: Some(start_ns + 450),
@@ -100,19 +103,19 @@ fn analysis() -> Analysis {
             dur_ns,
             compute_ns: 8,
             kernels: 1,
-            method: "kernel_sequence".into(),
+            method: LayerMethod::KernelSequence,
             confidence: 1.0,
-            layer_resolution: "layer".into(),
+            layer_resolution: LayerResolution::Layer,
             seam_kernels: 0,
             seam_ns: 0,
         });
     }
-    all.handoffs.push(handoff(0, 64, 4096, "scattered"));
-    all.handoffs.push(handoff(1, 1, 1024, "contiguous"));
+    all.handoffs.push(handoff(0, 64, 4096, Cause::Scattered));
+    all.handoffs.push(handoff(1, 1, 1024, Cause::Contiguous));
     all
 }
 
-fn handoff(request: i32, copies: i64, span_ns: i64, finding: &str) -> Handoff {
+fn handoff(request: i32, copies: i64, span_ns: i64, cause: Cause) -> Handoff {
     // Powers of two, so that rates are exact: 4 MiB in 1024 ns are 4096 bytes a ns.
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let rate = (4 * MIB / span_ns) as f64 * 1e9;
@@ -146,8 +149,10 @@ fn handoff(request: i32, copies: i64, span_ns: i64, finding: &str) -> Handoff {
         rate_bytes_per_s: Some(rate),
         span_ns: Some(span_ns),
         ceiling_bytes_per_s: Some(4096e9),
-        ceiling_method: "best_copy".into(),
-        finding: finding.into(),
+        ceiling_method: CeilingMethod::BestCopy,
+        finding: HandoffFinding::of(Completeness::Complete, cause),
+        completeness: Completeness::Complete,
+        cause,
     }
 }
 
@@ -362,8 +367,7 @@ fn ask(query: &str, params: &[(&str, &str)]) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let csv = runtime.block_on(async {
         let session = Session::build(
-            &run,
-            Tables::with_paths(Model::computed(run.clone(), analysis(), joins::joined()), &path::found()),
+            vec![(&run, Tables::with_paths(Model::computed(run.clone(), analysis(), joins::joined()), &path::found()))],
             256 << 20,
         )
         .unwrap();

@@ -6,7 +6,7 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray}
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
 use kvpath_analysis::model::derived::definitions;
-use kvpath_schema::docs::{one_line, sql_type};
+use kvpath_schema::docs::sql_type;
 use kvpath_schema::table::{ColumnDef, TableDef};
 use kvpath_schema::tables::RAW;
 
@@ -64,6 +64,6 @@ pub fn schema_columns() -> Result<MemTable> {
         ("column_name", column(|_, column| column.name.to_owned())),
         ("type", column(|_, column| sql_type(&(column.data_type)()).to_owned())),
         ("nullable", Arc::new(all.iter().map(|(_, column)| Some(column.nullable)).collect::<BooleanArray>())),
-        ("meaning", column(|_, column| one_line(column.doc))),
+        ("meaning", column(|_, column| column.meaning())),
     ])
 }

@@ -15,11 +15,11 @@ use kvpath_analysis::load::Run;
 use kvpath_analysis::model::derived::definitions;
 
 fn empty_run() -> Run {
-    Run { name: "empty".to_owned(), segments: Vec::new(), partial: Vec::new() }
+    Run { name: "empty".to_owned(), ..Run::default() }
 }
 
 fn session() -> Session {
-    Session::new(&empty_run(), memory::parse("256MiB").unwrap()).unwrap()
+    Session::new(&[empty_run()], memory::parse("256MiB").unwrap()).unwrap()
 }
 
 fn scanned(plan: &LogicalPlan) -> BTreeSet<String> {

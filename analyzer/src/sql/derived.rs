@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int32Type, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -15,6 +16,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use kvpath_schema::table::Columns as _;
 
+use super::several;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::model::derived::{Derived, Rows, TABLES};
@@ -141,8 +143,19 @@ impl Tables {
     }
 }
 
+/// A derived table of runs, by their labels.
+///
+/// # Errors
+/// None that is known: the table has its own schema.
+pub fn table(derived: &'static Derived, of: &[(String, Arc<Tables>)]) -> Result<Arc<dyn TableProvider>> {
+    let of_run = |(label, tables): &(String, Arc<Tables>)| -> Result<(String, Arc<dyn TableProvider>)> {
+        Ok((label.clone(), Arc::new(tables.table(derived, None)?)))
+    };
+    several::union(derived.table.name, of.iter().map(of_run).collect::<Result<_>>()?)
+}
+
 fn external(error: Arc<LoadError>) -> DataFusionError {
-    DataFusionError::External(error.into())
+    DataFusionError::External(Box::new(error))
 }
 
 fn not_found(error: &LookupError) -> DataFusionError {

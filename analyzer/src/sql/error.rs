@@ -1,5 +1,7 @@
 //! What can go wrong with a query, always as one line.
 
+use std::sync::Arc;
+
 use datafusion::error::DataFusionError;
 
 use super::catalog;
@@ -51,6 +53,9 @@ pub enum SqlError {
         /// What could not be had.
         evidence: String,
     },
+    /// What a derived table is computed from cannot be read.
+    #[error("the query failed: {0}")]
+    Read(Arc<LoadError>),
     /// Failed while it ran.
     #[error("the query failed: {0}")]
     Execution(String),
@@ -102,6 +107,11 @@ pub(super) fn planning(error: &DataFusionError) -> SqlError {
 
 /// An error of running under a memory limit of `limit` bytes.
 pub(super) fn running(error: &DataFusionError, limit: usize) -> SqlError {
+    if let DataFusionError::External(error) = error.find_root()
+        && let Some(error) = error.downcast_ref::<Arc<LoadError>>()
+    {
+        return SqlError::Read(Arc::clone(error));
+    }
     let evidence = cause(error);
     let memory = |evidence| SqlError::Memory { limit: super::memory::show(limit), evidence };
     match error.find_root() {

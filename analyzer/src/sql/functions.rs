@@ -9,7 +9,7 @@ use datafusion::scalar::ScalarValue;
 use kvpath_analysis::model::derived::Derived;
 use kvpath_analysis::serving::lookup::Wanted;
 
-use super::derived::Tables;
+use super::derived::{Tables, table};
 
 /// The request that an argument names.
 fn wanted(name: &str, expr: &Expr) -> Result<Wanted> {
@@ -30,13 +30,13 @@ fn wanted(name: &str, expr: &Expr) -> Result<Wanted> {
 /// A derived table as a function.
 pub struct Function {
     derived: &'static Derived,
-    of: Arc<Tables>,
+    of: Arc<[(String, Arc<Tables>)]>,
 }
 
 impl Function {
-    /// One of those tables.
+    /// A derived table of runs, by their labels.
     #[must_use]
-    pub fn new(derived: &'static Derived, of: Arc<Tables>) -> Self {
+    pub fn new(derived: &'static Derived, of: Arc<[(String, Arc<Tables>)]>) -> Self {
         Self { derived, of }
     }
 }
@@ -51,17 +51,25 @@ impl TableFunctionImpl for Function {
     fn call_with_args(&self, args: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         let name = self.derived.table.name;
         let is_of_request = self.derived.table.column("request").is_some();
-        let table = match args.exprs() {
+        let of_one = |wanted| match &*self.of {
+            [(_, only)] => only.table(self.derived, Some(wanted)),
+            several => {
+                let count = several.len();
+                let text =
+                    format!("{name}: each of these {count} runs has requests of its own; name one run with --run");
+                Err(DataFusionError::Plan(text))
+            }
+        };
+        Ok(match args.exprs() {
             [] if self.derived.is_of_request() => {
                 let text =
                     format!("{name} is computed for one request: {name}(0) by its number, {name}('id') by its id");
                 return Err(DataFusionError::Plan(text));
             }
-            [] => self.of.table(self.derived, None)?,
-            [request] if is_of_request => self.of.table(self.derived, Some(wanted(name, request)?))?,
+            [] => table(self.derived, &self.of)?,
+            [request] if is_of_request => Arc::new(of_one(wanted(name, request)?)?),
             _ if is_of_request => return Err(DataFusionError::Plan(format!("{name} takes one request at most"))),
             _ => return Err(DataFusionError::Plan(format!("{name} is of no request: {name}() takes nothing"))),
-        };
-        Ok(Arc::new(table))
+        })
     }
 }

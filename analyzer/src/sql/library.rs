@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::{SqlError, nearest};
 use super::header::{Column, Header, Param};
+use crate::json::Output;
 
 /// `(name, text)` by the path below `queries/`, ordered; made by `build.rs`.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/queries.rs"));
@@ -81,7 +82,7 @@ pub fn json() -> Value {
             "reads": query.header.reads, "schema": query.header.schema,
         })
     };
-    json!({"queries": all().iter().map(query).collect::<Vec<_>>()})
+    Output::Queries.stamped(json!({"queries": all().iter().map(query).collect::<Vec<_>>()}))
 }
 
 /// The page `queries/README.md`.

@@ -1,6 +1,6 @@
 //! Raw tables, served from the segments of a run.
 
-use std::path::PathBuf;
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use kvpath_schema::table::TableDef;
 
-use kvpath_analysis::load::Run;
+use kvpath_analysis::load::{Run, Segment};
 
 /// A raw table. A run that lacks it has it without rows, so that every query plans over every run.
 ///
@@ -31,33 +31,28 @@ use kvpath_analysis::load::Run;
 pub struct Segments {
     schema: SchemaRef,
     sorted_by: &'static [&'static str],
+    store: ObjectStoreUrl,
     files: Vec<PartitionedFile>,
     rows: usize,
     ordered: bool,
 }
 
 impl Segments {
-    /// The table `def` of `run`. Up to `most_partitions` segments each is a partition of the scan, which keeps the sort
-    /// order that each of them has; more share partitions, without an order, because each partition of a query takes its
-    /// part of the memory.
+    /// The table `def` of `run`, which lies in `store`. Up to `most_partitions` segments each is a partition of the scan,
+    /// which keeps the sort order that each of them has; more share partitions, without an order, because each partition
+    /// of a query takes its part of the memory.
     ///
     /// # Errors
     /// A file that is gone since the run was opened.
-    pub fn new(run: &Run, def: &TableDef, most_partitions: usize) -> Result<Self> {
+    pub fn new(run: &Run, def: &TableDef, store: ObjectStoreUrl, most_partitions: usize) -> Result<Self> {
         let mut files = Vec::new();
         let mut rows = 0;
         for segment in run.of_table(def.name) {
-            let named = |error| std::io::Error::other(format!("{}: {error}", segment.path.display()));
-            let path: PathBuf = segment.path.canonicalize().map_err(named)?;
-            let bytes = path.metadata().map_err(named)?.len();
-            let mut file = PartitionedFile::new("", bytes);
-            file.object_meta.location =
-                Path::from_absolute_path(&path).map_err(|error| DataFusionError::External(error.into()))?;
-            files.push(file);
+            files.push(file(segment)?);
             rows += usize::try_from(segment.rows).unwrap_or(0);
         }
         let ordered = files.len() <= most_partitions;
-        Ok(Self { schema: def.arrow_schema(), sorted_by: def.sorted_by, files, rows, ordered })
+        Ok(Self { schema: def.arrow_schema(), sorted_by: def.sorted_by, store, files, rows, ordered })
     }
 
     fn ordering(&self) -> Result<Option<LexOrdering>> {
@@ -65,6 +60,23 @@ impl Segments {
         let by = |name: &&str| Ok(PhysicalSortExpr::new(col(name, &self.schema)?, options));
         Ok(LexOrdering::new(self.sorted_by.iter().map(by).collect::<Result<Vec<_>>>()?))
     }
+}
+
+/// A segment as the engine opens it.
+fn file(segment: &Segment) -> Result<PartitionedFile> {
+    let named = |error: io::Error| io::Error::other(format!("{}: {error}", segment.path.display()));
+    let (location, bytes) = if segment.store.objects().is_some() {
+        let opened = segment.store.open(&segment.location);
+        let bytes = opened.map_err(|error| DataFusionError::External(error.into()))?.size();
+        (segment.location.clone(), bytes)
+    } else {
+        let path = segment.path.canonicalize().map_err(named)?;
+        let location = Path::from_absolute_path(&path).map_err(|error| DataFusionError::External(error.into()))?;
+        (location, path.metadata().map_err(named)?.len())
+    };
+    let mut file = PartitionedFile::new("", bytes);
+    file.object_meta.location = location;
+    Ok(file)
 }
 
 #[async_trait]
@@ -100,7 +112,7 @@ impl TableProvider for Segments {
         statistics.num_rows = Precision::Exact(self.rows);
         let source =
             ParquetSource::new(self.schema()).with_table_parquet_options(state.default_table_options().parquet);
-        let mut scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        let mut scan = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit);

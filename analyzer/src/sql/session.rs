@@ -1,4 +1,4 @@
-//! One session over one run.
+//! One session over a run, or several.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -13,17 +13,18 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use kvpath_schema::tables::RAW;
 
-use super::derived::Tables;
+use super::derived::{Tables, table};
 use super::error::{SqlError, planning, running};
 use super::functions::Function;
 use super::header::Param;
 use super::segments::Segments;
-use super::{catalog, params, statement};
+use super::{catalog, named, params, several, statement};
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::model::derived::TABLES;
@@ -48,19 +49,19 @@ pub struct Answer {
 }
 
 impl Session {
-    /// Opens a session over `run` whose queries hold at most `limit` bytes; beyond it, what can spill to the temporary
+    /// Opens a session over `runs` whose queries hold at most `limit` bytes; beyond it, what can spill to the temporary
     /// folder does, and the rest is refused.
     ///
     /// # Errors
     /// A segment that is gone since the run was opened.
-    pub fn new(run: &Run, limit: usize) -> Result<Self, SqlError> {
+    pub fn new(runs: &[Run], limit: usize) -> Result<Self, SqlError> {
         let settings = Settings { memory: Memory::of(limit), ..Settings::default() };
-        let tables = Tables::new(Model::new(run.clone(), settings));
-        Self::build(run, tables, limit).map_err(|error| running(&error, limit))
+        let of_run = |run: &Run| Tables::new(Model::new(run.clone(), settings.clone()));
+        Self::build(runs.iter().map(|run| (run, of_run(run))).collect(), limit).map_err(|error| running(&error, limit))
     }
 
-    /// The same with derived tables of its own.
-    pub(super) fn build(run: &Run, tables: Tables, limit: usize) -> Result<Self> {
+    /// The same with derived tables of their own.
+    pub(super) fn build(runs: Vec<(&Run, Tables)>, limit: usize) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = (limit / PARTITION_BYTES).max(1);
         let mut config = SessionConfig::new()
@@ -74,13 +75,20 @@ impl Session {
         let context = SessionContext::new_with_config_rt(config, runtime);
 
         let register = |name: &str, table: Arc<dyn TableProvider>| context.register_table(name, table);
+        let runs: Vec<(&Run, Arc<Tables>)> = runs.into_iter().map(|(run, of)| (run, Arc::new(of))).collect();
         for def in RAW {
-            register(def.name, Arc::new(Segments::new(run, def, partitions)?))?;
+            let of_run = |(at, (run, _)): (usize, &(&Run, Arc<Tables>))| -> Result<(String, Arc<dyn TableProvider>)> {
+                let store = store_of(&context, run, at)?;
+                let segments = Arc::new(Segments::new(run, def, store, partitions)?);
+                Ok((run.label.clone(), named::read(def.name, segments)?))
+            };
+            register(def.name, several::union(def.name, runs.iter().enumerate().map(of_run).collect::<Result<_>>()?)?)?;
         }
-        let tables = Arc::new(tables);
+        let tables: Arc<[(String, Arc<Tables>)]> =
+            runs.iter().map(|(run, of)| (run.label.clone(), Arc::clone(of))).collect();
         for derived in &TABLES {
             if !derived.is_of_request() {
-                register(derived.table.name, Arc::new(tables.table(derived, None)?))?;
+                register(derived.table.name, table(derived, &tables)?)?;
             }
             context.register_udtf(derived.table.name, Arc::new(Function::new(derived, Arc::clone(&tables))));
         }
@@ -166,6 +174,16 @@ impl Session {
     pub fn error(&self, error: &DataFusionError) -> SqlError {
         running(error, self.limit)
     }
+}
+
+/// The store that a run lies in, made known to the engine unless it is the file system.
+fn store_of(context: &SessionContext, run: &Run, at: usize) -> Result<ObjectStoreUrl> {
+    let Some(objects) = run.segments.first().and_then(|segment| segment.store.objects()) else {
+        return Ok(ObjectStoreUrl::local_filesystem());
+    };
+    let url = ObjectStoreUrl::parse(format!("kvpath://run-{at}"))?;
+    context.register_object_store(url.as_ref(), objects);
+    Ok(url)
 }
 
 impl Answer {

@@ -2,13 +2,104 @@
 
 use crate::cell::Name;
 
+crate::define_values! {
+    /// What a process does for requests; stages are in this order.
+    Role {
+        /// It computes the KV cache of prompts.
+        Prefill = "prefill",
+        /// It generates tokens from that.
+        Decode = "decode",
+        /// Neither its title nor its traffic tells.
+        Unknown = "unknown",
+    }
+}
+
+crate::define_values! {
+    /// How the role and rank of a stage were found.
+    StageMethod {
+        /// By the title of the process.
+        Title = "title",
+        /// By the direction of its traffic.
+        Traffic = "traffic",
+        /// By both, which agree.
+        TitleAndTraffic = "title+traffic",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+crate::define_values! {
+    /// How layers were found.
+    LayerMethod {
+        /// Ranges of the program name them.
+        Nvtx = "nvtx",
+        /// Nodes of a CUDA graph keep the layer in which they first ran.
+        Graph = "graph",
+        /// By kernels that run once in each layer.
+        KernelSequence = "kernel_sequence",
+        /// None was found.
+        None = "none",
+    }
+}
+
+crate::define_values! {
+    /// Whether the KV regions and the layers of a stage agree.
+    LayersCheck {
+        /// There are one or two regions for each layer that kernels show by themselves.
+        Agree = "agree",
+        /// Kernels alone did not tell how many layers there are, and the number of regions chose.
+        Decided = "decided",
+        /// There are neither one nor two regions a layer.
+        Differ = "differ",
+        /// One of them is not known.
+        Unknown = "unknown",
+    }
+}
+
+crate::define_values! {
+    /// What a row of `layers` is.
+    LayerResolution {
+        /// One layer of the model: something else than kernels confirms how many there are (registered regions, one or two a layer;
+        /// NVTX; the decode worker runs as many as all stages together), and its pass has that many.
+        Layer = "layer",
+        /// Several layers: there are three or more regions for each.
+        Set = "set",
+        /// Block `layer` of its pass; what it is in the model is not known.
+        None = "none",
+    }
+}
+
+crate::define_values! {
+    /// How requests were told apart.
+    RequestMethod {
+        /// By the text of notifications.
+        Notif = "notif",
+        /// By activity.
+        Activity = "activity",
+    }
+}
+
+crate::define_values! {
+    /// Where the ceiling of a hand-off comes from.
+    CeilingMethod {
+        /// It was given.
+        Given = "given",
+        /// The best single copy in this run.
+        BestCopy = "best_copy",
+        /// The best transfer in this run.
+        BestTransfer = "best_transfer",
+        /// There is none.
+        None = "none",
+    }
+}
+
 crate::define_table! {
     /// A role that a process plays on one device: a pipeline stage of prefill, or a decode worker.
     Derived stages: Stage, Stages, sorted by [stage_id] {
         /// Id in this run: prefill stages first, by PP rank, then decode workers.
         stage_id: i32 => Plain,
-        /// `prefill`, `decode` or `unknown`.
-        role: Name => Dict,
+        /// What it does.
+        role: Role => Dict,
         /// Pipeline-parallel rank, from the title or the direction of its traffic; null if unknown.
         pp_rank: Option<i32> => Plain,
         /// Tensor-parallel rank, from the title; null if the title has none.
@@ -19,8 +110,8 @@ crate::define_table! {
         device_id: Option<i32> => Plain,
         /// Process title.
         name: String => Plain,
-        /// How role and rank were found: `title`, `traffic` or `title+traffic`.
-        method: Name => Dict,
+        /// How role and rank were found.
+        method: StageMethod => Dict,
         /// Kernels recorded.
         kernels: i64 => Plain,
         /// Memory regions registered with NIXL, if that was recorded; engines register one or two a layer.
@@ -28,8 +119,8 @@ crate::define_table! {
         /// Layers that a forward pass runs here; null if no kernels show any. `layers.layer_resolution` says whether anything
         /// else confirms it.
         layers: Option<i32> => Plain,
-        /// How `layers` was found: `nvtx`, `graph`, `kernel_sequence` or `none`.
-        layers_method: Name => Dict,
+        /// How `layers` was found.
+        layers_method: LayerMethod => Dict,
         /// Share of the forward passes whose layer count equals `layers`, 0 to 1.
         layers_confidence: f64 => Plain,
         /// Registered regions that hold KV, by what hand-offs touch: all of those on the GPU (of all, if none is), or one or two a
@@ -38,10 +129,8 @@ crate::define_table! {
         /// KV regions a layer: 1, or 2 where K and V lie apart. By `layers`; without kernels of this process, as in all others of
         /// the run. Null where not known: several layers share a region, or have more than two.
         regions_per_layer: Option<i32> => Plain,
-        /// Whether `kv_regions` and `layers` agree: `agree`, one or two regions for each layer that kernels show by themselves;
-        /// `decided`, kernels alone did not tell how many layers there are and the number of regions chose; `differ`, neither one
-        /// nor two regions a layer; `unknown`, one of them is not known.
-        layers_check: Name => Dict,
+        /// Whether `kv_regions` and `layers` agree.
+        layers_check: LayersCheck => Dict,
         /// Median time of a layer over the chunks of all requests, ns.
         layer_median_ns: Option<i64> => Plain,
     }
@@ -54,8 +143,8 @@ crate::define_table! {
         request: i32 => Plain,
         /// Id by the serving engine; null where the recording holds none.
         request_id: Option<String> => Plain,
-        /// How it was told apart: `notif` or `activity`.
-        method: Name => Dict,
+        /// How it was told apart.
+        method: RequestMethod => Dict,
         /// First recorded activity of any prefill stage for it, ns.
         start_ns: i64 => Plain,
         /// End of the last prefill chunk on the last stage, ns; null without GPU records.
@@ -170,23 +259,73 @@ crate::define_table! {
         compute_ns: i64 => Plain,
         /// Kernels.
         kernels: i32 => Plain,
-        /// How it was found: `nvtx` (ranges of the program name layers), `graph` (nodes of a CUDA graph keep the layer in which
-        /// they first ran) or `kernel_sequence` (kernels that run once in each layer).
-        method: Name => Dict,
+        /// How it was found.
+        method: LayerMethod => Dict,
         /// Share of what the method tells layers by that was there, 0 to 1: of its kernels, those of which a range or a graph
         /// node tells that they are of this layer; of the kernels that run once in each layer, those that ran in it.
         confidence: f64 => Plain,
-        /// What the row is: `layer`, one layer of the model, because something else than kernels confirms how many there are
-        /// (registered regions, one or two a layer; NVTX; the decode worker runs as many as all stages together) and its pass
-        /// has that many; `set`, several layers, because there are three or more regions for each; `none`, block `layer` of
-        /// its pass, and what it is in the model is not known.
-        layer_resolution: Name => Dict,
+        /// What the row is.
+        layer_resolution: LayerResolution => Dict,
         /// Kernels at its beginning that may as well be the end of the layer before: the sequence of kernels fits either way. 0
         /// where the program or the sequence decides; as many as a layer has where nothing shows where one begins. They are counted
         /// to this layer, whole: fused kernels that end one layer and begin the next are among them.
         seam_kernels: i32 => Plain,
         /// From its start to the end of the last of those kernels, ns; 0 without them.
         seam_ns: i64 => Plain,
+    }
+}
+
+crate::define_values! {
+    /// Whether all of a hand-off is known.
+    Completeness {
+        /// Nothing of it is known to be missing.
+        Complete = "complete",
+        /// Copies are missing from the recording.
+        Incomplete = "incomplete",
+        /// Another hand-off of the stage was open at the same time, so whose copies are whose is not known.
+        Overlapping = "overlapping",
+    }
+}
+
+crate::define_values! {
+    /// What the rate of a hand-off is explained by.
+    Cause {
+        /// Most bytes went in pieces below 1 MiB and the rate is below half the ceiling.
+        Scattered = "scattered",
+        /// Most bytes went in larger pieces.
+        Contiguous = "contiguous",
+        /// Neither, or the pieces, the rate or the ceiling are not known.
+        Unknown = "unknown",
+    }
+}
+
+crate::define_values! {
+    /// Completeness and cause in one word.
+    HandoffFinding {
+        /// It is complete, and `cause` is the same.
+        Scattered = "scattered",
+        /// It is complete, and `cause` is the same.
+        Contiguous = "contiguous",
+        /// `completeness` is the same.
+        Incomplete = "incomplete",
+        /// `completeness` is the same.
+        Overlapping = "overlapping",
+        /// It is complete, and `cause` is the same.
+        Unknown = "unknown",
+    }
+}
+
+impl HandoffFinding {
+    /// What is not complete is called that, whatever the cause.
+    #[must_use]
+    pub const fn of(completeness: Completeness, cause: Cause) -> Self {
+        match (completeness, cause) {
+            (Completeness::Incomplete, _) => Self::Incomplete,
+            (Completeness::Overlapping, _) => Self::Overlapping,
+            (Completeness::Complete, Cause::Scattered) => Self::Scattered,
+            (Completeness::Complete, Cause::Contiguous) => Self::Contiguous,
+            (Completeness::Complete, Cause::Unknown) => Self::Unknown,
+        }
     }
 }
 
@@ -259,12 +398,14 @@ crate::define_table! {
         span_ns: Option<i64> => Plain,
         /// Ceiling, bytes a second: as given, else the best single copy or transfer between the same ends in this run.
         ceiling_bytes_per_s: Option<f64> => Plain,
-        /// Where the ceiling comes from: `given`, `best_copy`, `best_transfer`, `none`.
-        ceiling_method: Name => Dict,
-        /// `scattered`: most bytes went in pieces below 1 MiB and the rate is below half the ceiling; `contiguous`: most
-        /// bytes went in larger pieces; `incomplete`: copies are missing from the recording; `overlapping`: another
-        /// hand-off of the stage was open at the same time, so whose copies are whose is not known; else `unknown`.
-        finding: Name => Dict,
+        /// Where the ceiling comes from.
+        ceiling_method: CeilingMethod => Dict,
+        /// `completeness` where that is not `complete`, else `cause`.
+        finding: HandoffFinding => Dict,
+        /// Whether all of it is known.
+        completeness: Completeness => Dict,
+        /// What its rate is explained by; `unknown` where it is not complete.
+        cause: Cause => Dict,
     }
 }
 

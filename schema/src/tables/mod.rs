@@ -5,6 +5,7 @@
 pub mod capture;
 pub mod clock;
 pub mod derived;
+pub mod findings;
 pub mod gpu;
 pub mod joins;
 pub mod nixl;
@@ -47,6 +48,7 @@ pub const RAW: &[&TableDef] = &[
     spans::Spans::DEF,
     clock::ClockProbes::DEF,
     capture::Drops::DEF,
+    capture::SourceStates::DEF,
     capture::CaptureInfos::DEF,
 ];
 

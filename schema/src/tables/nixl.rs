@@ -1,6 +1,40 @@
 //! NIXL as its callers use it. Names follow NIXL: agent, region, descriptor, handle, notif.
 
-use crate::cell::Name;
+use crate::cell::{Bytes, Name};
+
+crate::define_values! {
+    /// Which way the data of a transfer goes.
+    XferOp {
+        /// A push: the KV is the poster's.
+        Write = "WRITE",
+        /// A pull: the KV is the peer's.
+        Read = "READ",
+    }
+}
+
+crate::define_values! {
+    /// What became of a transfer; else its status is the name of NIXL's error, and it has failed.
+    XferStatus {
+        /// It was seen to end.
+        Done = "done",
+        /// It was not seen to end.
+        Pending = "pending",
+        /// It was made only.
+        NotPosted = "not_posted",
+    }
+}
+
+crate::define_values! {
+    /// Which end of a notification a row is of.
+    NotifDirection {
+        /// It was sent.
+        Sent = "sent",
+        /// It arrived in the receiving process.
+        Arrived = "arrived",
+        /// The receiving program took it.
+        Taken = "taken",
+    }
+}
 
 crate::define_table! {
     /// A NIXL agent, seen when it was made.
@@ -62,8 +96,8 @@ crate::define_table! {
         agent: Option<Name> => Dict,
         /// Remote agent's name; null if it could not be read.
         peer: Option<Name> => Dict,
-        /// `WRITE` (push) or `READ` (pull).
-        op: Name => Dict,
+        /// Which way the data goes.
+        op: Name => Dict of XferOp,
         /// Entry of makeXferReq or createXferReq, ns; null if made before recording began, or for a repeated post.
         made_ns: Option<i64> => Delta,
         /// Time in that call, ns.
@@ -84,8 +118,8 @@ crate::define_table! {
         pending_polls: Option<i64> => Dict,
         /// Entry of releaseXferReq, ns.
         released_ns: Option<i64> => Delta,
-        /// `done`, `pending` (not seen to end), `not_posted`, or NIXL's error name.
-        status: Name => Dict,
+        /// What became of it; anything else is NIXL's error name.
+        status: Name => Dict of XferStatus,
         /// Payload, bytes; null if not read.
         bytes: Option<i64> => Dict,
         /// Descriptors after NIXL merged neighbours.
@@ -98,12 +132,13 @@ crate::define_table! {
         notif: Option<String> => Plain,
         /// Whole length of the notif, bytes; null where `notif` is.
         notif_bytes: Option<i64> => Dict,
-        /// Request id read from the notif by the rules of the serving engine; null where none matches, or where the text
-        /// was cut before the id ends.
+        /// Request id that the notif names by the rules of the serving engines; null where none matches, or where the text
+        /// was cut before the id ends. SQL, `report` and `path` read it from the notif: in the files it is null, but in
+        /// recordings of older agents.
         request: Option<String> => Plain,
-        /// Chunk of the prompt that the notif names, from 0 (SGLang).
+        /// Chunk of the prompt that the notif names, from 0 (SGLang); read as `request`.
         chunk: Option<i32> => Dict,
-        /// Rank that the notif names as sender, `pp_rank * tp_size + tp_rank` (SGLang).
+        /// Rank that the notif names as sender, `pp_rank * tp_size + tp_rank` (SGLang); read as `request`.
         sender_rank: Option<i32> => Dict,
     }
 }
@@ -136,14 +171,17 @@ crate::define_table! {
         process_id: i64 => Dict,
         /// Thread at this end.
         tid: i32 => Dict,
-        /// `sent`, `arrived` or `taken`.
-        direction: Name => Dict,
+        /// Which end of it the row is of.
+        direction: Name => Dict of NotifDirection,
         /// `transfer` (goes out when the data is there), `genNotif`, or `unknown` at the receiver.
         via: Name => Dict,
         /// The other end's agent name; null if it could not be read.
         peer: Option<Name> => Dict,
         /// Message text, cut at the recorder's limit; bytes that are not UTF-8 are replaced.
         message: String => Plain,
+        /// Its bytes, cut at the same place, where they are not all UTF-8: vLLM's registrations are msgpack. Null where
+        /// `message` says the same, and in recordings before this column.
+        message_raw: Option<Bytes> => Plain,
         /// Whole length of the message, bytes.
         message_bytes: i64 => Dict,
         /// The transfer that carries it, where known.

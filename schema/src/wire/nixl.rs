@@ -242,6 +242,7 @@ pub struct PollKey {
 
 /// Value of the map `POLLS`, and part of the records that end a transfer.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Polls {
     /// Polls that said "in progress".
@@ -252,6 +253,7 @@ pub struct Polls {
 
 /// Start of every record.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// When the record was made: entry of the function, or its return for records of a return.
@@ -266,6 +268,7 @@ pub struct Header {
 
 /// A text of the traced process.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text {
     /// True length; what is beyond [`TEXT_MAX`] was not copied.
@@ -278,6 +281,7 @@ pub struct Text {
 
 /// An agent is being made.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Agent {
     /// Header.
     pub header: Header,
@@ -289,6 +293,7 @@ pub struct Agent {
 
 /// Some regions of a `registerMem` call.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Regions {
     /// Header; `time_ns` is the entry of the call for each of its records.
     pub header: Header,
@@ -308,6 +313,7 @@ pub struct Regions {
 
 /// The end of a `registerMem` call.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct RegionsEnd {
     /// Header.
     pub header: Header,
@@ -323,6 +329,7 @@ pub struct RegionsEnd {
 
 /// What a request handle says of itself.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handle {
     /// Payload, bytes.
@@ -365,6 +372,7 @@ pub mod unread {
 
 /// A request handle was made.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Made {
     /// Header; `kind` says by which function.
     pub header: Header,
@@ -382,6 +390,7 @@ pub struct Made {
 
 /// A post returned.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Posted {
     /// Header.
     pub header: Header,
@@ -403,6 +412,7 @@ pub struct Posted {
 
 /// Some descriptors of a post; follows its [`Posted`].
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Descriptors {
     /// Header.
     pub header: Header,
@@ -424,6 +434,7 @@ pub struct Descriptors {
 
 /// A poll found that the transfer had ended.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Status {
     /// Header: return of that poll.
     pub header: Header,
@@ -439,6 +450,7 @@ pub struct Status {
 
 /// A handle is being released.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Released {
     /// Header.
     pub header: Header,
@@ -457,6 +469,7 @@ pub const TAKEN_LIMIT: u32 = 4096;
 
 /// A notification is being sent, has arrived, or was taken.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 pub struct Notif {
     /// Header.
     pub header: Header,

@@ -52,6 +52,7 @@ pub const LOST_SLOTS: u32 = 2;
 
 /// Value of the map `RDMA_ENTRIES`: a call in flight, by thread.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// When it was entered.
@@ -66,6 +67,7 @@ pub struct Entry {
 
 /// A call returned.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Returned {
     /// When.

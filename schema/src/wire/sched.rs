@@ -41,6 +41,7 @@ impl Thread {
 
 /// A thread is on a CPU again after a long interval.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval {
     /// When, ns of `CLOCK_MONOTONIC`.

@@ -66,6 +66,7 @@ pub const LOST_CALLS: u32 = 19;
 
 /// Start of every record.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// When the record was made.
@@ -80,6 +81,7 @@ pub struct Header {
 
 /// Value of the map `UCX_ENTRIES`: a call in flight, by thread.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// When it was entered.
@@ -98,6 +100,7 @@ pub struct Entry {
 
 /// A send call returned.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Op {
     /// Header.
@@ -110,6 +113,7 @@ pub struct Op {
 
 /// A request is being freed, for its owner has seen that it is over.
 #[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freed {
     /// Header.

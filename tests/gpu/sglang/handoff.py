@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import pathlib
+import re
 import sys
 import time
 
@@ -29,8 +30,16 @@ BYTES_A_TOKEN_AND_LAYER = 2 * 8 * 128 * 2
 PROMPTS = [1000, 32000, 32000, 65000]
 
 
+def named(transfer):
+    """The transfer with what its notif names: room, chunk, rank of the sender."""
+    fields = re.match(r"(?P<request>\d+)_(kv_(?P<chunk>\d+)_\d_(?P<sender_rank>\d+)|aux|state|stg)", transfer["notif"] or "")
+    found = fields.groupdict() if fields else dict.fromkeys(("request", "chunk", "sender_rank"))
+    number = lambda text: None if text is None else int(text)
+    return transfer | {"request": found["request"], "chunk": number(found["chunk"]), "sender_rank": number(found["sender_rank"])}
+
+
 def handed_over(run, told, check):
-    transfers = rows(run, "nixl_transfers")
+    transfers = [named(transfer) for transfer in rows(run, "nixl_transfers")]
     arrived = {n["message"] for n in rows(run, "nixl_notifs", ["direction", "message"]) if n["direction"] == "arrived"}
     check.line(f"{len(transfers)} transfers", bool(transfers))
     rooms = {request["room"] for request in told}

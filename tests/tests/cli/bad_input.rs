@@ -149,34 +149,114 @@ fn copy(folder: &Path) -> PathBuf {
     run
 }
 
+/// What every command says of a run of which the segment `name` is damaged as `why` says: its name, and answers without it.
+fn costs_one_segment(run: &Path, name: &str, why: &str) {
+    let count = "SELECT count(*) AS n, sum(dur_ns) AS s FROM kernels";
+    let commands: [(&[&str], i32); 8] = [
+        (&["report"], 0),
+        (&["report", "--json"], 0),
+        (&["path"], 0),
+        (&["path", "--json"], 0),
+        (&["check"], 1),
+        (&["check", "--json"], 1),
+        (&["sql", count], 0),
+        (&["sql", "SELECT count(*) AS n FROM layers"], 0),
+    ];
+    for (args, code) in commands {
+        if args[0] == "path" && name.starts_with("kernels") {
+            // Without what ran there is no path, which is another refusal.
+            continue;
+        }
+        let ask = |strict: &[&str]| kvpath().args([args[0]]).arg(run).args(&args[1..]).args(strict).output().unwrap();
+        let out = ask(&[]);
+        let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+        assert!(!out.stdout.is_empty(), "{args:?}");
+        // Damage that shows in the data alone is met by those that read that data.
+        if args[0] == "check" || args == ["sql", count] && name.starts_with("kernels") {
+            assert!(said.contains(name) && said.contains(why), "{args:?}: {said}");
+        }
+        let strict = ask(&["--strict"]);
+        if said.contains(name) {
+            let refusal = String::from_utf8_lossy(&strict.stderr);
+            assert_eq!(strict.status.code(), Some(2), "{args:?}: {refusal}");
+            assert!(refusal.contains(name) && strict.stdout.is_empty(), "{args:?}: {refusal}");
+        }
+    }
+}
+
+/// A name, what is done to a segment's bytes, and what is said of it.
+type Damage<'a> = (&'a str, &'a dyn Fn(&[u8]) -> Vec<u8>, &'a str);
+
 #[test]
-fn a_cut_segment_is_named_by_report_and_listed_by_check() {
+fn a_damaged_segment_costs_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let segment = copy(folder.path()).join("memcpys-000005.parquet");
-    let whole = std::fs::read(&segment).unwrap();
-    std::fs::write(&segment, &whole[..whole.len() / 3]).unwrap();
-    let run = folder.path().join("run");
-    refused(kvpath().arg("report").arg(&run), &["memcpys-000005.parquet", "cut short"]);
-    let out = kvpath().arg("check").arg(&run).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert_eq!(out.status.code(), Some(2));
-    assert!(said.contains("UNREADABLE") && said.contains("memcpys-000005.parquet"), "{said}");
+    let foreign = |bytes: &[u8]| {
+        let key = b"kvpath.schema_version";
+        let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
+        [&bytes[..at], b"sombre.schema_version", &bytes[at + key.len()..]].concat()
+    };
+    let damages: [Damage; 5] = [
+        ("cut", &|bytes| bytes[..bytes.len() / 3].to_vec(), "cut short"),
+        ("empty", &|_| Vec::new(), "cut short"),
+        ("text", &|_| b"hello, this is no Parquet file\n".to_vec(), "not a whole Parquet file"),
+        ("foreign", &|bytes| foreign(bytes), "not a kvpath segment"),
+        (
+            "flipped",
+            &|bytes| {
+                let mut bytes = bytes.to_vec();
+                bytes[2_000..2_064].iter_mut().for_each(|byte| *byte ^= 0xff);
+                bytes
+            },
+            "damaged data",
+        ),
+    ];
+    for (name, damage, why) in damages {
+        for segment in ["memcpys-000005.parquet", "kernels-000004.parquet"] {
+            let own = folder.path().join(format!("{name}-{segment}"));
+            let path = copy(&own).join(segment);
+            std::fs::write(&path, damage(&std::fs::read(&path).unwrap())).unwrap();
+            let run = own.join("run");
+            costs_one_segment(&run, segment, why);
+            let report = kvpath().arg("report").arg(&run).output().unwrap();
+            let said = String::from_utf8_lossy(&report.stdout);
+            assert!(said.contains("MISSING DATA") && said.contains(segment) && said.contains("left out"), "{said}");
+        }
+    }
 }
 
 #[test]
-fn a_flipped_byte_in_the_data_is_found_by_check() {
+fn a_flip_anywhere_in_a_segment_breaks_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let segment = copy(folder.path()).join("kernels-000004.parquet");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    // In the first column's compressed pages; the footer at the end stays whole.
-    for byte in &mut bytes[2_000..2_064] {
-        *byte ^= 0xff;
+    for segment in ["kernels-000004.parquet", "nvtx_ranges-000008.parquet", "processes-000001.parquet"] {
+        let own = folder.path().join(segment);
+        let path = copy(&own).join(segment);
+        let whole = std::fs::read(&path).unwrap();
+        for step in 0..12 {
+            let mut bytes = whole.clone();
+            let at = step * (whole.len() - 1) / 11;
+            bytes[at] ^= 0x55;
+            std::fs::write(&path, &bytes).unwrap();
+            for (command, codes) in [("report", [0, 0]), ("path", [0, 2]), ("check", [0, 1])] {
+                let out = kvpath().arg(command).arg(own.join("run")).output().unwrap();
+                let said = String::from_utf8_lossy(&out.stderr);
+                assert!(codes.iter().any(|code| out.status.code() == Some(*code)), "{command}, byte {at}: {said}");
+            }
+        }
     }
-    std::fs::write(&segment, bytes).unwrap();
-    let out = kvpath().arg("check").arg(folder.path().join("run")).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert_eq!(out.status.code(), Some(2), "{said}");
-    assert!(said.contains("kernels-000004.parquet: damaged data"), "{said}");
+}
+
+#[test]
+fn a_run_of_which_nothing_can_be_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(copy(folder.path())).unwrap() {
+        std::fs::write(entry.unwrap().path(), b"PAR1").unwrap();
+    }
+    let run = folder.path().join("run");
+    for command in ["report", "path", "check"] {
+        refused(kvpath().arg(command).arg(&run), &["api_calls-000007.parquet", "cut short"]);
+    }
+    refused(kvpath().arg("sql").arg(&run).arg("SELECT 1 AS one"), &["api_calls-000007.parquet", "cut short"]);
 }
 
 #[test]
@@ -202,17 +282,4 @@ fn a_newer_version_is_refused_with_both_versions_and_the_cure() {
     std::fs::write(&segment, bytes).unwrap();
     let run = folder.path().join("run");
     refused(kvpath().arg("report").arg(&run), &["gpus-000003.parquet", "version 9", "version 1", "update kvpath"]);
-}
-
-#[test]
-fn another_parquet_file_is_refused_as_foreign() {
-    let folder = tempfile::tempdir().unwrap();
-    let segment = copy(folder.path()).join("gpus-000003.parquet");
-    let bytes = std::fs::read(&segment).unwrap();
-    let key = b"kvpath.schema_version";
-    let at = bytes.windows(key.len()).position(|window| window == key).unwrap();
-    let mut foreign = bytes;
-    foreign[at..at + key.len()].copy_from_slice(b"sombre.schema_version");
-    std::fs::write(&segment, foreign).unwrap();
-    refused(kvpath().arg("report").arg(folder.path().join("run")), &["gpus-000003", "not a kvpath segment"]);
 }

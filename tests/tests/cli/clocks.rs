@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kvpath_agent::{ClockSource, Clocking, Facts, Segments};
+use kvpath_agent::{ClockSource, Clocking, Context, Segments, Source as _};
 use kvpath_schema::segment::RunWriter;
 use kvpath_tests::{binary, fixture, kvpath};
 
@@ -117,7 +117,7 @@ fn probes_of_two_agents_relate_their_hosts() {
     let start = |listen: SocketAddr, peer: SocketAddr, name: &str| {
         let settings = Clocking { listen, peers: vec![peer.to_string()], key: "unused".into() };
         let source = ClockSource::start(&settings, b"0123456789abcdef".to_vec(), name).unwrap();
-        (source, Segments::new(RunWriter::new(folder.path(), name, "test", None)), Facts::default())
+        (source, Context::new(0, Segments::new(RunWriter::new(folder.path(), name, "test", None))))
     };
     let mut agents = [start(at_a, at_b, "node-a"), start(at_b, at_a, "node-b")];
     let began = Instant::now();
@@ -125,8 +125,8 @@ fn probes_of_two_agents_relate_their_hosts() {
     while !(probes("node-a") && probes("node-b")) {
         assert!(began.elapsed() < Duration::from_secs(60), "no probe came back");
         std::thread::sleep(Duration::from_millis(300));
-        for (now, (source, segments, facts)) in (0..).zip(&mut agents) {
-            source.write(now, false, segments, facts).unwrap();
+        for (source, context) in &mut agents {
+            source.write(context).unwrap();
         }
     }
     drop(agents);

@@ -26,6 +26,9 @@ fn a_storm_of_polls_loses_its_polls_and_nothing_else() {
     recorded.assert_nothing_lost();
     let shed = recorded.fact(&["budget polls off"]).expect("the run says so");
     assert!(shed.contains("of a core, over 5 %"), "{shed}");
+    let states = recorded.states_of("group", "polls");
+    assert!(&*states[0].state == "shed" && states[0].until_ns.is_some(), "{states:?}");
+    assert!(states[0].reason.as_deref().is_some_and(|why| why.contains("of a core, over 5 %")), "{states:?}");
     let polls: u64 = recorded.fact(&["hits.Status.entry"]).expect("hits").parse().expect("a number");
     assert!(polls > 10_000, "{polls}");
     // 5 of the storm and its own, then two stages of 4 requests.

@@ -1,4 +1,4 @@
-//! The capabilities that are enough: those that the README names, and no more.
+//! The capabilities that are enough: those that docs/record.md names, and no more.
 
 use std::process::{Command, Stdio};
 

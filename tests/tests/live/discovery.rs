@@ -51,7 +51,7 @@ fn a_process_that_runs_already_is_attached_to() {
 fn a_copy_of_the_library_is_found_without_being_named() {
     let Some(live) = ready("a_copy_of_the_library_is_found_without_being_named") else { return };
     let copy = live.copy_of_wheel("elsewhere");
-    live.record(&copy, &["--requests", "2"]);
+    let said = text(&live.record(&copy, &["--requests", "2"]));
     let truth = Truth::read(&live.path("truth.tsv"));
     let recorded = Recorded::read(&live.path("run"));
     recorded.assert_nothing_lost();
@@ -60,6 +60,10 @@ fn a_copy_of_the_library_is_found_without_being_named() {
     assert!(recorded.agents.len() <= 3, "{}", recorded.agents.len());
     let fact = recorded.fact(&["library", "elsewhere", "libnixl.so"]).expect("the copy is named");
     assert!(fact.contains("NIXL 1.5.0 or 1.5.1") && fact.contains("attached"), "{fact}");
+    let states = recorded.states_of("library", "elsewhere/.nixl_cu12.mesonpy.libs/libnixl.so");
+    let [state] = &states[..] else { panic!("{states:?}") };
+    assert!(&*state.state == "recording" && state.until_ns > Some(state.since_ns), "{state:?}");
+    assert!(said.contains("elsewhere/.nixl_cu12.mesonpy.libs/libnixl.so: attached: NIXL 1.5.0 or 1.5.1"), "{said}");
 }
 
 #[test]
@@ -91,16 +95,25 @@ fn an_unknown_build_is_left_alone_and_named() {
     bytes[at] ^= 0xff;
     fs::write(&file, bytes).expect("write");
 
-    let output = live.record(&copy, &["--requests", "2"]);
-    assert!(text(&output).contains("Build ID 390ac851"), "{}", text(&output));
+    let output = live.try_to_record(&copy, &["--requests", "2"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let cure = "nothing of it will be recorded: use a known release, or a kvpath-agent that knows this build";
+    assert!(text(&output).contains("Build ID 390ac851") && text(&output).contains(cure), "{}", text(&output));
+    assert!(text(&output).contains("1 library, process or ring was not recorded"), "{}", text(&output));
     let recorded = Recorded::read(&live.path("run"));
     assert_eq!((recorded.transfers.len(), recorded.agents.len(), recorded.regions.len()), (0, 0, 0));
     let fact = recorded.fact(&["library", "unknown", "libnixl.so"]).expect("named");
     assert!(fact.starts_with("probes off: Build ID 390ac851") && fact.ends_with("1.5.1"), "{fact}");
+    let states = recorded.states_of("library", "libnixl.so");
+    assert_eq!(states.iter().map(|state| &*state.state).collect::<Vec<_>>(), ["unknown_build"]);
+    let check = kvpath_tests::kvpath().arg("check").arg(live.path("run")).output().expect("kvpath check");
+    assert_eq!(check.status.code(), Some(1), "{}", text(&check));
+    assert!(text(&check).contains("libnixl.so: unknown_build from "), "{}", text(&check));
 
     let doctor = live.agent(&["doctor", "--library"]).arg(&file).output().expect("doctor");
     let page = text(&doctor);
-    assert!(doctor.status.success() && page.contains("unknown build: probes off (known: NIXL 0.10.0, "), "{page}");
+    assert!(page.contains("unknown build: probes off (known: NIXL 0.10.0, ") && page.contains(cure), "{page}");
+    assert_eq!(doctor.status.code(), Some(1), "{page}");
     let json = live.agent(&["doctor", "--json", "--library"]).arg(&file).output().expect("doctor");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
     let library = &json["libraries"][0];

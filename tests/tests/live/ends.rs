@@ -1,9 +1,11 @@
 //! How recordings end.
 
+use std::process::Command;
+
 use kvpath_schema::table::Columns as _;
 
 use crate::recorded::Recorded;
-use crate::setup::{ready, signal, text};
+use crate::setup::{ready, signal, skipped, text};
 
 #[test]
 fn signals_end_a_recording_cleanly() {
@@ -18,6 +20,42 @@ fn signals_end_a_recording_cleanly() {
         assert!(recorded.fact(&["ended_ns"]).is_some() && recorded.transfers.is_empty());
         std::fs::remove_dir_all(live.path("run")).expect("remove");
     }
+}
+
+#[test]
+fn logs_can_be_json() {
+    let Some(live) = ready("logs_can_be_json") else { return };
+    let mut agent = live.agent(&["--log-format", "json", "record", "--for", "300ms", "--out"]);
+    let output = agent.arg(live.path("run")).output().expect("runs");
+    assert!(output.status.success(), "{}", text(&output));
+    let lines = String::from_utf8(output.stderr).expect("UTF-8");
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let last = lines.last().expect("a summary");
+    assert!(last["message"].as_str().is_some_and(|said| said.starts_with("recorded 0 processes")), "{last}");
+    assert!(last["level"] == "INFO" && last["timestamp"].is_string(), "{last}");
+    let quiet = ["record", "--log-level", "warn", "--for", "300ms", "--out"];
+    let output = live.agent(&quiet).arg(live.path("quiet")).output().expect("runs");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+}
+
+#[test]
+fn a_full_disk_is_said_once_and_as_that() {
+    let name = "a_full_disk_is_said_once_and_as_that";
+    let Some(live) = ready(name) else { return };
+    let disk = live.path("disk");
+    std::fs::create_dir(&disk).expect("folder");
+    // Room for some folders, and for no segments.
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "nr_inodes=5", "tmpfs"]).arg(&disk).status();
+    if !mount.is_ok_and(|status| status.success()) {
+        return skipped(name, "a tmpfs cannot be mounted here");
+    }
+    let output = live.agent(&["record", "--for", "10s", "--out"]).arg(disk.join("run")).output();
+    // A mount that stays is seen when the test's folder cannot be removed.
+    let _ = Command::new("umount").arg("-l").arg(&disk).status();
+    let output = output.expect("runs");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert_eq!(text(&output).matches("the disk is full").count(), 1, "{}", text(&output));
+    assert_eq!(text(&output).lines().count(), 1, "{}", text(&output));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! is missing, a test prints `SKIPPED live::<test>: <why>` on stderr, past the capture of its output, so that a caller can
 //! count what did not run.
 
+mod agents;
 mod budget;
 mod capabilities;
 mod clocks;

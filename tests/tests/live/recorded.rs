@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kvpath_schema::segment::read_into;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::capture::{CaptureInfos, Drops};
+use kvpath_schema::tables::capture::{CaptureInfos, Drops, SourceState, SourceStates};
 use kvpath_schema::tables::nixl::{
     NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTelemetry, NixlTransfer, NixlTransfers,
 };
@@ -13,6 +13,8 @@ use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::tables::sched::OffCpus;
 use kvpath_schema::tables::sockets::Sockets;
 use kvpath_schema::tables::ucx::{UcxOps, UcxTransportCalls};
+
+use kvpath_analysis::serving::notifications::name_transfers;
 
 use crate::setup::walk;
 
@@ -34,6 +36,7 @@ pub struct Recorded {
     pub sched: OffCpus,
     pub drops: Drops,
     pub facts: CaptureInfos,
+    pub states: SourceStates,
 }
 
 impl Recorded {
@@ -76,9 +79,12 @@ impl Recorded {
                 "sched" => add(&path, &mut all.sched),
                 "drops" => add(&path, &mut all.drops),
                 "capture_info" => add(&path, &mut all.facts),
+                "source_states" => add(&path, &mut all.states),
                 other => panic!("a table `{other}`"),
             }
         }
+        // The agent stores texts; the analyzer reads them.
+        name_transfers(&mut all.transfers);
         all
     }
 
@@ -91,6 +97,12 @@ impl Recorded {
     pub fn fact(&self, words: &[&str]) -> Option<&str> {
         let at = self.facts.key.iter().position(|key| words.iter().all(|word| key.contains(word)))?;
         Some(&self.facts.value[at])
+    }
+
+    /// The states of what has that word in its name, in the order in which they began.
+    pub fn states_of(&self, subject: &str, word: &str) -> Vec<SourceState> {
+        let all = (0..self.states.len()).map(|row| self.states.row(row));
+        all.filter(|row| &*row.subject == subject && row.name.contains(word)).collect()
     }
 
     /// Panics if anything was lost.

@@ -81,6 +81,7 @@ pub fn notif(time_ns: i64, direction: &str, message: &str) -> NixlNotif {
         via: "genNotif".into(),
         peer: None,
         message: message.to_owned(),
+        message_raw: None,
         message_bytes: i64::try_from(message.len()).expect("short"),
         transfer_id: None,
     }

@@ -35,7 +35,7 @@ fn score(truth: &Truth, found: &Analysis, off_ns: i64) -> Score {
         let is_right = |(start, end): (&i64, &i64)| {
             near(layer.start_ns, *start)
                 && near(layer.start_ns + layer.dur_ns, *end)
-                && &*layer.layer_resolution == "layer"
+                && layer.layer_resolution.text() == "layer"
         };
         layers += usize::from(ends.is_some_and(is_right));
     }

@@ -8,7 +8,7 @@ use crate::setup::{self, Setup};
 use crate::shell::{Result, run, succeeds};
 
 /// The bundled recording; its provenance lies beside it.
-const BUNDLED: &str = "tests/fixtures/v1/vllm-full";
+pub(crate) const BUNDLED: &str = "tests/fixtures/v1/vllm-full";
 
 pub(crate) fn demo() -> Result<()> {
     let setup = setup::ready();

@@ -35,6 +35,8 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 
 /// The last version whose BPF backend is the compiler's own LLVM; later ones need LLVM's development packages.
 pub(crate) const BPF_LINKER: &str = "0.10.4";
+/// What checks dependencies.
+pub(crate) const CARGO_DENY: &str = "0.20.2";
 /// The NIXL that the live tests and the demo run.
 pub(crate) const NIXL: &str = "1.5.1";
 /// Wheels that the live tests run besides: one of each layout in the agent's table, both packages. (A release's two packages

@@ -114,14 +114,6 @@ impl Setup {
             Some(_) => &["--workspace", "--exclude", "kvpath-agent", "--exclude", "kvpath-workload"],
         }
     }
-
-    /// Builds the binaries for use.
-    pub(crate) fn dist(&self) -> Result<()> {
-        if let Some(why) = &self.no_build {
-            return Err(why.clone());
-        }
-        run(self.cargo().args(["build", "--workspace", "--profile", "dist", "--locked"]))
-    }
 }
 
 fn gcc_include() -> Option<String> {
@@ -198,22 +190,29 @@ fn libclang() -> Option<PathBuf> {
 }
 
 fn bpf_linker() -> Result<()> {
+    tool("bpf-linker", project::BPF_LINKER).map(|_| ())
+}
+
+/// A tool that cargo installs, once for each version; gives the program.
+pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf> {
     let root = project::tools();
-    if is_version(&root.join("bin/bpf-linker"), project::BPF_LINKER) {
-        return Ok(());
+    let program = root.join("bin").join(name);
+    if is_version(&program, version) {
+        return Ok(program);
     }
-    println!("building bpf-linker {}, once", project::BPF_LINKER);
+    println!("building {name} {version}, once");
     let scratch = project::target().join("tools-build");
     let installed = run(Command::new("cargo")
         .current_dir(project::root())
-        .args(["install", "bpf-linker", "--locked", "--version", project::BPF_LINKER, "--root"])
+        .args(["install", name, "--locked", "--version", version, "--root"])
         .arg(&root)
         .env("CARGO_TARGET_DIR", &scratch)
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"));
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off"));
     // Only the binary is needed; what it was built from is a few hundred megabytes.
     let _ = std::fs::remove_dir_all(&scratch);
-    installed
+    installed.map(|()| program)
 }
 
 fn is_version(program: &Path, version: &str) -> bool {

@@ -1,19 +1,18 @@
 //! `./x test`: rules of the tree, format, lints, all tests; then what was skipped and why. Also its parts, and the benchmarks.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 
-use crate::check;
 use crate::project;
 use crate::setup::{self, Setup};
 use crate::shell::{Result, run};
-use crate::vm;
+use crate::{check, lint, vm};
 
 pub(crate) fn all() -> Result<()> {
     check::check()?;
     let setup = setup::ready_to_test();
-    lint(&setup)?;
+    lint::lint(&setup)?;
     // The command-line and live tests run the binaries; cargo test does not build another crate's.
     setup.build()?;
     let mut summary = tests(&setup)?;
@@ -45,37 +44,6 @@ fn virtual_machine(setup: &Setup, summary: &mut Summary) {
         }
         Err(why) => summary.skipped.push(format!("virtual machine: {why}")),
     }
-}
-
-/// Format and clippy, warnings denied.
-pub(crate) fn lint(setup: &Setup) -> Result<()> {
-    run(setup.cargo().args(["fmt", "--all", "--check"]))?;
-    for apart in ["ebpf", "bench"] {
-        run(Command::new("cargo").args(["fmt", "--check"]).current_dir(project::root().join(apart)))?;
-    }
-    let mut clippy = setup.cargo();
-    clippy.args(["clippy", "--all-targets", "--profile", "ci", "--locked", "--quiet"]).args(setup.buildable());
-    run(clippy.args(["--", "--deny", "warnings"]))
-}
-
-/// Writes the generated pages anew.
-pub(crate) fn docs(setup: &Setup) -> Result<()> {
-    setup.build()?;
-    for (page, words) in [
-        ("docs/tables.md", ["schema", "--format", "markdown"].as_slice()),
-        ("queries/README.md", &["queries", "list", "--format", "markdown"]),
-        ("docs/categories.md", &["explain", "--format", "markdown"]),
-    ] {
-        let out = Command::new(project::binary("kvpath"))
-            .args(words)
-            .output()
-            .map_err(|error| format!("kvpath {}: {error}", words.join(" ")))?;
-        if !out.status.success() {
-            return Err(format!("kvpath {} failed", words.join(" ")));
-        }
-        std::fs::write(project::root().join(page), out.stdout).map_err(|error| format!("{page}: {error}"))?;
-    }
-    Ok(())
 }
 
 /// The benchmarks; `words` go to cargo: `--bench drain`.

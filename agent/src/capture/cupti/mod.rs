@@ -9,8 +9,11 @@
 
 pub mod decode;
 pub mod environment;
+pub mod folders;
 pub mod interned;
 pub mod names;
+pub mod plan;
 pub mod rows;
 pub mod silence;
 pub mod source;
+mod tap;

@@ -1,6 +1,7 @@
 //! Events to rows: the state machine of transfers, keyed (process, handle) with an epoch for each use of an address.
 //! Pure: no I/O and no clock of its own.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use kvpath_schema::cell::Name;
@@ -12,7 +13,8 @@ use kvpath_schema::tables::nixl::{
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Polls, REGION_RECORDS};
 
 use super::decode::{About, Event, Range, Txt};
-use super::{names, request};
+use super::names;
+use crate::losses::{Cause, Losses};
 
 /// `NIXL_ERR_REPOST_ACTIVE`: the post did nothing.
 const REPOST_ACTIVE: i32 = -7;
@@ -29,24 +31,6 @@ pub struct Rows {
     pub transfers: NixlTransfers,
     pub descriptors: NixlDescriptors,
     pub notifs: NixlNotifs,
-}
-
-/// Something that rows lack.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Lack {
-    /// The table that lacks it.
-    pub table: &'static str,
-    /// Why.
-    pub reason: String,
-    /// The process, if known.
-    pub process_id: Option<i64>,
-}
-
-impl Lack {
-    /// Of a table, whichever process lost it.
-    pub fn of(table: &'static str, reason: impl Into<String>) -> Self {
-        Self { table, reason: reason.into(), process_id: None }
-    }
 }
 
 /// What a recording saw, for its summary.
@@ -90,7 +74,7 @@ struct Sum {
 #[derive(Debug, Default)]
 pub struct Assembler {
     rows: Rows,
-    lacks: HashMap<Lack, u64>,
+    losses: Losses,
     totals: Totals,
     next_transfer: i64,
     open: HashMap<(i64, u64), Open>,
@@ -235,9 +219,9 @@ impl Assembler {
         std::mem::take(&mut self.rows)
     }
 
-    /// What those rows lack, with counts; forgotten here.
-    pub fn take_lacks(&mut self) -> Vec<(Lack, u64)> {
-        self.lacks.drain().collect()
+    /// What those rows lack; forgotten here.
+    pub fn take_losses(&mut self) -> Losses {
+        std::mem::take(&mut self.losses)
     }
 
     /// What was seen so far. Transfers count when their row is ready.
@@ -252,14 +236,14 @@ impl Assembler {
         handles
     }
 
-    fn lack(&mut self, table: &'static str, reason: impl Into<String>, process_id: i64, count: u64) {
-        *self.lacks.entry(Lack { table, reason: reason.into(), process_id: Some(process_id) }).or_default() += count;
+    fn lose(&mut self, table: &'static str, reason: impl Into<Cow<'static, str>>, process_id: i64, count: u64) {
+        self.losses.add(Cause::of(table, reason).in_process(process_id), count);
     }
 
     fn agent(&mut self, process_id: i64, time_ns: i64, agent_ptr: u64, name: Txt) {
         let Some(name) = name.text else {
             self.agents.remove(&(process_id, agent_ptr));
-            self.lack("nixl_agents", "name could not be read", process_id, 1);
+            self.lose("nixl_agents", "name could not be read", process_id, 1);
             return;
         };
         let name: Name = name.into();
@@ -287,12 +271,12 @@ impl Assembler {
     /// Counts regions that could not be read and, once a call, those beyond the limit.
     fn check_regions(&mut self, process_id: i64, total: u32, first: u32, here: usize) {
         if here == 0 && total > first {
-            self.lack("nixl_regions", "a part of the list could not be read", process_id, 1);
+            self.lose("nixl_regions", "a part of the list could not be read", process_id, 1);
         }
         let per = u32::try_from(here).unwrap_or(0);
         let limit = per * REGION_RECORDS;
         if first == 0 && per > 0 && per < total && total > limit {
-            self.lack(
+            self.lose(
                 "nixl_regions",
                 format!("over the limit of {limit} a call"),
                 process_id,
@@ -348,6 +332,7 @@ impl Assembler {
             remote_memory: None,
             notif: None,
             notif_bytes: None,
+            // What the text says is for the analyzer to read.
             request: None,
             chunk: None,
             sender_rank: None,
@@ -370,7 +355,7 @@ impl Assembler {
             row.descriptors.is_none_or(|count| u64::try_from(count).is_ok_and(|count| count <= DESCRIPTOR_LIMIT));
         let has_descriptors = matches!(stage, Stage::InProgress) || &*row.status == "done";
         if row.post_end_ns.is_some() && row.bytes.is_none() && is_whole && has_descriptors {
-            self.lack("nixl_transfers", "bytes could not be read", process_id, 1);
+            self.lose("nixl_transfers", "bytes could not be read", process_id, 1);
         }
         match stage {
             Stage::Made => row.status = "not_posted".into(),
@@ -428,6 +413,7 @@ impl Assembler {
                 via: "transfer".into(),
                 peer: about.peer.text.as_deref().map(Name::from),
                 message: about.notif.text.clone().unwrap_or_default(),
+                message_raw: about.notif.raw.clone(),
                 message_bytes: i64::try_from(about.notif.len).unwrap_or(i64::MAX),
                 transfer_id: Some(transfer_id),
             });
@@ -446,18 +432,18 @@ impl Assembler {
             ("notif", about.has_notif.is_none() || about.has_notif == Some(true) && about.notif.text.is_none()),
         ];
         for (field, _) in fields.into_iter().filter(|(_, missing)| *missing) {
-            self.lack("nixl_transfers", format!("{field} could not be read"), process_id, 1);
+            self.lose("nixl_transfers", format!("{field} could not be read"), process_id, 1);
         }
         let over = about.descriptors.map_or(0, |count| count.saturating_sub(DESCRIPTOR_LIMIT));
         if over > 0 && status >= 0 {
-            self.lack("nixl_descriptors", format!("over the limit of {DESCRIPTOR_LIMIT} a post"), process_id, over);
+            self.lose("nixl_descriptors", format!("over the limit of {DESCRIPTOR_LIMIT} a post"), process_id, over);
         }
     }
 
     fn descriptors(&mut self, process_id: i64, handle: u64, first: u32, local: &[Range], remote: Option<&[Range]>) {
         let Some(open) = self.open.get_mut(&(process_id, handle)) else {
             // Their post was lost, and counted.
-            self.lack("nixl_descriptors", "of a post that was lost", process_id, local.len() as u64);
+            self.lose("nixl_descriptors", "of a post that was lost", process_id, local.len() as u64);
             return;
         };
         add_up(open, first, local);
@@ -473,13 +459,13 @@ impl Assembler {
             });
         }
         if remote.is_none() {
-            self.lack("nixl_descriptors", "remote_addr could not be read", process_id, local.len() as u64);
+            self.lose("nixl_descriptors", "remote_addr could not be read", process_id, local.len() as u64);
         }
     }
 
     fn polled(&mut self, process_id: i64, handle: u64, time_ns: i64, polls: Polls, status: i32) {
         let Some(open) = self.open.get_mut(&(process_id, handle)) else {
-            self.lack("nixl_transfers", "posted before recording began, or its post was lost", process_id, 1);
+            self.lose("nixl_transfers", "posted before recording began, or its post was lost", process_id, 1);
             return;
         };
         if matches!(open.stage, Stage::Ended { .. }) {
@@ -497,10 +483,10 @@ impl Assembler {
 
     fn notif(&mut self, process_id: i64, tid: i32, time_ns: i64, direction: &str, peer: Txt, message: Txt) {
         if peer.text.is_none() {
-            self.lack("nixl_notifs", "peer could not be read", process_id, 1);
+            self.lose("nixl_notifs", "peer could not be read", process_id, 1);
         }
         if message.text.is_none() {
-            self.lack("nixl_notifs", "message could not be read", process_id, 1);
+            self.lose("nixl_notifs", "message could not be read", process_id, 1);
         }
         self.rows.notifs.push(NixlNotif {
             time_ns,
@@ -510,6 +496,7 @@ impl Assembler {
             via: if direction == "sent" { "genNotif" } else { "unknown" }.into(),
             peer: peer.text.map(Name::from),
             message: message.text.unwrap_or_default(),
+            message_raw: message.raw,
             message_bytes: i64::try_from(message.len).unwrap_or(i64::MAX),
             transfer_id: None,
         });
@@ -561,9 +548,6 @@ fn describe(row: &mut NixlTransfer, about: &About) {
     }
     if about.has_notif.is_some() {
         row.notif = about.has_notif.filter(|has| *has).and_then(|_| about.notif.text.clone());
-        let named = row.notif.as_deref().and_then(|text| request::of_notif(text, about.notif.is_cut()));
-        (row.chunk, row.sender_rank) = named.map_or((None, None), |named| (named.chunk, named.rank));
-        row.request = named.map(|named| named.request.to_owned());
         row.notif_bytes = row.notif.as_ref().and_then(|_| signed(about.notif.len));
     }
 }

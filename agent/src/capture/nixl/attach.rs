@@ -1,6 +1,5 @@
 //! The BPF programs of NIXL, loaded, and attached to the libraries that are found.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -9,22 +8,22 @@ use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, RING_BYTES, hit_slot, loss_slot};
 
-use super::builds::{self, Known, Probe};
-use crate::budget::Group;
+use super::builds::{self, Known};
 use crate::capture::error::AttachError;
 use crate::capture::pairs::{Links, Pair, Spot};
-use crate::discover::library::Library;
 use crate::elf::{Elf, ElfError, Point};
+use crate::libraries::Probe;
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf"));
 
-const PAIR: Pair = Pair { entry: "nixl_entry", returns: "nixl_return" };
+/// Its programs.
+pub const PAIR: Pair = Pair { entry: "nixl_entry", returns: "nixl_return" };
 
 /// What became of one probe.
 #[derive(Debug, Clone)]
 pub struct ProbeState {
     /// The probe.
-    pub probe: &'static Probe,
+    pub probe: &'static builds::Probe,
     /// Where it goes, or why it cannot.
     pub point: Result<Point, ElfError>,
 }
@@ -57,6 +56,21 @@ pub fn examine(data: &[u8]) -> Result<Examined, ElfError> {
     Ok(Examined { build_id, nixl: known.map(|known| known.build.nixl()), known, probes })
 }
 
+impl Examined {
+    /// What to attach to: the probes whose functions were found.
+    pub fn probes_to_attach(&self) -> Vec<Probe> {
+        let Some(known) = self.known else { return Vec::new() };
+        let found = self.probes.iter().filter_map(|state| Some((state.probe.kind, state.point.as_ref().ok()?)));
+        found
+            .map(|(kind, point)| {
+                let cookie = Cookie { kind: kind.wire() as u32, layout: known.layout }.to_u64();
+                let spot = Spot { offset: point.offset, cookie, has_return: kind.has_return() };
+                Probe { group: Some(kind.group()), spot }
+            })
+            .collect()
+    }
+}
+
 /// A call that was entered and has not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InFlight {
@@ -72,19 +86,6 @@ pub struct InFlight {
     pub agent_ptr: u64,
     /// The handle.
     pub handle: u64,
-}
-
-/// The probes of one library; [`Programs::detach`] takes them off again.
-#[derive(Debug, Default)]
-pub struct Attached {
-    links: BTreeMap<Group, Links>,
-}
-
-impl Attached {
-    /// How many points there are.
-    pub fn points(&self) -> usize {
-        self.links.values().map(|links| links.points).sum()
-    }
 }
 
 /// Records that the ring can hold.
@@ -127,53 +128,9 @@ impl Programs {
         })
     }
 
-    /// Attaches the probes of an examined library, but for some groups, for every process that maps it now or later.
-    ///
-    /// # Errors
-    /// The kernel refuses; then none of this library's are attached.
-    pub fn attach(
-        &mut self,
-        library: &Library,
-        examined: &Examined,
-        without: &BTreeSet<Group>,
-    ) -> Result<Attached, AttachError> {
-        let mut attached = Attached::default();
-        for group in Group::ALL.into_iter().filter(|group| !without.contains(group)) {
-            if let Err(error) = self.attach_group(&mut attached, library, examined, group) {
-                self.detach(attached)?;
-                return Err(error);
-            }
-        }
-        Ok(attached)
-    }
-
-    /// Attaches the probes of one group.
-    ///
-    /// # Errors
-    /// The kernel refuses; then none of this group's are attached.
-    pub fn attach_group(
-        &mut self,
-        attached: &mut Attached,
-        library: &Library,
-        examined: &Examined,
-        group: Group,
-    ) -> Result<(), AttachError> {
-        let Some(known) = examined.known else {
-            return Ok(());
-        };
-        let spots: Vec<Spot> = examined
-            .probes
-            .iter()
-            .filter(|state| state.probe.kind.group() == group)
-            .filter_map(|state| {
-                let (kind, point) = (state.probe.kind, state.point.as_ref().ok()?);
-                let cookie = Cookie { kind: kind.wire() as u32, layout: known.layout }.to_u64();
-                Some(Spot { offset: point.offset, cookie, has_return: kind.has_return() })
-            })
-            .collect();
-        let links = PAIR.attach(&mut self.ebpf, &library.attach_path(), &spots, UProbeScope::AllProcesses)?;
-        attached.links.insert(group, links);
-        Ok(())
+    /// The programs, to attach them.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
     }
 
     /// Attaches to functions of this program as if they were `getXferStatus`, for one process alone (`None`: this one). Each is
@@ -181,29 +138,20 @@ impl Programs {
     ///
     /// # Errors
     /// The kernel refuses; then nothing is attached.
-    pub fn attach_to_own(&mut self, functions: &[(u64, bool)], pid: Option<u32>) -> Result<Attached, AttachError> {
+    pub fn attach_to_own(&mut self, functions: &[(u64, bool)], pid: Option<u32>) -> Result<Links, AttachError> {
         let scope = pid.and_then(NonZeroU32::new).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
         let cookie = Cookie { kind: Kind::Status as u32, layout: 0 }.to_u64();
         let spot = |&(offset, has_return): &(u64, bool)| Spot { offset, cookie, has_return };
         let spots: Vec<Spot> = functions.iter().map(spot).collect();
-        let links = PAIR.attach(&mut self.ebpf, Path::new("/proc/self/exe"), &spots, scope)?;
-        Ok(Attached { links: BTreeMap::from([(Group::Polls, links)]) })
+        PAIR.attach(&mut self.ebpf, Path::new("/proc/self/exe"), &spots, scope)
     }
 
-    /// Takes probes off.
+    /// Takes them off again.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn detach(&mut self, attached: Attached) -> Result<(), AttachError> {
-        attached.links.into_values().try_for_each(|links| PAIR.detach(&mut self.ebpf, links))
-    }
-
-    /// Takes the probes of one group off.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn detach_group(&mut self, attached: &mut Attached, group: Group) -> Result<(), AttachError> {
-        attached.links.remove(&group).map_or(Ok(()), |links| PAIR.detach(&mut self.ebpf, links))
+    pub fn detach_from_own(&mut self, links: Links) -> Result<(), AttachError> {
+        PAIR.detach(&mut self.ebpf, links)
     }
 
     /// Hits since the last call: of what, whether of its return, and how many.

@@ -206,6 +206,10 @@ pub fn known_releases() -> String {
     releases.join(", ")
 }
 
+/// What to do about a library whose build is not known.
+pub const UNKNOWN_CURE: &str =
+    "nothing of it will be recorded: use a known release, or a kvpath-agent that knows this build (docs/builds.md)";
+
 /// All layouts, in the order of [`Known::layout`].
 pub fn layouts() -> Vec<Layout> {
     TABLE

@@ -1,8 +1,10 @@
 //! Raw ring-buffer records to events. Pure; any bytes give an event or an error, never a panic or a guess.
 
-use std::mem::{offset_of, size_of};
+use std::borrow::Cow;
 
+use kvpath_schema::cell::Bytes;
 use kvpath_schema::wire::nixl::{self as wire, Handle, Header, Kind, Layout, Polls, TEXT_MAX, Text, unread};
+use zerocopy::FromBytes;
 
 /// Why a record is no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,19 +30,15 @@ pub enum DecodeError {
 pub struct Txt {
     /// What was copied, with bytes that are not UTF-8 replaced; `None` if it could not be read.
     pub text: Option<String>,
+    /// The same as bytes, where not all are UTF-8.
+    pub raw: Option<Bytes>,
     /// Its true length, bytes.
     pub len: u64,
 }
 
-impl Txt {
-    /// Whether there is more than was copied.
-    pub fn is_cut(&self) -> bool {
-        self.len > TEXT_MAX as u64
-    }
-}
-
-/// A range of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A range of memory, as each element of a descriptor list starts.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes)]
 pub struct Range {
     /// First byte.
     pub addr: u64,
@@ -90,83 +88,50 @@ pub enum Event {
     NotifTaken { peer: Txt, message: Txt },
 }
 
-/// The bytes of one record, read at the offsets of a wire struct.
-#[derive(Clone, Copy)]
-struct Fields<'a>(&'a [u8]);
+/// The struct that `bytes` start with.
+fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let short = DecodeError::Short { have: bytes.len(), need: size_of::<T>() };
+    T::read_from_prefix(bytes).map(|(record, _)| record).map_err(|_| short)
+}
 
-impl<'a> Fields<'a> {
-    fn of<T>(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let need = size_of::<T>();
-        if bytes.len() < need {
-            return Err(DecodeError::Short { have: bytes.len(), need });
-        }
-        Ok(Self(bytes))
+fn time(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(i64::MAX)
+}
+
+impl From<&Text> for Txt {
+    fn from(text: &Text) -> Self {
+        let kept = usize::try_from(text.len).unwrap_or(TEXT_MAX).min(TEXT_MAX);
+        let copied = (text.read == 1).then(|| String::from_utf8_lossy(&text.bytes[..kept]));
+        // A text that is UTF-8 is borrowed as it is.
+        let raw: Option<Bytes> = matches!(copied, Some(Cow::Owned(_))).then(|| text.bytes[..kept].into());
+        Self { text: copied.map(Cow::into_owned), raw, len: text.len }
     }
+}
 
-    fn array<const N: usize>(self, at: usize) -> [u8; N] {
-        // In range: `of` has seen that the whole struct is there.
-        self.0[at..at + N].try_into().expect("a slice of N bytes")
-    }
-
-    fn u64(self, at: usize) -> u64 {
-        u64::from_ne_bytes(self.array(at))
-    }
-
-    fn u32(self, at: usize) -> u32 {
-        u32::from_ne_bytes(self.array(at))
-    }
-
-    fn i32(self, at: usize) -> i32 {
-        i32::from_ne_bytes(self.array(at))
-    }
-
-    fn time(self, at: usize) -> i64 {
-        i64::try_from(self.u64(at)).unwrap_or(i64::MAX)
-    }
-
-    fn polls(self, at: usize) -> Polls {
-        Polls {
-            pending: self.u64(at + offset_of!(Polls, pending)),
-            last_pending_ns: self.u64(at + offset_of!(Polls, last_pending_ns)),
+impl From<&Handle> for About {
+    fn from(handle: &Handle) -> Self {
+        let known = |bit: u32| handle.unread & bit == 0;
+        Self {
+            bytes: known(unread::BYTES).then_some(handle.bytes),
+            descriptors: known(unread::DESCRIPTORS).then_some(handle.descriptors),
+            op: known(unread::OP).then_some(handle.op),
+            local_memory: known(unread::LOCAL_MEMORY).then_some(handle.local_memory),
+            remote_memory: known(unread::REMOTE_MEMORY).then_some(handle.remote_memory),
+            has_notif: known(unread::HAS_NOTIF).then_some(handle.has_notif != 0),
+            peer: (&handle.peer).into(),
+            notif: (&handle.notif).into(),
         }
     }
+}
 
-    fn text(self, at: usize) -> Txt {
-        let len = self.u64(at + offset_of!(Text, len));
-        let start = at + offset_of!(Text, bytes);
-        let kept = usize::try_from(len).unwrap_or(TEXT_MAX).min(TEXT_MAX);
-        let read = self.u64(at + offset_of!(Text, read)) == 1;
-        let text = read.then(|| String::from_utf8_lossy(&self.0[start..start + kept]).into_owned());
-        Txt { text, len }
+/// The first `count` elements of `element` bytes of `data`.
+fn ranges(data: &[u8], count: u32, element: u32) -> Result<Vec<Range>, DecodeError> {
+    let (count, element) = (count as usize, element as usize);
+    let is_held = count.checked_mul(element).is_some_and(|bytes| bytes <= data.len());
+    if element < size_of::<Range>() || !is_held {
+        return Err(DecodeError::Inconsistent);
     }
-
-    fn about(self, at: usize) -> About {
-        let missing = self.u32(at + offset_of!(Handle, unread));
-        let known = |bit: u32| missing & bit == 0;
-        let number = |bit: u32, offset: usize| known(bit).then(|| self.i32(at + offset));
-        About {
-            bytes: known(unread::BYTES).then(|| self.u64(at + offset_of!(Handle, bytes))),
-            descriptors: known(unread::DESCRIPTORS).then(|| self.u64(at + offset_of!(Handle, descriptors))),
-            op: number(unread::OP, offset_of!(Handle, op)),
-            local_memory: number(unread::LOCAL_MEMORY, offset_of!(Handle, local_memory)),
-            remote_memory: number(unread::REMOTE_MEMORY, offset_of!(Handle, remote_memory)),
-            has_notif: known(unread::HAS_NOTIF).then(|| self.u32(at + offset_of!(Handle, has_notif)) != 0),
-            peer: self.text(at + offset_of!(Handle, peer)),
-            notif: self.text(at + offset_of!(Handle, notif)),
-        }
-    }
-
-    /// `count` elements of `element` bytes in the `room` bytes at `at`.
-    fn ranges(self, at: usize, room: usize, count: u32, element: u32) -> Result<Vec<Range>, DecodeError> {
-        let (count, element) = (count as usize, element as usize);
-        if element < 24 || count.checked_mul(element).is_none_or(|bytes| bytes > room) {
-            return Err(DecodeError::Inconsistent);
-        }
-        Ok((0..count)
-            .map(|i| at + i * element)
-            .map(|at| Range { addr: self.u64(at), bytes: self.u64(at + 8), device: self.u64(at + 16) })
-            .collect())
-    }
+    data.chunks_exact(element).take(count).map(read).collect()
 }
 
 /// Decodes one record. `layouts` are those that were put into the BPF map.
@@ -174,70 +139,40 @@ impl<'a> Fields<'a> {
 /// # Errors
 /// See [`DecodeError`].
 pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeError> {
-    let header = Fields::of::<Header>(bytes)?;
-    let pid_tgid = header.u64(offset_of!(Header, pid_tgid));
+    let header: Header = read(bytes)?;
     let half = |value: u64| i32::try_from(value & 0xffff_ffff).unwrap_or(-1);
-    let at = At { time_ns: header.time(offset_of!(Header, time_ns)), pid: half(pid_tgid >> 32), tid: half(pid_tgid) };
-    let kind = header.u32(offset_of!(Header, kind));
-    let layout = usize::try_from(header.u32(offset_of!(Header, layout))).ok().and_then(|i| layouts.get(i));
-    let event = match Kind::from_u32(kind).ok_or(DecodeError::Kind(kind))? {
+    let at = At { time_ns: time(header.time_ns), pid: half(header.pid_tgid >> 32), tid: half(header.pid_tgid) };
+    let layout = usize::try_from(header.layout).ok().and_then(|i| layouts.get(i));
+    let event = match Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))? {
         Kind::Agent => {
-            let f = Fields::of::<wire::Agent>(bytes)?;
-            Event::Agent {
-                agent_ptr: f.u64(offset_of!(wire::Agent, agent_ptr)),
-                name: f.text(offset_of!(wire::Agent, name)),
-            }
+            let wire::Agent { agent_ptr, name, .. } = read(bytes)?;
+            Event::Agent { agent_ptr, name: (&name).into() }
         }
-        Kind::Regions => regions(bytes, layout)?,
+        Kind::Regions => regions(&read(bytes)?, layout)?,
         Kind::RegionsEnd => {
-            let f = Fields::of::<wire::RegionsEnd>(bytes)?;
-            Event::RegionsEnd {
-                entry_ns: f.time(offset_of!(wire::RegionsEnd, entry_ns)),
-                status: f.i32(offset_of!(wire::RegionsEnd, status)),
-            }
+            let wire::RegionsEnd { entry_ns, status, .. } = read(bytes)?;
+            Event::RegionsEnd { entry_ns: time(entry_ns), status }
         }
         Kind::MakeSpan | Kind::MakeVector | Kind::Create => {
-            let f = Fields::of::<wire::Made>(bytes)?;
-            Event::Made {
-                entry_ns: f.time(offset_of!(wire::Made, entry_ns)),
-                agent_ptr: f.u64(offset_of!(wire::Made, agent_ptr)),
-                handle: f.u64(offset_of!(wire::Made, handle)),
-                asked: f.u64(offset_of!(wire::Made, asked)),
-                about: f.about(offset_of!(wire::Made, about)),
-            }
+            let wire::Made { entry_ns, agent_ptr, handle, asked, about, .. } = read(bytes)?;
+            Event::Made { entry_ns: time(entry_ns), agent_ptr, handle, asked, about: (&about).into() }
         }
         Kind::Post => {
-            let f = Fields::of::<wire::Posted>(bytes)?;
-            Event::Posted {
-                entry_ns: f.time(offset_of!(wire::Posted, entry_ns)),
-                agent_ptr: f.u64(offset_of!(wire::Posted, agent_ptr)),
-                handle: f.u64(offset_of!(wire::Posted, handle)),
-                earlier: f.polls(offset_of!(wire::Posted, earlier)),
-                status: f.i32(offset_of!(wire::Posted, status)),
-                about: f.about(offset_of!(wire::Posted, about)),
-            }
+            let wire::Posted { entry_ns, agent_ptr, handle, earlier, status, about, .. } = read(bytes)?;
+            Event::Posted { entry_ns: time(entry_ns), agent_ptr, handle, earlier, status, about: (&about).into() }
         }
-        Kind::Descriptors => descriptors(bytes, layout)?,
+        Kind::Descriptors => descriptors(&read(bytes)?, layout)?,
         Kind::Status => {
-            let f = Fields::of::<wire::Status>(bytes)?;
-            Event::Status {
-                handle: f.u64(offset_of!(wire::Status, handle)),
-                polls: f.polls(offset_of!(wire::Status, polls)),
-                status: f.i32(offset_of!(wire::Status, status)),
-            }
+            let wire::Status { handle, polls, status, .. } = read(bytes)?;
+            Event::Status { handle, polls, status }
         }
         Kind::Release => {
-            let f = Fields::of::<wire::Released>(bytes)?;
-            Event::Released {
-                handle: f.u64(offset_of!(wire::Released, handle)),
-                polls: f.polls(offset_of!(wire::Released, polls)),
-                status: (f.u32(offset_of!(wire::Released, status_read)) == 1)
-                    .then(|| f.i32(offset_of!(wire::Released, status))),
-            }
+            let wire::Released { handle, polls, status, status_read, .. } = read(bytes)?;
+            Event::Released { handle, polls, status: (status_read == 1).then_some(status) }
         }
         kind @ (Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed | Kind::NotifTaken) => {
-            let f = Fields::of::<wire::Notif>(bytes)?;
-            let (peer, message) = (f.text(offset_of!(wire::Notif, peer)), f.text(offset_of!(wire::Notif, message)));
+            let notif: wire::Notif = read(bytes)?;
+            let (peer, message) = ((&notif.peer).into(), (&notif.message).into());
             match kind {
                 Kind::NotifSent => Event::NotifSent { peer, message },
                 Kind::NotifTaken => Event::NotifTaken { peer, message },
@@ -248,33 +183,21 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeErr
     Ok((at, event))
 }
 
-fn regions(bytes: &[u8], layout: Option<&Layout>) -> Result<Event, DecodeError> {
-    let f = Fields::of::<wire::Regions>(bytes)?;
-    let layout = layout.ok_or(DecodeError::Inconsistent)?;
-    let count = f.u32(offset_of!(wire::Regions, count));
-    Ok(Event::Regions {
-        agent_ptr: f.u64(offset_of!(wire::Regions, agent_ptr)),
-        total: f.u32(offset_of!(wire::Regions, total)),
-        first: f.u32(offset_of!(wire::Regions, first)),
-        memory: f.i32(offset_of!(wire::Regions, memory)),
-        ranges: f.ranges(offset_of!(wire::Regions, data), wire::REGION_BYTES, count, layout.blob_bytes)?,
-    })
+fn regions(record: &wire::Regions, layout: Option<&Layout>) -> Result<Event, DecodeError> {
+    let element = layout.ok_or(DecodeError::Inconsistent)?.blob_bytes;
+    let wire::Regions { agent_ptr, total, first, count, memory, data, .. } = record;
+    let ranges = ranges(data, *count, element)?;
+    Ok(Event::Regions { agent_ptr: *agent_ptr, total: *total, first: *first, memory: *memory, ranges })
 }
 
-fn descriptors(bytes: &[u8], layout: Option<&Layout>) -> Result<Event, DecodeError> {
-    let f = Fields::of::<wire::Descriptors>(bytes)?;
+fn descriptors(record: &wire::Descriptors, layout: Option<&Layout>) -> Result<Event, DecodeError> {
     let element = layout.ok_or(DecodeError::Inconsistent)?.meta_bytes;
-    let count = f.u32(offset_of!(wire::Descriptors, count));
-    let side = |at: usize| f.ranges(at, wire::DESCRIPTOR_BYTES, count, element);
-    let remote = match f.u32(offset_of!(wire::Descriptors, remote_read)) {
-        1 => Some(side(offset_of!(wire::Descriptors, remote))?),
-        _ => None,
-    };
+    let side = |data: &[u8]| ranges(data, record.count, element);
     Ok(Event::Descriptors {
-        handle: f.u64(offset_of!(wire::Descriptors, handle)),
-        first: f.u32(offset_of!(wire::Descriptors, first)),
-        local: side(offset_of!(wire::Descriptors, local))?,
-        remote,
+        handle: record.handle,
+        first: record.first,
+        local: side(&record.local)?,
+        remote: if record.remote_read == 1 { Some(side(&record.remote)?) } else { None },
     })
 }
 
@@ -283,6 +206,7 @@ mod tests {
     use super::*;
     use crate::capture::nixl::builds;
     use proptest::prelude::*;
+    use std::mem::offset_of;
 
     /// A record of zeros of that kind, with the header filled in.
     fn blank(kind: Kind, size: usize) -> Vec<u8> {
@@ -311,8 +235,19 @@ mod tests {
         let (at, event) = record(&bytes, &builds::layouts()).unwrap();
         assert_eq!(at, At { time_ns: 77, pid: 41, tid: 43 });
         let Event::NotifSent { peer, message } = event else { panic!("{event:?}") };
-        assert_eq!(peer, Txt { text: Some("decode-0".into()), len: 8 });
-        assert_eq!((message.text.unwrap().len(), message.len), (TEXT_MAX, 1000));
+        assert_eq!(peer, Txt { text: Some("decode-0".into()), raw: None, len: 8 });
+        assert_eq!((message.text.unwrap().len(), message.raw, message.len), (TEXT_MAX, None, 1000));
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf8_keeps_its_bytes() {
+        let mut bytes = blank(Kind::NotifSent, size_of::<wire::Notif>());
+        let sent = b"PUSH_REG:\x81\xaarequest_id\xd9\x36chatcmpl-0";
+        put_text(&mut bytes, offset_of!(wire::Notif, message), sent, sent.len() as u64);
+        let (_, event) = record(&bytes, &builds::layouts()).unwrap();
+        let Event::NotifSent { message, .. } = event else { panic!("{event:?}") };
+        assert_eq!(message.text.as_deref(), Some("PUSH_REG:\u{fffd}\u{fffd}request_id\u{fffd}6chatcmpl-0"));
+        assert_eq!(message.raw.as_deref(), Some(&sent[..]));
     }
 
     #[test]

@@ -14,5 +14,6 @@ pub mod assemble;
 pub mod attach;
 pub mod builds;
 pub mod decode;
+mod libraries;
 pub mod names;
-pub mod request;
+pub mod source;

@@ -8,5 +8,3 @@
 mod functions;
 mod rows;
 pub mod source;
-
-pub use functions::is_candidate;

@@ -1,36 +1,13 @@
 //! Records to rows. Pure.
 
-use std::mem::{offset_of, size_of};
-
 use kvpath_schema::cell::Name;
 use kvpath_schema::tables::rdma::RdmaOp;
-use kvpath_schema::wire::rdma::{ARGS, Call, Entry, Returned};
-
-use crate::bytes;
+use kvpath_schema::wire::rdma::{Call, Returned};
+use zerocopy::FromBytes as _;
 
 /// Reads a record; `None` if it is none.
 pub fn returned(bytes: &[u8]) -> Option<Returned> {
-    if bytes.len() < size_of::<Returned>() {
-        return None;
-    }
-    let u64_at = |at| bytes::u64_at(bytes, at);
-    let u32_at = |at| bytes::u32_at(bytes, at);
-    let entry = offset_of!(Returned, entry);
-    let mut args = [0; ARGS];
-    for (i, arg) in args.iter_mut().enumerate() {
-        *arg = u64_at(entry + offset_of!(Entry, args) + 8 * i)?;
-    }
-    Some(Returned {
-        time_ns: u64_at(offset_of!(Returned, time_ns))?,
-        pid_tgid: u64_at(offset_of!(Returned, pid_tgid))?,
-        result: u64_at(offset_of!(Returned, result))?,
-        entry: Entry {
-            time_ns: u64_at(entry + offset_of!(Entry, time_ns))?,
-            args,
-            state: u32_at(entry + offset_of!(Entry, state))?,
-            call: u32_at(entry + offset_of!(Entry, call))?,
-        },
-    })
+    Returned::read_from_prefix(bytes).ok().map(|(returned, _)| returned)
 }
 
 /// The row of a call; `None` if the call is unknown.
@@ -94,6 +71,7 @@ fn state(number: u32) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kvpath_schema::wire::rdma::{ARGS, Entry};
 
     fn op(call: Call, args: [u64; ARGS], state: u32, result: u64) -> RdmaOp {
         let entry = Entry { time_ns: 10, args, state, call: call as u32 };

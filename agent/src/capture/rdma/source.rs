@@ -1,21 +1,25 @@
 //! RDMA in a recording: its libraries, what is drained, and what is written.
 
+use std::path::Path;
+
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::RecordingState;
 use kvpath_schema::tables::rdma::RdmaOps;
 use kvpath_schema::wire::rdma::{LOST_SLOTS, RING_BYTES};
 
 use super::{functions, rows};
 use crate::capture::error::AttachError;
-use crate::capture::nixl::assemble::Lack;
-use crate::capture::pairs::{Links, Pair};
+use crate::capture::pairs::Pair;
+use crate::capture::{Context, Source};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
-use crate::processes::ProcessTable;
-use crate::segments::{Facts, Segments};
+use crate::error::AgentError;
+use crate::libraries::{Libraries, Probe};
+use crate::losses::{Cause, Losses};
+use crate::states::Subject;
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-rdma"));
 const PAIR: Pair = Pair { entry: "rdma_entry", returns: "rdma_return" };
@@ -23,26 +27,19 @@ const PAIR: Pair = Pair { entry: "rdma_entry", returns: "rdma_return" };
 const RECORDS: u32 = RING_BYTES / 8;
 const REASONS: [&str; LOST_SLOTS as usize] = ["ring buffer full", "too many calls in flight"];
 
-struct Seen {
-    /// Stays open, so that its inode cannot be given to another file.
-    library: Library,
-    /// Detached when the programs go.
-    _links: Option<Links>,
-}
-
-/// See the module.
-pub struct Source {
+/// The source.
+pub struct Rdma {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     lost: PerCpuArray<MapData, [u64; LOST_SLOTS as usize]>,
     seen_lost: [u64; LOST_SLOTS as usize],
-    seen: Vec<Seen>,
+    libraries: Libraries,
     rows: RdmaOps,
-    lacks: Vec<(Lack, u64)>,
+    losses: Losses,
 }
 
-impl Source {
-    /// Loads the programs; libraries come by [`Self::mapped`].
+impl Rdma {
+    /// Loads the programs.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -55,47 +52,70 @@ impl Source {
             lost: PerCpuArray::try_from(take("RDMA_LOST")?)?,
             ebpf,
             seen_lost: [0; LOST_SLOTS as usize],
-            seen: Vec::new(),
+            libraries: Libraries::new("rdma", PAIR),
             rows: RdmaOps::default(),
-            lacks: Vec::new(),
+            losses: Losses::default(),
         })
     }
 
-    /// A process maps a file whose name may be a library's of RDMA.
-    pub fn mapped(&mut self, pid: i32, mapping: &Mapping, facts: &mut Facts) {
-        match Library::of_mapping(pid, mapping) {
-            Ok(library) => self.found(library, facts),
+    /// A library: it is attached to, once.
+    fn found(&mut self, library: Library, context: &mut Context) {
+        if self.libraries.is_probed(&library).is_some() {
+            return;
+        }
+        let (key, subject) = (format!("library {}", library.path), Subject::library("rdma", library.path.as_str()));
+        let spots = match library.read().map_err(|error| error.to_string()).and_then(|data| functions::find(&data)) {
+            Ok(spots) => spots,
             Err(error) => {
-                facts.say(
-                    "rdma",
-                    format!("library {}", mapping.path),
-                    format!("cannot be opened by pid {pid}: {error}"),
-                );
+                context.facts.say("rdma", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Unreadable, error);
+                return self.libraries.leave(library);
+            }
+        };
+        let count = spots.len();
+        let probes = spots.into_iter().map(|spot| Probe { group: None, spot }).collect();
+        match self.libraries.attach(&mut self.ebpf, library, probes) {
+            Ok(_) => {
+                let text = format!("{count} functions probed");
+                context.facts.say("rdma", key, text.as_str());
+                context.set(subject, RecordingState::Recording, text);
+            }
+            Err(error) => {
+                context.facts.say("rdma", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Refused, error.to_string());
             }
         }
     }
+}
 
-    /// A library: it is attached to, once.
-    pub fn found(&mut self, library: Library, facts: &mut Facts) {
-        let key = format!("library {}", library.path);
-        if self.seen.iter().any(|seen| seen.library.is_same_below(&library)) {
-            return;
-        }
-        let found = library.read().map_err(|error| error.to_string()).and_then(|data| functions::find(&data));
-        let attached = found.and_then(|spots| {
-            let links = PAIR.attach(&mut self.ebpf, &library.attach_path(), &spots, UProbeScope::AllProcesses);
-            links.map(|links| (spots.len(), links)).map_err(|error| error.to_string())
-        });
-        let (said, links) = match attached {
-            Ok((count, links)) => (format!("{count} functions probed"), Some(links)),
-            Err(error) => (format!("probes off: {error}"), None),
-        };
-        facts.say("rdma", key, said);
-        self.seen.push(Seen { library, _links: links });
+impl Source for Rdma {
+    fn name(&self) -> &'static str {
+        "rdma"
     }
 
-    /// Takes what the kernel half has written; no more than the ring can hold at once.
-    pub fn drain(&mut self, processes: &mut ProcessTable) {
+    fn is_candidate(&self, file_name: &str) -> bool {
+        functions::is_candidate(file_name)
+    }
+
+    fn named(&mut self, path: &Path, context: &mut Context) -> Result<bool, AgentError> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !functions::is_candidate(name) {
+            return Ok(false);
+        }
+        let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
+        self.found(library, context);
+        Ok(true)
+    }
+
+    fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {
+        if let Some(library) = self.libraries.open(pid, mapping, context) {
+            self.found(library, context);
+        }
+    }
+
+    /// No more than the ring can hold at once.
+    fn drain(&mut self, context: &mut Context) {
+        let processes = &mut context.processes;
         for _ in 0..RECORDS {
             let Some(record) = self.ring.next() else { break };
             let half = |value: u64| i32::try_from(value & 0xffff_ffff).ok();
@@ -107,30 +127,24 @@ impl Source {
             });
             match row {
                 Some(row) => self.rows.push(row),
-                None => self.lacks.push((Lack::of("rdma_ops", "record that contradicts itself"), 1)),
+                None => self.losses.add(Cause::of("rdma_ops", "record that contradicts itself"), 1),
             }
         }
     }
 
-    /// Writes what is ready.
-    ///
-    /// # Errors
-    /// A segment cannot be written.
-    pub fn write(&mut self, now_ns: i64, segments: &mut Segments) -> Result<(), SegmentError> {
+    fn write(&mut self, context: &mut Context) -> Result<(), SegmentError> {
         match self.lost.get(&0, 0) {
             Ok(cpus) => {
                 for (slot, reason) in REASONS.into_iter().enumerate() {
                     let now: u64 = cpus.iter().map(|cpu| cpu[slot]).sum();
                     let since = now - std::mem::replace(&mut self.seen_lost[slot], now);
-                    if since > 0 {
-                        self.lacks.push((Lack::of("rdma_ops", reason), since));
-                    }
+                    self.losses.add(Cause::of("rdma_ops", reason), since);
                 }
             }
-            Err(error) => self.lacks.push((Lack::of("rdma_ops", format!("losses cannot be counted: {error}")), 1)),
+            Err(error) => self.losses.add(Cause::of("rdma_ops", format!("losses cannot be counted: {error}")), 1),
         }
-        let lost = self.lacks.iter().map(|(_, count)| count).sum();
-        segments.table("rdma", &std::mem::take(&mut self.rows), lost)?;
-        segments.drops("rdma", now_ns, &std::mem::take(&mut self.lacks))
+        let losses = std::mem::take(&mut self.losses);
+        context.segments.table("rdma", &std::mem::take(&mut self.rows), losses.total())?;
+        context.segments.drops("rdma", context.now_ns, &losses)
     }
 }

@@ -1,27 +1,14 @@
 //! Records and sums to rows. Pure.
 
-use std::mem::{offset_of, size_of};
-
 use kvpath_schema::cell::Name;
 use kvpath_schema::wire::sched::{Interval, Thread};
+use zerocopy::FromBytes as _;
 
 use super::programs::Words;
-use crate::bytes;
 
 /// Reads a record; `None` if it is none.
 pub fn interval(bytes: &[u8]) -> Option<Interval> {
-    if bytes.len() < size_of::<Interval>() {
-        return None;
-    }
-    let u64_at = |at| bytes::u64_at(bytes, at);
-    let u32_at = |at| bytes::u32_at(bytes, at);
-    Some(Interval {
-        time_ns: u64_at(offset_of!(Interval, time_ns))?,
-        off_ns: u64_at(offset_of!(Interval, off_ns))?,
-        queue_ns: u64_at(offset_of!(Interval, queue_ns))?,
-        tid: u32_at(offset_of!(Interval, tid))?,
-        state: u32_at(offset_of!(Interval, state))?,
-    })
+    Interval::read_from_prefix(bytes).ok().map(|(interval, _)| interval)
 }
 
 /// What a thread's words say; `None` if there are too few.

@@ -11,9 +11,9 @@ use kvpath_schema::wire::sched::{LONG_NS, Thread};
 use super::programs::{Programs, Words};
 use super::rows::{interval, is_over, state, thread};
 use crate::capture::error::AttachError;
-use crate::capture::nixl::assemble::Lack;
+use crate::capture::{Context, Ended, Source};
+use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
-use crate::segments::{Facts, Segments};
 
 #[derive(Debug, Clone, Copy)]
 struct Watched {
@@ -22,37 +22,37 @@ struct Watched {
     seen: Thread,
 }
 
-/// See the module.
-pub struct Source {
+/// The source.
+pub struct Scheduler {
     programs: Programs,
     watched: BTreeMap<i32, Watched>,
     /// Threads that have ended, or that cannot be watched, by process: they are not watched again.
     left: HashSet<(i64, i32)>,
     rows: OffCpus,
-    lacks: Vec<(Lack, u64)>,
+    losses: Losses,
     from_ns: i64,
 }
 
-impl Source {
+impl Scheduler {
     /// Attaches; threads are watched as they become known.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn start(now_ns: i64, facts: &mut Facts) -> Result<Self, AttachError> {
-        facts.say("sched", "setting.long_ns", LONG_NS.to_string());
+    pub fn start(context: &mut Context) -> Result<Self, AttachError> {
+        context.facts.say("sched", "setting.long_ns", LONG_NS.to_string());
         let programs = Programs::start()?;
         Ok(Self {
             programs,
             watched: BTreeMap::new(),
             left: HashSet::new(),
             rows: OffCpus::default(),
-            lacks: Vec::new(),
-            from_ns: now_ns,
+            losses: Losses::default(),
+            from_ns: context.now_ns,
         })
     }
 
-    /// One round: threads that made their first recorded call, and what the kernel half has written.
-    pub fn step(&mut self, processes: &ProcessTable) {
+    /// Watches threads that have made their first recorded call.
+    fn watch_new(&mut self, processes: &ProcessTable) {
         for (pid, process_id, tid) in processes.living_threads() {
             let Ok(number) = u32::try_from(tid) else { continue };
             let is_watched = self.watched.get(&tid).is_some_and(|watched| watched.process_id == process_id);
@@ -64,18 +64,17 @@ impl Source {
                 Ok(()) => _ = self.watched.insert(tid, Watched { pid, process_id, seen }),
                 Err(error) => {
                     self.left.insert((process_id, tid));
-                    self.lacks.push((Lack::of("sched", format!("a thread cannot be watched: {error}")), 1));
+                    self.losses.add(Cause::of("sched", format!("a thread cannot be watched: {error}")), 1);
                 }
             }
         }
-        self.drain();
     }
 
-    fn drain(&mut self) {
-        let Self { programs, watched, rows, lacks, .. } = self;
+    fn take_records(&mut self) {
+        let Self { programs, watched, rows, losses, .. } = self;
         programs.drain(|bytes| {
             let Some(interval) = interval(bytes) else {
-                return lacks.push((Lack::of("sched", "record that contradicts itself"), 1));
+                return losses.add(Cause::of("sched", "record that contradicts itself"), 1);
             };
             let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
             // Left since: its last records are still on their way.
@@ -95,46 +94,6 @@ impl Source {
                 intervals: 1,
             });
         });
-    }
-
-    /// A process has ended.
-    pub fn process_ended(&mut self, process_id: i64, now_ns: i64) {
-        self.drain();
-        let tids: Vec<i32> = self.tids(|watched| watched.process_id == process_id);
-        self.leave(&tids, now_ns);
-        self.left.retain(|(process, _)| *process != process_id);
-    }
-
-    /// Writes what is ready; `is_last`: also of threads that are off the CPU still.
-    ///
-    /// # Errors
-    /// A segment cannot be written, or the map of losses not be read.
-    pub fn write(&mut self, now_ns: i64, is_last: bool, segments: &mut Segments) -> Result<(), SegmentError> {
-        self.drain();
-        // A thread's number may be given to another one of the machine.
-        let gone = self.tids(|_| true);
-        let gone: Vec<i32> = gone
-            .into_iter()
-            .filter(|tid| !Path::new(&format!("/proc/{}/task/{tid}", self.watched[tid].pid)).exists())
-            .collect();
-        self.leave(&gone, now_ns);
-        if is_last {
-            self.leave(&self.tids(|_| true), now_ns);
-        }
-        for tid in self.tids(|_| true) {
-            if let Some(words) = u32::try_from(tid).ok().and_then(|tid| self.programs.words(tid)) {
-                self.sum_up(tid, words, now_ns);
-            }
-        }
-        self.from_ns = now_ns;
-        match self.programs.lost() {
-            Ok(0) => {}
-            Ok(count) => self.lacks.push((Lack::of("sched", "ring buffer full"), count)),
-            Err(error) => self.lacks.push((Lack::of("sched", format!("losses cannot be counted: {error}")), 1)),
-        }
-        let lost = self.lacks.iter().map(|(_, count)| count).sum();
-        segments.table("sched", &std::mem::take(&mut self.rows), lost)?;
-        segments.drops("sched", now_ns, &std::mem::take(&mut self.lacks))
     }
 
     fn tids(&self, which: impl Fn(&Watched) -> bool) -> Vec<i32> {
@@ -191,5 +150,51 @@ impl Source {
                 intervals,
             });
         }
+    }
+}
+
+impl Source for Scheduler {
+    fn name(&self) -> &'static str {
+        "sched"
+    }
+
+    fn drain(&mut self, context: &mut Context) {
+        self.watch_new(&context.processes);
+        self.take_records();
+    }
+
+    fn process_ended(&mut self, process: Ended, _context: &mut Context) {
+        let tids: Vec<i32> = self.tids(|watched| watched.process_id == process.process_id);
+        self.leave(&tids, process.end_ns);
+        self.left.retain(|(process_id, _)| *process_id != process.process_id);
+    }
+
+    /// What is off the CPU still is written as well.
+    fn finish(&mut self, context: &mut Context) -> Result<(), AttachError> {
+        self.take_records();
+        self.leave(&self.tids(|_| true), context.now_ns);
+        Ok(())
+    }
+
+    fn write(&mut self, context: &mut Context) -> Result<(), SegmentError> {
+        let now_ns = context.now_ns;
+        self.take_records();
+        // A thread's number may be given to another one of the machine.
+        let mut gone = self.tids(|_| true);
+        gone.retain(|tid| !Path::new(&format!("/proc/{}/task/{tid}", self.watched[tid].pid)).exists());
+        self.leave(&gone, now_ns);
+        for tid in self.tids(|_| true) {
+            if let Some(words) = u32::try_from(tid).ok().and_then(|tid| self.programs.words(tid)) {
+                self.sum_up(tid, words, now_ns);
+            }
+        }
+        self.from_ns = now_ns;
+        match self.programs.lost() {
+            Ok(count) => self.losses.add(Cause::of("sched", "ring buffer full"), count),
+            Err(error) => self.losses.add(Cause::of("sched", format!("losses cannot be counted: {error}")), 1),
+        }
+        let losses = std::mem::take(&mut self.losses);
+        context.segments.table("sched", &std::mem::take(&mut self.rows), losses.total())?;
+        context.segments.drops("sched", now_ns, &losses)
     }
 }

@@ -11,13 +11,15 @@ use std::time::SystemTime;
 use kvpath_schema::cell::Name;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 use kvpath_schema::tables::nixl::{NixlTelemetry, NixlTelemetryRow};
 
 use super::events;
 use super::file::{Ring, RingError};
-use crate::capture::nixl::assemble::Lack;
-use crate::processes::ProcessTable;
-use crate::segments::{Facts, Segments};
+use crate::capture::error::AttachError;
+use crate::capture::{Context, Ended, Source};
+use crate::losses::{Cause, Losses};
+use crate::states::Subject;
 
 /// How often files are read, ns: a ring holds 1000 transfers.
 const READ_EVERY_NS: i64 = 50_000_000;
@@ -46,26 +48,26 @@ struct Seen {
     sums: [(i64, i64); KINDS],
 }
 
-/// See the module.
-pub struct Source {
+/// The source.
+pub struct Telemetry {
     /// By process; `None`: its environment names none.
     folders: BTreeMap<i64, Option<Folder>>,
     /// By device and inode.
     files: BTreeMap<(u64, u64), Seen>,
-    lacks: Vec<(Lack, u64)>,
+    losses: Losses,
     began: SystemTime,
     read_ns: i64,
     found_ns: i64,
     from_ns: i64,
 }
 
-impl Source {
+impl Telemetry {
     /// Files are found as processes become known.
     pub fn start(now_ns: i64) -> Self {
         Self {
             folders: BTreeMap::new(),
             files: BTreeMap::new(),
-            lacks: Vec::new(),
+            losses: Losses::default(),
             began: SystemTime::now(),
             read_ns: now_ns,
             found_ns: now_ns - FIND_EVERY_NS,
@@ -73,35 +75,8 @@ impl Source {
         }
     }
 
-    /// One round.
-    pub fn step(&mut self, now_ns: i64, processes: &ProcessTable, facts: &mut Facts) {
-        if now_ns - self.found_ns >= FIND_EVERY_NS {
-            self.found_ns = now_ns;
-            for pid in processes.pids() {
-                if let Some(process_id) = processes.known(pid)
-                    && !self.folders.contains_key(&process_id)
-                    && let Ok(folder) = folder_of(pid)
-                {
-                    self.folders.insert(process_id, folder);
-                }
-            }
-            self.find(facts);
-        }
-        if now_ns - self.read_ns >= READ_EVERY_NS {
-            self.read_ns = now_ns;
-            self.read();
-        }
-    }
-
-    /// Reads what a process has left that is about to be forgotten.
-    pub fn process_ended(&mut self, process_id: i64, facts: &mut Facts) {
-        self.find(facts);
-        self.read();
-        self.folders.remove(&process_id);
-    }
-
     /// Looks for new files, and closes those that are gone.
-    fn find(&mut self, facts: &mut Facts) {
+    fn find(&mut self, context: &mut Context) {
         let folders: BTreeSet<&Folder> = self.folders.values().flatten().collect();
         let mut there = BTreeSet::new();
         for folder in folders {
@@ -119,12 +94,13 @@ impl Source {
                 }
                 let agent = entry.file_name().to_string_lossy().into_owned();
                 let opened = open(&entry.path(), key, folder.uid);
-                let said = match &opened {
-                    Ok(_) => "read".to_owned(),
+                let (said, state, reason) = match &opened {
+                    Ok(_) => ("read".to_owned(), RecordingState::Recording, String::new()),
                     Err(RingError::Unfinished) => continue,
-                    Err(error) => format!("left alone: {error}"),
+                    Err(error) => (format!("left alone: {error}"), RecordingState::Unreadable, error.to_string()),
                 };
-                facts.say("telemetry", format!("agent {agent}"), said);
+                context.facts.say("telemetry", format!("agent {agent}"), said);
+                context.set(Subject::new("telemetry", SubjectKind::File, agent.as_str()), state, reason);
                 let ring = opened.ok();
                 if let Some(ring) = &ring
                     && metadata.created().is_ok_and(|created| created < self.began)
@@ -143,7 +119,7 @@ impl Source {
     }
 
     fn read(&mut self) {
-        let Self { files, lacks, .. } = self;
+        let Self { files, losses, .. } = self;
         for Seen { agent, ring, sums } in files.values_mut() {
             let taken = ring.as_ref().map(|ring| {
                 ring.take(|event| {
@@ -154,20 +130,48 @@ impl Source {
             });
             match taken {
                 None | Some(Ok(false)) => {}
-                Some(Ok(true)) => lacks.push((Lack::of("nixl_telemetry", "ring full: NIXL drops what comes then"), 1)),
+                Some(Ok(true)) => losses.add(Cause::of("nixl_telemetry", "ring full: NIXL drops what comes then"), 1),
                 Some(Err(error)) => {
-                    lacks.push((Lack::of("nixl_telemetry", format!("{agent}: {error}")), 1));
+                    losses.add(Cause::of("nixl_telemetry", format!("{agent}: {error}")), 1);
                     *ring = None;
                 }
             }
         }
     }
+}
 
-    /// Writes what is ready.
-    ///
-    /// # Errors
-    /// A segment cannot be written.
-    pub fn write(&mut self, now_ns: i64, segments: &mut Segments) -> Result<(), SegmentError> {
+impl Source for Telemetry {
+    fn name(&self) -> &'static str {
+        "telemetry"
+    }
+
+    fn process_ended(&mut self, process: Ended, context: &mut Context) {
+        self.find(context);
+        self.read();
+        self.folders.remove(&process.process_id);
+    }
+
+    fn step(&mut self, context: &mut Context) -> Result<(), AttachError> {
+        if context.now_ns - self.found_ns >= FIND_EVERY_NS {
+            self.found_ns = context.now_ns;
+            for pid in context.processes.pids() {
+                if let Some(process_id) = context.processes.known(pid)
+                    && !self.folders.contains_key(&process_id)
+                    && let Ok(folder) = folder_of(pid)
+                {
+                    self.folders.insert(process_id, folder);
+                }
+            }
+            self.find(context);
+        }
+        if context.now_ns - self.read_ns >= READ_EVERY_NS {
+            self.read_ns = context.now_ns;
+            self.read();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, context: &mut Context) -> Result<(), SegmentError> {
         self.read();
         let mut rows = NixlTelemetry::default();
         for seen in self.files.values_mut() {
@@ -175,7 +179,7 @@ impl Source {
             for (kind, (count, value)) in (0..).zip(sums).filter(|(_, (count, _))| *count > 0) {
                 rows.push(NixlTelemetryRow {
                     start_ns: self.from_ns,
-                    dur_ns: now_ns - self.from_ns,
+                    dur_ns: context.now_ns - self.from_ns,
                     agent: Name::from(seen.agent.clone()),
                     event: Name::from(events::name(kind)),
                     count,
@@ -183,10 +187,10 @@ impl Source {
                 });
             }
         }
-        self.from_ns = now_ns;
-        let lost = self.lacks.iter().map(|(_, count)| count).sum();
-        segments.table("telemetry", &rows, lost)?;
-        segments.drops("telemetry", now_ns, &std::mem::take(&mut self.lacks))
+        self.from_ns = context.now_ns;
+        let losses = std::mem::take(&mut self.losses);
+        context.segments.table("telemetry", &rows, losses.total())?;
+        context.segments.drops("telemetry", context.now_ns, &losses)
     }
 }
 

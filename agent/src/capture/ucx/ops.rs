@@ -1,14 +1,12 @@
 //! Records to rows: a call's return, and later the end of its request. Pure.
 
 use std::collections::HashMap;
-use std::mem::{offset_of, size_of};
 
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::ucx::{UcxOp, UcxOps};
 use kvpath_schema::wire::ucx::{Call, Entry, Freed, Header, Op};
-
-use crate::bytes;
+use zerocopy::FromBytes as _;
 
 /// Pointers from here on are errors: `UCS_PTR_IS_ERR` of ucs/type/status.h, with `UCS_ERR_LAST` = -100.
 const FIRST_ERROR: u64 = (-100i64).cast_unsigned();
@@ -44,28 +42,17 @@ pub enum Record {
 
 /// Reads a record; `None` if it is none.
 pub fn record(bytes: &[u8]) -> Option<Record> {
-    let u64_at = |at| bytes::u64_at(bytes, at);
-    let u32_at = |at| bytes::u32_at(bytes, at);
-    let time = |at: usize| Some(i64::try_from(u64_at(at)?).unwrap_or(i64::MAX));
-    let pid_tgid = u64_at(offset_of!(Header, pid_tgid))?;
+    let (Header { time_ns, pid_tgid, call, .. }, _) = Header::read_from_prefix(bytes).ok()?;
     let half = |value: u64| i32::try_from(value & 0xffff_ffff).ok();
-    let (pid, time_ns) = (half(pid_tgid >> 32)?, time(offset_of!(Header, time_ns))?);
-    match Call::from_u32(u32_at(offset_of!(Header, call))?)? {
-        Call::Free if bytes.len() >= size_of::<Freed>() => {
-            Some(Record::Freed { pid, time_ns, request: u64_at(offset_of!(Freed, request))? })
+    let (pid, time_ns) = (half(pid_tgid >> 32)?, i64::try_from(time_ns).unwrap_or(i64::MAX));
+    match Call::from_u32(call)? {
+        Call::Free => {
+            let (Freed { request, .. }, _) = Freed::read_from_prefix(bytes).ok()?;
+            Some(Record::Freed { pid, time_ns, request })
         }
-        Call::Free | Call::Transport => None,
+        Call::Transport => None,
         call => {
-            let at = offset_of!(Op, entry);
-            let entry = Entry {
-                time_ns: u64_at(at + offset_of!(Entry, time_ns))?,
-                ep: u64_at(at + offset_of!(Entry, ep))?,
-                remote: u64_at(at + offset_of!(Entry, remote))?,
-                bytes: u64_at(at + offset_of!(Entry, bytes))?,
-                function: u32_at(at + offset_of!(Entry, function))?,
-                bytes_known: u32_at(at + offset_of!(Entry, bytes_known))?,
-            };
-            let result = u64_at(offset_of!(Op, result))?;
+            let (Op { entry, result, .. }, _) = Op::read_from_prefix(bytes).ok()?;
             Some(Record::Op { pid, tid: half(pid_tgid)?, time_ns, call, entry, result })
         }
     }

@@ -1,21 +1,22 @@
 //! The BPF programs of UCX, loaded, and attached to libraries.
 
 use std::collections::HashMap as Map;
-use std::path::Path;
 
 use aya::Ebpf;
 use aya::EbpfLoader;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::uprobe::UProbeScope;
 use kvpath_schema::wire::ucx::{COUNT_SLOTS, Entry, FUNCTIONS, RING_BYTES, cookie};
 
 use super::functions::Function;
+use crate::budget::Group;
 use crate::capture::error::AttachError;
-use crate::capture::pairs::{Links, Pair, Spot};
+use crate::capture::pairs::{Pair, Spot};
+use crate::libraries::Probe;
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-ucx"));
 
-const PAIR: Pair = Pair { entry: "ucx_entry", returns: "ucx_return" };
+/// Its programs.
+pub const PAIR: Pair = Pair { entry: "ucx_entry", returns: "ucx_return" };
 
 /// Records that the ring can hold.
 const RECORDS: u32 = RING_BYTES / 32;
@@ -54,27 +55,18 @@ impl Programs {
         })
     }
 
-    /// Attaches to functions of a file, for every process that maps it now or later.
-    ///
-    /// # Errors
-    /// The kernel refuses; then nothing is attached.
-    pub fn attach(&mut self, file: &Path, functions: &[Function]) -> Result<Links, AttachError> {
-        let spots: Vec<Spot> = functions
-            .iter()
-            .filter_map(|Function { call, transport, point }| {
-                let number = transport.as_ref().map_or(Some(0), |transport| self.number_of(transport))?;
-                Some(Spot { offset: point.offset, cookie: cookie(*call, number), has_return: call.has_return() })
-            })
-            .collect();
-        PAIR.attach(&mut self.ebpf, file, &spots, UProbeScope::AllProcesses)
+    /// The programs, to attach them.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
     }
 
-    /// Takes probes off.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn detach(&mut self, links: Links) -> Result<(), AttachError> {
-        PAIR.detach(&mut self.ebpf, links)
+    /// What to attach to for these functions; those of transports beyond what can be told apart are left out.
+    pub fn probes(&mut self, functions: &[Function]) -> Vec<Probe> {
+        let spots = functions.iter().filter_map(|Function { call, transport, point }| {
+            let number = transport.as_ref().map_or(Some(0), |transport| self.number_of(transport))?;
+            Some(Spot { offset: point.offset, cookie: cookie(*call, number), has_return: call.has_return() })
+        });
+        spots.map(|spot| Probe { group: Some(Group::Ucx), spot }).collect()
     }
 
     /// Forgets calls in flight, whose return will not be seen.

@@ -1,24 +1,28 @@
 //! UCX in a recording: its libraries, what is drained, and what is written.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::RecordingState;
 use kvpath_schema::tables::ucx::{UcxTransportCall, UcxTransportCalls};
 use kvpath_schema::wire::ucx::{Call, LOST_CALLS, LOST_ENDS, LOST_ENTRIES, LOST_OPS, return_slot};
 
 use super::functions::{self, Function};
 use super::ops::{Ops, Record, record};
-use super::programs::Programs;
-use crate::budget::Costs;
+use super::programs::{PAIR, Programs};
+use crate::budget::{Costs, Group, Spent};
 use crate::capture::error::AttachError;
-use crate::capture::nixl::assemble::Lack;
-use crate::capture::pairs::Links;
+use crate::capture::{Budgeted, Context, Ended, Source};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::elf::First;
+use crate::error::AgentError;
+use crate::libraries::Libraries;
+use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
-use crate::segments::{Facts, Segments};
+use crate::states::Subject;
 
 /// What the kernel half counts as lost: slot, table and reason.
 const LOSSES: [(u32, &str, &str); 4] = [
@@ -28,194 +32,66 @@ const LOSSES: [(u32, &str, &str); 4] = [
     (LOST_CALLS, "ucx_transport_calls", "too many transports in too many processes"),
 ];
 
-struct Seen {
-    library: Library,
-    functions: Vec<Function>,
-    links: Option<Links>,
-}
-
-/// See the module.
-pub struct Source {
+/// The source.
+pub struct Ucx {
     programs: Programs,
-    /// Libraries stay open, so that their inodes cannot be given to other files.
-    seen: Vec<Seen>,
+    libraries: Libraries,
     firsts: BTreeMap<Call, First>,
-    is_shed: bool,
     ops: Ops,
     calls: UcxTransportCalls,
     calls_from_ns: i64,
-    lacks: Vec<(Lack, u64)>,
+    losses: Losses,
 }
 
-impl Source {
-    /// Loads the programs; libraries come by [`Self::mapped`].
+impl Ucx {
+    /// Loads the programs.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn start(now_ns: i64) -> Result<Self, AttachError> {
         Ok(Self {
             programs: Programs::load()?,
-            seen: Vec::new(),
+            libraries: Libraries::new("ucx", PAIR),
             firsts: BTreeMap::new(),
-            is_shed: false,
             ops: Ops::default(),
             calls: UcxTransportCalls::default(),
             calls_from_ns: now_ns,
-            lacks: Vec::new(),
+            losses: Losses::default(),
         })
     }
 
-    /// A process maps a file whose name may be a library's of UCX.
-    pub fn mapped(&mut self, pid: i32, mapping: &Mapping, facts: &mut Facts) {
-        match Library::of_mapping(pid, mapping) {
-            Ok(library) => self.found(library, mapping.file_name(), facts),
-            Err(error) => {
-                facts.say(
-                    "ucx",
-                    format!("library {}", mapping.path),
-                    format!("cannot be opened by pid {pid}: {error}"),
-                );
-            }
-        }
-    }
-
     /// A library with that file name: it is attached to, once.
-    pub fn found(&mut self, library: Library, file_name: &str, facts: &mut Facts) {
-        let key = format!("library {}", library.path);
-        if self.seen.iter().any(|seen| seen.library.is_same_below(&library)) {
+    fn found(&mut self, library: Library, file_name: &str, context: &mut Context) {
+        if self.libraries.is_probed(&library).is_some() {
             return;
         }
+        let (key, subject) = (format!("library {}", library.path), Subject::library("ucx", library.path.as_str()));
         let data = library.read().map_err(|error| error.to_string());
-        let functions = data.and_then(|data| functions::find(file_name, &data)).unwrap_or_else(|error| {
-            facts.say("ucx", key.as_str(), format!("probes off: {error}"));
-            Vec::new()
-        });
+        let functions = match data.and_then(|data| functions::find(file_name, &data)) {
+            Ok(functions) => functions,
+            Err(error) => {
+                context.facts.say("ucx", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Unavailable, error);
+                return self.libraries.leave(library);
+            }
+        };
         for Function { call, point, .. } in &functions {
             let first = self.firsts.entry(*call).or_insert(point.first);
             *first = (*first).max(point.first);
         }
-        let mut seen = Seen { library, functions, links: None };
-        if !self.is_shed && !seen.functions.is_empty() {
-            let said = match seen.attach(&mut self.programs) {
-                Ok(()) => format!("{} functions probed", seen.functions.len()),
-                Err(error) => format!("probes off: {error}"),
-            };
-            facts.say("ucx", key, said);
-        }
-        self.seen.push(seen);
-    }
-
-    /// Takes all probes off.
-    pub fn shed(&mut self, facts: &mut Facts) {
-        self.is_shed = true;
-        // Their ends will not be seen, and their requests' addresses are used again.
-        self.ops.end(None);
-        for seen in &mut self.seen {
-            if let Some(Err(error)) = seen.links.take().map(|links| self.programs.detach(links)) {
-                facts.say(
-                    "ucx",
-                    format!("library {}", seen.library.path),
-                    format!("probes cannot be taken off: {error}"),
-                );
+        let probes = self.programs.probes(&functions);
+        match self.libraries.attach(self.programs.ebpf(), library, probes) {
+            Ok(0) => {}
+            Ok(_) => {
+                let text = format!("{} functions probed", functions.len());
+                context.facts.say("ucx", key, text.as_str());
+                context.set(subject, RecordingState::Recording, text);
+            }
+            Err(error) => {
+                context.facts.say("ucx", key, format!("probes off: {error}"));
+                context.set(subject, RecordingState::Refused, error.to_string());
             }
         }
-        // A later call on the same thread must not be taken for the end of one of these.
-        self.programs.forget_in_flight();
-    }
-
-    /// Puts them on again, on all libraries or on none; gives whether that is done.
-    pub fn restore(&mut self, facts: &mut Facts) -> bool {
-        self.is_shed = false;
-        let mut are_on = true;
-        for seen in &mut self.seen {
-            if let Err(error) = seen.attach(&mut self.programs) {
-                are_on = false;
-                facts.say("ucx", format!("library {}", seen.library.path), format!("probes stay off: {error}"));
-            }
-        }
-        if !are_on {
-            // All or none: what is off is not counted against the budget, and would be attached twice the next time.
-            self.shed(facts);
-        }
-        are_on
-    }
-
-    /// Takes what the kernel half has written.
-    pub fn drain(&mut self, processes: &mut ProcessTable) {
-        let Self { programs, ops, lacks, .. } = self;
-        let mut records = Vec::new();
-        programs.drain(|bytes| records.push(record(bytes)));
-        for record in records {
-            match record {
-                Some(Record::Op { pid, tid, time_ns, call, entry, result }) => {
-                    let process_id = processes.id_of(pid);
-                    processes.saw_thread(pid, tid);
-                    let transport = programs.transport(entry.function);
-                    ops.returned(process_id, (tid, time_ns), call, &entry, result, transport);
-                }
-                Some(Record::Freed { pid, time_ns, request }) => {
-                    if let Some(process_id) = processes.known(pid) {
-                        ops.freed(process_id, time_ns, request);
-                    }
-                }
-                None => lacks.push((Lack::of("ucx_ops", "record that contradicts itself"), 1)),
-            }
-        }
-    }
-
-    /// What the hits since the last call have cost, ns; their losses are taken too.
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    #[expect(clippy::cast_precision_loss, reason = "hits of a few ms")]
-    pub fn spent_ns(&mut self, costs: Costs) -> Result<f64, AttachError> {
-        let counts = self.programs.counts()?;
-        for (slot, table, reason) in LOSSES {
-            if counts[slot as usize] > 0 {
-                self.lacks.push((Lack::of(table, reason), counts[slot as usize]));
-            }
-        }
-        let spent = |call: Call| {
-            let first = self.firsts.get(&call).copied().unwrap_or(First::Push);
-            let (entries, returns) = (counts[call as usize], counts[return_slot(call) as usize]);
-            costs.entry_ns(first) * entries as f64 + costs.returning * returns as f64
-        };
-        Ok(Call::ALL.into_iter().map(spent).sum())
-    }
-
-    /// A process runs another program now.
-    pub fn image_replaced(&mut self, process_id: i64) {
-        self.ops.end(Some(process_id));
-    }
-
-    /// A process has ended.
-    pub fn process_ended(&mut self, pid: i32, process_id: i64, now_ns: i64, processes: &mut ProcessTable) {
-        self.drain(processes);
-        self.count_calls(now_ns, Some(pid), processes);
-        self.ops.end(Some(process_id));
-        self.programs.forget(pid);
-    }
-
-    /// Writes what is ready; `is_last`: all that is open too.
-    ///
-    /// # Errors
-    /// A segment cannot be written.
-    pub fn write(
-        &mut self,
-        now_ns: i64,
-        is_last: bool,
-        processes: &mut ProcessTable,
-        segments: &mut Segments,
-    ) -> Result<(), SegmentError> {
-        self.count_calls(now_ns, None, processes);
-        self.calls_from_ns = now_ns;
-        if is_last {
-            self.ops.end(None);
-        }
-        let lost = |table| self.lacks.iter().filter(|(lack, _)| lack.table == table).map(|(_, count)| count).sum();
-        segments.table("ucx", &self.ops.take_rows(), lost("ucx_ops"))?;
-        segments.table("ucx", &std::mem::take(&mut self.calls), lost("ucx_transport_calls"))?;
-        segments.drops("ucx", now_ns, &std::mem::take(&mut self.lacks))
     }
 
     fn count_calls(&mut self, now_ns: i64, only: Option<i32>, processes: &mut ProcessTable) {
@@ -234,9 +110,119 @@ impl Source {
     }
 }
 
-impl Seen {
-    fn attach(&mut self, programs: &mut Programs) -> Result<(), AttachError> {
-        self.links = Some(programs.attach(&self.library.attach_path(), &self.functions)?);
+impl Source for Ucx {
+    fn name(&self) -> &'static str {
+        "ucx"
+    }
+
+    fn is_candidate(&self, file_name: &str) -> bool {
+        functions::is_candidate(file_name)
+    }
+
+    fn named(&mut self, path: &Path, context: &mut Context) -> Result<bool, AgentError> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !functions::is_candidate(name) {
+            return Ok(false);
+        }
+        let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
+        self.found(library, name, context);
+        Ok(true)
+    }
+
+    fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {
+        if let Some(library) = self.libraries.open(pid, mapping, context) {
+            self.found(library, mapping.file_name(), context);
+        }
+    }
+
+    fn image_replaced(&mut self, process_id: i64, _context: &mut Context) {
+        self.ops.end(Some(process_id));
+    }
+
+    fn process_ended(&mut self, process: Ended, context: &mut Context) {
+        self.count_calls(process.end_ns, Some(process.pid), &mut context.processes);
+        self.ops.end(Some(process.process_id));
+        self.programs.forget(process.pid);
+    }
+
+    fn drain(&mut self, context: &mut Context) {
+        let Self { programs, ops, losses, .. } = self;
+        let processes = &mut context.processes;
+        let mut records = Vec::new();
+        programs.drain(|bytes| records.push(record(bytes)));
+        for record in records {
+            match record {
+                Some(Record::Op { pid, tid, time_ns, call, entry, result }) => {
+                    let process_id = processes.id_of(pid);
+                    processes.saw_thread(pid, tid);
+                    let transport = programs.transport(entry.function);
+                    ops.returned(process_id, (tid, time_ns), call, &entry, result, transport);
+                }
+                Some(Record::Freed { pid, time_ns, request }) => {
+                    if let Some(process_id) = processes.known(pid) {
+                        ops.freed(process_id, time_ns, request);
+                    }
+                }
+                None => losses.add(Cause::of("ucx_ops", "record that contradicts itself"), 1),
+            }
+        }
+    }
+
+    fn budgeted(&mut self) -> Option<&mut dyn Budgeted> {
+        Some(self)
+    }
+
+    fn finish(&mut self, _context: &mut Context) -> Result<(), AttachError> {
+        self.ops.end(None);
         Ok(())
+    }
+
+    fn write(&mut self, context: &mut Context) -> Result<(), SegmentError> {
+        self.count_calls(context.now_ns, None, &mut context.processes);
+        self.calls_from_ns = context.now_ns;
+        let losses = std::mem::take(&mut self.losses);
+        let segments = &mut context.segments;
+        segments.table("ucx", &self.ops.take_rows(), losses.of("ucx_ops"))?;
+        segments.table("ucx", &std::mem::take(&mut self.calls), losses.of("ucx_transport_calls"))?;
+        segments.drops("ucx", context.now_ns, &losses)
+    }
+}
+
+impl Budgeted for Ucx {
+    fn groups(&self) -> &'static [Group] {
+        &[Group::Ucx]
+    }
+
+    /// Takes the counters of losses too, which lie beside.
+    #[expect(clippy::cast_precision_loss, reason = "hits of a few ms")]
+    fn add_spent(&mut self, costs: Costs, spent: &mut Spent) -> Result<(), AttachError> {
+        let counts = self.programs.counts()?;
+        for (slot, table, reason) in LOSSES {
+            self.losses.add(Cause::of(table, reason), counts[slot as usize]);
+        }
+        let cost = |call: Call| {
+            let first = self.firsts.get(&call).copied().unwrap_or(First::Push);
+            let (entries, returns) = (counts[call as usize], counts[return_slot(call) as usize]);
+            costs.entry_ns(first) * entries as f64 + costs.returning * returns as f64
+        };
+        *spent.entry(Group::Ucx).or_default() += Call::ALL.into_iter().map(cost).sum::<f64>();
+        Ok(())
+    }
+
+    fn shed(&mut self, group: Group, context: &mut Context) {
+        // Their ends will not be seen, and their requests' addresses are used again.
+        self.ops.end(None);
+        self.libraries.shed(self.programs.ebpf(), group, &mut context.facts);
+        // A later call on the same thread must not be taken for the end of one of these.
+        self.programs.forget_in_flight();
+    }
+
+    fn restore(&mut self, group: Group, context: &mut Context) -> Result<(), AttachError> {
+        let outcome = self.libraries.restore(self.programs.ebpf(), group, &mut context.facts);
+        if outcome.is_err() {
+            self.ops.end(None);
+            self.programs.forget_in_flight();
+        }
+        outcome
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::clock::ClockProbes;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NotifDirection};
 
 use super::hosts::{Carrier, HostFacts, Message};
 use crate::error::LoadError;
@@ -92,10 +92,10 @@ impl Ends {
             self.agents.entry((host, agents.process_id[row])).or_default().insert(agents.name[row].to_string());
         }
         for row in 0..notifs.len() {
-            let is_arrival = match &*notifs.direction[row] {
-                "arrived" => true,
-                "sent" => false,
-                _ => continue,
+            let is_arrival = match NotifDirection::from_text(&notifs.direction[row]) {
+                Some(NotifDirection::Arrived) => true,
+                Some(NotifDirection::Sent) => false,
+                Some(NotifDirection::Taken) | None => continue,
             };
             let key = (notifs.message[row].clone(), notifs.message_bytes[row]);
             self.by_text.entry(key).or_default().push(End {
@@ -155,6 +155,7 @@ mod tests {
             via: "unknown".into(),
             peer: Some(peer.into()),
             message: message.to_owned(),
+            message_raw: None,
             message_bytes: 9,
             transfer_id: None,
         }

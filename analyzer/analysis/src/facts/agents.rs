@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use kvpath_schema::tables::nixl::NotifDirection;
+
 use super::Facts;
 
 /// A message that left or arrived: when, at which process, and the other end's name.
@@ -95,7 +97,7 @@ fn by_text(facts: &Facts) -> BTreeMap<&str, Vec<End<'_>>> {
         let Some(peer) = facts.notifs.peer[row].as_deref() else { continue };
         found.entry(facts.notifs.message[row].as_str()).or_default().push(End {
             at: facts.notifs.time_ns[row],
-            has_arrived: &*facts.notifs.direction[row] == "arrived",
+            has_arrived: *facts.notifs.direction[row] == NotifDirection::Arrived,
             process: facts.notifs.process_id[row],
             peer,
         });

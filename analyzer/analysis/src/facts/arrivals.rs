@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use kvpath_schema::tables::nixl::{NotifDirection, XferStatus};
+
 use super::Facts;
 use super::agents::Names;
 use super::lost::{self, Lost};
@@ -42,7 +44,8 @@ pub fn of(facts: &Facts, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64, M
     };
     for row in (0..table.transfer_id.len()).filter(|row| is_sent(facts, *row)) {
         if let (Some(text), Some(at)) = (table.notif[row].as_deref(), table.posted_ns[row]) {
-            let by = table.done_poll_ns[row].or(table.released_ns[row]).filter(|_| &*table.status[row] == "done");
+            let by =
+                table.done_poll_ns[row].or(table.released_ns[row]).filter(|_| *table.status[row] == XferStatus::Done);
             let over = by.map(|by| (table.last_pending_poll_ns[row].unwrap_or(at), by));
             let peer = table.peer[row].as_deref().and_then(|name| names.at(name, table.made_ns[row].unwrap_or(at)));
             add(table.process_id[row], text, peer, (Sent { at, over }, row));
@@ -52,7 +55,7 @@ pub fn of(facts: &Facts, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64, M
         add(lost.process, lost.text, lost.peer, (Sent { at: lost.posted, over: None }, row));
     }
     let mut arrived: HashMap<(i64, &str), BTreeMap<i64, Vec<i64>>> = HashMap::new();
-    for row in (0..facts.notifs.time_ns.len()).filter(|row| &*facts.notifs.direction[*row] == "arrived") {
+    for row in (0..facts.notifs.time_ns.len()).filter(|row| *facts.notifs.direction[*row] == NotifDirection::Arrived) {
         let (own, time) = (facts.notifs.process_id[row], facts.notifs.time_ns[row]);
         if let Some(sender) = facts.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
             let of_text = arrived.entry((sender, facts.notifs.message[row].as_str())).or_default();
@@ -81,7 +84,8 @@ pub fn of(facts: &Facts, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64, M
 /// Whether its notification went out, or was to.
 #[must_use]
 pub fn is_sent(facts: &Facts, row: usize) -> bool {
-    facts.transfers.posted_ns[row].is_some() && matches!(&*facts.transfers.status[row], "done" | "pending")
+    facts.transfers.posted_ns[row].is_some()
+        && matches!(XferStatus::from_text(&facts.transfers.status[row]), Some(XferStatus::Done | XferStatus::Pending))
 }
 
 /// When each message of one text between two processes arrived, and how that is known, in the order in which they left.

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
+
 use super::Facts;
 use super::agents::Names;
 
@@ -33,12 +35,13 @@ pub fn of<'a>(facts: &'a Facts, names: &Names) -> Vec<Lost<'a>> {
     let known: HashSet<i64> = transfers.transfer_id.iter().copied().collect();
     let mut reads: HashMap<i64, Option<bool>> = HashMap::new();
     for row in 0..transfers.transfer_id.len() {
-        let is_read = &*transfers.op[row] == "READ";
+        let is_read = *transfers.op[row] == XferOp::Read;
         let of = reads.entry(transfers.process_id[row]).or_insert(Some(is_read));
         *of = of.filter(|other| *other == is_read);
     }
     let is_lost = |row: &usize| {
-        &*notifs.direction[*row] == "sent" && notifs.transfer_id[*row].is_some_and(|id| !known.contains(&id))
+        *notifs.direction[*row] == NotifDirection::Sent
+            && notifs.transfer_id[*row].is_some_and(|id| !known.contains(&id))
     };
     let rows: Vec<usize> = (0..notifs.time_ns.len()).filter(is_lost).collect();
     let lost = rows.into_iter().filter_map(|row| {

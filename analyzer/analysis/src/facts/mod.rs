@@ -23,7 +23,7 @@ pub use nvtx::{Mark, Nvtx};
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers, NotifDirection};
 use kvpath_schema::tables::process::Processes;
 
 use crate::clocks::HostClock;
@@ -92,8 +92,8 @@ impl Facts {
         Ok(())
     }
 
-    /// Whether what a transfer moves lies on a GPU, as KV does where a GPU computes it; SGLang's last transfer of a request, its
-    /// metadata, does not. True where the memory is unknown.
+    /// Whether what a transfer moves lies on a GPU, as KV does where a GPU computes it; the metadata of a request
+    /// does not. True where the memory is unknown.
     #[must_use]
     pub fn is_on_gpu(&self, transfer: usize) -> bool {
         self.transfers.local_memory[transfer].as_ref().is_none_or(|memory| &**memory == "VRAM")
@@ -101,12 +101,12 @@ impl Facts {
 
     /// What pairs sent with arrived need not know of a third kind.
     pub(crate) fn set_received_apart(&mut self) {
-        if !self.notifs.direction.iter().any(|direction| &**direction == "taken") {
+        if !self.notifs.direction.iter().any(|direction| **direction == NotifDirection::Taken) {
             return;
         }
         let all = std::mem::take(&mut self.notifs);
         for row in 0..all.len() {
-            let is_received = &*all.direction[row] == "taken";
+            let is_received = *all.direction[row] == NotifDirection::Taken;
             let table = if is_received { &mut self.received } else { &mut self.notifs };
             table.push(all.row(row));
         }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use kvpath_schema::tables::nixl::NotifDirection;
+
 use super::Facts;
 use super::agents::Names;
 
@@ -27,7 +29,8 @@ impl<'a> Received<'a> {
         }
         let mut arrived: HashMap<Key, Vec<i64>> = HashMap::new();
         for row in 0..facts.notifs.time_ns.len() {
-            let (time, is_arrival) = (facts.notifs.time_ns[row], &*facts.notifs.direction[row] == "arrived");
+            let (time, is_arrival) =
+                (facts.notifs.time_ns[row], *facts.notifs.direction[row] == NotifDirection::Arrived);
             let Some(peer) = facts.notifs.peer[row].as_deref().filter(|_| is_arrival) else { continue };
             let Some(sender) = names.at(peer, time) else { continue };
             let key = (facts.notifs.process_id[row], sender, facts.notifs.message[row].as_str());

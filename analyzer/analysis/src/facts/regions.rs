@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kvpath_schema::tables::nixl::XferOp;
+
 use super::agents::Names;
 use super::set::Set;
 use super::{Descriptor, Facts};
@@ -116,7 +118,7 @@ impl Regions {
         let poster = table.process_id[row];
         let made = table.made_ns[row].or(table.posted_ns[row]).unwrap_or(i64::MAX);
         let peer = table.peer[row].as_deref().and_then(|name| names.at(name, made));
-        let is_read = &*table.op[row] == "READ";
+        let is_read = *table.op[row] == XferOp::Read;
         let (sender, receiver) = if is_read { (peer, Some(poster)) } else { (Some(poster), peer) };
         let descriptors = facts.descriptors.of(table.transfer_id[row]);
         let count = i64::try_from(descriptors.len()).unwrap_or(i64::MAX);

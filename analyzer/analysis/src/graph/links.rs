@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kvpath_schema::tables::derived::{Chunks, Stages as Table};
+use kvpath_schema::tables::derived::{Chunks, Role, Stages as Table};
 
 use super::pairs::Pairs;
 use super::stages::Stages;
@@ -29,7 +29,7 @@ impl Links {
         (stages, chunks): (&Table, &Chunks),
         passes: &BTreeMap<i64, Vec<Span>>,
     ) -> Self {
-        let prefill = (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] == "prefill");
+        let prefill = (0..stages.stage_id.len()).filter(|row| stages.role[*row] == Role::Prefill);
         let devices: Vec<(i64, Option<i32>)> =
             prefill.map(|row| (stages.process_id[row], stages.device_id[row])).collect();
         Self {
@@ -49,7 +49,7 @@ impl Links {
 /// The processes of each pipeline, stage by stage: one a TP rank. A run without hand-offs shows no roles.
 fn pipelines(stages: &Table) -> Vec<Vec<i64>> {
     let rows =
-        (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode" && stages.pp_rank[*row].is_some());
+        (0..stages.stage_id.len()).filter(|row| stages.role[*row] != Role::Decode && stages.pp_rank[*row].is_some());
     let mut by_rank: BTreeMap<Option<i32>, Vec<(Option<i32>, i64)>> = BTreeMap::new();
     for row in rows {
         by_rank.entry(stages.tp_rank[row]).or_default().push((stages.pp_rank[row], stages.process_id[row]));

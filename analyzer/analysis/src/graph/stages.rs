@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kvpath_schema::tables::derived::{Chunks, Stages as Table};
+use kvpath_schema::tables::derived::{Chunks, Role, Stages as Table};
 
 use super::{Gate, GateKind, Graph, Method, Node, op};
 use crate::intervals::Span;
@@ -70,7 +70,7 @@ fn last(by_end: &[Span], by: i64) -> Option<Span> {
 
 /// Of a request whose chunks have not all as many passes it is not known which belong together.
 fn by_chunk(stages: &Table, chunks: &Chunks) -> Vec<(i64, Pass)> {
-    let prefill = (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode");
+    let prefill = (0..stages.stage_id.len()).filter(|row| stages.role[*row] != Role::Decode);
     let process_of: HashMap<i32, i64> = prefill.map(|row| (stages.stage_id[row], stages.process_id[row])).collect();
     let mut requests: BTreeMap<i32, BTreeMap<i32, OfChunk>> = BTreeMap::new();
     for row in 0..chunks.request.len() {
@@ -97,7 +97,7 @@ fn by_chunk(stages: &Table, chunks: &Chunks) -> Vec<(i64, Pass)> {
 /// Of pipelines of which there is but one: then what its stages did last is for each other.
 fn by_time(stages: &Table, passes: &BTreeMap<i64, Vec<Span>>, all: &HashMap<i64, Vec<Span>>) -> Vec<(i64, Pass)> {
     let mut by_rank: BTreeMap<Option<i32>, Vec<(i32, i64)>> = BTreeMap::new();
-    for row in (0..stages.stage_id.len()).filter(|row| &*stages.role[*row] != "decode") {
+    for row in (0..stages.stage_id.len()).filter(|row| stages.role[*row] != Role::Decode) {
         if let Some(rank) = stages.pp_rank[row] {
             by_rank.entry(stages.tp_rank[row]).or_default().push((rank, stages.process_id[row]));
         }

@@ -8,11 +8,14 @@ pub use carried::Carried;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp, XferStatus};
+
 use super::{Method, Op, Request, op};
 use crate::facts::agents::Names;
 use crate::facts::arrivals::{self, is_sent};
 use crate::facts::received::Received;
 use crate::facts::{self, Facts, PeerCopy};
+use crate::serving::notifications::is_registration;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 
@@ -46,7 +49,7 @@ struct Transfer {
 }
 
 /// A registration of decode with a stage.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// When it was sent, ns.
     pub sent_ns: i64,
@@ -56,8 +59,8 @@ pub struct Registration {
     pub from: Option<i64>,
     /// The stage's process.
     pub with: i64,
-    /// Its text, which names the request.
-    pub message: String,
+    /// Row of `nixl_notifs` where it arrived; its text names the request.
+    pub notif: usize,
 }
 
 /// The part of a request's KV that a transfer carries.
@@ -372,12 +375,12 @@ impl Transfer {
 fn transfer(facts: &Facts, row: usize, names: &Names, arrival: Option<i64>) -> Transfer {
     let table = &facts.transfers;
     let poster = table.process_id[row];
-    let is_pulled = &*table.op[row] == "READ";
+    let is_pulled = *table.op[row] == XferOp::Read;
     let posted_ns = table.posted_ns[row].or(table.made_ns[row]).unwrap_or(i64::MAX);
     let made = table.made_ns[row].unwrap_or(posted_ns);
     let peer = table.peer[row].as_deref().and_then(|name| names.at(name, made));
     let post_end = table.post_end_ns[row].unwrap_or(posted_ns);
-    let released = table.released_ns[row].filter(|_| &*table.status[row] == "done");
+    let released = table.released_ns[row].filter(|_| *table.status[row] == XferStatus::Done);
     // Its notification goes out when it is over.
     let over = [table.done_poll_ns[row].or(released), arrival].into_iter().flatten().min();
     let pending = table.last_pending_poll_ns[row].unwrap_or(posted_ns).max(posted_ns);
@@ -406,26 +409,26 @@ fn transfer(facts: &Facts, row: usize, names: &Names, arrival: Option<i64>) -> T
         piece: table.bytes[row].unwrap_or(0) / table.descriptors[row].unwrap_or(1).max(1),
         copied_from: span.map(|(start, _)| start),
         behind: None,
-        has_failed: over.is_some() && !matches!(&*table.status[row], "done" | "pending" | "not_posted"),
+        has_failed: over.is_some() && XferStatus::from_text(&table.status[row]).is_none(),
         is_told: table.notif[row].is_some() && is_sent(facts, row),
     }
 }
 
 /// Processes where arrivals of notifications were recorded.
 fn told(facts: &Facts) -> HashSet<i64> {
-    let rows = (0..facts.notifs.time_ns.len()).filter(|row| &*facts.notifs.direction[*row] == "arrived");
+    let rows = (0..facts.notifs.time_ns.len()).filter(|row| *facts.notifs.direction[*row] == NotifDirection::Arrived);
     rows.map(|row| facts.notifs.process_id[row]).collect()
 }
 
-/// vLLM's registrations (`PUSH_REG:`), as sent by decode and arrived at a stage.
+/// Registrations, as sent by decode and arrived at a stage.
 fn registrations(facts: &Facts, names: &Names) -> Vec<Registration> {
-    let rows = (0..facts.notifs.time_ns.len()).filter(|row| facts.notifs.message[*row].starts_with("PUSH_REG:"));
+    let rows = (0..facts.notifs.time_ns.len()).filter(|row| is_registration(&facts.notifs.message[*row]));
     let mut sent: BTreeMap<(i64, &str), Vec<(i64, i64)>> = BTreeMap::new();
-    let mut arrived: BTreeMap<(i64, &str), Vec<i64>> = BTreeMap::new();
+    let mut arrived: BTreeMap<(i64, &str), Vec<(i64, usize)>> = BTreeMap::new();
     for row in rows {
         let (time, message) = (facts.notifs.time_ns[row], facts.notifs.message[row].as_str());
-        if &*facts.notifs.direction[row] == "arrived" {
-            arrived.entry((facts.notifs.process_id[row], message)).or_default().push(time);
+        if *facts.notifs.direction[row] == NotifDirection::Arrived {
+            arrived.entry((facts.notifs.process_id[row], message)).or_default().push((time, row));
         } else if let Some(to) = facts.notifs.peer[row].as_deref().and_then(|name| names.at(name, time)) {
             sent.entry((to, message)).or_default().push((time, facts.notifs.process_id[row]));
         }
@@ -436,17 +439,20 @@ fn registrations(facts: &Facts, names: &Names) -> Vec<Registration> {
         let mut sent = sent.remove(&(with, message)).unwrap_or_default();
         sent.sort_unstable();
         let is_whole = sent.len() == times.len();
-        for (at, arrived_ns) in times.into_iter().enumerate() {
+        for (at, (arrived_ns, notif)) in times.into_iter().enumerate() {
             // Where records are missing the n-th need not be the n-th: the last that had left by then is the nearest.
             let by_then = sent.partition_point(|(time, _)| *time <= arrived_ns).checked_sub(1);
             let own = if is_whole { Some(at) } else { by_then };
             let own = own.and_then(|at| sent.get(at));
             let (sent_ns, from) = own.map_or((arrived_ns, None), |(time, from)| (*time, Some(*from)));
             let sent_ns = sent_ns.min(arrived_ns);
-            found.push(Registration { sent_ns, arrived_ns, from, with, message: message.to_owned() });
+            found.push(Registration { sent_ns, arrived_ns, from, with, notif });
         }
     }
-    found.sort();
+    let order = |own: &Registration| {
+        (own.sent_ns, own.arrived_ns, own.from, own.with, facts.notifs.message[own.notif].as_str())
+    };
+    found.sort_by(|a, b| order(a).cmp(&order(b)));
     found
 }
 

@@ -1,6 +1,6 @@
 //! How fast hand-offs could be, and what that says of each.
 
-use kvpath_schema::tables::derived::Handoffs;
+use kvpath_schema::tables::derived::{Cause, CeilingMethod, Completeness, HandoffFinding, Handoffs};
 
 use super::SMALL_PIECE_BYTES;
 use crate::settings::Settings;
@@ -26,14 +26,14 @@ pub fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork
     let best_transfer = table.rate_bytes_per_s.iter().flatten().copied().max_by(f64::total_cmp);
     for (row, shortest_ns) in shortest.iter().enumerate() {
         let (ceiling, method) = match (settings.ceiling_bytes_per_s, best_copy, best_transfer) {
-            (Some(given), ..) => (Some(given), "given"),
-            (None, Some(best), _) if table.copies[row].is_some() => (Some(best), "best_copy"),
-            (None, _, Some(best)) => (Some(best), "best_transfer"),
-            _ => (None, "none"),
+            (Some(given), ..) => (Some(given), CeilingMethod::Given),
+            (None, Some(best), _) if table.copies[row].is_some() => (Some(best), CeilingMethod::BestCopy),
+            (None, _, Some(best)) => (Some(best), CeilingMethod::BestTransfer),
+            _ => (None, CeilingMethod::None),
         };
         table.ceiling_bytes_per_s[row] = ceiling;
-        table.ceiling_method[row] = method.into();
-        if &*table.finding[row] != "unknown" {
+        table.ceiling_method[row] = method;
+        if table.completeness[row] != Completeness::Complete {
             continue;
         }
         let (Some(small), Some(rate), Some(ceiling)) =
@@ -51,10 +51,11 @@ pub fn judge(table: &mut Handoffs, shortest: &[Option<i64>], stages: &[StageWork
             let fastest = shortest_ns.filter(|ns| *ns > 0).map(|ns| table.bytes[row] as f64 * 1e9 / ns as f64);
             fastest
         };
-        table.finding[row] = match (mostly_small, rate.is_some_and(|rate| rate < SLOW_SHARE * ceiling)) {
-            (true, true) => "scattered".into(),
-            (false, _) => "contiguous".into(),
-            (true, false) => "unknown".into(),
+        table.cause[row] = match (mostly_small, rate.is_some_and(|rate| rate < SLOW_SHARE * ceiling)) {
+            (true, true) => Cause::Scattered,
+            (false, _) => Cause::Contiguous,
+            (true, false) => Cause::Unknown,
         };
+        table.finding[row] = HandoffFinding::of(table.completeness[row], table.cause[row]);
     }
 }

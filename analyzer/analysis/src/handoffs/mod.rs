@@ -7,7 +7,8 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Handoff, Handoffs};
+use kvpath_schema::tables::derived::{Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, Handoffs, Role};
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
@@ -16,7 +17,7 @@ use crate::facts::arrivals;
 use crate::facts::regions::{Regions, Touch};
 use crate::facts::set::Set;
 use crate::intervals::{ByStart, Span, Union};
-use crate::serving::ids::Texts;
+use crate::serving::notifications::{Registered, Registrations, is_registration};
 use crate::settings::Settings;
 use crate::structure::held_layers::{self, Held, Known};
 use crate::structure::posts::Post;
@@ -70,20 +71,20 @@ struct Arrivals<'a> {
     of_transfers: HashMap<usize, i64>,
     /// Notifs that register a request with a stage.
     registrations: Vec<usize>,
-    /// Their messages, in the same order.
-    texts: Texts<'a>,
+    /// What they say, in the same order.
+    registered: Registrations<'a>,
 }
 
 impl<'a> Arrivals<'a> {
     fn of(facts: &'a Facts) -> Self {
         let names = Names::of(facts);
         let of_transfers = arrivals::of_transfers(facts, &names);
-        let is_registration = |row: &usize| {
-            &*facts.notifs.direction[*row] == "arrived" && facts.notifs.message[*row].starts_with("PUSH_REG:")
-        };
-        let registrations: Vec<usize> = (0..facts.notifs.time_ns.len()).filter(is_registration).collect();
-        let texts = Texts::of(registrations.iter().map(|row| facts.notifs.message[*row].as_str()));
-        Self { names, of_transfers, registrations, texts }
+        let (notifs, is_arrival) =
+            (&facts.notifs, |row: &usize| *facts.notifs.direction[*row] == NotifDirection::Arrived);
+        let arrived = (0..notifs.time_ns.len()).filter(is_arrival);
+        let registrations: Vec<usize> = arrived.filter(|row| is_registration(&notifs.message[*row])).collect();
+        let registered = Registrations::of(registrations.iter().map(|row| Registered::of(notifs, *row)));
+        Self { names, of_transfers, registrations, registered }
     }
 }
 
@@ -141,6 +142,11 @@ fn handoff(
         .filter_map(|row| facts.transfers.bytes[*row])
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
+    let completeness = match (missing, overlapping) {
+        (true, _) => Completeness::Incomplete,
+        (_, true) => Completeness::Overlapping,
+        _ => Completeness::Complete,
+    };
     let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
     // Metadata in host memory is no KV, unless all is there.
     let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
@@ -173,15 +179,13 @@ fn handoff(
         done_after_ns: last_done.and_then(|post| post.done_after),
         done_by_ns,
         notif_arrived_ns: notif_arrived(arrivals, &transfers),
-        rate_bytes_per_s: rate.filter(|_| !missing && !overlapping),
-        span_ns: span_ns.filter(|_| !missing && !overlapping),
+        rate_bytes_per_s: rate.filter(|_| completeness == Completeness::Complete),
+        span_ns: span_ns.filter(|_| completeness == Completeness::Complete),
         ceiling_bytes_per_s: None,
-        ceiling_method: "none".into(),
-        finding: match (missing, overlapping) {
-            (true, _) => "incomplete".into(),
-            (_, true) => "overlapping".into(),
-            _ => "unknown".into(),
-        },
+        ceiling_method: CeilingMethod::None,
+        finding: HandoffFinding::of(completeness, Cause::Unknown),
+        completeness,
+        cause: Cause::Unknown,
     }
 }
 
@@ -233,13 +237,13 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 fn peer(facts: &Facts, stages: &[StageWork], agents: &Names, transfers: &[usize]) -> Option<i64> {
     let named = transfers.iter().find_map(|row| {
         // A pull's poster receives.
-        if &*facts.transfers.op[*row] == "READ" {
+        if *facts.transfers.op[*row] == XferOp::Read {
             return Some(facts.transfers.process_id[*row]);
         }
         let made = facts.transfers.made_ns[*row].or(facts.transfers.posted_ns[*row])?;
         agents.at(facts.transfers.peer[*row].as_deref()?, made)
     });
-    let mut decode = stages.iter().filter(|stage| &*stage.row.role == "decode");
+    let mut decode = stages.iter().filter(|stage| stage.row.role == Role::Decode);
     let only = decode.next().filter(|_| decode.next().is_none()).map(|stage| stage.row.process_id);
     named.or(only)
 }
@@ -269,10 +273,10 @@ fn all_held(parts: impl Iterator<Item = Option<Held>>) -> Option<Held> {
     Some(Held { layers, method: least_sure? })
 }
 
-/// When decode's registration for the request arrived at the stage: vLLM's `PUSH_REG:` notif, which holds the request id.
+/// When decode's registration for the request arrived at the stage.
 fn ready(facts: &Facts, arrivals: &Arrivals, process: i64, posts: &[&Post]) -> Option<i64> {
     let id = posts.iter().find_map(|post| post.request.as_deref())?;
-    let rows = arrivals.texts.naming(id).map(|at| arrivals.registrations[at]);
+    let rows = arrivals.registered.naming(id).into_iter().map(|at| arrivals.registrations[at]);
     rows.filter(|row| facts.notifs.process_id[*row] == process).map(|row| facts.notifs.time_ns[row]).min()
 }
 

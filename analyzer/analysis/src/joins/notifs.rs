@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kvpath_schema::tables::nixl::NotifDirection;
+
 use super::tally::{Kind, Tally, how};
 use crate::facts::Facts;
 use crate::facts::agents::Names;
@@ -54,7 +56,7 @@ fn received(facts: &Facts, names: &Names, tally: &mut Tally) {
         return;
     }
     let (received, notifs) = (Received::of(facts, names), &facts.notifs);
-    for row in (0..notifs.time_ns.len()).filter(|row| &*notifs.direction[*row] == "arrived") {
+    for row in (0..notifs.time_ns.len()).filter(|row| *notifs.direction[*row] == NotifDirection::Arrived) {
         let (own, time) = (notifs.process_id[row], notifs.time_ns[row]);
         let sender = notifs.peer[row].as_deref().and_then(|name| names.at(name, time));
         let taken = sender.and_then(|sender| received.of_arrival(own, sender, &notifs.message[row], time));

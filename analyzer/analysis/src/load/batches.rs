@@ -24,10 +24,11 @@ pub fn for_each(
 ) -> Result<(), LoadError> {
     for found in run.of_table(def.name) {
         let path = &found.path;
-        let (_, builder) = segment::open(path)?;
+        let builder = found.open()?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         let parquet = |error| SegmentError::Parquet { path: path.clone(), error };
-        for batch in builder.with_projection(mask).with_batch_size(ROWS).build().map_err(parquet)? {
+        let reader = builder.with_projection(mask).with_batch_size(ROWS).build().map_err(parquet)?;
+        for batch in segment::Batches::from(reader) {
             let rows = batch.map_err(|error| SegmentError::Data { path: path.clone(), error })?;
             each(&Batch { rows, table: def.name, path: path.clone() })?;
         }

@@ -7,6 +7,7 @@ use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoff
 
 use super::Recording;
 use crate::facts::regions::Regions;
+use crate::findings::{Findings, Tables};
 use crate::intervals::Span;
 use crate::settings::Settings;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
@@ -73,6 +74,19 @@ impl Analysis {
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
         let clocks = Clocks::default();
         Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes, clocks }
+    }
+
+    /// What the tables justify saying.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        Findings::of(&Tables {
+            stages: &self.stages,
+            requests: &self.requests,
+            chunks: &self.chunks,
+            bubbles: &self.bubbles,
+            handoffs: &self.handoffs,
+            coverage: &self.coverage,
+        })
     }
 
     /// Adds tables of hosts that have nothing in common with these; their stages and requests come after these.

@@ -5,6 +5,7 @@ use std::fmt;
 use arrow::array::RecordBatch;
 use kvpath_schema::table::{Columns as _, TableDef};
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::tables::findings::Findings;
 use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
 
@@ -38,7 +39,7 @@ impl fmt::Debug for Derived {
 }
 
 /// All of them, in the order of the documentation.
-pub static TABLES: [Derived; 14] = [
+pub static TABLES: [Derived; 15] = [
     Derived { table: Stages::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.stages.to_batch())) },
     Derived { table: Requests::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.requests.to_batch())) },
     Derived { table: Chunks::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.chunks.to_batch())) },
@@ -46,6 +47,10 @@ pub static TABLES: [Derived; 14] = [
     Derived { table: Layers::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.layers.to_batch())) },
     Derived { table: Handoffs::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.handoffs.to_batch())) },
     Derived { table: Coverages::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.coverage.to_batch())) },
+    Derived {
+        table: Findings::DEF,
+        rows: Rows::Whole(|model| Ok(model.findings()?.sized(|| model.walker())?.to_batch())),
+    },
     Derived { table: Paths::DEF, rows: Rows::Walked(|found| found.paths.to_batch()) },
     Derived { table: CriticalPath::DEF, rows: Rows::Walked(|found| found.segments.to_batch()) },
     Derived { table: Clocks::DEF, rows: Rows::Whole(|model| Ok(model.clocks()?.to_batch())) },

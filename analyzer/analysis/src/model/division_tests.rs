@@ -157,10 +157,14 @@ fn ranges_that_name_layers_are_preferred() {
     recording.ranges = Ranges::of(&recording.nvtx, &Memory::default()).unwrap();
     let analysis = analyse(&recording);
     assert_eq!(analysis.stages.layers[..2], [Some(6), Some(6)]);
-    assert!(analysis.stages.layers_method[..2].iter().all(|method| &**method == "nvtx"));
+    assert!(analysis.stages.layers_method[..2].iter().all(|method| method.text() == "nvtx"));
     assert_eq!(analysis.layers.len(), 2 * 3 * 6);
     for row in 0..analysis.layers.len() {
         let layer = analysis.layers.row(row);
-        assert_eq!((&*layer.method, &*layer.layer_resolution, layer.kernels), ("nvtx", "layer", 12), "{layer:?}");
+        assert_eq!(
+            (layer.method.text(), layer.layer_resolution.text(), layer.kernels),
+            ("nvtx", "layer", 12),
+            "{layer:?}"
+        );
     }
 }

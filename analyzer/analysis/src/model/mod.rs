@@ -23,6 +23,7 @@ use kvpath_schema::tables::spans::Spans;
 use crate::error::LoadError;
 use crate::facts::hosts::settle_spans;
 use crate::facts::regions::Regions;
+use crate::findings::Findings;
 use crate::gpu_clock;
 use crate::graph::Links;
 use crate::joins::{self, Counter, Joined};
@@ -49,6 +50,7 @@ pub struct Model {
     prepared: Once<Prepared>,
     joined: Once<Joined>,
     clocks: Once<ClockTable>,
+    findings: Once<Findings>,
 }
 
 fn once<T>(cell: &Once<T>, make: impl FnOnce() -> Loaded<T>) -> Loaded<&T> {
@@ -60,6 +62,21 @@ impl Model {
     #[must_use]
     pub fn new(run: Run, settings: Settings) -> Self {
         Self { run, settings, ..Self::default() }
+    }
+
+    /// Loads what `needed` asks a model for, without the segments that are found damaged on the way.
+    ///
+    /// # Errors
+    /// As `needed`; damage too, where it is not accepted or nothing else is left to read.
+    pub fn reading(mut run: Run, settings: &Settings, needed: impl Fn(&Self) -> Loaded<()>) -> Loaded<Self> {
+        loop {
+            let model = Self::new(run.clone(), settings.clone());
+            match needed(&model) {
+                Ok(()) => return Ok(model),
+                Err(error) if run.without_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// One whose analysis and joins were computed elsewhere, as in tests of what reads them.
@@ -95,6 +112,14 @@ impl Model {
     /// As [`Model::recording`].
     pub fn analysis(&self) -> Loaded<&Analysis> {
         once(&self.analysis, || Ok(Analysis::of(self.recording()?, &self.settings)))
+    }
+
+    /// What the run justifies saying, without sizes on paths.
+    ///
+    /// # Errors
+    /// As [`Model::recording`].
+    pub fn findings(&self) -> Loaded<&Findings> {
+        once(&self.findings, || Ok(self.analysis()?.findings()))
     }
 
     /// What the recording itself says that it lacks.

@@ -12,6 +12,7 @@ use crate::facts::{Consumer, Facts};
 use crate::load::Run;
 use crate::load::batches;
 use crate::load::limits::TIME;
+use crate::serving::notifications::name_transfers;
 use crate::spill::Memory;
 use crate::structure::ranges::Ranges;
 use crate::timeline::Timeline;
@@ -61,6 +62,7 @@ impl Recording {
         }
         let finish = |(mut facts, builder): (Facts, Builder)| {
             facts.finish(memory)?;
+            name_transfers(&mut facts.transfers);
             let ranges = Ranges::of(&facts.nvtx, memory)?;
             let timeline = builder.finish(&facts.transfers)?;
             Ok::<Self, LoadError>(Self { facts, timeline, ranges, ..Self::default() })

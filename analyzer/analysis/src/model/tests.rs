@@ -41,7 +41,7 @@ fn live_transfers_become_requests_by_their_ids_across_stages() {
     }
     let analysis = analyse(&recording);
     let roles: Vec<(i64, &str)> =
-        analysis.stages.process_id.iter().copied().zip(analysis.stages.role.iter().map(|r| &**r)).collect();
+        analysis.stages.process_id.iter().copied().zip(analysis.stages.role.iter().map(|role| role.text())).collect();
     assert_eq!(roles, [(1, "prefill"), (2, "prefill"), (3, "decode")], "bash takes no part");
     let ids: Vec<_> = analysis.requests.request_id.iter().flatten().map(String::as_str).collect();
     assert_eq!(ids, ["req-1", "req-10"]);
@@ -67,7 +67,7 @@ fn a_pull_is_the_hand_off_of_the_peer_that_holds_the_kv() {
     recording.transfers.op[0] = "READ".into();
     let analysis = analyse(&recording);
     let stage = analysis.stages.process_id.iter().position(|p| *p == 1).unwrap();
-    assert_eq!(&*analysis.stages.role[stage], "prefill");
+    assert_eq!(analysis.stages.role[stage].text(), "prefill");
     let handoff = analysis.handoffs.row(0);
     assert_eq!(handoff.stage_id, analysis.stages.stage_id[stage]);
     assert_eq!(handoff.peer_process_id, Some(3));
@@ -165,7 +165,7 @@ fn without_ids_each_group_with_a_hand_off_is_a_request_and_warm_up_is_none() {
     assert_eq!(analysis.requests.chunks, [Some(3), Some(3)]);
     assert_eq!(analysis.requests.start_ns, [1_000 * MS, 2_000 * MS]);
     let stage = analysis.stages.row(0);
-    assert_eq!((stage.layers, &*stage.layers_method), (Some(12), "kernel_sequence"));
+    assert_eq!((stage.layers, stage.layers_method.text()), (Some(12), "kernel_sequence"));
     // 3 chunks of 75 kernels of 0.1 ms, one chunk behind: the window is 4 chunks long.
     let bubble = analysis.bubbles.row(0);
     assert_eq!((bubble.window_ns, bubble.compute_ns, bubble.idle_ns), (Some(30 * MS), 22_500_000, Some(7_500_000)));
@@ -231,7 +231,7 @@ fn scattered_pieces_are_told_from_contiguous_ones() {
         recording.copy(2, second + MS + piece * 20_000, 10_000, 64 << 10);
     }
     let analysis = analyse(&recording);
-    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| &**f).collect();
+    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| f.text()).collect();
     assert_eq!(findings, ["contiguous", "scattered"]);
     assert_eq!(analysis.handoffs.copies, [Some(1), Some(1024)]);
     let slow = analysis.handoffs.row(1);
@@ -270,11 +270,11 @@ fn a_title_that_names_the_role_holds_against_traffic() {
     recording.copy(3, 101 * MS, MS, 1 << 20);
     let analysis = analyse(&recording);
     let decode = analysis.stages.process_id.iter().position(|p| *p == 3).unwrap();
-    assert_eq!(&*analysis.stages.role[decode], "decode");
+    assert_eq!(analysis.stages.role[decode].text(), "decode");
     recording.processes.name = vec!["a".to_owned(), "b".to_owned()];
     let untitled = analyse(&recording);
     let decode = untitled.stages.process_id.iter().position(|p| *p == 3).unwrap();
-    assert_eq!(&*untitled.stages.role[decode], "decode", "a process that only reads receives");
+    assert_eq!(untitled.stages.role[decode].text(), "decode", "a process that only reads receives");
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn copies_of_hand_offs_that_were_open_together_are_nobodys() {
         recording.copy(1, at + 2 * MS + piece * 20_000, 10_000, 1 << 20);
     }
     let analysis = analyse(&recording);
-    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| &**f).collect();
+    let findings: Vec<&str> = analysis.handoffs.finding.iter().map(|f| f.text()).collect();
     assert_eq!(findings, ["overlapping", "overlapping"]);
     assert_eq!(analysis.handoffs.rate_bytes_per_s, [None, None]);
     assert_eq!(analysis.requests.incomplete, [false, false], "nothing was lost");

@@ -14,8 +14,7 @@ use crate::timeline::{Class, LaneKind};
 #[must_use]
 pub fn of(graph: &Graph, transfers: &NixlTransfers, place: Place, op: Op) -> Operation {
     let Place { stage, chunk, layer, layer_from, request } = place;
-    let placed =
-        Operation { stage_id: stage, chunk, layer, layer_from, of_request: request, ..Operation::default() };
+    let placed = Operation { stage_id: stage, chunk, layer, layer_from, of_request: request, ..Operation::default() };
     let id = |row: u32| transfers.transfer_id.get(row as usize).copied();
     let (lane, at) = match op {
         Op::Lane(lane, at) => (lane, at as usize),

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Inputs;
-use crate::graph::transfers::Carried;
+use crate::graph::transfers::{Carried, Registration};
 use crate::graph::{Node, PassOf, Passes, Request, Transfers, op};
-use crate::serving::ids::{Texts, without_suffix};
+use crate::serving::ids::Texts;
+use crate::serving::notifications::{Registered, Registrations};
+use crate::serving::without_suffix;
 use crate::timeline::{LaneAt, Timeline};
 
 /// What a client, router or engine says of a request.
@@ -74,10 +76,11 @@ pub fn of(inputs: &Inputs, told: &[Told]) -> (Vec<Request>, usize) {
         request.transfers = Carried::of(carried.remove(number).unwrap_or_default(), transfers);
         request.decode = request.transfers.rows().iter().find_map(|row| transfers.receiver(*row));
     }
-    let messages = Texts::of(transfers.registrations.iter().map(|registration| registration.message.as_str()));
+    let registered = |registration: &Registration| Registered::of(&inputs.facts.notifs, registration.notif);
+    let registrations = Registrations::of(transfers.registrations.iter().map(registered));
     for request in requests.values_mut() {
         let Some(id) = &request.id else { continue };
-        let found = messages.naming(id);
+        let found = registrations.naming(id).into_iter();
         request.registrations = found.filter_map(|at| u32::try_from(at).ok()).collect();
         if !request.has_arrival {
             let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();

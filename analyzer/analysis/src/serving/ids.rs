@@ -12,13 +12,6 @@ pub fn names(text: &str, id: &str) -> bool {
             .any(|(at, _)| edge(text[..at].chars().next_back()) && edge(text[at + id.len()..].chars().next()))
 }
 
-/// An id without the eight hexadecimal digits that vLLM appends; `None` if it has none.
-#[must_use]
-pub fn without_suffix(id: &str) -> Option<&str> {
-    let (rest, hex) = id.rsplit_once('-')?;
-    (hex.len() == 8 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(rest)
-}
-
 /// Texts, to be asked which of them name an id: by the rarest of its words, so that many ids among many texts take no product of
 /// both.
 #[derive(Debug, Default)]
@@ -71,8 +64,6 @@ mod tests {
         assert_eq!(texts.naming("req-1").collect::<Vec<_>>(), [0, 2]);
         assert_eq!(texts.naming("cmpl-req-10-0").collect::<Vec<_>>(), [1]);
         assert_eq!(texts.naming("").count() + texts.naming("--").count() + texts.naming("req-2").count(), 0);
-        assert_eq!(without_suffix("cmpl-req-1-0-0123abcd"), Some("cmpl-req-1-0"));
-        assert_eq!(without_suffix("cmpl-req-1"), None);
     }
 
     proptest! {

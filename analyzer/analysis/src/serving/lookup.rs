@@ -1,6 +1,7 @@
 //! Which request a user means: by number, by the id that was recorded, or by what the client called it.
 
-use super::ids::{names, without_suffix};
+use super::ids::names;
+use super::without_suffix;
 
 /// Candidates that are named where several are meant.
 const NAMED: usize = 5;

@@ -1,8 +1,18 @@
-//! Everything that is known of serving engines: what their process titles, request ids, messages, NVTX ranges and orders of
-//! registration say.
+//! Everything that is known of serving engines: what their notifications, process titles and NVTX ranges say, and in which
+//! order they register memory. The rest of the analyzer asks here and names no engine.
+//!
+//! One file an engine ([`vllm`], [`sglang`], [`workload`]: how it writes, by version where versions differ), and one a question:
+//! [`notifications`], [`ids`], [`titles`], [`layer_names`], [`region_order`].
 
 pub mod ids;
 pub mod layer_names;
 pub mod lookup;
+mod msgpack;
+pub mod notifications;
 pub mod region_order;
+mod sglang;
 pub mod titles;
+mod vllm;
+mod workload;
+
+pub use vllm::without_suffix;

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use super::{sglang, vllm};
+
 /// Which regions are a layer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -100,14 +102,10 @@ impl Evidence {
         votes
     }
 
-    /// vLLM goes through its layers (`regions_per_layer` of each); SGLang's pool lists the buffers of K, then those of V.
     fn by_engine(&self) -> Option<Order> {
         let title = self.title.to_ascii_lowercase();
-        match (title.starts_with("vllm::"), title.starts_with("sglang::")) {
-            (true, _) => Some(Order::ByLayer),
-            (_, true) => Some(Order::ByPart),
-            _ => None,
-        }
+        let engines = [(vllm::TITLE, vllm::REGION_ORDER), (sglang::TITLE, sglang::REGION_ORDER)];
+        engines.into_iter().find(|(prefix, _)| title.starts_with(prefix)).map(|(_, order)| order)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request's chunks and layers on each prefill stage.
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Chunk, Chunks, Layer, Layers};
+use kvpath_schema::tables::derived::{Chunk, Chunks, Layer, LayerResolution, Layers};
 
 use super::lanes::{Lane, Pass};
 use super::requests::RequestWork;
@@ -107,7 +107,7 @@ fn comm_of_chunks(lane: &Lane, passes: &[&Pass], start: i64) -> Vec<Vec<Span>> {
 /// A send of the last chunk starts at most this long after it.
 const SEND_SLACK_NS: i64 = 5_000_000;
 
-fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass, resolution: &'static str) {
+fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass, resolution: LayerResolution) {
     for (l, layer) in pass.layers.iter().enumerate() {
         layers.push(Layer {
             request,
@@ -118,11 +118,11 @@ fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass
             dur_ns: layer.span.1 - layer.span.0,
             compute_ns: layer.busy_ns,
             kernels: layer.kernels,
-            method: layer.method.into(),
+            method: layer.method,
             confidence: layer.confidence,
             seam_kernels: layer.seam,
             seam_ns: layer.seam_ns,
-            layer_resolution: resolution.into(),
+            layer_resolution: resolution,
         });
     }
 }

@@ -1,8 +1,8 @@
 //! Which forward pass serves which request.
 //!
 //! A pipeline computes its requests one after another, in the same order on every stage, and hands each over when it is
-//! computed: so the order of the hand-overs is that of the passes. How many passes a request has, its chunks, SGLang's
-//! notifs name; else the bytes handed over tell, because KV grows with the tokens and all chunks but a request's last
+//! computed: so the order of the hand-overs is that of the passes. How many passes a request has, notifs that
+//! name its chunks say; else the bytes handed over tell, because KV grows with the tokens and all chunks but a request's last
 //! are equally long: for the passes that there are, only one division is possible. It holds if every stage agrees: a
 //! request's last pass ends before its last hand-over is made, a request's passes follow each other without a long pause,
 //! and none takes much less than the one before it, for attention grows with the prompt (the last chunk may be short).

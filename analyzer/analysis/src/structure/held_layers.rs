@@ -215,7 +215,7 @@ mod tests {
             facts.process(process, "engine");
             facts.agent(process, name);
             for region in 0..count {
-                // Addresses fall, as vLLM's do.
+                // Addresses fall.
                 facts.region(process, i32::try_from(region).unwrap(), addr(process, region), SIZE);
             }
         }

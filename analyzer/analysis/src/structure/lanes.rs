@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::mine;
 use super::ranges::Ranges;
+use kvpath_schema::tables::derived::LayerMethod;
+
 use crate::facts::{Copy, Facts, Peers};
 use crate::intervals::{Span, Union};
 use crate::timeline::{Class, LaneAt, LaneKind, ProcessLanes, Timeline};
@@ -51,8 +53,8 @@ pub struct PassLayer {
     pub busy_ns: i64,
     /// Kernels.
     pub kernels: i32,
-    /// How it was found: `nvtx`, `graph` or `kernel_sequence`.
-    pub method: &'static str,
+    /// How it was found.
+    pub method: LayerMethod,
     /// Share of its kernels of which a range or a graph node tells that they are of it; else of the kernels that run once in
     /// each layer, how many ran in it.
     pub confidence: f64,
@@ -145,11 +147,11 @@ impl PassLayer {
         let marks = pattern.map_or(0, mine::Pattern::marks);
         let seam = pattern.filter(|_| layer.ranges == 0).map_or(0, mine::Pattern::seam);
         let (method, part, whole) = if layer.ranges > 0 {
-            ("nvtx", layer.ranges, layer.kernels)
+            (LayerMethod::Nvtx, layer.ranges, layer.kernels)
         } else if layer.nodes > 0 {
-            ("graph", layer.nodes, layer.kernels)
+            (LayerMethod::Graph, layer.nodes, layer.kernels)
         } else {
-            ("kernel_sequence", layer.marks, u32::from(marks))
+            (LayerMethod::KernelSequence, layer.marks, u32::from(marks))
         };
         Self {
             span: (layer.start_ns, layer.end_ns),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kvpath_schema::tables::nixl::{XferOp, XferStatus};
+
 use super::lanes::Lane;
 use crate::facts::Facts;
 use crate::facts::Mark;
@@ -76,10 +78,10 @@ fn from_transfers(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
         // A pull is posted by the receiver; the KV is the peer's.
         let made = transfers.made_ns[row].unwrap_or(posted);
         let peer = transfers.peer[row].as_deref().and_then(|name| names.at(name, made));
-        let is_read = &*transfers.op[row] == "READ";
+        let is_read = *transfers.op[row] == XferOp::Read;
         let owner = if is_read { peer.unwrap_or(transfers.process_id[row]) } else { transfers.process_id[row] };
         // Where polls were not recorded, the release is the first that shows the end.
-        let released = transfers.released_ns[row].filter(|_| &*transfers.status[row] == "done");
+        let released = transfers.released_ns[row].filter(|_| *transfers.status[row] == XferStatus::Done);
         let done_by = transfers.done_poll_ns[row].or(released);
         posts.entry(owner).or_default().push(Post {
             at: posted,
@@ -92,7 +94,7 @@ fn from_transfers(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
             request: transfers.request[row].clone(),
             transfer: Some(row),
             chunk: transfers.chunk[row],
-            failed: !matches!(&*transfers.status[row], "done" | "pending" | "not_posted"),
+            failed: XferStatus::from_text(&transfers.status[row]).is_none(),
             pulled: is_read && peer.is_none(),
         });
     }

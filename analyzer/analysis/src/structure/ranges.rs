@@ -1,5 +1,4 @@
-//! Layers that the program itself names: NVTX ranges such as vLLM's (`{'Module': 'model.layers.17.mlp', …`) and SGLang's
-//! (`model.layers.17`), around the launches of a layer's kernels.
+//! Layers that the program itself names: NVTX ranges around the launches of a layer's kernels.
 
 use std::collections::BTreeMap;
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Layers, Stage, Stages};
+use kvpath_schema::tables::derived::{
+    LayerMethod, LayerResolution, Layers, LayersCheck, Role, Stage, StageMethod, Stages,
+};
+use kvpath_schema::tables::nixl::NotifDirection;
 
 use super::held_layers;
 use super::lanes::{self, Lane, Pass};
 use super::posts::Post;
 use crate::facts::Facts;
-use crate::serving::titles::{self, Role, Title};
+use crate::serving::titles::{self, Title};
 
 /// A stage with what the analyses need of it.
 #[derive(Debug)]
@@ -21,21 +24,21 @@ pub struct StageWork<'a> {
     /// Its hand-overs.
     pub posts: &'a [Post],
     /// What a layer row of it is, if its pass has the usual number of layers: `layers.layer_resolution`.
-    resolution: &'static str,
+    resolution: LayerResolution,
 }
 
 impl StageWork<'_> {
     /// Whether it computes prompts.
     #[must_use]
     pub fn is_prefill(&self) -> bool {
-        &*self.row.role == "prefill"
+        self.row.role == Role::Prefill
     }
 
     /// What the layers of a pass are: `layers.layer_resolution`.
     #[must_use]
-    pub fn resolution(&self, pass: &Pass) -> &'static str {
+    pub fn resolution(&self, pass: &Pass) -> LayerResolution {
         let is_usual = i32::try_from(pass.layers.len()).ok() == self.row.layers;
-        if is_usual { self.resolution } else { "none" }
+        if is_usual { self.resolution } else { LayerResolution::None }
     }
 }
 
@@ -47,11 +50,11 @@ pub fn of<'a>(
     posts: &'a BTreeMap<i64, Vec<Post>>,
 ) -> Vec<StageWork<'a>> {
     let receivers: Vec<i64> = (0..facts.notifs.time_ns.len())
-        .filter(|row| &*facts.notifs.direction[*row] == "arrived")
+        .filter(|row| *facts.notifs.direction[*row] == NotifDirection::Arrived)
         .map(|row| facts.notifs.process_id[row])
         .collect();
     let anyone_posts = posts.values().flatten().next().is_some();
-    let mut found: Vec<(Option<Role>, Title, StageWork)> = Vec::new();
+    let mut found: Vec<(Title, StageWork)> = Vec::new();
     for (process, name) in processes(facts, lanes, posts) {
         let title = titles::read(&name);
         let lane = lanes.get(&process);
@@ -67,48 +70,37 @@ pub fn of<'a>(
             (true, false) => None,
         };
         let (role, method) = match (title.role, traffic) {
-            (Some(a), Some(b)) if a == b => (Some(a), "title+traffic"),
-            (Some(role), _) => (Some(role), "title"),
-            (None, Some(role)) => (Some(role), "traffic"),
-            (None, None) => (None, "none"),
+            (Some(a), Some(b)) if a == b => (a, StageMethod::TitleAndTraffic),
+            (Some(role), _) => (role, StageMethod::Title),
+            (None, Some(role)) => (role, StageMethod::Traffic),
+            (None, None) => (Role::Unknown, StageMethod::None),
         };
         let (layers, layers_method, layers_confidence) = layer_count(lane);
         let regions = facts.regions.process_id.iter().filter(|p| **p == process).count();
         let stage = Stage {
             stage_id: 0,
-            role: match role {
-                Some(Role::Prefill) => "prefill".into(),
-                Some(Role::Decode) => "decode".into(),
-                None => "unknown".into(),
-            },
+            role,
             pp_rank: title.pp,
             tp_rank: title.tp,
             process_id: process,
             device_id: lane.and_then(|lane| lane.device_id),
             name,
             kernels: lane.map_or(0, |lane| lane.kernels),
-            method: method.into(),
+            method,
             regions: i32::try_from(regions).ok().filter(|n| *n > 0),
             layers,
-            layers_method: layers_method.into(),
+            layers_method,
             layers_confidence,
             kv_regions: None,
             regions_per_layer: None,
-            layers_check: "unknown".into(),
+            layers_check: LayersCheck::Unknown,
             layer_median_ns: None,
         };
-        found.push((role, title, StageWork { row: stage, lane, posts, resolution: "none" }));
+        found.push((title, StageWork { row: stage, lane, posts, resolution: LayerResolution::None }));
     }
     rank_by_traffic(&mut found);
-    found.sort_by_key(|(role, _, stage)| {
-        let order = match role {
-            Some(Role::Prefill) => 0,
-            Some(Role::Decode) => 1,
-            None => 2,
-        };
-        (order, stage.row.pp_rank, stage.row.tp_rank, stage.row.process_id)
-    });
-    let mut stages: Vec<StageWork> = found.into_iter().map(|(_, _, stage)| stage).collect();
+    found.sort_by_key(|(_, stage)| (stage.row.role, stage.row.pp_rank, stage.row.tp_rank, stage.row.process_id));
+    let mut stages: Vec<StageWork> = found.into_iter().map(|(_, stage)| stage).collect();
     for (id, stage) in stages.iter_mut().enumerate() {
         stage.row.stage_id = i32::try_from(id).unwrap_or(i32::MAX);
     }
@@ -126,19 +118,20 @@ fn resolve(facts: &Facts, stages: &mut [StageWork]) {
     }
     let is_pipeline = of_ranks.len() > 1 && !of_ranks.contains_key(&None);
     let all = of_ranks.into_values().try_fold(0u32, |sum, n| sum.checked_add(n?)).filter(|_| is_pipeline);
-    let decode: Vec<u32> = stages.iter().filter(|stage| &*stage.row.role == "decode").filter_map(layers).collect();
+    let decode: Vec<u32> = stages.iter().filter(|stage| stage.row.role == Role::Decode).filter_map(layers).collect();
     let is_whole_model = all.is_some_and(|all| decode.contains(&all));
     for stage in stages {
         let Some(own) = layers(stage) else { continue };
         let regions = lanes::regions(facts, stage.row.process_id).unwrap_or(0);
-        let of_model = stage.is_prefill() && is_whole_model || all == Some(own) && &*stage.row.role == "decode";
-        stage.resolution = if &*stage.row.layers_method == "nvtx" || regions == own || regions == 2 * own || of_model {
-            "layer"
-        } else if regions > 2 * own && regions.is_multiple_of(own) {
-            "set"
-        } else {
-            "none"
-        };
+        let of_model = stage.is_prefill() && is_whole_model || all == Some(own) && stage.row.role == Role::Decode;
+        stage.resolution =
+            if stage.row.layers_method == LayerMethod::Nvtx || regions == own || regions == 2 * own || of_model {
+                LayerResolution::Layer
+            } else if regions > 2 * own && regions.is_multiple_of(own) {
+                LayerResolution::Set
+            } else {
+                LayerResolution::None
+            };
     }
 }
 
@@ -152,20 +145,20 @@ fn processes(facts: &Facts, lanes: &BTreeMap<i64, Lane>, posts: &BTreeMap<i64, V
 
 /// Where titles name no PP rank, the order in which the stages first compute: data flows down the pipeline. Only stages
 /// that send to or receive from each other form one; without that they may be replicas.
-fn rank_by_traffic(found: &mut [(Option<Role>, Title, StageWork)]) {
-    let mut prefill: Vec<usize> = (0..found.len()).filter(|i| found[*i].0 == Some(Role::Prefill)).collect();
-    if prefill.len() < 2 || prefill.iter().any(|i| found[*i].1.pp.is_some()) {
+fn rank_by_traffic(found: &mut [(Title, StageWork)]) {
+    let mut prefill: Vec<usize> = (0..found.len()).filter(|i| found[*i].1.row.role == Role::Prefill).collect();
+    if prefill.len() < 2 || prefill.iter().any(|i| found[*i].0.pp.is_some()) {
         return;
     }
-    let first_pass = |i: usize| found[i].2.lane.and_then(|lane| lane.passes.first()).map(|pass| pass.span.0);
-    let is_piped = |i: usize| found[i].2.lane.is_some_and(|lane| !lane.p2p.is_empty());
+    let first_pass = |i: usize| found[i].1.lane.and_then(|lane| lane.passes.first()).map(|pass| pass.span.0);
+    let is_piped = |i: usize| found[i].1.lane.is_some_and(|lane| !lane.p2p.is_empty());
     if prefill.iter().any(|i| first_pass(*i).is_none() || !is_piped(*i)) {
         return;
     }
     prefill.sort_by_key(|i| first_pass(*i));
     for (rank, i) in prefill.into_iter().enumerate() {
-        found[i].2.row.pp_rank = i32::try_from(rank).ok();
-        found[i].2.row.method = "traffic".into();
+        found[i].1.row.pp_rank = i32::try_from(rank).ok();
+        found[i].1.row.method = StageMethod::Traffic;
     }
 }
 
@@ -178,17 +171,16 @@ pub fn check(stages: &mut [StageWork], known: &held_layers::Known) {
         stage.row.regions_per_layer = layers.and_then(|own| i32::try_from(own.each).ok());
         if stage.row.layers.is_some() {
             stage.row.layers_check = match (layers, stage.lane.is_some_and(|lane| lane.is_by_regions)) {
-                (None, _) => "differ",
-                (Some(_), true) => "decided",
-                (Some(_), false) => "agree",
-            }
-            .into();
+                (None, _) => LayersCheck::Differ,
+                (Some(_), true) => LayersCheck::Decided,
+                (Some(_), false) => LayersCheck::Agree,
+            };
         }
     }
 }
 
 /// Layers of a forward pass: the most frequent count among its passes.
-fn layer_count(lane: Option<&Lane>) -> (Option<i32>, &'static str, f64) {
+fn layer_count(lane: Option<&Lane>) -> (Option<i32>, LayerMethod, f64) {
     let counts: Vec<usize> = lane.iter().flat_map(|lane| &lane.passes).map(|pass| pass.layers.len()).collect();
     let mut by_count: BTreeMap<usize, usize> = BTreeMap::new();
     for count in &counts {
@@ -197,19 +189,19 @@ fn layer_count(lane: Option<&Lane>) -> (Option<i32>, &'static str, f64) {
     if let Some((layers, passes)) = by_count.into_iter().max_by_key(|(layers, passes)| (*passes, *layers)) {
         #[expect(clippy::cast_precision_loss, reason = "counts of passes are far below 2^52")]
         let confidence = passes as f64 / counts.len() as f64;
-        let method = lane.and_then(method).unwrap_or("kernel_sequence");
+        let method = lane.and_then(method).unwrap_or(LayerMethod::KernelSequence);
         return (i32::try_from(layers).ok(), method, confidence);
     }
-    (None, "none", 0.0)
+    (None, LayerMethod::None, 0.0)
 }
 
 /// How most layers of its passes were found.
-fn method(lane: &Lane) -> Option<&'static str> {
-    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+fn method(lane: &Lane) -> Option<LayerMethod> {
+    let mut counts: BTreeMap<LayerMethod, usize> = BTreeMap::new();
     for layer in lane.passes.iter().flat_map(|pass| &pass.layers) {
         *counts.entry(layer.method).or_default() += 1;
     }
-    counts.into_iter().max_by_key(|(_, count)| *count).map(|(method, _)| method)
+    counts.into_iter().max_by_key(|(method, count)| (*count, method.text())).map(|(method, _)| method)
 }
 
 /// The table.

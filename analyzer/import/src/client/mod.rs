@@ -1,4 +1,4 @@
-//! What a client measured of its requests, as `spans` of a run.
+//! What a client measured of its requests, as `spans` of a run. They lie beside what was recorded, which is never written to.
 //!
 //! One JSON object a line. `request` (or `rid`, `request_id`): id as it was sent; `start_ns`, on the recording host's
 //! `CLOCK_MONOTONIC`, or `t0`, seconds of wall clock; `ttft_s`, or `ttft_ns`, or `first_token_ns` on the clock of `start_ns`.
@@ -9,7 +9,7 @@ mod log;
 use std::path::{Path, PathBuf};
 
 use kvpath_analysis::error::LoadError;
-use kvpath_analysis::load::Run;
+use kvpath_analysis::load::{IMPORTED, Run};
 use kvpath_schema::segment::{RunWriter, SegmentError, Written};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::capture::CaptureInfos;
@@ -70,12 +70,15 @@ pub enum ClientError {
     /// The run.
     #[error(transparent)]
     Run(#[from] LoadError),
+    /// A run that is no folder here.
+    #[error("{0}: not a folder of this machine; import into a copy of the run")]
+    Elsewhere(String),
     /// A segment cannot be written.
     #[error(transparent)]
     Segment(#[from] SegmentError),
 }
 
-/// Adds the log to the run, on the clock of `host` where it has several; an earlier one of it is replaced.
+/// Adds the log to the run, on the clock of `host` where it has several; an earlier one of that host is replaced at once.
 ///
 /// # Errors
 /// A log or run that cannot be read, a line that is none, a run of several hosts.
@@ -97,8 +100,12 @@ pub fn import(log: &Path, run: &str, host: Option<&str>) -> Result<Imported, Cli
     if spans.is_empty() {
         return Err(ClientError::Empty(log.to_owned()));
     }
+    if !opened.root.is_dir() {
+        return Err(ClientError::Elsewhere(run.to_owned()));
+    }
     let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"));
-    let written = RunWriter::new(run, &host, writer, clocks.wall_at_zero_ns).write("client", &spans, 0)?;
+    let mut writer = RunWriter::new(opened.root.join(IMPORTED), &host, writer, clocks.wall_at_zero_ns).imported();
+    let written = writer.write("client", &spans, 0)?;
     Ok(Imported { written, requests: spans.len(), converted, outside })
 }
 

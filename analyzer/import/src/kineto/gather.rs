@@ -35,7 +35,7 @@ enum Outcome {
     /// A trace was read: its blocks, and why there are no more if that is not its end.
     Read { trace: usize, blocks: usize, failed: Option<ImportError> },
     /// A segment was written.
-    Segment(Done),
+    Segment(Box<Done>),
 }
 
 /// Rows of a block, if it begins where it was thought to.
@@ -152,7 +152,7 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
 
     fn write(&self, writings: Vec<Writing>) {
         for writing in writings {
-            self.crew.give(|| Outcome::Segment(writing()));
+            self.crew.give(|| Outcome::Segment(Box::new(writing())));
         }
     }
 
@@ -186,7 +186,7 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
             Outcome::Read { trace, blocks, failed } => {
                 self.read.insert(trace, (blocks, failed));
             }
-            Outcome::Segment(done) => sink.done(done)?,
+            Outcome::Segment(done) => sink.done(*done)?,
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::path::Path;
 
 use kvpath_schema::segment::RunWriter;
+use kvpath_schema::store::Store;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
 use kvpath_schema::tables::gpu::{Gpu, Gpus};
@@ -149,7 +150,9 @@ impl Host {
         let clock = if zero_ns.is_some() { WALL_CLOCK } else { SESSION_CLOCK };
         let (root, host) = (root.to_owned(), host.to_owned());
         let mut of_host = Self {
-            sink: Sink::new(move || RunWriter::new(&root, &host, writer, zero_ns).on_clock(clock).unsynced()),
+            sink: Sink::new(move || {
+                RunWriter::to(Store::unsynced(&root), &host, writer, zero_ns).on_clock(clock).imported()
+            }),
             processes: Processes::default(),
             threads: Threads::default(),
             gpus: BTreeMap::new(),

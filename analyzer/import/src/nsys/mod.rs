@@ -16,6 +16,7 @@ mod rows;
 use std::path::{Path, PathBuf};
 
 use kvpath_schema::segment::{RunWriter, Written};
+use kvpath_schema::store::Store;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
 
@@ -54,7 +55,8 @@ pub fn import(file: &Path, out: &Path, calls: Calls) -> Result<Imported, ImportE
     }
     let host = host_of(file);
     let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"), " import nsys");
-    let mut run = RunWriter::new(out, &host, writer, trace.wall_at_zero_ns).on_clock(SESSION_CLOCK).unsynced();
+    let store = Store::unsynced(out);
+    let mut run = RunWriter::to(store, &host, writer, trace.wall_at_zero_ns).on_clock(SESSION_CLOCK).imported();
     let mut imported = Imported {
         segments: Vec::new(),
         rows_left_out: trace.rows_left_out.clone(),

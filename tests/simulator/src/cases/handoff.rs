@@ -87,7 +87,6 @@ pub(super) fn exposed(place: &Place) -> Result<Found, RunError> {
             made_descriptors: 1,
             pieces: vec![Piece { local, remote, bytes: 25_000_000 }],
             notif: Some(format!("{}-{number:08x}:1", request_id(number))),
-            request: Some(request_id(number)),
             error: None,
             written,
             make,

@@ -285,16 +285,29 @@ impl Simulation {
     fn record_messages(&mut self, request: &Request) {
         let Some(decode) = self.builder.topology.decode else { return };
         let id = Request::internal_id(request.number);
-        // As vLLM packs it: a map of text keys, of which only the id matters here.
-        let text = format!("PUSH_REG:\u{fffd}\u{fffd}request_id\u{fffd}{id}\u{fffd}decode_engine_id");
+        let message = registration(&id);
         let nixl_tid = self.rig.lanes[usize::from(decode.nixl)].tid.unwrap_or(0);
         for (stage, (call, way)) in request.registrations.iter().enumerate() {
             let lanes = self.builder.topology.stages[stage];
             let time = |node| self.rig.engine.time(node).expect("a request that is over has all its times");
             let (sent, arrived) = (time(Node::start(*call)), time(Node::end(*way)));
-            self.recorder.notif_sent(&self.rig, (decode.process, nixl_tid), sent, lanes.process, &text);
+            self.recorder.notif_sent(&self.rig, (decode.process, nixl_tid), sent, lanes.process, &message);
             let listener = (lanes.process, lanes.listener_tid);
-            self.recorder.notif_arrived(&self.rig, listener, arrived, decode.process, &text);
+            self.recorder.notif_arrived(&self.rig, listener, arrived, decode.process, &message);
         }
     }
+}
+
+/// As vLLM packs it: a msgpack map of text keys, of which only the id matters here.
+fn registration(id: &str) -> Vec<u8> {
+    let mut bytes = b"PUSH_REG:\x82".to_vec();
+    for text in ["request_id", id, "decode_engine_id", "d0"] {
+        match u8::try_from(text.len()) {
+            Ok(count @ 0..=31) => bytes.push(0xa0 | count),
+            Ok(count) => bytes.extend([0xd9, count]),
+            Err(_) => unreachable!("ids of the simulator are short"),
+        }
+        bytes.extend(text.bytes());
+    }
+    bytes
 }

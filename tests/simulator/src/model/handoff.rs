@@ -174,7 +174,6 @@ impl Builder {
             made_descriptors: asked,
             pieces,
             notif: Some(text),
-            request: Some(Request::id(request.number)),
             error: None,
             written,
             make,

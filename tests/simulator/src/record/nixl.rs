@@ -54,8 +54,6 @@ pub struct TransferPlan {
     pub pieces: Vec<Piece>,
     /// Text of the notification.
     pub notif: Option<String>,
-    /// Request id in it.
-    pub request: Option<String>,
     /// NIXL's error, if it fails.
     pub error: Option<&'static str>,
     /// What wrote the last of its KV: of the whole pass, where it carries more than a layer.
@@ -118,12 +116,12 @@ impl Recorder {
     }
 
     /// Records a notification that `genNotif` sends, at its sender.
-    pub fn notif_sent(&mut self, rig: &Rig, (process, tid): (usize, i32), at: Ns, peer: usize, message: &str) {
+    pub fn notif_sent(&mut self, rig: &Rig, (process, tid): (usize, i32), at: Ns, peer: usize, message: &[u8]) {
         self.notif(rig, (process, tid), at, ("sent", "genNotif"), peer, message, None);
     }
 
     /// Records the arrival of a notification.
-    pub fn notif_arrived(&mut self, rig: &Rig, (process, tid): (usize, i32), at: Ns, peer: usize, message: &str) {
+    pub fn notif_arrived(&mut self, rig: &Rig, (process, tid): (usize, i32), at: Ns, peer: usize, message: &[u8]) {
         self.notif(rig, (process, tid), at, ("arrived", "unknown"), peer, message, None);
     }
 
@@ -135,7 +133,7 @@ impl Recorder {
         at: Ns,
         (direction, via): (&str, &str),
         peer: usize,
-        message: &str,
+        message: &[u8],
         transfer_id: Option<i64>,
     ) {
         let row = NixlNotif {
@@ -145,7 +143,8 @@ impl Recorder {
             direction: self.words.get(direction),
             via: self.words.get(via),
             peer: rig.processes[peer].agent.as_ref().map(|agent| self.words.get(agent)),
-            message: message.to_owned(),
+            message: String::from_utf8_lossy(message).into_owned(),
+            message_raw: std::str::from_utf8(message).is_err().then(|| message.into()),
             message_bytes: i64::try_from(message.len()).unwrap_or(i64::MAX),
             transfer_id,
         };
@@ -205,9 +204,9 @@ impl Recorder {
         if let Some(notif) = &plan.notif {
             let (peer, peer_tid) = plan.peer;
             let sent = ("sent", "transfer");
-            self.notif(rig, (process, tid), truth.posted_ns, sent, peer, notif, Some(transfer_id));
+            self.notif(rig, (process, tid), truth.posted_ns, sent, peer, notif.as_bytes(), Some(transfer_id));
             if let Some(at) = notif_arrived_ns {
-                self.notif(rig, (peer, peer_tid), at, ("arrived", "unknown"), process, notif, None);
+                self.notif(rig, (peer, peer_tid), at, ("arrived", "unknown"), process, notif.as_bytes(), None);
             }
         }
         truth
@@ -261,8 +260,8 @@ impl Recorder {
             remote_memory: Some(self.words.get("VRAM")),
             notif: plan.notif.clone(),
             notif_bytes: plan.notif.as_ref().map(|text| count(text.len())),
-            request: plan.request.clone(),
-            // vLLM's notif texts name neither.
+            // As the agent leaves them: the analyzer reads the text.
+            request: None,
             chunk: None,
             sender_rank: None,
         };

@@ -83,8 +83,10 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(run: &Path, hosts: &[&str]) -> Self {
-        let mut writers: Vec<RunWriter> =
-            hosts.iter().map(|host| RunWriter::new(run, host, WRITER, None).on_clock(CLOCK_MONOTONIC)).collect();
+        let mut writers: Vec<RunWriter> = hosts
+            .iter()
+            .map(|host| RunWriter::new(run, host, WRITER, None).on_clock(CLOCK_MONOTONIC).imported())
+            .collect();
         // Few, because each holds a whole segment in memory.
         let (jobs, inbox) = sync_channel::<Job>(2);
         let thread = std::thread::spawn(move || {

@@ -7,7 +7,7 @@ const P: i64 = 41;
 const H: u64 = 0x5555_0000;
 
 fn txt(text: &str) -> Txt {
-    Txt { text: Some(text.into()), len: text.len() as u64 }
+    Txt { text: Some(text.into()), raw: None, len: text.len() as u64 }
 }
 
 fn about(notif: Option<&str>) -> About {
@@ -44,18 +44,18 @@ fn released() -> Event {
 }
 
 /// Feeds events, each with the time of its record, and gives all transfers.
-fn run(events: Vec<(i64, Event)>) -> (NixlTransfers, Vec<(Lack, u64)>) {
+fn run(events: Vec<(i64, Event)>) -> (NixlTransfers, Losses) {
     let mut assembler = Assembler::default();
     for (time_ns, event) in events {
         assembler.push(P, 42, time_ns, event);
     }
     assembler.finish();
-    (assembler.take_rows().transfers, assembler.take_lacks())
+    (assembler.take_rows().transfers, assembler.take_losses())
 }
 
 #[test]
 fn a_whole_life_is_one_row() {
-    let (rows, lacks) = run(vec![(12, made(10)), (30, posted(20, 1)), (50, status(0)), (60, released())]);
+    let (rows, losses) = run(vec![(12, made(10)), (30, posted(20, 1)), (50, status(0)), (60, released())]);
     assert_eq!(rows.len(), 1);
     let row = rows.row(0);
     assert_eq!((row.made_ns, row.make_dur_ns, row.made_descriptors), (Some(10), Some(2), Some(64)));
@@ -63,8 +63,8 @@ fn a_whole_life_is_one_row() {
     assert_eq!((row.last_pending_poll_ns, row.done_poll_ns, row.pending_polls), (Some(45), Some(50), Some(3)));
     assert_eq!((row.released_ns, &*row.status, &*row.op, row.epoch), (Some(60), "done", "WRITE", 0));
     assert_eq!((row.bytes, row.descriptors, row.peer.as_deref()), (Some(4096), Some(2), Some("decode-0")));
-    assert_eq!((row.notif.as_deref(), row.request.as_deref()), (Some("cmpl-1-0a0b0c0d:1"), Some("cmpl-1")));
-    assert_eq!(lacks, vec![]);
+    assert_eq!((row.notif.as_deref(), row.request), (Some("cmpl-1-0a0b0c0d:1"), None));
+    assert_eq!(losses.total(), 0);
 }
 
 #[test]
@@ -144,9 +144,9 @@ fn a_release_before_the_end_stays_pending() {
 #[test]
 fn a_release_tells_an_end_that_no_recorded_poll_saw() {
     let ended = |status| (60, Event::Released { handle: H, polls: Polls::default(), status: Some(status) });
-    let (rows, lacks) = run(vec![(12, made(10)), (30, posted(20, 1)), ended(0)]);
+    let (rows, losses) = run(vec![(12, made(10)), (30, posted(20, 1)), ended(0)]);
     assert_eq!((&*rows.status[0], rows.done_poll_ns[0], rows.pending_polls[0]), ("done", None, None));
-    assert_eq!(lacks, []);
+    assert_eq!(losses.total(), 0);
     let (rows, _) = run(vec![(12, made(10)), (30, posted(20, 1)), ended(-3)]);
     assert_eq!((&*rows.status[0], rows.done_poll_ns[0]), ("NIXL_ERR_BACKEND", None));
 }
@@ -206,13 +206,9 @@ fn ends_without_a_beginning_are_counted_not_invented() {
         local: vec![Range { addr: 1, bytes: 2, device: 0 }; 5],
         remote: None,
     };
-    let (rows, mut lacks) = run(vec![(10, descriptors), (50, status(0)), (60, released())]);
+    let (rows, losses) = run(vec![(10, descriptors), (50, status(0)), (60, released())]);
     assert_eq!(rows.len(), 0);
-    lacks.sort_by_key(|(lack, _)| lack.table);
-    assert_eq!(
-        lacks.iter().map(|(lack, count)| (lack.table, *count)).collect::<Vec<_>>(),
-        [("nixl_descriptors", 5), ("nixl_transfers", 1)]
-    );
+    assert_eq!((losses.of("nixl_descriptors"), losses.of("nixl_transfers"), losses.total()), (5, 1, 6));
 }
 
 #[test]
@@ -238,7 +234,7 @@ fn the_notif_of_a_transfer_is_sent_once_a_post() {
     let mut assembler = Assembler::default();
     assembler.push(P, 42, 12, made(10));
     assembler.push(P, 42, 30, posted(20, 1));
-    let message = Txt { text: Some("m".repeat(256)), len: 900 };
+    let message = Txt { text: Some("m".repeat(256)), raw: None, len: 900 };
     assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message });
     assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
     assembler.push(P, 43, 33, Event::NotifTaken { peer: txt("prefill-0"), message: txt("ok") });
@@ -248,6 +244,17 @@ fn the_notif_of_a_transfer_is_sent_once_a_post() {
     assert_eq!((&*notifs.direction[3], notifs.time_ns[3], notifs.tid[3]), ("taken", 33, 43));
     assert_eq!((notifs.time_ns[0], notifs.transfer_id[0], notifs.message_bytes[1]), (20, Some(0), 900));
     assert_eq!((assembler.totals().notifs_sent, assembler.totals().notifs_arrived), (2, 1));
+}
+
+#[test]
+fn notifs_keep_bytes_that_are_no_text() {
+    let mut assembler = Assembler::default();
+    let message = || Txt { text: Some("\u{fffd}1".into()), raw: Some([0xd9, b'1'].as_slice().into()), len: 2 };
+    assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message: message() });
+    assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
+    assembler.push(P, 42, 33, Event::NotifTaken { peer: txt("prefill-0"), message: message() });
+    let raw = assembler.take_rows().notifs.message_raw;
+    assert_eq!(raw.iter().map(Option::as_deref).collect::<Vec<_>>(), [Some(&b"\xd91"[..]), None, Some(b"\xd91")]);
 }
 
 #[test]
@@ -274,22 +281,23 @@ fn unreadable(descriptors: u64, status: i32) -> (NixlTransfers, Vec<(String, u64
     (unread.peer.text, unread.bytes, unread.descriptors) = (None, None, Some(descriptors));
     let event =
         Event::Posted { entry_ns: 20, agent_ptr: 7, handle: H, earlier: Polls::default(), status, about: unread };
-    let (rows, mut lacks) = run(vec![(30, event)]);
-    lacks.sort_by(|a, b| a.0.reason.cmp(&b.0.reason));
-    (rows, lacks.into_iter().map(|(lack, count)| (lack.reason, count)).collect())
+    let (rows, losses) = run(vec![(30, event)]);
+    let mut counts: Vec<_> = losses.iter().map(|(cause, count)| (cause.reason.to_string(), count)).collect();
+    counts.sort();
+    (rows, counts)
 }
 
 #[test]
 fn what_could_not_be_read_or_was_over_a_limit_is_counted_once() {
-    let lack = |reason: &str, count: u64| (reason.to_owned(), count);
-    let (rows, lacks) = unreadable(2, 1);
+    let loss = |reason: &str, count: u64| (reason.to_owned(), count);
+    let (rows, losses) = unreadable(2, 1);
     assert_eq!((rows.peer[0].clone(), rows.bytes[0], rows.descriptors[0]), (None, None, Some(2)));
-    assert_eq!(lacks, [lack("bytes could not be read", 1), lack("peer could not be read", 1)]);
-    let (_, lacks) = unreadable(DESCRIPTOR_LIMIT + 3, 1);
+    assert_eq!(losses, [loss("bytes could not be read", 1), loss("peer could not be read", 1)]);
+    let (_, losses) = unreadable(DESCRIPTOR_LIMIT + 3, 1);
     let over = format!("over the limit of {DESCRIPTOR_LIMIT} a post");
-    assert_eq!(lacks, [lack(&over, 3), lack("peer could not be read", 1)], "the size is lost with the list");
-    let (_, lacks) = unreadable(2, -1);
-    assert_eq!(lacks, [lack("peer could not be read", 1)], "what failed at once has no size to be read");
+    assert_eq!(losses, [loss(&over, 3), loss("peer could not be read", 1)], "the size is lost with the list");
+    let (_, losses) = unreadable(2, -1);
+    assert_eq!(losses, [loss("peer could not be read", 1)], "what failed at once has no size to be read");
 }
 
 /// A post whose handle does not tell its size.
@@ -312,9 +320,9 @@ fn a_size_that_the_handle_does_not_tell_is_the_sum_of_all_descriptors() {
         (40, unsized_post(30, 1)),
         (41, descriptors(0, &[7])),
     ];
-    let (rows, lacks) = run(events);
+    let (rows, losses) = run(events);
     assert_eq!(rows.bytes, [Some(123), Some(7)]);
-    assert_eq!(lacks, []);
+    assert_eq!(losses.total(), 0);
 }
 
 #[test]
@@ -322,9 +330,10 @@ fn a_sum_that_lacks_a_descriptor_is_no_size() {
     for lossy in [vec![descriptors(2, &[3])], vec![descriptors(0, &[100, 20])], vec![]] {
         let mut events = vec![(20, unsized_post(10, 3))];
         events.extend(lossy.into_iter().map(|event| (21, event)));
-        let (rows, lacks) = run(events);
+        let (rows, losses) = run(events);
         assert_eq!(rows.bytes, [None]);
-        assert!(lacks.iter().any(|(lack, count)| lack.reason == "bytes could not be read" && *count == 1), "{lacks:?}");
+        let mut all = losses.iter();
+        assert!(all.any(|(cause, count)| cause.reason == "bytes could not be read" && count == 1), "{losses:?}");
     }
 }
 
@@ -373,14 +382,14 @@ proptest! {
 }
 
 #[test]
-fn a_cut_notif_keeps_its_length_and_gives_no_request() {
+fn a_cut_notif_keeps_its_length() {
     let text = format!("{}:1", "a".repeat(254));
     let mut about = about(Some(&text));
     about.notif.len = 300;
     let event = Event::Posted { entry_ns: 20, agent_ptr: 7, handle: H, earlier: Polls::default(), status: 1, about };
     let (rows, _) = run(vec![(30, event)]);
     let row = rows.row(0);
-    assert_eq!((row.notif.as_deref(), row.notif_bytes, row.request), (Some(&*text), Some(300), None));
+    assert_eq!((row.notif.as_deref(), row.notif_bytes), (Some(&*text), Some(300)));
     let (rows, _) = run(vec![(30, posted(20, 1))]);
-    assert_eq!((rows.row(0).notif_bytes, rows.row(0).request.as_deref()), (Some(17), Some("cmpl-1")));
+    assert_eq!(rows.row(0).notif_bytes, Some(17));
 }

@@ -1,0 +1,63 @@
+//! The sources of a recording: those that are always there, and those that the settings ask for.
+
+use kvpath_schema::tables::capture::RecordingState;
+
+use super::cupti::environment::LIBRARY;
+use super::cupti::folders::remove_abandoned;
+use super::cupti::plan::Plan;
+use super::nixl::attach::Programs;
+use super::nixl::source::Nixl;
+use super::rdma::source::Rdma;
+use super::sched::source::Scheduler;
+use super::sockets::source::SocketCalls;
+use super::telemetry::source::Telemetry;
+use super::ucx::source::Ucx;
+use super::{Context, Source};
+use crate::clock::{self, ClockSource};
+use crate::error::AgentError;
+use crate::settings::{Extra, Settings};
+use crate::states::Subject;
+
+/// Starts the sources, in the order in which they are drained and written. Where return probes would end processes confined by
+/// seccomp, `spares_confined`, their libraries are left alone.
+///
+/// # Errors
+/// One that is asked for cannot be recorded here.
+pub fn start(
+    settings: &Settings,
+    gpu: &Plan,
+    nixl: Programs,
+    spares_confined: bool,
+    context: &mut Context,
+) -> Result<Vec<Box<dyn Source>>, AgentError> {
+    // Their libraries have return probes too, and no list of who maps them is kept.
+    let returning = [Extra::Ucx, Extra::Rdma].into_iter().find(|extra| settings.asks_for(*extra));
+    if let Some(extra) = returning.filter(|_| spares_confined) {
+        return Err(AgentError::Confined { asked: extra.name() });
+    }
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if let Some(rings) = gpu.rings(context.now_ns) {
+        remove_abandoned(u64::try_from(context.now_ns).unwrap_or(0));
+        sources.push(Box::new(rings));
+    } else {
+        let why = format!("by --gpu off, or because {LIBRARY} does not lie beside kvpath-agent");
+        context.set(Subject::source("cupti"), RecordingState::Off, why);
+    }
+    sources.push(Box::new(Nixl::new(nixl, spares_confined, context)));
+    for extra in Extra::ALL.into_iter().filter(|extra| settings.asks_for(*extra)) {
+        sources.push(match extra {
+            Extra::Ucx => Box::new(Ucx::start(context.now_ns)?),
+            Extra::Rdma => Box::new(Rdma::start()?),
+            Extra::Sockets => Box::new(SocketCalls::start(context.now_ns)?),
+            Extra::Sched => Box::new(Scheduler::start(context)?),
+            Extra::Telemetry => Box::new(Telemetry::start(context.now_ns)),
+        });
+    }
+    if let Some(clock) = &settings.clock {
+        let key = clock::key(&clock.key);
+        let key = key.map_err(|error| AgentError::ClockKey { path: clock.key.clone(), error })?;
+        let source = ClockSource::start(clock, key, &settings.host());
+        sources.push(Box::new(source.map_err(|error| AgentError::ClockListen { listen: clock.listen, error })?));
+    }
+    Ok(sources)
+}
