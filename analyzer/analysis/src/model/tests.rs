@@ -2,7 +2,7 @@
 
 use kvpath_schema::table::Columns;
 
-use super::{Analysis, Recording, Settings};
+use super::{Analysis, Model, Recording, Run, Settings};
 use crate::synthetic::MS;
 
 pub(super) fn analyse(recording: &Recording) -> Analysis {
@@ -356,4 +356,22 @@ fn activations_are_no_kv() {
     let analysis = analyse(&recording);
     assert_eq!(analysis.handoffs.bytes, [8 << 20, 8 << 20]);
     assert_eq!(analysis.handoffs.copies, [Some(1), Some(1)]);
+}
+
+/// Whatever is asked of a run, each of its raw tables is read once.
+#[test]
+fn every_raw_table_is_read_at_most_once() {
+    for name in ["vllm-full", "sglang", "taken"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/v1").join(name);
+        let model = Model::new(Run::open(folder.to_str().unwrap()).unwrap(), Settings::default());
+        for _ in 0..2 {
+            model.losses().unwrap();
+            model.joined().unwrap();
+            model.clocks().unwrap();
+            assert!(!model.walker().unwrap().paths(|_| true).paths.is_empty(), "{name}");
+        }
+        let reads = model.run().reads();
+        assert!(reads.len() > 10, "{name}: {reads:?}");
+        assert!(reads.values().all(|times| *times == 1), "{name}: {reads:?}");
+    }
 }
