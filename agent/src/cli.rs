@@ -88,7 +88,7 @@ pub enum Command {
 /// Options of `record`.
 #[derive(Debug, Args)]
 pub struct Record {
-    /// Folder of the run; it must be new or empty [default: kvpath-run-<UTC time>].
+    /// Folder of the run; it must be new or empty [default: `kvpath-run-` and the time, UTC].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Stop after this time: 500ms, 10s, 5m or 1h.
