@@ -23,21 +23,32 @@ pub enum SqlType {
     Boolean,
     /// Text.
     Text,
+    /// Bytes, written as hexadecimal digits.
+    Bytea,
 }
 
 /// The longer name first where one begins with the other.
-const TYPES: [(&str, SqlType); 6] = [
+const TYPES: [(&str, SqlType); 7] = [
     ("BIGINT UNSIGNED", SqlType::UBigInt),
     ("BIGINT", SqlType::BigInt),
     ("INTEGER", SqlType::Integer),
     ("DOUBLE", SqlType::Double),
     ("BOOLEAN", SqlType::Boolean),
     ("TEXT", SqlType::Text),
+    ("BYTEA", SqlType::Bytea),
 ];
+
+/// Bytes of hexadecimal digits, two each.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let is_whole = digits.len().is_multiple_of(2) && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_whole.then(|| digits.as_bytes().chunks(2).map(pair).collect())?
+}
 
 impl SqlType {
     /// Every name.
-    pub const NAMES: [&'static str; 6] = [TYPES[0].0, TYPES[1].0, TYPES[2].0, TYPES[3].0, TYPES[4].0, TYPES[5].0];
+    pub const NAMES: [&'static str; 7] =
+        [TYPES[0].0, TYPES[1].0, TYPES[2].0, TYPES[3].0, TYPES[4].0, TYPES[5].0, TYPES[6].0];
 
     /// The type that `text` begins with, and what follows.
     pub(super) fn prefix(text: &str) -> Option<(Self, &str)> {
@@ -57,6 +68,7 @@ impl SqlType {
             Self::Double => text.parse::<f64>().ok()?.into(),
             Self::Boolean => text.parse::<bool>().ok()?.into(),
             Self::Text => text.into(),
+            Self::Bytea => ScalarValue::Binary(Some(bytes(text)?)),
         })
     }
 
@@ -70,6 +82,7 @@ impl SqlType {
             Self::Double => ScalarValue::Float64(None),
             Self::Boolean => ScalarValue::Boolean(None),
             Self::Text => ScalarValue::Utf8(None),
+            Self::Bytea => ScalarValue::Binary(None),
         }
     }
 

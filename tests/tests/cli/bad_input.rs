@@ -151,7 +151,7 @@ fn copy(folder: &Path) -> PathBuf {
 
 /// What every command says of a run of which the segment `name` is damaged as `why` says: its name, and answers without it.
 fn costs_one_segment(run: &Path, name: &str, why: &str) {
-    let count = "SELECT count(*) AS n, sum(dur_ns) AS s FROM kernels";
+    let count = "SELECT count(*) AS n, sum(dur_ns) AS s, sum(start_ns % 1000) AS t FROM kernels";
     let commands: [(&[&str], i32); 8] = [
         (&["report"], 0),
         (&["report", "--json"], 0),
