@@ -74,7 +74,12 @@ pub fn run(settings: &Settings) -> Result<ExitCode, AgentError> {
     let child = if settings.command.is_empty() {
         None
     } else {
-        Some(Child::spawn(&settings.command, &gpu.variables()).inspect_err(|_| folder.clear())?)
+        let spawned = Child::spawn(&settings.command, &gpu.variables()).inspect_err(|_| {
+            // What is written in the background would lie there after it.
+            recorder.give_up();
+            folder.clear();
+        });
+        Some(spawned?)
     };
     recorder.run(settings, child, &stop)
 }

@@ -233,6 +233,12 @@ impl Recorder {
         Ok(())
     }
 
+    /// Ends what is written, of a recording that comes to nothing.
+    pub fn give_up(&mut self) {
+        // Whatever went wrong there, the run is removed.
+        let _ = self.context.segments.end();
+    }
+
     fn finish(&mut self) -> Result<(), AgentError> {
         let now = now_ns(Clock::Monotonic);
         self.context.now_ns = now;
