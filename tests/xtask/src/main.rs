@@ -52,7 +52,10 @@ fn main() -> ExitCode {
         }
         "build" => setup::ready().build(),
         "check" => check::check(),
-        "lint" => lint::lint(&setup::ready()),
+        "lint" => {
+            let setup = setup::ready();
+            lint::lint(&setup).and_then(|()| lint::apart(&setup))
+        }
         "docs" => docs::docs(&setup::ready()),
         "bench" => test::bench(&setup::ready(), &words),
         "overhead" => overhead::overhead(&setup::ready()),
