@@ -127,7 +127,8 @@ impl Live {
     /// The same, whatever its exit code is.
     pub fn try_to_record(&self, nixl: &Path, args: &[&str]) -> Output {
         let workload = self.workload(nixl, args);
-        let mut agent = self.agent(&["record", "--out"]);
+        // These tests are of what is recorded; what probes may cost, on a machine of any speed, has tests of its own.
+        let mut agent = self.agent(&["record", "--max-overhead", "1000", "--out"]);
         agent.arg(self.path("run"));
         // Named, so that not even the first call is missed; how libraries are found otherwise has tests of its own, on
         // copies.
