@@ -9,12 +9,14 @@
 //! * [`rig`]: processes, streams and CUDA calls on top of it.
 //! * [`model`]: a pipeline under load, of any size, in bounded memory.
 //! * [`cases`]: small runs whose every figure can be derived by hand.
+//! * [`ids`]: what requests are called.
 //! * [`record`]: operations become records; [`distort`]: clocks, losses, order, polls.
 //! * [`truth`]: what is true, and the format in which it is written.
 
 pub mod cases;
 pub mod distort;
 pub mod engine;
+pub mod ids;
 pub mod model;
 pub mod names;
 pub mod record;

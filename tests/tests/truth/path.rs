@@ -158,9 +158,9 @@ fn compare(truth: &RequestTruth, segments: &[PathSegment], (clock, eps_ns): (&Cl
     }
 }
 
-/// The id of a request without what the engines of prefill and decode add to it: `cmpl-sim-7`, `cmpl-sim-7-00000007`.
+/// The id of a request without what the engines of prefill and decode add to it: `chatcmpl-UUID`, `chatcmpl-UUID-00000007`.
 fn simulated_id(id: &str) -> &str {
-    let end = id.match_indices('-').nth(2).map_or(id.len(), |(at, _)| at);
+    let end = id.match_indices('-').nth(5).map_or(id.len(), |(at, _)| at);
     &id[..end]
 }
 

@@ -13,7 +13,7 @@ use nixl_sys::MemType;
 use crate::cli::{Knobs, Op, Worker};
 use crate::device::{self, Chunk, Device, Region, Who};
 use crate::ffi::now_ns;
-use crate::layout::{self, Layout, Side};
+use crate::layout::{self, Layout, Side, registration};
 use crate::link::{Came, Hello, Link, Welcome, Word, heard};
 use crate::nixl::{Flying, HandOver, Lists, Node};
 use crate::plan::Plan;
@@ -189,7 +189,7 @@ impl Decode<'_> {
             awaited.is_registered = true;
             if self.knobs.op == Op::Write {
                 for stage in &self.stages {
-                    self.node.notify(&stage.name, &awaited.id, &format!("PUSH_REG:{}", awaited.id), &mut self.truth)?;
+                    self.node.notify(&stage.name, &awaited.id, &registration(&awaited.id), &mut self.truth)?;
                 }
             }
         }
@@ -200,7 +200,9 @@ impl Decode<'_> {
         let active: Vec<u32> = self.active.keys().copied().collect();
         for request in active {
             let is_here = match self.knobs.op {
-                Op::Write => self.active[&request].notifs.iter().all(|(text, count)| self.node.came(text) >= *count),
+                Op::Write => {
+                    self.active[&request].notifs.iter().all(|(text, count)| self.node.came(text.as_bytes()) >= *count)
+                }
                 Op::Read => self.pull(request)?,
             };
             if is_here {
@@ -214,7 +216,7 @@ impl Decode<'_> {
     fn pull(&mut self, request: u32) -> anyhow::Result<bool> {
         let Some(awaited) = self.active.get_mut(&request) else { return Ok(false) };
         let Some(flying) = awaited.pulled.take() else {
-            let ready = self.node.came(&format!("READY:{}", awaited.id));
+            let ready = self.node.came(format!("READY:{}", awaited.id).as_bytes());
             if awaited.is_registered && ready >= self.stages.len() {
                 let posted = self.post_pulls(request)?;
                 self.active.entry(request).and_modify(|awaited| awaited.pulled = Some(posted));

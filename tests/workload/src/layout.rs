@@ -130,14 +130,39 @@ impl Layout {
     }
 }
 
-/// The decode side's id of a request, as it stands in notifications. Handed over once: as vLLM makes it, the external id and 8
-/// hexadecimal digits. In parts: as SGLang does, the number of its room.
+/// The decode side's id of a request, as it stands in notifications. Handed over once: as vLLM makes it, the external id, here
+/// that of a completion whose client sent a UUID of its own, and 8 hexadecimal digits. In parts: as SGLang does, the number of its room.
 pub fn request_id(knobs: &Knobs, request: u32) -> String {
     let number = mix(u64::from(request));
     match knobs.hand_over {
-        HandOverEach::Request => format!("cmpl-req-{request}-{:08x}", number & 0xffff_ffff),
+        HandOverEach::Request => {
+            let high = mix(number);
+            let uuid = format!(
+                "{:08x}-{:04x}-4{:03x}-8{:03x}-{request:012}",
+                high >> 32,
+                high >> 16 & 0xffff,
+                high & 0xfff,
+                number >> 52
+            );
+            format!("cmpl-{uuid}-0-{:08x}", number & 0xffff_ffff)
+        }
         HandOverEach::Chunk | HandOverEach::Layer => (number >> 2).to_string(),
     }
+}
+
+/// The message that registers a request with a stage that is to write its KV, as vLLM's push connector packs it: a msgpack map of
+/// text keys.
+pub fn registration(id: &str) -> Vec<u8> {
+    let mut bytes = b"PUSH_REG:\x82".to_vec();
+    for text in ["request_id", id, "decode_engine_id", "d0"] {
+        match u8::try_from(text.len()) {
+            Ok(count @ 0..=31) => bytes.push(0xa0 | count),
+            Ok(count) => bytes.extend([0xd9, count]),
+            Err(_) => unreachable!("ids are short"),
+        }
+        bytes.extend(text.bytes());
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -210,7 +235,8 @@ mod tests {
         let (knobs, ..) = made("");
         let id = request_id(&knobs, 7);
         let (external, tail) = id.rsplit_once('-').unwrap();
-        assert_eq!(external, "cmpl-req-7");
+        assert!(external.starts_with("cmpl-") && external.ends_with("-000000000007-0"), "{external}");
+        assert_eq!(id.len(), "cmpl-".len() + 36 + "-0-01234567".len());
         assert!(tail.len() == 8 && tail.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
         let (knobs, ..) = made("--hand-over chunk");
         assert!(request_id(&knobs, 7).parse::<u64>().unwrap() < 1 << 62);

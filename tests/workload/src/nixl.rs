@@ -70,7 +70,7 @@ pub struct Made {
 pub struct Node {
     agent: Agent,
     backend: Backend,
-    notifs: HashMap<String, Vec<String>>,
+    notifs: HashMap<Vec<u8>, Vec<String>>,
 }
 
 impl Node {
@@ -151,15 +151,16 @@ impl Node {
     ///
     /// # Errors
     /// NIXL refuses.
-    pub fn notify(&self, peer: &str, request: &str, text: &str, truth: &mut Truth) -> anyhow::Result<()> {
-        let (span, sent) = timed(|| self.agent.send_notification(peer, text.as_bytes(), Some(&self.backend)));
+    pub fn notify(&self, peer: &str, request: &str, message: &[u8], truth: &mut Truth) -> anyhow::Result<()> {
+        let (span, sent) = timed(|| self.agent.send_notification(peer, message, Some(&self.backend)));
+        let text = &String::from_utf8_lossy(message);
         truth.say("notif_sent", span, &About { request, peer, result: text, ..About::default() })?;
         sent.context("sending a notification")
     }
 
-    /// How many notifications of exactly this text have come.
-    pub fn came(&self, text: &str) -> usize {
-        self.notifs.get(text).map_or(0, Vec::len)
+    /// How many notifications of exactly these bytes have come.
+    pub fn came(&self, message: &[u8]) -> usize {
+        self.notifs.get(message).map_or(0, Vec::len)
     }
 
     /// Takes the notifications that have come.
@@ -170,10 +171,13 @@ impl Node {
         let mut map = NotificationMap::new()?;
         let (span, taken) = timed(|| self.agent.get_notifications(&mut map, None));
         taken.context("taking notifications")?;
-        for (peer, texts) in map.take_notifs()? {
-            for text in texts {
-                truth.say("notif_taken", span, &About { peer: &peer, result: &text, ..About::default() })?;
-                self.notifs.entry(text).or_default().push(peer.clone());
+        for peer in map.agents() {
+            let peer = peer?;
+            for index in 0..map.get_notifications_size(peer)? {
+                let message = map.get_notification_bytes(peer, index)?;
+                let text = &String::from_utf8_lossy(&message);
+                truth.say("notif_taken", span, &About { peer, result: text, ..About::default() })?;
+                self.notifs.entry(message).or_default().push(peer.to_owned());
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use nixl_sys::MemType;
 
 use crate::cli::{Knobs, Op};
 use crate::ffi::{self, now_ns};
-use crate::layout::{self, Layout, Side};
+use crate::layout::{self, Layout, Side, registration};
 use crate::nixl::{Flying, HandOver, Lists, Made, Node};
 use crate::plan::Unit;
 use crate::truth::{About, Truth, timed};
@@ -76,7 +76,7 @@ impl<'a> Sender<'a> {
             Op::Read => {
                 let id = layout::request_id(self.knobs, request);
                 let peer = &self.peers[(request % self.knobs.decodes) as usize].name;
-                node.notify(peer, &id, &format!("READY:{id}"), truth)?;
+                node.notify(peer, &id, format!("READY:{id}").as_bytes(), truth)?;
                 self.pulled.push(unit.notif);
             }
         }
@@ -94,13 +94,13 @@ impl<'a> Sender<'a> {
         }
         self.looked_ns = now;
         node.take_notifs(truth)?;
-        self.pulled.retain(|text| node.came(text) == 0);
+        self.pulled.retain(|text| node.came(text.as_bytes()) == 0);
         for flying in std::mem::take(&mut self.flying) {
             self.flying.extend(node.poll(flying, truth)?);
         }
         for (request, unit) in std::mem::take(&mut self.queue) {
             let id = layout::request_id(self.knobs, request);
-            let is_registered = node.came(&format!("PUSH_REG:{id}")) > 0;
+            let is_registered = node.came(&registration(&id)) > 0;
             let must_fail = self.knobs.fail_request == Some(request) && !self.has_failed;
             if !is_registered || must_fail && !self.flying.is_empty() {
                 self.queue.push_back((request, unit));

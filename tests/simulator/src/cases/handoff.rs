@@ -1,8 +1,9 @@
 //! Cases 9, 10, 12 and 13: transfers.
 
-use super::script::{CALLS, Script, request_id};
+use super::script::{CALLS, Script};
 use super::{Found, Place, of_model};
 use crate::engine::{Gate, GateKind, NewOp, What};
+use crate::ids;
 use crate::model::{Arrivals, BEGIN_NS, Decode, Handoff, HandoffMode, Model, P2p, RunError};
 use crate::names::{LAYER, SAMPLE};
 use crate::record::{Piece, Region, TransferPlan};
@@ -86,7 +87,7 @@ pub(super) fn exposed(place: &Place) -> Result<Found, RunError> {
             handle: 0x7fd4_3c00_0000,
             made_descriptors: 1,
             pieces: vec![Piece { local, remote, bytes: 25_000_000 }],
-            notif: Some(format!("{}-{number:08x}:1", request_id(number))),
+            notif: Some(format!("{}:1", ids::internal(number))),
             error: None,
             written,
             make,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Found, Place};
 use crate::distort::Distortions;
 use crate::engine::{Gate, GateKind, Label, LaneId, NewOp, Node, Ns, OpId, What};
+use crate::ids;
 use crate::model::{BEGIN_NS, RunError};
 use crate::record::{Recorder, TransferPlan};
 use crate::rig::{CallCosts, LaneKind, Rig};
@@ -118,7 +119,7 @@ impl Script {
             let first_token_ns = self.time(Node::end(sink));
             requests.push(RequestTruth {
                 request: request.label.request,
-                request_id: request_id(request.label.request),
+                request_id: ids::external(request.label.request),
                 arrival_ns,
                 admitted_ns: self.time(Node::end(request.admission)),
                 first_token_ns,
@@ -155,9 +156,4 @@ impl Script {
         self.recorder.finish(&self.rig)?;
         Ok(Found { run, requests })
     }
-}
-
-/// Id of a request of a script.
-pub(super) fn request_id(number: u32) -> String {
-    format!("cmpl-sim-{number}")
 }

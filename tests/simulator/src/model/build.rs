@@ -35,19 +35,6 @@ pub(super) struct Request {
     pub tail: Vec<OpId>,
 }
 
-impl Request {
-    /// Id without the engine's suffix.
-    pub fn id(number: u32) -> String {
-        format!("cmpl-sim-{number}")
-    }
-
-    /// Id as the engine of prefill or decode extends it.
-    pub fn internal_id(number: u32) -> String {
-        // Any eight hexadecimal digits, different for each request.
-        format!("{}-{:08x}", Self::id(number), number.wrapping_mul(2_654_435_761) ^ 0x5eed_5eed)
-    }
-}
-
 /// One forward pass, as its hand-off needs it.
 pub(super) struct Pass {
     pub last: OpId,

@@ -9,6 +9,7 @@ use super::build::{Builder, Request};
 use super::{Model, ModelError, Topology};
 use crate::distort::Distortions;
 use crate::engine::{Node, Ns, OpId};
+use crate::ids;
 use crate::record::Recorder;
 use crate::rig::Rig;
 use crate::truth::{self, BubbleTruth, CLASSES, Class, RequestTruth, RunTruth, Split, Tracker, TruthError};
@@ -227,7 +228,7 @@ impl Simulation {
         let transfers = request.transfers.iter().map(|plan| self.recorder.transfer(&self.rig, plan)).collect();
         RequestTruth {
             request: request.number,
-            request_id: Request::id(request.number),
+            request_id: ids::external(request.number),
             arrival_ns,
             admitted_ns,
             first_token_ns,
@@ -284,7 +285,7 @@ impl Simulation {
     /// Decode's registrations, at both ends.
     fn record_messages(&mut self, request: &Request) {
         let Some(decode) = self.builder.topology.decode else { return };
-        let id = Request::internal_id(request.number);
+        let id = ids::internal(request.number);
         let message = registration(&id);
         let nixl_tid = self.rig.lanes[usize::from(decode.nixl)].tid.unwrap_or(0);
         for (stage, (call, way)) in request.registrations.iter().enumerate() {

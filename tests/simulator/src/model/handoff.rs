@@ -5,6 +5,7 @@ use super::costs::transfer_ns;
 use super::topology::{DecodeLanes, local_addr, remote_addr, slots};
 use super::{Grain, HandoffMode};
 use crate::engine::{Gate, GateKind, Label, NewOp, OpId, What};
+use crate::ids;
 use crate::names;
 use crate::record::{Piece, TransferPlan};
 use crate::rig::Rig;
@@ -161,7 +162,7 @@ impl Builder {
         let handles = if handoff.reuses { 1 } else { of_request * (u64::from(model.concurrency) + 2) };
         let handle = handover.count + u64::from(request.number) * of_request;
         let is_read = poster == decode.process;
-        let text = format!("{}:1", Request::internal_id(request.number));
+        let text = format!("{}:1", ids::internal(request.number));
         handover.count += 1;
         TransferPlan {
             stage: label.stage,
