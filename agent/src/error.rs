@@ -10,7 +10,7 @@ use crate::capture::error::AttachError;
 use crate::clock::KeyError;
 use crate::elf::ElfError;
 
-/// See the module.
+/// Why a command of the agent failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// The folder holds something.

@@ -67,23 +67,23 @@ pub fn level(target: Target, level: Level) -> Result<(), AgentError> {
     let mut refused = Vec::new();
     for (pid, mut reader) in asked {
         let became = loop {
-            let became = became(&mut reader, level);
-            if became != Became::Silent || Instant::now() > until {
+            let became = level_reached(&mut reader, level);
+            if became != LevelReached::Silent || Instant::now() > until {
                 break became;
             }
             std::thread::sleep(LOOK);
         };
         let _ = writeln!(std::io::stdout(), "{pid}: {}", became.text(level, &reader));
-        if became == Became::Refused {
+        if became == LevelReached::Refused {
             refused.push(pid);
         }
     }
     if refused.is_empty() { Ok(()) } else { Err(AgentError::LevelRefused { pids: refused, level: level.text() }) }
 }
 
-/// What a process made of the level that it was asked for.
+/// What a process did when it was asked for a level of GPU recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Became {
+enum LevelReached {
     InForce,
     Refused,
     /// In force as soon as there is something to record.
@@ -94,22 +94,22 @@ enum Became {
     Silent,
 }
 
-fn became(reader: &mut Reader<File>, level: Level) -> Became {
+fn level_reached(reader: &mut Reader<File>, level: Level) -> LevelReached {
     if reader.look().is_err() {
-        return Became::Silent;
+        return LevelReached::Silent;
     }
     match reader.state() {
-        _ if reader.refused() == Some(level) => Became::Refused,
-        State::Running if reader.level() == level => Became::InForce,
-        State::Unused => Became::Waiting,
-        State::Waiting if level == Level::Off => Became::InForce,
+        _ if reader.refused() == Some(level) => LevelReached::Refused,
+        State::Running if reader.level() == level => LevelReached::InForce,
+        State::Unused => LevelReached::Waiting,
+        State::Waiting if level == Level::Off => LevelReached::InForce,
         // It may be about to attach, or to follow.
-        State::Waiting | State::Running => Became::Silent,
-        State::NotFound | State::Unsuitable | State::Refused | State::Aside => Became::NotRecording,
+        State::Waiting | State::Running => LevelReached::Silent,
+        State::NotFound | State::Unsuitable | State::Refused | State::Aside => LevelReached::NotRecording,
     }
 }
 
-impl Became {
+impl LevelReached {
     fn text(self, level: Level, reader: &Reader<File>) -> String {
         let level = level.text();
         match self {

@@ -36,7 +36,7 @@ use clap::Parser as _;
 
 pub use capture::cupti::folders::Folders;
 pub use capture::cupti::source::Rings;
-pub use capture::{Context, Source};
+pub use capture::{Context, RecordSource};
 pub use clock::{ClockSource, Clocking};
 pub use segments::Segments;
 

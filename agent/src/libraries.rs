@@ -10,7 +10,7 @@ use kvpath_schema::tables::capture::RecordingState;
 
 use crate::capture::Context;
 use crate::capture::error::AttachError;
-use crate::capture::pairs::{Links, Pair, Spot};
+use crate::capture::pairs::{AttachPoint, Links, Pair};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::segments::Facts;
@@ -22,7 +22,7 @@ pub struct Probe {
     /// Its group.
     pub group: Option<Group>,
     /// Where it is.
-    pub spot: Spot,
+    pub spot: AttachPoint,
 }
 
 /// A library that was seen.
@@ -155,7 +155,7 @@ impl Probed {
         library: &Library,
         group: Option<Group>,
     ) -> Result<(), AttachError> {
-        let spots: Vec<Spot> =
+        let spots: Vec<AttachPoint> =
             self.probes.iter().filter(|probe| probe.group == group).map(|probe| probe.spot).collect();
         let links = pair.attach(ebpf, &library.attach_path(), &spots, UProbeScope::AllProcesses)?;
         self.links.insert(group, links);

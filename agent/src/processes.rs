@@ -13,7 +13,7 @@ use crate::system::{Clock, now_ns, ticks_per_second};
 const TITLE_MAX: usize = 512;
 
 #[derive(Debug)]
-struct Known {
+struct KnownProcess {
     process_id: i64,
     start_ns: Option<i64>,
     name: String,
@@ -26,8 +26,8 @@ struct Known {
 /// All traced processes of a recording.
 #[derive(Debug, Default)]
 pub struct ProcessTable {
-    living: HashMap<i32, Known>,
-    ended: Vec<(i32, Known)>,
+    living: HashMap<i32, KnownProcess>,
+    ended: Vec<(i32, KnownProcess)>,
     /// How many processes had each pid.
     uses: HashMap<i32, i64>,
     changed: bool,
@@ -42,7 +42,7 @@ impl ProcessTable {
         let uses = self.uses.entry(pid).or_default();
         let process_id = (*uses << 32) + i64::from(pid);
         *uses += 1;
-        let known = Known {
+        let known = KnownProcess {
             process_id,
             start_ns: start_ns(pid),
             name: title(pid).unwrap_or_default(),

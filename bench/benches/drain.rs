@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kvpath_agent::{Context, Folders, Rings, Segments, Source as _};
-use kvpath_ring::{About, Map, Producer, file};
+use kvpath_agent::{Context, Folders, RecordSource as _, Rings, Segments};
+use kvpath_ring::{Map, Producer, ProducerInfo, file};
 use kvpath_schema::segment::{self, RunWriter};
 use kvpath_schema::tables::gpu::Kernels;
 use kvpath_schema::wire::ring::records::{Call, Kernel, Memcpy};
@@ -113,7 +113,7 @@ impl Feed {
 
 fn drain(criterion: &mut Criterion) {
     let rings = tempfile::tempdir_in("/dev/shm").expect("room in /dev/shm");
-    let about = About { pid: std::process::id(), start_ticks: 0, created_ns: 1 };
+    let about = ProducerInfo { pid: std::process::id(), start_ticks: 0, created_ns: 1 };
     let (_, producer) = file::create(rings.path(), SHAPE, about).expect("room in /dev/shm");
     let mut feed = Feed::new(&producer);
     let mut source = Rings::new(Folders::One(rings.path().to_owned()), None, 0);

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use kvpath_ring::{About, file};
-use kvpath_schema::wire::ring::records::{End, Kernel, Record};
+use kvpath_ring::{ProducerInfo, file};
+use kvpath_schema::wire::ring::records::{End, Kernel, RingRecord};
 use kvpath_schema::wire::ring::{GPU_LANE, Shape};
 
 const SHAPE: Shape = Shape { lanes: 2, gpu_words: 1 << 21, thread_words: 1 << 10, names_words: 1 << 10 };
@@ -17,8 +17,8 @@ fn all(criterion: &mut Criterion) {
 }
 
 /// Fills and empties a whole ring, and times one of the two, or pushing into the full one.
-fn measure<R: Record>(criterion: &mut Criterion, name: &str, record: &R) {
-    let about = About { pid: std::process::id(), start_ticks: 0, created_ns: 1 };
+fn measure<R: RingRecord>(criterion: &mut Criterion, name: &str, record: &R) {
+    let about = ProducerInfo { pid: std::process::id(), start_ticks: 0, created_ns: 1 };
     let (path, producer) = file::create(Path::new("/dev/shm"), SHAPE, about).expect("room in /dev/shm");
     let mut reader = file::open(&path).expect("just made");
     let fits = SHAPE.gpu_words / (1 + R::WORDS);

@@ -15,9 +15,9 @@ use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
-    Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS, Handle, Header, Kind,
-    LAYOUTS, LOSS_SLOTS, Layout, Loss, Made, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS, RING_BYTES,
-    Regions, RegionsEnd, Released, Status, TAKEN_LIMIT, TEXT_MAX, Text, hit_slot, loss_slot, unread,
+    Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS, Handle, HandleMade,
+    Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS,
+    RING_BYTES, Regions, RegionsEnd, Released, Status, TAKEN_LIMIT, TEXT_MAX, Text, hit_slot, loss_slot, unread,
 };
 
 use crate::count::{add, count};
@@ -68,10 +68,10 @@ pub fn nixl_return(ctx: RetProbeContext) -> u32 {
 }
 
 /// `None` ends a program early: the loss, if it is one, has been counted.
-type Done = Option<()>;
+type Handled = Option<()>;
 
 #[inline(always)]
-fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
+fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Handled {
     let header = header(cookie);
     let this: u64 = ctx.arg(0)?;
     let kind = Kind::from_u32(cookie.kind)?;
@@ -124,7 +124,7 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Done {
 }
 
 #[inline(always)]
-fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Done {
+fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Handled {
     let header = header(cookie);
     let kind = Kind::from_u32(cookie.kind)?;
     hit(kind, true);
@@ -284,7 +284,7 @@ unsafe fn describe(to: *mut Handle, handle: u64, layout: &Layout) -> (Option<Lis
 }
 
 #[inline(always)]
-fn agent(header: Header, this: u64, name: u64) -> Done {
+fn agent(header: Header, this: u64, name: u64) -> Handled {
     let Some(mut slot) = RING.reserve::<Agent>(0) else {
         lost(Loss::RingFull, Kind::Agent, 1);
         return None;
@@ -301,7 +301,7 @@ fn agent(header: Header, this: u64, name: u64) -> Done {
 }
 
 #[inline(always)]
-fn regions(header: Header, this: u64, list: u64, layout: &Layout) -> Done {
+fn regions(header: Header, this: u64, list: u64, layout: &Layout) -> Handled {
     let element = u64::from(layout.blob_bytes);
     let per = (REGION_BYTES as u64).checked_div(element)?;
     let memory: i32 = read(list + u64::from(layout.list_memory)).unwrap_or(-1);
@@ -335,7 +335,7 @@ fn regions(header: Header, this: u64, list: u64, layout: &Layout) -> Done {
 }
 
 #[inline(always)]
-fn regions_end(header: Header, entry: &Entry, status: i32) -> Done {
+fn regions_end(header: Header, entry: &Entry, status: i32) -> Handled {
     let Some(mut slot) = RING.reserve::<RegionsEnd>(0) else {
         lost(Loss::RingFull, Kind::RegionsEnd, 1);
         return None;
@@ -352,9 +352,9 @@ fn regions_end(header: Header, entry: &Entry, status: i32) -> Done {
 }
 
 #[inline(always)]
-fn made(header: Header, kind: Kind, entry: &Entry, layout: &Layout) -> Done {
+fn made(header: Header, kind: Kind, entry: &Entry, layout: &Layout) -> Handled {
     let handle: u64 = read(entry.handle).or_else(|| unreadable(kind))?;
-    let Some(mut slot) = RING.reserve::<Made>(0) else {
+    let Some(mut slot) = RING.reserve::<HandleMade>(0) else {
         lost(Loss::RingFull, kind, 1);
         return None;
     };
@@ -373,7 +373,7 @@ fn made(header: Header, kind: Kind, entry: &Entry, layout: &Layout) -> Done {
 }
 
 #[inline(always)]
-fn posted(header: Header, entry: &Entry, status: i32, layout: &Layout) -> Done {
+fn posted(header: Header, entry: &Entry, status: i32, layout: &Layout) -> Handled {
     let handle = entry.handle;
     let key = PollKey { tgid: header.pid_tgid >> 32, handle };
     // SAFETY: copied at once.
@@ -423,7 +423,7 @@ struct Sending {
 }
 
 #[inline(always)]
-fn descriptors(header: Header, handle: u64, local: &List, remote: Option<&List>, layout: &Layout) -> Done {
+fn descriptors(header: Header, handle: u64, local: &List, remote: Option<&List>, layout: &Layout) -> Handled {
     let element = u64::from(layout.meta_bytes);
     let per = (DESCRIPTOR_BYTES as u64).checked_div(element)?;
     let remote = remote.filter(|list| list.count == local.count).map_or(0, |list| list.begin);
@@ -485,7 +485,7 @@ unsafe extern "C" fn send_some(index: u64, sending: *mut Sending) -> i64 {
 }
 
 #[inline(always)]
-fn polled(header: Header, entry: &Entry, status: i32) -> Done {
+fn polled(header: Header, entry: &Entry, status: i32) -> Handled {
     let key = PollKey { tgid: header.pid_tgid >> 32, handle: entry.handle };
     if status == IN_PROGRESS {
         if let Some(polls) = POLLS.get_ptr_mut(&key) {
@@ -513,7 +513,7 @@ fn polled(header: Header, entry: &Entry, status: i32) -> Done {
 }
 
 #[inline(always)]
-fn release(header: Header, handle: u64, layout: &Layout) -> Done {
+fn release(header: Header, handle: u64, layout: &Layout) -> Handled {
     let key = PollKey { tgid: header.pid_tgid >> 32, handle };
     // SAFETY: copied before it is removed.
     let polls = unsafe { POLLS.get(&key) }.copied().unwrap_or_default();
@@ -530,7 +530,7 @@ fn release(header: Header, handle: u64, layout: &Layout) -> Done {
 }
 
 #[inline(always)]
-fn notif(header: Header, peer: u64, message: u64) -> Done {
+fn notif(header: Header, peer: u64, message: u64) -> Handled {
     let Some(mut slot) = RING.reserve::<Notif>(0) else {
         if let Some(kind) = Kind::from_u32(header.kind) {
             lost(Loss::RingFull, kind, 1);
@@ -603,7 +603,7 @@ unsafe extern "C" fn count_peer(_: u64, counting: *mut Counting) -> i64 {
 
 /// What `getNotifs` has filled in that is being sent.
 #[repr(C)]
-struct Taking {
+struct NotifCursor {
     header: Header,
     /// The peer whose notifications are next; 0 behind the last.
     node: u64,
@@ -615,22 +615,22 @@ struct Taking {
 /// `getNotifs` adds to the map that it is given. Of a map that held some from several peers it cannot be told which are new; of
 /// one peer the new ones are behind the others.
 #[inline(always)]
-fn taken(header: Header, entry: &Entry) -> Done {
+fn taken(header: Header, entry: &Entry) -> Handled {
     let held = held(entry.handle).or_else(|| unreadable(Kind::NotifTaken))?;
     let Some(new) = held.checked_sub(entry.asked).filter(|new| *new > 0) else { return Some(()) };
     let peers: u64 = read(entry.handle + MAP_COUNT).or_else(|| unreadable(Kind::NotifTaken))?;
     if entry.asked != 0 && peers != 1 {
-        lost(Loss::Untold, Kind::NotifTaken, new);
+        lost(Loss::Unrecorded, Kind::NotifTaken, new);
         return None;
     }
     let node = read(entry.handle + MAP_FIRST).or_else(|| unreadable(Kind::NotifTaken))?;
-    let mut taking = Taking { header, node, next: entry.asked, sent: 0 };
-    // SAFETY: the callback has the signature that the helper wants, and `taking` outlives the call.
+    let mut cursor = NotifCursor { header, node, next: entry.asked, sent: 0 };
+    // SAFETY: the callback has the signature that the helper wants, and `cursor` outlives the call.
     unsafe {
-        bpf_loop(TAKEN_LIMIT, take_one as *mut _, (&raw mut taking).cast(), 0);
+        bpf_loop(TAKEN_LIMIT, take_one as *mut _, (&raw mut cursor).cast(), 0);
     }
-    if taking.sent < new {
-        lost(Loss::Untold, Kind::NotifTaken, new - taking.sent);
+    if cursor.sent < new {
+        lost(Loss::Unrecorded, Kind::NotifTaken, new - cursor.sent);
     }
     Some(())
 }
@@ -638,24 +638,24 @@ fn taken(header: Header, entry: &Entry) -> Done {
 /// Sends one notification, or goes on to the next peer; 1 ends the loop.
 ///
 /// # Safety
-/// `taking` is a [`Taking`].
+/// `cursor` is a [`NotifCursor`].
 #[inline(never)]
-unsafe extern "C" fn take_one(_: u64, taking: *mut Taking) -> i64 {
+unsafe extern "C" fn take_one(_: u64, cursor: *mut NotifCursor) -> i64 {
     // SAFETY: by contract.
-    let taking = unsafe { &mut *taking };
-    if taking.node == 0 {
+    let cursor = unsafe { &mut *cursor };
+    if cursor.node == 0 {
         return 1;
     }
-    let Some(messages) = vector(taking.node + NODE_VECTOR, STRING_BYTES as u32) else { return 1 };
-    if taking.next < messages.count {
+    let Some(messages) = vector(cursor.node + NODE_VECTOR, STRING_BYTES as u32) else { return 1 };
+    if cursor.next < messages.count {
         // What the ring has no room for is counted there.
-        let _ = notif(taking.header, taking.node + NODE_KEY, messages.begin + taking.next * STRING_BYTES);
-        taking.next += 1;
-        taking.sent += 1;
+        let _ = notif(cursor.header, cursor.node + NODE_KEY, messages.begin + cursor.next * STRING_BYTES);
+        cursor.next += 1;
+        cursor.sent += 1;
         return 0;
     }
-    let Some(node) = read(taking.node) else { return 1 };
-    taking.node = node;
-    taking.next = 0;
+    let Some(node) = read(cursor.node) else { return 1 };
+    cursor.node = node;
+    cursor.next = 0;
     0
 }

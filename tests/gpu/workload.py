@@ -85,7 +85,7 @@ def contexts(runs, check, stage_counts, sizes):
                 if context > 100_000 and each == "chunk":
                     continue
                 requests = 2
-                truth = runs.run(stages, context, "--requests", requests, "--hand-over", each)
+                truth = runs.run(stages, context, "--requests", requests, "--handoff", each)
                 wanted = requests * context * LAYERS // stages * stages * 4096
                 good = truth.verified() == wanted
                 cells = [stages + 1, stages, context, each, f"{truth.ttft():.1f}", f"{truth.exposed():.1f}", len(truth.of("post"))]
@@ -135,7 +135,7 @@ def knobs(runs, check, stages):
 def recorded(runs, check, stages):
     out = runs.options.out / "run"
     before = [runs.options.agent, "record", "--gpu", "launch", "--out", out, "--"]
-    truth = runs.run(stages, 32768, "--requests", 4, "--hand-over", "chunk", "--end-delay-ms", "200", before=before)
+    truth = runs.run(stages, 32768, "--requests", 4, "--handoff", "chunk", "--end-delay-ms", "200", before=before)
     transfers = rows(out, "nixl_transfers", ["bytes", "status", "local_memory"])
     posted = truth.of("post")
     same = sorted(t["bytes"] for t in transfers) == sorted(row[4] for row in posted)

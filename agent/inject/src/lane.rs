@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use kvpath_schema::wire::ring::Loss;
-use kvpath_schema::wire::ring::records::Record;
+use kvpath_schema::wire::ring::records::RingRecord;
 
 use crate::ffi;
 use crate::session::Session;
@@ -12,7 +12,7 @@ use crate::session::Session;
 const LOOK_EVERY: u32 = 256;
 
 /// What a thread remembers. Plain cells without destructors: nothing of ours runs when a thread ends.
-struct Own {
+struct ThreadState {
     /// Address of the session that the rest is about; 0 for none.
     session: Cell<usize>,
     tid: Cell<u32>,
@@ -22,12 +22,12 @@ struct Own {
 }
 
 thread_local! {
-    static OWN: Own =
-        const { Own { session: Cell::new(0), tid: Cell::new(0), lane: Cell::new(0), dropped: Cell::new(0) } };
+    static OWN: ThreadState =
+        const { ThreadState { session: Cell::new(0), tid: Cell::new(0), lane: Cell::new(0), dropped: Cell::new(0) } };
 }
 
 /// Writes a record of the calling thread; without a lane it is dropped and counted.
-pub fn push<R: Record>(session: &'static Session, record: &R, text: Option<&[u8]>) {
+pub fn push<R: RingRecord>(session: &'static Session, record: &R, text: Option<&[u8]>) {
     let found = OWN.with(|own| {
         let address = std::ptr::from_ref(session).addr();
         if own.session.get() != address {

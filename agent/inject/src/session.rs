@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use kvpath_ring::file::{self, FOLDER_VARIABLE, LEVEL_VARIABLE, SIZE_VARIABLE};
-use kvpath_ring::{About, Map, Producer};
+use kvpath_ring::{Map, Producer, ProducerInfo};
 use kvpath_schema::wire::ring::{Level, Shape};
 
 use crate::cupti::Gpu;
@@ -97,7 +97,7 @@ impl Session {
         let _ = file::sweep(&folder, now, KEEP_NS);
         let alive = Map::wiped_on_fork().ok()?;
         alive[0].store(1, Ordering::Relaxed);
-        let about = About { pid, start_ticks: start_ticks().unwrap_or(0), created_ns: now };
+        let about = ProducerInfo { pid, start_ticks: start_ticks().unwrap_or(0), created_ns: now };
         // An agent that ends removes an empty folder, maybe just now.
         let made = file::create(&folder, shape, about)
             .or_else(|_| file::make_folder(&folder, ffi::uid()).and_then(|()| file::create(&folder, shape, about)));

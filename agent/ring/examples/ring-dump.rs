@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kvpath_ring::file;
-use kvpath_schema::wire::ring::records::{Kernel, Record as _};
+use kvpath_schema::wire::ring::records::{Kernel, RingRecord as _};
 use kvpath_schema::wire::ring::{Kind, State, header};
 
 fn main() -> ExitCode {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kvpath_schema::wire::ring::{EXTENSION, Shape};
 
 use crate::map::{self, Map};
-use crate::producer::{About, Producer};
+use crate::producer::{Producer, ProducerInfo};
 use crate::reader::{ReadError, Reader};
 
 /// Variable that names the folder of ring files.
@@ -46,7 +46,7 @@ pub fn make_folder(folder: &Path, uid: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// There is no room, or the system refuses; then there is no file.
-pub fn create(folder: &Path, shape: Shape, about: About) -> io::Result<(PathBuf, Producer<Map>)> {
+pub fn create(folder: &Path, shape: Shape, about: ProducerInfo) -> io::Result<(PathBuf, Producer<Map>)> {
     let path = folder.join(format!("{}-{}.{EXTENSION}", about.pid, about.created_ns));
     let file = OpenOptions::new()
         .read(true)

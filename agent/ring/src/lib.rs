@@ -6,14 +6,14 @@
 //! * [`mod@file`]: where the files lie, who holds them, and when one can go.
 //!
 //! ```
-//! use kvpath_ring::{About, file};
-//! use kvpath_schema::wire::ring::records::{End, Record as _};
+//! use kvpath_ring::{ProducerInfo, file};
+//! use kvpath_schema::wire::ring::records::{End, RingRecord as _};
 //! use kvpath_schema::wire::ring::{GPU_LANE, Shape};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = tempfile::tempdir()?;
 //! let shape = Shape { lanes: 4, gpu_words: 256, thread_words: 256, names_words: 64 };
-//! let (path, producer) = file::create(folder.path(), shape, About { pid: 7, start_ticks: 8, created_ns: 9 })?;
+//! let (path, producer) = file::create(folder.path(), shape, ProducerInfo { pid: 7, start_ticks: 8, created_ns: 9 })?;
 //! assert!(producer.push(GPU_LANE, 5, &End { time_ns: 10, id: 1 }, None));
 //!
 //! let mut reader = file::open(&path)?;
@@ -30,5 +30,5 @@ mod producer;
 mod reader;
 
 pub use map::Map;
-pub use producer::{About, Producer};
-pub use reader::{Drained, Medium, Names, ReadError, Reader, Record};
+pub use producer::{Producer, ProducerInfo};
+pub use reader::{Drained, Medium, RawRecord, ReadError, Reader, RingNames};

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use kvpath_schema::wire::ring::records::Record;
+use kvpath_schema::wire::ring::records::RingRecord;
 use kvpath_schema::wire::ring::{
     self as wire, GPU_LANE, Head, Kind, Level, Loss, RECORD_WORDS_MAX, Shape, State, TEXT_MAX, control, header, lane,
 };
@@ -14,7 +14,7 @@ const _: () = assert!(2 + FIXED_MAX + TEXT_MAX / 8 <= RECORD_WORDS_MAX);
 
 /// What the producer says of itself once.
 #[derive(Debug, Clone, Copy)]
-pub struct About {
+pub struct ProducerInfo {
     /// Own pid.
     pub pid: u32,
     /// Start of the process, clock ticks since boot.
@@ -35,7 +35,7 @@ pub struct Producer<M> {
 
 impl<M: Deref<Target = [AtomicU64]>> Producer<M> {
     /// Lays out a ring in `memory`, which is all zeros; `None` if the shape is not that of its size.
-    pub fn new(memory: M, shape: Shape, about: About) -> Option<Self> {
+    pub fn new(memory: M, shape: Shape, about: ProducerInfo) -> Option<Self> {
         if !shape.is_valid() || memory.len() != shape.file_words() {
             return None;
         }
@@ -62,7 +62,7 @@ impl<M: Deref<Target = [AtomicU64]>> Producer<M> {
 
     /// Appends a record to a lane, with text if its kind has text. Full lanes drop it and count that.
     #[inline]
-    pub fn push<R: Record>(&self, to: usize, tid: u32, record: &R, text: Option<&[u8]>) -> bool {
+    pub fn push<R: RingRecord>(&self, to: usize, tid: u32, record: &R, text: Option<&[u8]>) -> bool {
         const { assert!(R::WORDS <= FIXED_MAX) };
         let text = text.map(cut);
         let words = 1 + R::WORDS + text.map_or(0, |text| 1 + wire::words_of(text.len()));

@@ -81,7 +81,7 @@ pub enum ReadError {
 
 /// A record as it lies in the ring.
 #[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
+pub struct RawRecord<'a> {
     /// Number of the [`Kind`].
     pub kind: u8,
     /// Its thread.
@@ -90,7 +90,7 @@ pub struct Record<'a> {
     pub words: &'a [u64],
 }
 
-impl Record<'_> {
+impl RawRecord<'_> {
     /// The text that follows `fixed` words; `None` if there is none, or its length is not that of the record.
     #[must_use]
     pub fn text(&self, fixed: usize) -> Option<String> {
@@ -175,7 +175,7 @@ impl<M: Medium> Reader<M> {
     ///
     /// # Errors
     /// The system refuses; a producer that shrinks its file is such a case.
-    pub fn drain(&mut self, now_ns: u64, mut take: impl FnMut(Record<'_>)) -> io::Result<Drained> {
+    pub fn drain(&mut self, now_ns: u64, mut take: impl FnMut(RawRecord<'_>)) -> io::Result<Drained> {
         self.drain_with_names(now_ns, |record, _| take(record))
     }
 
@@ -186,7 +186,7 @@ impl<M: Medium> Reader<M> {
     pub fn drain_with_names(
         &mut self,
         now_ns: u64,
-        mut take: impl FnMut(Record<'_>, &Names<'_, M>),
+        mut take: impl FnMut(RawRecord<'_>, &RingNames<'_, M>),
     ) -> io::Result<Drained> {
         let mut drained = Drained::default();
         self.medium.write(control::READER_NS, now_ns)?;
@@ -211,7 +211,7 @@ impl<M: Medium> Reader<M> {
         at: usize,
         head: u64,
         drained: &mut Drained,
-        take: &mut impl FnMut(Record<'_>, &Names<'_, M>),
+        take: &mut impl FnMut(RawRecord<'_>, &RingNames<'_, M>),
     ) -> io::Result<()> {
         let size = self.shape.lane_words(at);
         let mut tail = self.tails[at];
@@ -227,7 +227,7 @@ impl<M: Medium> Reader<M> {
                 self.chunk = chunk;
                 return Err(error);
             }
-            let names = Names { medium: &self.medium, shape: self.shape };
+            let names = RingNames { medium: &self.medium, shape: self.shape };
             let (used, whole) = parse(words, tail, head, drained, &mut |record| take(record, &names));
             tail = if whole { tail + used as u64 } else { head };
         }
@@ -250,7 +250,7 @@ impl<M: Medium> Reader<M> {
     /// # Errors
     /// The system refuses.
     pub fn name(&self, id: u32) -> io::Result<Option<String>> {
-        Names { medium: &self.medium, shape: self.shape }.get(id)
+        RingNames { medium: &self.medium, shape: self.shape }.get(id)
     }
 
     /// Reads what the producer says of itself anew.
@@ -310,12 +310,12 @@ impl<M: Medium> Reader<M> {
 
 /// The names of a ring.
 #[derive(Debug)]
-pub struct Names<'a, M> {
+pub struct RingNames<'a, M> {
     medium: &'a M,
     shape: Shape,
 }
 
-impl<M: Medium> Names<'_, M> {
+impl<M: Medium> RingNames<'_, M> {
     /// A name by its id; `None` if there is none there.
     ///
     /// # Errors
@@ -348,7 +348,7 @@ fn parse(
     position: u64,
     head: u64,
     drained: &mut Drained,
-    take: &mut impl FnMut(Record<'_>),
+    take: &mut impl FnMut(RawRecord<'_>),
 ) -> (usize, bool) {
     let mut at = 0;
     while at < words.len() {
@@ -362,7 +362,7 @@ fn parse(
         if end > words.len() {
             break;
         }
-        take(Record { kind: found.kind, tid: found.tid, words: &words[at + 1..end] });
+        take(RawRecord { kind: found.kind, tid: found.tid, words: &words[at + 1..end] });
         drained.records += 1;
         at = end;
     }

@@ -8,15 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kvpath_ring::{About, Drained, Medium, Producer, ReadError, Reader, file};
-use kvpath_schema::wire::ring::records::{End, Kernel, Mark, Record as _};
+use kvpath_ring::{Drained, Medium, Producer, ProducerInfo, ReadError, Reader, file};
+use kvpath_schema::wire::ring::records::{End, Kernel, Mark, RingRecord as _};
 use kvpath_schema::wire::ring::{
     self as wire, GPU_LANE, Kind, LANE_WORDS, Level, Loss, Shape, State, VERSION, header, lane,
 };
 use proptest::prelude::*;
 
 const SHAPE: Shape = Shape { lanes: 4, gpu_words: 256, thread_words: 256, names_words: 64 };
-const ABOUT: About = About { pid: 7, start_ticks: 8, created_ns: 9 };
+const ABOUT: ProducerInfo = ProducerInfo { pid: 7, start_ticks: 8, created_ns: 9 };
 
 /// Memory that a producer and a reader share within a test.
 #[derive(Debug, Clone)]
@@ -318,7 +318,7 @@ proptest! {
 }
 
 fn producer_in(folder: &Path, created_ns: u64) -> (std::path::PathBuf, Producer<kvpath_ring::Map>) {
-    file::create(folder, SHAPE, About { created_ns, ..ABOUT }).unwrap()
+    file::create(folder, SHAPE, ProducerInfo { created_ns, ..ABOUT }).unwrap()
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! How much of a core the probes may cost the programs that they are on: counted by their hits, and the least valuable
-//! taken off for a while where it is more. Pure, but for measuring what a hit costs.
+//! Keeps what probes cost the traced programs within a share of a core: hits are counted, and where they cost more, the least
+//! valuable group of probes is taken off for a while. Nothing here does I/O but the measurement of what a hit costs.
 
 mod calibrate;
 mod ffi;
@@ -21,8 +21,8 @@ const LONGEST_PAUSE_NS: i64 = 600_000_000_000;
 pub enum Group {
     /// Everything of UCX.
     Ucx,
-    /// getNotifs: when notifications that had arrived were taken. Mostly asked for nothing.
-    Takings,
+    /// getNotifs: when the program received notifications that had arrived. Most of its calls return none.
+    NotificationsReceived,
     /// getXferStatus: when a transfer was seen to end. Its release still tells that it has.
     Polls,
     /// Notifications that are sent by themselves, and that arrive.
@@ -33,13 +33,13 @@ pub enum Group {
 
 impl Group {
     /// All, in the order in which they are given up.
-    pub const ALL: [Self; 5] = [Self::Ucx, Self::Takings, Self::Polls, Self::Notifs, Self::Transfers];
+    pub const ALL: [Self; 5] = [Self::Ucx, Self::NotificationsReceived, Self::Polls, Self::Notifs, Self::Transfers];
 
     /// That of a probe of NIXL.
     pub fn of(kind: Kind) -> Self {
         match kind {
             Kind::Status => Self::Polls,
-            Kind::NotifTaken => Self::Takings,
+            Kind::NotifTaken => Self::NotificationsReceived,
             Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed => Self::Notifs,
             Kind::Agent
             | Kind::Regions
@@ -57,7 +57,7 @@ impl Group {
     pub fn source(self) -> &'static str {
         match self {
             Self::Ucx => "ucx",
-            Self::Takings | Self::Polls | Self::Notifs | Self::Transfers => "nixl",
+            Self::NotificationsReceived | Self::Polls | Self::Notifs | Self::Transfers => "nixl",
         }
     }
 
@@ -65,7 +65,7 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ucx => "UCX ops",
-            Self::Takings => "takings of notifs",
+            Self::NotificationsReceived => "notifications received",
             Self::Polls => "polls",
             Self::Notifs => "notifs",
             Self::Transfers => "transfers",
@@ -169,7 +169,7 @@ mod tests {
     const STEP_NS: i64 = 20_000_000;
     const SECOND_NS: i64 = 1_000_000_000;
     /// What is there where nothing else is asked for.
-    const NIXL: [Group; 4] = [Group::Takings, Group::Polls, Group::Notifs, Group::Transfers];
+    const NIXL: [Group; 4] = [Group::NotificationsReceived, Group::Polls, Group::Notifs, Group::Transfers];
 
     /// Probes of a group that cost a share of a core while all of these groups are on; what changed, and when.
     fn play(budget: f64, seconds: i64, costs: impl Fn(i64, &[Group]) -> (Group, f64)) -> Vec<(i64, Change)> {

@@ -15,4 +15,4 @@ pub mod tracepoints;
 pub mod ucx;
 
 pub use context::Context;
-pub use source::{Budgeted, Ended, Source};
+pub use source::{Budgeted, EndedProcess, RecordSource};

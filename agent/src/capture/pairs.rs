@@ -10,7 +10,7 @@ use crate::capture::error::AttachError;
 
 /// A function to attach to.
 #[derive(Debug, Clone, Copy)]
-pub struct Spot {
+pub struct AttachPoint {
     /// Offset in the file.
     pub offset: u64,
     /// What the programs are told.
@@ -54,7 +54,7 @@ impl Pair {
         self,
         ebpf: &mut Ebpf,
         file: &Path,
-        spots: &[Spot],
+        spots: &[AttachPoint],
         scope: UProbeScope,
     ) -> Result<Links, AttachError> {
         let points = |returns: bool| -> Vec<UProbeAttachPoint<'_>> {

@@ -12,10 +12,10 @@ use super::sched::source::Scheduler;
 use super::sockets::source::SocketCalls;
 use super::telemetry::source::Telemetry;
 use super::ucx::source::Ucx;
-use super::{Context, Source};
+use super::{Context, RecordSource};
 use crate::clock::{self, ClockSource};
 use crate::error::AgentError;
-use crate::settings::{Extra, Settings};
+use crate::settings::{OptionalSource, Settings};
 use crate::states::Subject;
 
 /// Starts the sources, in the order in which they are drained and written. Where return probes would end processes confined by
@@ -29,13 +29,13 @@ pub fn start(
     nixl: Programs,
     spares_confined: bool,
     context: &mut Context,
-) -> Result<Vec<Box<dyn Source>>, AgentError> {
+) -> Result<Vec<Box<dyn RecordSource>>, AgentError> {
     // Their libraries have return probes too, and no list of who maps them is kept.
-    let returning = [Extra::Ucx, Extra::Rdma].into_iter().find(|extra| settings.asks_for(*extra));
+    let returning = [OptionalSource::Ucx, OptionalSource::Rdma].into_iter().find(|extra| settings.asks_for(*extra));
     if let Some(extra) = returning.filter(|_| spares_confined) {
         return Err(AgentError::Confined { asked: extra.name() });
     }
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    let mut sources: Vec<Box<dyn RecordSource>> = Vec::new();
     if let Some(rings) = gpu.rings(context.now_ns) {
         remove_abandoned(u64::try_from(context.now_ns).unwrap_or(0));
         sources.push(Box::new(rings));
@@ -44,13 +44,13 @@ pub fn start(
         context.set(Subject::source("cupti"), RecordingState::Off, why);
     }
     sources.push(Box::new(Nixl::new(nixl, spares_confined, context)));
-    for extra in Extra::ALL.into_iter().filter(|extra| settings.asks_for(*extra)) {
+    for extra in OptionalSource::ALL.into_iter().filter(|extra| settings.asks_for(*extra)) {
         sources.push(match extra {
-            Extra::Ucx => Box::new(Ucx::start(context.now_ns)?),
-            Extra::Rdma => Box::new(Rdma::start()?),
-            Extra::Sockets => Box::new(SocketCalls::start(context.now_ns)?),
-            Extra::Sched => Box::new(Scheduler::start(context)?),
-            Extra::Telemetry => Box::new(Telemetry::start(context.now_ns)),
+            OptionalSource::Ucx => Box::new(Ucx::start(context.now_ns)?),
+            OptionalSource::Rdma => Box::new(Rdma::start()?),
+            OptionalSource::Sockets => Box::new(SocketCalls::start(context.now_ns)?),
+            OptionalSource::Sched => Box::new(Scheduler::start(context)?),
+            OptionalSource::Telemetry => Box::new(Telemetry::start(context.now_ns)),
         });
     }
     if let Some(clock) = &settings.clock {

@@ -12,7 +12,7 @@ use crate::error::AgentError;
 
 /// A process that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended {
+pub struct EndedProcess {
     /// OS pid.
     pub pid: i32,
     /// Its id in the tables.
@@ -21,9 +21,9 @@ pub struct Ended {
     pub end_ns: i64,
 }
 
-/// A source of records. A recording calls [`Source::drain`] and [`Source::step`] in every round, [`Source::write`] for every
-/// segment, and the rest when something happens; a source does nothing for what it does not override.
-pub trait Source {
+/// A source of records. A recording calls [`RecordSource::drain`] and [`RecordSource::step`] in every round,
+/// [`RecordSource::write`] for every segment, and the other methods when what they are named for happens. Their default is to do nothing.
+pub trait RecordSource {
     /// Its name in `source_states`.
     fn name(&self) -> &'static str;
 
@@ -48,7 +48,7 @@ pub trait Source {
     fn image_replaced(&mut self, _process_id: i64, _context: &mut Context) {}
 
     /// A process has ended; what it left was drained, and it is still in the table of processes.
-    fn process_ended(&mut self, _process: Ended, _context: &mut Context) {}
+    fn process_ended(&mut self, _process: EndedProcess, _context: &mut Context) {}
 
     /// Takes what has come, and begins to watch what has become known. May come several times a round.
     fn drain(&mut self, _context: &mut Context) {}
@@ -71,7 +71,7 @@ pub trait Source {
         None
     }
 
-    /// The recording ends: ends all that is open. [`Source::write`] comes once more.
+    /// The recording ends: ends all that is open. [`RecordSource::write`] comes once more.
     ///
     /// # Errors
     /// The kernel refuses.

@@ -17,7 +17,7 @@ use super::packet::PACKET_BYTES;
 use super::prober::{Arrival, Dropped, Prober};
 use super::settings::Clocking;
 use crate::capture::error::AttachError;
-use crate::capture::{Context, Source};
+use crate::capture::{Context, RecordSource};
 use crate::losses::{Cause, Losses};
 use crate::segments::Facts;
 use crate::system::{Clock, now_ns};
@@ -63,7 +63,7 @@ impl ClockSource {
         let socket = UdpSocket::bind(settings.listen)?;
         let (sender, rows) = sync_channel(MOST_ROWS);
         let (tally, stop) = (Arc::new(Mutex::new(Tally::default())), Arc::new(AtomicBool::new(false)));
-        let end = End {
+        let end = ProberThread {
             prober: Prober::new(key, name, random()?),
             peers: settings
                 .peers
@@ -81,7 +81,7 @@ impl ClockSource {
     }
 }
 
-impl Source for ClockSource {
+impl RecordSource for ClockSource {
     fn name(&self) -> &'static str {
         "clock"
     }
@@ -164,7 +164,7 @@ struct Peer {
 }
 
 /// What the thread owns.
-struct End {
+struct ProberThread {
     prober: Prober,
     peers: Vec<Peer>,
     is_v4: bool,
@@ -173,7 +173,7 @@ struct End {
     tally: Arc<Mutex<Tally>>,
 }
 
-impl End {
+impl ProberThread {
     fn run(mut self, stop: &AtomicBool) {
         // Longer than any packet of ours, so that a longer one is seen to be none.
         let mut buffer = [0; 2 * PACKET_BYTES];

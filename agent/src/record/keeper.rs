@@ -4,7 +4,7 @@ use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 
 use crate::budget::{Budget, Change, Costs, Group, Spent};
 use crate::capture::error::AttachError;
-use crate::capture::{Budgeted, Context, Source};
+use crate::capture::{Budgeted, Context, RecordSource};
 use crate::segments::Facts;
 use crate::states::Subject;
 use crate::system::{Clock, now_ns};
@@ -22,7 +22,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// For the probes of these sources, whose hits cost so much here; at most `percent` of a core is for them.
-    pub fn new(costs: Costs, percent: f64, sources: &mut [Box<dyn Source>], context: &mut Context) -> Self {
+    pub fn new(costs: Costs, percent: f64, sources: &mut [Box<dyn RecordSource>], context: &mut Context) -> Self {
         let Costs { emulated, stepped, returning } = costs;
         context.facts.say("nixl", "setting.max_overhead", format!("{percent} % of a core"));
         let text = format!("{emulated:.0} emulated, {stepped:.0} single-stepped, {returning:.0} more with its return");
@@ -36,7 +36,7 @@ impl Keeper {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn step(&mut self, sources: &mut [Box<dyn Source>], context: &mut Context) -> Result<(), AttachError> {
+    pub fn step(&mut self, sources: &mut [Box<dyn RecordSource>], context: &mut Context) -> Result<(), AttachError> {
         let now = context.now_ns;
         let spent = self.take_spent(sources)?;
         match self.budget.step(now, &spent) {
@@ -80,7 +80,7 @@ impl Keeper {
     }
 
     /// What all hits since the last time have cost.
-    fn take_spent(&mut self, sources: &mut [Box<dyn Source>]) -> Result<Spent, AttachError> {
+    fn take_spent(&mut self, sources: &mut [Box<dyn RecordSource>]) -> Result<Spent, AttachError> {
         let mut spent = Spent::new();
         for source in sources.iter_mut().filter_map(|source| source.budgeted()) {
             source.add_spent(self.costs, &mut spent)?;
@@ -110,6 +110,6 @@ fn subject(group: Group) -> Subject {
 }
 
 /// The source whose probes those are.
-fn owner(sources: &mut [Box<dyn Source>], group: Group) -> Option<&mut dyn Budgeted> {
+fn owner(sources: &mut [Box<dyn RecordSource>], group: Group) -> Option<&mut dyn Budgeted> {
     sources.iter_mut().filter_map(|source| source.budgeted()).find(|source| source.groups().contains(&group))
 }

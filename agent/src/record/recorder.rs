@@ -9,7 +9,7 @@ use kvpath_schema::tables::capture::RecordingState;
 use super::child::Child;
 use super::keeper::Keeper;
 use super::summary;
-use crate::capture::{Context, Ended, Source};
+use crate::capture::{Context, EndedProcess, RecordSource};
 use crate::devices;
 use crate::discover::{Discovery, Notice};
 use crate::error::AgentError;
@@ -30,7 +30,7 @@ pub const SEGMENT_NS: i64 = 2_000_000_000;
 
 /// A recording that goes on.
 pub struct Recorder {
-    sources: Vec<Box<dyn Source>>,
+    sources: Vec<Box<dyn RecordSource>>,
     keeper: Keeper,
     discovery: Discovery,
     context: Context,
@@ -42,7 +42,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// Of these sources.
-    pub fn new(sources: Vec<Box<dyn Source>>, keeper: Keeper, context: Context) -> Self {
+    pub fn new(sources: Vec<Box<dyn RecordSource>>, keeper: Keeper, context: Context) -> Self {
         let now = context.now_ns;
         Self {
             sources,
@@ -177,7 +177,7 @@ impl Recorder {
     fn take(&mut self, notice: Notice) {
         match notice {
             Notice::Mapped { pid, mapping } => {
-                let takes = |source: &&mut Box<dyn Source>| source.is_candidate(mapping.file_name());
+                let takes = |source: &&mut Box<dyn RecordSource>| source.is_candidate(mapping.file_name());
                 for source in self.sources.iter_mut().filter(takes) {
                     source.mapped(pid, &mapping, &mut self.context);
                 }
@@ -213,7 +213,7 @@ impl Recorder {
             return;
         };
         for source in &mut self.sources {
-            source.process_ended(Ended { pid, process_id, end_ns }, &mut self.context);
+            source.process_ended(EndedProcess { pid, process_id, end_ns }, &mut self.context);
         }
         self.context.processes.end(pid, end_ns);
     }
@@ -263,7 +263,7 @@ impl Recorder {
         self.context.segments.end()?;
         let parts: Vec<String> = self.sources.iter().filter_map(|source| source.summary()).collect();
         let is_left_out = |state: RecordingState| state.is_loss() && state != RecordingState::Shed;
-        let lost = summary::Lost {
+        let lost = summary::RecordingLoss {
             dropped: self.context.segments.dropped,
             sheds: self.keeper.sheds,
             left_out: self.context.states.count(is_left_out),

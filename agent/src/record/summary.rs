@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-/// What a recording lacks.
+/// How much a recording lost or left out.
 #[derive(Debug, Clone, Copy)]
-pub struct Lost {
+pub struct RecordingLoss {
     /// Records.
     pub dropped: u64,
     /// How often probes were taken off for what they cost.
@@ -14,8 +14,8 @@ pub struct Lost {
 }
 
 /// One paragraph; `parts` is what each source recorded.
-pub fn text(processes: usize, parts: &[String], lost: Lost, root: &Path) -> String {
-    let Lost { dropped, sheds, left_out } = lost;
+pub fn text(processes: usize, parts: &[String], lost: RecordingLoss, root: &Path) -> String {
+    let RecordingLoss { dropped, sheds, left_out } = lost;
     let mut off = Vec::new();
     if sheds > 0 {
         off.push(format!("probes were off {sheds} times for what they cost"));
@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn the_summary_names_losses_and_the_folder() {
         let nixl = || "6 transfers (5 done, 3.0 MiB), 12 notifications sent and 11 arrived".to_owned();
-        let lost = |dropped, sheds| Lost { dropped, sheds, left_out: 0 };
+        let lost = |dropped, sheds| RecordingLoss { dropped, sheds, left_out: 0 };
         let line = text(3, &[nixl()], lost(0, 0), Path::new("run"));
         assert_eq!(
             line,
@@ -53,12 +53,13 @@ mod tests {
         assert!(line(lost(7, 0)).contains("7 records lost (table `drops`)"));
         assert!(line(lost(7, 2)).contains("0 processes, 5 GPU and NVTX records, 6 transfers"));
         assert!(line(lost(0, 2)).contains("no record lost, but probes were off 2 times"));
-        let left_out = line(Lost { left_out: 2, ..lost(0, 1) });
+        let left_out = line(RecordingLoss { left_out: 2, ..lost(0, 1) });
         let both =
             "but probes were off 1 times for what they cost, and 2 libraries, processes or rings were not recorded (";
         assert!(left_out.contains(both), "{left_out}");
         assert!(
-            line(Lost { left_out: 1, ..lost(3, 0) }).contains("3 records lost, and 1 library, process or ring was not")
+            line(RecordingLoss { left_out: 1, ..lost(3, 0) })
+                .contains("3 records lost, and 1 library, process or ring was not")
         );
     }
 }

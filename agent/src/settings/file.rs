@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kvpath_schema::wire::ring::Level;
 use serde::Deserialize;
 
-use super::{Extra, MAX_OVERHEAD, Settings, is_share, node};
+use super::{MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
 use crate::clock::{self, Clocking};
 use crate::error::AgentError;
 
@@ -17,7 +17,7 @@ struct Config {
     #[serde(default)]
     gpu: Option<String>,
     #[serde(default)]
-    with: Vec<Extra>,
+    with: Vec<OptionalSource>,
     #[serde(default = "default_overhead")]
     max_overhead: f64,
     #[serde(default)]
@@ -97,7 +97,7 @@ mod tests {
     fn every_setting_of_the_example_is_one() {
         let read = parse(&all_set(), "T").unwrap();
         assert_eq!(read.gpu, Some(Level::Kernel));
-        assert_eq!(read.extras, Extra::ALL);
+        assert_eq!(read.extras, OptionalSource::ALL);
         assert_eq!(read.libraries.len(), 1);
         assert_eq!(read.node.as_deref(), Some("gpu-1"));
         let clock = read.clock.unwrap();

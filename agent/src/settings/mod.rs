@@ -28,7 +28,7 @@ pub struct Settings {
     /// How much to record of the GPU, if that is said.
     pub gpu: Option<Level>,
     /// Sources that are recorded only where they are asked for.
-    pub extras: Vec<Extra>,
+    pub extras: Vec<OptionalSource>,
     /// What probes may cost, % of a core.
     pub max_overhead: f64,
     /// Name of this host in the run; `None`: the kernel's.
@@ -46,7 +46,7 @@ impl Settings {
     }
 
     /// Whether a source that costs more is asked for.
-    pub fn asks_for(&self, extra: Extra) -> bool {
+    pub fn asks_for(&self, extra: OptionalSource) -> bool {
         self.extras.contains(&extra)
     }
 }
@@ -54,7 +54,7 @@ impl Settings {
 /// A source that is recorded only where it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Extra {
+pub enum OptionalSource {
     /// UCX.
     Ucx,
     /// RDMA verbs.
@@ -67,7 +67,7 @@ pub enum Extra {
     Telemetry,
 }
 
-impl Extra {
+impl OptionalSource {
     /// All.
     pub const ALL: [Self; 5] = [Self::Ucx, Self::Rdma, Self::Sockets, Self::Sched, Self::Telemetry];
 
@@ -123,10 +123,10 @@ mod tests {
     fn extras_have_the_same_names_in_files() {
         #[derive(Deserialize)]
         struct File {
-            with: Vec<Extra>,
+            with: Vec<OptionalSource>,
         }
-        let names = Extra::ALL.map(Extra::name);
+        let names = OptionalSource::ALL.map(OptionalSource::name);
         let file: File = toml::from_str(&format!("with = {names:?}")).unwrap();
-        assert_eq!(file.with, Extra::ALL);
+        assert_eq!(file.with, OptionalSource::ALL);
     }
 }

@@ -1,8 +1,8 @@
 //! What each process's records cover, and signs that some were lost.
 //!
 //! A process that falls silent may just be idle, so silence alone is no loss. Signs of loss are: a last forward pass with
-//! fewer layers than the stage's, followed by hand-overs; hand-overs without any forward pass of the stage before them;
-//! hand-overs without their peer copies, in a process that makes peer copies.
+//! fewer layers than the stage's, followed by hand-offs; hand-offs without any forward pass of the stage before them;
+//! hand-offs without their peer copies, in a process that makes peer copies.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
-use crate::report::gathered::Key;
+use crate::report::gathered::SummedBy;
 use crate::sql::format::Format;
 use kvpath_import::nsys::Calls;
 
@@ -28,7 +28,7 @@ macro_rules! choice {
 
 choice! {
     /// What the time on paths is summed by.
-    By(Key): Stage, Chunk, Layer, Category, Gate, Name
+    By(SummedBy): Stage, Chunk, Layer, Category, Gate, Name
 }
 
 choice! {

@@ -11,14 +11,14 @@ use super::input::{self, Input};
 use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
-use crate::report::against::Against;
-use crate::report::gathered::{Gathered, Key};
+use crate::report::against::RunComparison;
+use crate::report::gathered::{PathTotals, SummedBy};
 use crate::report::path;
 use kvpath_analysis::graph::Request;
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::Model;
 use kvpath_analysis::path::Walker;
-use kvpath_analysis::serving::lookup::{LookupError, Wanted};
+use kvpath_analysis::serving::lookup::{LookupError, RequestQuery};
 use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 use kvpath_schema::table::Columns as _;
@@ -62,7 +62,7 @@ pub struct Path {
 }
 
 /// A run whose paths can be walked.
-struct Walked<'a> {
+struct WalkedRun<'a> {
     model: &'a Model,
     walker: Walker<'a>,
     /// How long reading the run took, and joining what it holds.
@@ -83,7 +83,7 @@ fn load(run: Run, memory: &Memory) -> anyhow::Result<(Model, Duration)> {
     Ok((model, read.get()))
 }
 
-impl<'a> Walked<'a> {
+impl<'a> WalkedRun<'a> {
     fn of((model, read): &'a (Model, Duration), took: Duration) -> anyhow::Result<Self> {
         Ok(Self { model, walker: model.walker()?, took: (*read, took.saturating_sub(*read)) })
     }
@@ -99,11 +99,11 @@ impl<'a> Walked<'a> {
     /// The number of the request that `id` names.
     fn number(&self, id: &str) -> Result<i32, LookupError> {
         let requests = self.walker.requests().iter();
-        Wanted::Text(id.to_owned()).among(requests.map(|request| (request.number, request.id.as_deref())))
+        RequestQuery::Text(id.to_owned()).among(requests.map(|request| (request.number, request.id.as_deref())))
     }
 
     /// The paths of ranges; at least one.
-    fn of_ranges(&self, text: &str, mut into: Gathered) -> anyhow::Result<Gathered> {
+    fn of_ranges(&self, text: &str, mut into: PathTotals) -> anyhow::Result<PathTotals> {
         let ranges = self.walker.ranges(text);
         self.walker.each_of(&ranges.iter().collect::<Vec<_>>(), |path, rows| {
             into.add(path, rows);
@@ -114,7 +114,7 @@ impl<'a> Walked<'a> {
     }
 
     /// All paths, or that of one request; at least one.
-    fn of_requests(&self, only: Option<i32>, mut into: Gathered) -> anyhow::Result<Gathered> {
+    fn of_requests(&self, only: Option<i32>, mut into: PathTotals) -> anyhow::Result<PathTotals> {
         let is_wanted = |request: &Request| only.is_none_or(|only| only == request.number);
         self.walker.each(is_wanted, |path, rows| into.add(path, rows));
         anyhow::ensure!(
@@ -146,11 +146,11 @@ impl Path {
         let memory = self.limit.memory();
         let begin = Instant::now();
         let loaded = load(self.input.open()?, &memory)?;
-        let own = Walked::of(&loaded, begin.elapsed())?;
+        let own = WalkedRun::of(&loaded, begin.elapsed())?;
         let only = self.request.as_deref().map(|id| own.number(id)).transpose()?;
         let begin = Instant::now();
-        let by: Vec<Key> = self.by.iter().map(|by| by.0).collect();
-        let mut found = Gathered::by(&by);
+        let by: Vec<SummedBy> = self.by.iter().map(|by| by.0).collect();
+        let mut found = PathTotals::by(&by);
         if only.is_some() {
             found = found.with_segments();
         }
@@ -177,10 +177,10 @@ impl Path {
             return Ok(OK);
         };
         let loaded = load(self.input.open_other(other)?, &memory)?;
-        let clean = Walked::of(&loaded, Duration::ZERO)?;
-        let found = clean.of_requests(None, Gathered::by(&by))?;
+        let clean = WalkedRun::of(&loaded, Duration::ZERO)?;
+        let found = clean.of_requests(None, PathTotals::by(&by))?;
         let other = path::Body { run: clean.run(), stages: clean.stages()?, found: &found };
-        let against = Against::of(&body, &other);
+        let against = RunComparison::of(&body, &other);
         print(&if self.json { format!("{}\n", against.json()?) } else { against.text() })?;
         Ok(OK)
     }

@@ -8,7 +8,7 @@ use super::stdout::print;
 use crate::error::OK;
 use crate::report::{self, Report as Body};
 use kvpath_analysis::model::{Analysis, Model};
-use kvpath_analysis::serving::lookup::{LookupError, Wanted};
+use kvpath_analysis::serving::lookup::{LookupError, RequestQuery};
 use kvpath_analysis::settings::Settings;
 
 /// Where the time of each request went: by stage, chunk and hand-off.
@@ -57,5 +57,5 @@ impl Report {
 /// The number of the request that `id` names.
 fn find(analysis: &Analysis, id: String) -> Result<i32, LookupError> {
     let requests = &analysis.requests;
-    Wanted::Text(id).among(requests.request.iter().copied().zip(requests.request_id.iter().map(Option::as_deref)))
+    RequestQuery::Text(id).among(requests.request.iter().copied().zip(requests.request_id.iter().map(Option::as_deref)))
 }

@@ -11,7 +11,7 @@ use kvpath_analysis::number::float;
 use kvpath_schema::table::Columns as _;
 use serde_json::{Value, json};
 
-use super::gathered::{Cells, Key, printed};
+use super::gathered::{Cells, SummedBy, printed};
 use super::path::Body;
 use super::table::Table;
 use super::units::{share, time};
@@ -22,25 +22,25 @@ const SMALL: i64 = 1_000;
 
 /// A group of segments in both runs, mean time on the path, ns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Part {
+struct GroupDifference {
     cells: Cells,
     own: i64,
     other: i64,
 }
 
-/// Two runs.
+/// The paths of two runs, compared.
 #[derive(Debug)]
-pub struct Against<'a> {
+pub struct RunComparison<'a> {
     own: &'a Body<'a>,
     other: &'a Body<'a>,
     requests: usize,
     /// Whether a client told when each of them came and had its first token.
     is_told: bool,
     /// By the size of the difference.
-    parts: Vec<Part>,
+    parts: Vec<GroupDifference>,
 }
 
-impl<'a> Against<'a> {
+impl<'a> RunComparison<'a> {
     /// Compares `own` with `other`, by the keys of `own`.
     #[must_use]
     pub fn of(own: &'a Body<'a>, other: &'a Body<'a>) -> Self {
@@ -52,11 +52,11 @@ impl<'a> Against<'a> {
         let mut own_means = means(own, &numbers[..requests]);
         let mut other_means = means(other, &other_numbers[..requests]);
         let cells: Vec<Cells> = own_means.keys().chain(other_means.keys()).cloned().collect();
-        let mut parts: Vec<Part> = Vec::new();
+        let mut parts: Vec<GroupDifference> = Vec::new();
         for cells in cells {
             let (own, other) = (own_means.remove(&cells), other_means.remove(&cells));
             if own.is_some() || other.is_some() {
-                parts.push(Part { cells, own: own.unwrap_or(0), other: other.unwrap_or(0) });
+                parts.push(GroupDifference { cells, own: own.unwrap_or(0), other: other.unwrap_or(0) });
             }
         }
         parts.sort_by(|a, b| b.size().cmp(&a.size()).then_with(|| a.cells.cmp(&b.cells)));
@@ -88,7 +88,7 @@ impl<'a> Against<'a> {
         let of_all =
             |ns: i64| if all == 0 { "-".to_owned() } else { share(float(ns) * float(all.signum()), float(all.abs())) };
         let least = own.max(other) / SMALL;
-        let (large, small): (Vec<&Part>, Vec<&Part>) =
+        let (large, small): (Vec<&GroupDifference>, Vec<&GroupDifference>) =
             self.parts.iter().partition(|part| part.size() > least.unsigned_abs());
         let mut row = |mut cells: Vec<String>, own: i64, other: i64| {
             cells.extend([time(own), time(other), signed(own - other), of_all(own - other)]);
@@ -100,7 +100,7 @@ impl<'a> Against<'a> {
         if !small.is_empty() {
             let rest = format!("{} others", small.len());
             let blank = self.own.found.keys.iter().skip(1).map(|_| String::new());
-            let sum = |of: fn(&Part) -> i64| small.iter().map(|part| of(part)).sum();
+            let sum = |of: fn(&GroupDifference) -> i64| small.iter().map(|part| of(part)).sum();
             row(std::iter::once(rest).chain(blank).collect(), sum(|part| part.own), sum(|part| part.other));
         }
         out.push_str(&table.render());
@@ -122,12 +122,12 @@ impl<'a> Against<'a> {
     }
 }
 
-impl Part {
+impl GroupDifference {
     fn size(&self) -> u64 {
         self.own.abs_diff(self.other)
     }
 
-    fn json(&self, keys: &[Key]) -> Value {
+    fn json(&self, keys: &[SummedBy]) -> Value {
         let mut object = serde_json::Map::new();
         for (key, (_, text)) in keys.iter().zip(&self.cells) {
             object.insert(key.name().to_owned(), Value::from(text.as_str()));
@@ -170,12 +170,12 @@ mod tests {
     use kvpath_schema::tables::path::{Path, PathSegment};
     use proptest::prelude::*;
 
-    use super::super::gathered::Gathered;
+    use super::super::gathered::PathTotals;
     use super::*;
 
-    fn found(requests: &[Vec<(usize, i64)>]) -> Gathered {
+    fn found(requests: &[Vec<(usize, i64)>]) -> PathTotals {
         const CATEGORIES: [&str; 3] = ["compute", "wire", "host"];
-        let mut found = Gathered::by(&[Key::Category]);
+        let mut found = PathTotals::by(&[SummedBy::Category]);
         for (request, segments) in (0i32..).zip(requests) {
             let ttft_ns = segments.iter().map(|(_, ns)| ns).sum();
             let path = Path {
@@ -227,13 +227,13 @@ mod tests {
         found
     }
 
-    fn with<T>(own: &[Vec<(usize, i64)>], other: &[Vec<(usize, i64)>], look: impl FnOnce(&Against) -> T) -> T {
+    fn with<T>(own: &[Vec<(usize, i64)>], other: &[Vec<(usize, i64)>], look: impl FnOnce(&RunComparison) -> T) -> T {
         let run = |name: &str| Run { name: name.to_owned(), ..Run::default() };
         let (own_run, other_run, stages) = (run("slow"), run("clean"), Stages::default());
         let (own, other) = (found(own), found(other));
         let body = |run, found| Body { run, stages: &stages, found };
         let (own, other) = (body(&own_run, &own), body(&other_run, &other));
-        look(&Against::of(&own, &other))
+        look(&RunComparison::of(&own, &other))
     }
 
     #[test]

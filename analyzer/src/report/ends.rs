@@ -18,12 +18,12 @@ pub fn of(paths: &Paths, row: usize) -> (&'static str, &'static str) {
 
 /// The beginnings and ends of all rows, each once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Ends {
+pub struct RowBoundaries {
     from: Vec<&'static str>,
     to: Vec<&'static str>,
 }
 
-impl Ends {
+impl RowBoundaries {
     /// Of those paths.
     #[must_use]
     pub fn of(paths: &Paths) -> Self {
@@ -64,12 +64,12 @@ mod tests {
 
     #[test]
     fn only_a_clients_times_are_times_to_first_token() {
-        let told = Ends { from: vec!["arrival"], to: vec!["first token"] };
+        let told = RowBoundaries { from: vec!["arrival"], to: vec!["first token"] };
         assert_eq!(
             (told.title(), told.from_to()),
             ("TIME TO FIRST TOKEN".into(), "FROM ARRIVAL TO FIRST TOKEN".into())
         );
-        let mixed = Ends { from: vec!["arrival", "first record"], to: vec!["first token", "end of prefill"] };
+        let mixed = RowBoundaries { from: vec!["arrival", "first record"], to: vec!["first token", "end of prefill"] };
         assert_eq!(mixed.title(), "TIME FROM ARRIVAL OR FIRST RECORD TO FIRST TOKEN OR END OF PREFILL");
         assert!(!mixed.is_ttft());
     }

@@ -13,7 +13,7 @@ use super::units::or_dash;
 
 /// What the time on paths can be summed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key {
+pub enum SummedBy {
     /// Pipeline stage or decode worker.
     Stage,
     /// Prefill chunk.
@@ -28,7 +28,7 @@ pub enum Key {
     Name,
 }
 
-impl Key {
+impl SummedBy {
     /// What it is, for people.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
@@ -125,24 +125,24 @@ pub(super) fn stage(stages: &Stages, stage: Option<i32>) -> (i64, String) {
 /// A group of segments: the key's cells, as they are printed and ordered.
 pub(super) type Cells = Vec<(i64, String)>;
 
-/// Paths of many requests.
+/// The time on the paths of many requests, summed.
 #[derive(Debug)]
-pub struct Gathered {
+pub struct PathTotals {
     /// One a request.
     pub paths: Paths,
     /// The segments of the first of them, if they are to be printed.
     pub segments: Option<CriticalPath>,
     /// What their time is summed by.
-    pub keys: Vec<Key>,
+    pub keys: Vec<SummedBy>,
     groups: HashMap<Vec<Value>, usize>,
     /// Of each group the time in each request, ns.
     sums: Vec<Vec<(i32, i64)>>,
 }
 
-impl Gathered {
+impl PathTotals {
     /// None yet.
     #[must_use]
-    pub fn by(keys: &[Key]) -> Self {
+    pub fn by(keys: &[SummedBy]) -> Self {
         let keys = keys.to_vec();
         Self { paths: Paths::default(), segments: None, keys, groups: HashMap::new(), sums: Vec::new() }
     }

@@ -9,8 +9,8 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Stages;
 use serde_json::{Value, json};
 
-use super::ends::{self, Ends};
-use super::gathered::{Cells, Gathered, printed};
+use super::ends::{self, RowBoundaries};
+use super::gathered::{Cells, PathTotals, printed};
 use super::steps;
 use super::table::Table;
 use super::units::{share, time};
@@ -30,7 +30,7 @@ pub struct Body<'a> {
     /// Its stages.
     pub stages: &'a Stages,
     /// Paths.
-    pub found: &'a Gathered,
+    pub found: &'a PathTotals,
 }
 
 fn mean(of_request: &BTreeMap<i32, i64>, cohort: &[i32]) -> i64 {
@@ -43,7 +43,7 @@ fn mean(of_request: &BTreeMap<i32, i64>, cohort: &[i32]) -> i64 {
 pub fn text(body: &Body) -> String {
     let mut out = String::new();
     let paths = &body.found.paths;
-    let ends = Ends::of(paths);
+    let ends = RowBoundaries::of(paths);
     let _ = writeln!(out, "{}: {} requests\n\n{}", body.run.name, paths.len(), ends.title());
     let time_heading = if ends.is_ttft() { "TTFT" } else { "time" };
     let headings = ["request", "id", "from", "to", time_heading, "explained", "by guesses", "uncertain", "segments"];

@@ -19,22 +19,22 @@ use kvpath_schema::table::Columns as _;
 use super::several;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::model::Model;
-use kvpath_analysis::model::derived::{Derived, Rows, TABLES};
-use kvpath_analysis::path::{Found, Walker};
-use kvpath_analysis::serving::lookup::{LookupError, Wanted};
+use kvpath_analysis::model::derived::{Derived, RowOrigin, TABLES};
+use kvpath_analysis::path::{RunPaths, Walker};
+use kvpath_analysis::serving::lookup::{LookupError, RequestQuery};
 
 /// Rows of paths that are kept for the next scan: some 50 MB.
 const KEPT_ROWS: usize = 1 << 18;
 
 /// Batches of the tables that are walked, by name.
-type Kept = HashMap<&'static str, Vec<RecordBatch>>;
+type WalkedBatches = HashMap<&'static str, Vec<RecordBatch>>;
 
 /// The derived tables of a run.
 #[derive(Debug)]
 pub struct Tables {
     model: Model,
     /// Only where there are few rows: many are walked for each scan.
-    walked: OnceLock<Kept>,
+    walked: OnceLock<WalkedBatches>,
 }
 
 impl Tables {
@@ -46,8 +46,8 @@ impl Tables {
 
     /// The same with paths that were walked elsewhere.
     #[cfg(test)]
-    pub(super) fn with_paths(model: Model, found: &Found) -> Self {
-        let walked: Kept = of_walks(found).map(|(name, batch)| (name, vec![batch])).collect();
+    pub(super) fn with_paths(model: Model, found: &RunPaths) -> Self {
+        let walked: WalkedBatches = of_walks(found).map(|(name, batch)| (name, vec![batch])).collect();
         Self { model, walked: OnceLock::from(walked) }
     }
 
@@ -55,7 +55,7 @@ impl Tables {
     ///
     /// # Errors
     /// None that is known: the table has its own schema.
-    pub fn table(self: &Arc<Self>, derived: &'static Derived, wanted: Option<Wanted>) -> Result<StreamingTable> {
+    pub fn table(self: &Arc<Self>, derived: &'static Derived, wanted: Option<RequestQuery>) -> Result<StreamingTable> {
         let schema = derived.table.arrow_schema();
         let rows = Partition { of: Arc::clone(self), derived, wanted, schema: Arc::clone(&schema) };
         StreamingTable::try_new(schema, vec![Arc::new(rows)])
@@ -66,8 +66,8 @@ impl Tables {
     }
 
     /// What a table holds of one request. Those that paths are walked for know requests that only a client told of.
-    fn of_request(&self, derived: &Derived, wanted: &Wanted) -> Result<RecordBatch> {
-        if let Rows::Whole(make) = derived.rows {
+    fn of_request(&self, derived: &Derived, wanted: &RequestQuery) -> Result<RecordBatch> {
+        if let RowOrigin::Whole(make) = derived.rows {
             let batch = make(&self.model).map_err(external)?;
             let known = &self.model.analysis().map_err(external)?.requests;
             let known = known.request.iter().copied().zip(known.request_id.iter().map(Option::as_deref));
@@ -80,9 +80,9 @@ impl Tables {
             .among(requests.map(|request| (request.number, request.id.as_deref())))
             .map_err(|error| not_found(&error))?;
         Ok(match derived.rows {
-            Rows::OfRequest(make) => make(&walker, number).unwrap_or_else(|| empty(derived)),
-            Rows::Walked(make) => make(&walker.paths(|request| request.number == number)),
-            Rows::Whole(_) => empty(derived),
+            RowOrigin::OfRequest(make) => make(&walker, number).unwrap_or_else(|| empty(derived)),
+            RowOrigin::Walked(make) => make(&walker.paths(|request| request.number == number)),
+            RowOrigin::Whole(_) => empty(derived),
         })
     }
 
@@ -93,14 +93,14 @@ impl Tables {
             starts.map(|start| batch.slice(start, size.min(batch.num_rows() - start))).all(&mut *take)
         };
         match (derived.rows, self.walked.get()) {
-            (Rows::Whole(make), _) => {
+            (RowOrigin::Whole(make), _) => {
                 slices(&make(&self.model).map_err(external)?);
             }
-            (Rows::Walked(_), Some(kept)) => {
+            (RowOrigin::Walked(_), Some(kept)) => {
                 kept[derived.table.name].iter().all(slices);
             }
-            (Rows::Walked(_), None) => self.walk(derived.table.name, size, take)?,
-            (Rows::OfRequest(_), _) => {
+            (RowOrigin::Walked(_), None) => self.walk(derived.table.name, size, take)?,
+            (RowOrigin::OfRequest(_), _) => {
                 return Err(DataFusionError::Internal(format!("{} is of one request", derived.table.name)));
             }
         }
@@ -109,10 +109,10 @@ impl Tables {
 
     /// Walks the paths of all requests; keeps them for the next scan if they are few.
     fn walk(&self, name: &'static str, size: usize, take: &mut dyn FnMut(RecordBatch) -> bool) -> Result<()> {
-        let mut found = Found::default();
-        let mut kept = Some(Kept::new());
+        let mut found = RunPaths::default();
+        let mut kept = Some(WalkedBatches::new());
         let mut rows = 0;
-        let mut hand_on = |found: &Found, kept: &mut Option<Kept>| {
+        let mut hand_on = |found: &RunPaths, kept: &mut Option<WalkedBatches>| {
             let mut wants_more = true;
             for (table, batch) in of_walks(found) {
                 rows += batch.num_rows();
@@ -167,9 +167,9 @@ fn empty(derived: &Derived) -> RecordBatch {
 }
 
 /// The tables that are made of walked paths.
-fn of_walks(found: &Found) -> impl Iterator<Item = (&'static str, RecordBatch)> {
+fn of_walks(found: &RunPaths) -> impl Iterator<Item = (&'static str, RecordBatch)> {
     TABLES.iter().filter_map(|derived| match derived.rows {
-        Rows::Walked(make) => Some((derived.table.name, make(found))),
+        RowOrigin::Walked(make) => Some((derived.table.name, make(found))),
         _ => None,
     })
 }
@@ -187,7 +187,7 @@ fn rows_of(batch: &RecordBatch, number: i32) -> Result<RecordBatch> {
 struct Partition {
     of: Arc<Tables>,
     derived: &'static Derived,
-    wanted: Option<Wanted>,
+    wanted: Option<RequestQuery>,
     schema: SchemaRef,
 }
 
@@ -227,9 +227,9 @@ mod tests {
         let model = Model::computed(Run::default(), Analysis::default(), Joined::default());
         for derived in &TABLES {
             let batch = match derived.rows {
-                Rows::Whole(make) => make(&model).unwrap(),
-                Rows::Walked(make) => make(&Found::default()),
-                Rows::OfRequest(_) => continue,
+                RowOrigin::Whole(make) => make(&model).unwrap(),
+                RowOrigin::Walked(make) => make(&RunPaths::default()),
+                RowOrigin::OfRequest(_) => continue,
             };
             assert_eq!(batch.schema(), derived.table.arrow_schema(), "{}", derived.table.name);
         }

@@ -7,22 +7,22 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
 use kvpath_analysis::model::derived::Derived;
-use kvpath_analysis::serving::lookup::Wanted;
+use kvpath_analysis::serving::lookup::RequestQuery;
 
 use super::derived::{Tables, table};
 
 /// The request that an argument names.
-fn wanted(name: &str, expr: &Expr) -> Result<Wanted> {
+fn wanted(name: &str, expr: &Expr) -> Result<RequestQuery> {
     let refuse = || {
         let text = format!("{name}: a request is named by its number, {name}(0), or its id, {name}('id')");
         DataFusionError::Plan(text)
     };
     let Expr::Literal(value, _) = expr else { return Err(refuse()) };
     if let Some(Some(text)) = value.try_as_str() {
-        return Ok(Wanted::Text(text.to_owned()));
+        return Ok(RequestQuery::Text(text.to_owned()));
     }
     match value.cast_to(&datafusion::arrow::datatypes::DataType::Int64) {
-        Ok(ScalarValue::Int64(Some(number))) if value.data_type().is_integer() => Ok(Wanted::Number(number)),
+        Ok(ScalarValue::Int64(Some(number))) if value.data_type().is_integer() => Ok(RequestQuery::Number(number)),
         _ => Err(refuse()),
     }
 }

@@ -14,10 +14,10 @@ use super::ranges::Ranges;
 
 /// An object whose parts can be read.
 #[derive(Debug)]
-pub struct Reader(Source);
+pub struct Reader(StoredBytes);
 
 #[derive(Debug)]
-enum Source {
+enum StoredBytes {
     File(File),
     Ranges(Ranges),
 }
@@ -26,7 +26,7 @@ impl Reader {
     /// A file.
     #[must_use]
     pub fn file(file: File) -> Self {
-        Self(Source::File(file))
+        Self(StoredBytes::File(file))
     }
 
     /// Size of the whole object, bytes.
@@ -36,15 +36,15 @@ impl Reader {
     }
 
     pub(super) fn ranges(objects: Arc<dyn ObjectStore>, location: &Location) -> object_store::Result<Self> {
-        Ok(Self(Source::Ranges(Ranges::of(objects, location)?)))
+        Ok(Self(StoredBytes::Ranges(Ranges::of(objects, location)?)))
     }
 }
 
 impl Length for Reader {
     fn len(&self) -> u64 {
         match &self.0 {
-            Source::File(file) => Length::len(file),
-            Source::Ranges(ranges) => ranges.size(),
+            StoredBytes::File(file) => Length::len(file),
+            StoredBytes::Ranges(ranges) => ranges.size(),
         }
     }
 }
@@ -54,15 +54,15 @@ impl ChunkReader for Reader {
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
         Ok(match &self.0 {
-            Source::File(file) => Box::new(file.get_read(start)?),
-            Source::Ranges(ranges) => Box::new(ranges.read_from(start)),
+            StoredBytes::File(file) => Box::new(file.get_read(start)?),
+            StoredBytes::Ranges(ranges) => Box::new(ranges.read_from(start)),
         })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
         match &self.0 {
-            Source::File(file) => file.get_bytes(start, length),
-            Source::Ranges(ranges) => Ok(ranges.bytes(start, length)?),
+            StoredBytes::File(file) => file.get_bytes(start, length),
+            StoredBytes::Ranges(ranges) => Ok(ranges.bytes(start, length)?),
         }
     }
 }

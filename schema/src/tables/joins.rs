@@ -16,7 +16,7 @@ crate::define_table! {
         /// `stream_wait_to_event`, `sync_to_event`, `sync_to_stream`: what a stream or a thread waited for, with what had been
         /// launched before. `send_to_receive`: NCCL kernels with their other end. `transfer_to_peer`: the process at the other
         /// end. `transfer_to_request`. `transfer_to_copies`: the GPU's copies, where the process makes copies to other devices.
-        /// `notif_to_arrival`: notifs as sent with their arrival. `arrival_to_taking`: with the `getNotifs` that took them.
+        /// `notif_to_arrival`: notifs as sent with their arrival. `arrival_to_taking`: with the `getNotifs` that gave them.
         /// `transfer_to_ucx_ops`, `transfer_to_rdma_ops`: transfers with calls in their post (of RDMA, also make);
         /// `ucx_op_to_transfer`, `rdma_op_to_transfer`: calls that lie in one. `descriptor_to_region`: descriptors with
         /// registered memory of the poster. `region_to_layer`, `transfer_to_layers`: KV regions, and transfers of KV, with layers.

@@ -31,7 +31,7 @@ crate::define_values! {
         Sent = "sent",
         /// It arrived in the receiving process.
         Arrived = "arrived",
-        /// The receiving program took it.
+        /// The receiving program got it from `getNotifs`.
         Taken = "taken",
     }
 }

@@ -83,13 +83,14 @@ with_operation! {
         start_ns: i64 => Plain,
         /// Length, ns.
         dur_ns: i64 => Plain,
-        /// What the time is spent on: `queue`, `host`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`, `sync`,
-        /// `ready_wait`, `make`, `post`, `wire`, `notify` (until the other end has taken the notification), `schedule`, `respond`,
-        /// `unexplained`.
+        /// What the time is spent on: `queue`, `host`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`,
+        /// `sync`, `ready_wait`, `make`, `post`, `wire`, `notify` (until the other end has received the notification),
+        /// `schedule`, `respond`, `unexplained`.
         category: Name => Dict,
-        /// `work` of the operation, its `completion` after the last thing that it waited for, the `gap` between its last gate
-        /// and its start, `untaken`: the beginning of such a gap, while the program had not taken the notification that had
-        /// arrived (what it did meanwhile, if recorded, is on the path in its place), or `source`: from the request's arrival to the first operation.
+        /// `work` of the operation, its `completion` after the last thing that it waited for, the `gap` between its last
+        /// gate and its start, `untaken`: the beginning of such a gap, while the program had not received the notification
+        /// that had arrived (what it did meanwhile, if recorded, is on the path in its place), or `source`: from the
+        /// request's arrival to the first operation.
         kind: Name => Dict,
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
         /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `peer_done`, `kv_written`, `registered`,

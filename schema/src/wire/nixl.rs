@@ -32,9 +32,9 @@ pub enum Kind {
     Regions = 2,
     /// Return of `registerMem`: [`RegionsEnd`].
     RegionsEnd = 3,
-    /// `makeXferReq`, overload with spans (NIXL 1.5): [`Made`].
+    /// `makeXferReq`, overload with spans (NIXL 1.5): [`HandleMade`].
     MakeSpan = 4,
-    /// `createXferReq`: [`Made`].
+    /// `createXferReq`: [`HandleMade`].
     Create = 5,
     /// `postXferReq`: [`Posted`].
     Post = 6,
@@ -48,7 +48,7 @@ pub enum Kind {
     NotifSent = 10,
     /// Entry of the backend's `appendNotif`: [`Notif`].
     NotifArrived = 11,
-    /// `makeXferReq`, overload with vectors (NIXL before 1.5): [`Made`].
+    /// `makeXferReq`, overload with vectors (NIXL before 1.5): [`HandleMade`].
     MakeVector = 12,
     /// Entry of an `appendNotif` that may pass its arguments on to the one of its base class, which is then a hit of
     /// [`Kind::NotifArrived`] for the same arrival and writes nothing: [`Notif`].
@@ -96,12 +96,12 @@ pub enum Loss {
     /// A pointer to follow could not be read, so there is no record.
     Unreadable = 3,
     /// Notifications of one `getNotifs` beyond [`TAKEN_LIMIT`], or that cannot be told from those that were in the map before.
-    Untold = 4,
+    Unrecorded = 4,
 }
 
 impl Loss {
     /// Every cause.
-    pub const ALL: [Self; 5] = [Self::RingFull, Self::EntriesFull, Self::PollsFull, Self::Unreadable, Self::Untold];
+    pub const ALL: [Self; 5] = [Self::RingFull, Self::EntriesFull, Self::PollsFull, Self::Unreadable, Self::Unrecorded];
 }
 
 /// Slots of `LOSSES`.
@@ -373,7 +373,7 @@ pub mod unread {
 /// A request handle was made.
 #[repr(C)]
 #[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
-pub struct Made {
+pub struct HandleMade {
     /// Header; `kind` says by which function.
     pub header: Header,
     /// Entry of the call.
@@ -485,7 +485,7 @@ const _: () = {
     assert!(size_of::<Layout>() == 4 * Layout::WORDS);
     assert!(size_of::<Entry>() == 32);
     assert!(size_of::<Handle>() == 40 + 2 * size_of::<Text>());
-    assert!(size_of::<Made>() == 56 + size_of::<Handle>());
+    assert!(size_of::<HandleMade>() == 56 + size_of::<Handle>());
     assert!(size_of::<Posted>() == 72 + size_of::<Handle>());
     assert!(size_of::<Regions>() == 48 + REGION_BYTES);
     assert!(size_of::<RegionsEnd>() == 48);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, Gate, GateKind, Label, LaneId, NewOp, Ns, OpId, Policy, What};
+use crate::engine::{Engine, Gate, GateKind, Label, LaneId, NewOp, Ns, OpId, OpKind, Policy};
 use crate::names;
 
 /// What a lane stands for.
@@ -210,7 +210,7 @@ impl Rig {
         label: Label,
     ) -> (NewOp, Vec<Gate>) {
         let correlation = self.correlation(thread);
-        let call = Label { correlation, ..label.doing(What::Launch) };
+        let call = Label { correlation, ..label.doing(OpKind::Launch) };
         let call = self.host(thread, costs.launch_ns, call, &[]);
         let mut gates = self.stream_gates(stream);
         gates.push(Gate::after(call, GateKind::Launch));
@@ -228,7 +228,7 @@ impl Rig {
         label: Label,
     ) -> Vec<OpId> {
         let correlation = self.correlation(thread);
-        let call = Label { correlation, ..label.doing(What::GraphLaunch) };
+        let call = Label { correlation, ..label.doing(OpKind::GraphLaunch) };
         let call = self.host(thread, costs.launch_ns, call, &[]);
         let mut kernels: Vec<OpId> = Vec::with_capacity(nodes.len());
         for (at, (name, work_ns, after)) in nodes.iter().enumerate() {
@@ -265,7 +265,7 @@ impl Rig {
             self.processes[process].next_event
         });
         let correlation = self.correlation(thread);
-        let label = Label { correlation, aux: sync_id, stream, ..label.doing(What::EventRecord) };
+        let label = Label { correlation, aux: sync_id, stream, ..label.doing(OpKind::EventRecord) };
         self.host(thread, costs.event_ns, label, &[]);
         Event { after: self.engine.last_on(stream), sync_id, stream }
     }
@@ -273,7 +273,7 @@ impl Rig {
     /// Makes the next operation of a stream wait for an event.
     pub fn wait_event(&mut self, costs: &CallCosts, thread: LaneId, stream: LaneId, event: Event, label: Label) {
         let correlation = self.correlation(thread);
-        let label = Label { correlation, aux: event.sync_id, stream, ..label.doing(What::StreamWait) };
+        let label = Label { correlation, aux: event.sync_id, stream, ..label.doing(OpKind::StreamWait) };
         self.host(thread, costs.event_ns, label, &[]);
         self.waits[usize::from(stream)].extend(event.after.map(|op| Gate::after(op, GateKind::EventWait)));
     }
@@ -281,7 +281,7 @@ impl Rig {
     /// Blocks a thread until an event fires.
     pub fn sync_event(&mut self, costs: &CallCosts, thread: LaneId, event: Event, label: Label) -> OpId {
         let correlation = self.correlation(thread);
-        let label = Label { correlation, aux: event.sync_id, stream: event.stream, ..label.doing(What::EventSync) };
+        let label = Label { correlation, aux: event.sync_id, stream: event.stream, ..label.doing(OpKind::EventSync) };
         let gate = event.after.map(|op| Gate::after(op, GateKind::HostSync));
         self.engine.add(NewOp::new(thread, costs.sync_ns, label), &[], gate.as_slice())
     }
@@ -293,7 +293,7 @@ impl Rig {
         if !message.fits_fifo {
             starts.push(Gate::with(receive, GateKind::ReceiveStarted));
         }
-        let new = NewOp::new(link, message.work_ns, label.doing(What::Message)).lead(message.latency_ns);
+        let new = NewOp::new(link, message.work_ns, label.doing(OpKind::Message)).lead(message.latency_ns);
         let carried = self.engine.add(new, &starts, &[]);
         let gate = Gate::after(carried, GateKind::Carried);
         // A message that fits is handed over to the FIFO, whoever receives it.

@@ -8,20 +8,20 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::Drops;
 use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, Kernels};
 use kvpath_schema::tables::nixl::{NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
-use kvpath_simulator::cases::{CASES, Case, Found};
-use kvpath_simulator::engine::{StepKind, What};
+use kvpath_simulator::cases::{CASES, Case, CaseTruth};
+use kvpath_simulator::engine::{OpKind, StepKind};
 use kvpath_simulator::truth::{BubbleTruth, Cause, Segment, TransferTruth};
 
 /// A unit: a layer at the first chunk, ns.
 const UNIT: i64 = 1_000_000;
 const SEED: u64 = 1;
 
-fn case(name: &str) -> Found {
+fn case(name: &str) -> CaseTruth {
     Case::named(name).unwrap().make(None, SEED).unwrap()
 }
 
 /// A case with its records.
-fn recorded(name: &str) -> (Found, tempfile::TempDir) {
+fn recorded(name: &str) -> (CaseTruth, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let found = Case::named(name).unwrap().make(Some(folder.path()), SEED).unwrap();
     (found, folder)
@@ -94,18 +94,20 @@ fn paths_join_their_records() {
                     (0..transfers.len()).find(is_it).unwrap()
                 };
                 let (start, end) = match s.what {
-                    What::Kernel | What::SendKernel | What::ReceiveKernel => {
+                    OpKind::Kernel | OpKind::SendKernel | OpKind::ReceiveKernel => {
                         kernels[&(process.unwrap(), correlation.unwrap(), graph_node)]
                     }
-                    What::Launch | What::GraphLaunch | What::EventRecord | What::StreamWait | What::EventSync => {
-                        calls[&(process.unwrap(), correlation.unwrap())]
-                    }
-                    What::Make => {
+                    OpKind::Launch
+                    | OpKind::GraphLaunch
+                    | OpKind::EventRecord
+                    | OpKind::StreamWait
+                    | OpKind::EventSync => calls[&(process.unwrap(), correlation.unwrap())],
+                    OpKind::Make => {
                         let r = transfer(|t| t.make_op);
                         let made = transfers.made_ns[r].unwrap();
                         (made, made + transfers.make_dur_ns[r].unwrap())
                     }
-                    What::Post => {
+                    OpKind::Post => {
                         let r = transfer(|t| t.post_op);
                         (transfers.posted_ns[r].unwrap(), transfers.post_end_ns[r].unwrap())
                     }
@@ -309,7 +311,7 @@ fn case_11_clocks() {
     let at: BTreeMap<_, _> =
         (0..kernels.len()).map(|row| ((kernels.process_id[row], kernels.correlation_id[row]), row)).collect();
     let mut checked = BTreeSet::new();
-    let is_compute = |s: &&Segment| (s.what, s.kind) == (What::Kernel, StepKind::Work);
+    let is_compute = |s: &&Segment| (s.what, s.kind) == (OpKind::Kernel, StepKind::Work);
     for segment in found.requests.iter().flat_map(|r| &r.path).filter(is_compute) {
         let process = found.run.lanes[usize::from(segment.lane)].process_id.unwrap();
         let row = at[&(process, i64::try_from(segment.correlation_id.unwrap()).unwrap())];
@@ -427,6 +429,6 @@ fn case_14_loss() {
     let (kernels, _) = rows::<Kernels>(folder.path());
     assert_eq!(kernels.len() as u64, found.run.rows["kernels"].0);
     let whole = case("polls");
-    let paths = |found: &Found| found.requests.iter().map(|r| r.path.clone()).collect::<Vec<_>>();
+    let paths = |found: &CaseTruth| found.requests.iter().map(|r| r.path.clone()).collect::<Vec<_>>();
     assert_eq!(paths(&found), paths(&whole));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kvpath_agent::{ClockSource, Clocking, Context, Segments, Source as _};
+use kvpath_agent::{ClockSource, Clocking, Context, RecordSource as _, Segments};
 use kvpath_schema::segment::RunWriter;
 use kvpath_tests::{binary, fixture, kvpath};
 

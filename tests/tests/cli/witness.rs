@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::report::{of, row, rows};
 
 /// One engine step or NIXL call of the witness: start and end in ns, and the rest of the line.
-struct Seen {
+struct WitnessCall {
     process: i64,
     what: String,
     start: i64,
@@ -17,12 +17,12 @@ struct Seen {
     rest: Vec<String>,
 }
 
-fn witness(recording: &str) -> Vec<Seen> {
+fn witness(recording: &str) -> Vec<WitnessCall> {
     let text = std::fs::read_to_string(fixture(&format!("witness/{recording}.tsv"))).unwrap();
     text.lines()
         .map(|line| {
             let cells: Vec<&str> = line.split('\t').collect();
-            Seen {
+            WitnessCall {
                 process: cells[0].parse().unwrap(),
                 what: cells[1].to_owned(),
                 start: cells[2].parse().unwrap(),
@@ -78,16 +78,16 @@ fn posts_are_the_posts_and_copies_end_before_completion_was_polled() {
         for stage in 0..2 {
             let process = process_of(&report, stage);
             let calls = |what: &'static str| seen.iter().filter(move |s| s.process == process && s.what == what);
-            let posts: Vec<&Seen> = calls("post").collect();
-            let makes: Vec<&Seen> = calls("make").collect();
-            let done: Vec<&Seen> = calls("state").filter(|s| s.rest[2] == "DONE").collect();
+            let posts: Vec<&WitnessCall> = calls("post").collect();
+            let makes: Vec<&WitnessCall> = calls("make").collect();
+            let done: Vec<&WitnessCall> = calls("state").filter(|s| s.rest[2] == "DONE").collect();
             assert_eq!((posts.len(), makes.len(), done.len()), (requests, requests, requests));
             for request in 0..requests {
                 let key = [("request", i64::try_from(request).unwrap()), ("stage_id", stage)];
                 let handoff = row(&report, "handoffs", &key);
                 let at = |column: &str| handoff[column].as_i64();
                 // The witness wraps the Python call, the recording marks the C++ one inside it.
-                let inside = |time: i64, call: &Seen| (call.start..=call.end).contains(&time);
+                let inside = |time: i64, call: &WitnessCall| (call.start..=call.end).contains(&time);
                 assert!(inside(at("posted_ns").unwrap(), posts[request]), "{recording} {key:?}");
                 assert!(inside(at("made_ns").unwrap(), makes[request]), "{recording} {key:?}");
                 if let (Some(start), Some(span)) = (at("copy_start_ns"), at("copy_span_ns")) {

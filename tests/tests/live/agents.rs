@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kvpath_ring::About;
+use kvpath_ring::ProducerInfo;
 use kvpath_ring::file;
 use kvpath_schema::wire::ring::Shape;
 
@@ -24,7 +24,7 @@ fn what_another_agent_reads_is_said_counted_and_no_whole_run() {
     let rings = Rings(PathBuf::from(format!("/dev/shm/kvpath-test-{}", std::process::id())));
     std::fs::create_dir(&rings.0).expect("a folder");
     let shape = Shape { lanes: 2, gpu_words: 1024, thread_words: 256, names_words: 64 };
-    let about = About { pid: std::process::id(), start_ticks: 0, created_ns: 1 };
+    let about = ProducerInfo { pid: std::process::id(), start_ticks: 0, created_ns: 1 };
     let (path, ring) = file::create(&rings.0, shape, about).expect("a ring");
 
     let first = live.start_agent(&[]);

@@ -120,7 +120,7 @@ fn chunks_and_layers_go_over_by_themselves() {
     let Some(live) = ready("chunks_and_layers_go_over_by_themselves") else { return };
     for (each, units) in [("chunk", 2 * 3 * 4), ("layer", 2 * 3 * 4 * 4)] {
         let _ = std::fs::remove_dir_all(live.path("run"));
-        live.record(&live.nixl, &["--hand-over", each, "--kv", "split"]);
+        live.record(&live.nixl, &["--handoff", each, "--kv", "split"]);
         let truth = Truth::read(&live.path("truth.tsv"));
         let recorded = Recorded::read(&live.path("run"));
         recorded.assert_nothing_lost();

@@ -9,9 +9,9 @@ use kvpath_schema::table::Columns as _;
 
 use kvpath_tests::kvpath;
 
-use crate::run::{Small, kernels, refusal};
+use crate::run::{SmallRun, kernels, refusal};
 
-fn says(run: &Small, query: &str, parts: &[&str]) {
+fn says(run: &SmallRun, query: &str, parts: &[&str]) {
     let line = refusal(&["sql", &run.path(), query]);
     for part in parts {
         assert!(line.contains(part), "{query}: `{part}` is not in {line}");
@@ -20,7 +20,7 @@ fn says(run: &Small, query: &str, parts: &[&str]) {
 
 #[test]
 fn bad_sql_is_one_line_with_the_engines_hint() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     says(&run, "SELEC 1", &["does not plan", "SELEC"]);
     says(&run, "SELECT name\n  FROM kernels\n  WHERE", &["does not plan"]);
     says(&run, "SELECT start_n FROM kernels", &["start_n", "Did you mean", "start_ns"]);
@@ -34,7 +34,7 @@ fn bad_sql_is_one_line_with_the_engines_hint() {
 
 #[test]
 fn writing_is_refused_and_leaves_the_run_as_it_was() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     let before = std::fs::read(run.segment("kernels")).unwrap();
     let out = run.beside("stolen.csv");
     for query in [
@@ -56,7 +56,7 @@ fn writing_is_refused_and_leaves_the_run_as_it_was() {
 
 #[test]
 fn names_of_queries_never_reach_the_file_system() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     for name in ["../../etc/passwd", "/etc/passwd", "handoffs/slowest", "handoffs.slowest.sql"] {
         says(&run, name, &["no query is called", name, "kvpath queries list"]);
         assert!(refusal(&["queries", "show", name]).contains("no query is called"));
@@ -66,7 +66,7 @@ fn names_of_queries_never_reach_the_file_system() {
 
 #[test]
 fn parameters_are_named_in_errors() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     let line = |query: &str, params: &[&str]| {
         let path = run.path();
         let mut args = vec!["sql", &path, query];
@@ -82,7 +82,7 @@ fn parameters_are_named_in_errors() {
 }
 
 /// Answers `query` as CSV without a segment, naming that on standard error; refuses it with `--strict`.
-fn answers_without(run: &Small, query: &str, answer: &str, parts: &[&str]) {
+fn answers_without(run: &SmallRun, query: &str, answer: &str, parts: &[&str]) {
     let path = run.path();
     let out = kvpath().args(["sql", &path, query, "--format", "csv"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
@@ -95,7 +95,7 @@ fn answers_without(run: &Small, query: &str, answer: &str, parts: &[&str]) {
 
 #[test]
 fn bad_segments_are_named() {
-    let run = Small::new(100);
+    let run = SmallRun::new(100);
     let segment = run.segment("kernels");
     let name = segment.file_name().unwrap().to_str().unwrap().to_owned();
     let whole = std::fs::read(&segment).unwrap();
@@ -126,7 +126,7 @@ fn bad_segments_are_named() {
 
 #[test]
 fn what_is_no_run_is_refused() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     assert!(refusal(&["sql", &run.beside("nowhere"), "SELECT 1"]).contains("no such file"));
     let empty = run.beside("empty");
     std::fs::create_dir(&empty).unwrap();

@@ -9,14 +9,14 @@ use arrow::datatypes::Int64Type;
 use arrow::ipc::reader::StreamReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::run::{Small, kvpath, refusal, stdout, text};
+use crate::run::{SmallRun, kvpath, refusal, stdout, text};
 
 const ROWS: &str = "SELECT start_ns, name, graph_node_id FROM kernels ORDER BY start_ns, name LIMIT 3";
 const NONE: &str = "SELECT start_ns, name FROM kernels WHERE dur_ns < 0";
 
 #[test]
 fn a_table_shows_nulls_and_prints_its_header_over_no_rows() {
-    let run = Small::new(4);
+    let run = SmallRun::new(4);
     insta::assert_snapshot!("table", text(&["sql", &run.path(), ROWS]));
     insta::assert_snapshot!("empty_table", text(&["sql", &run.path(), NONE]));
     insta::assert_snapshot!("named", text(&["sql", &run.path(), "timeline.kernels_by_name", "--param", "rows=1"]));
@@ -24,7 +24,7 @@ fn a_table_shows_nulls_and_prints_its_header_over_no_rows() {
 
 #[test]
 fn csv_has_one_header_line_with_or_without_rows() {
-    let run = Small::new(4);
+    let run = SmallRun::new(4);
     let csv = text(&["sql", &run.path(), ROWS, "--format", "csv"]);
     assert_eq!(csv, "start_ns,name,graph_node_id\n0,a,\n0,a,\n10,b,1\n");
     assert_eq!(text(&["sql", &run.path(), NONE, "--format", "csv"]), "start_ns,name\n");
@@ -32,7 +32,7 @@ fn csv_has_one_header_line_with_or_without_rows() {
 
 #[test]
 fn json_is_an_object_a_line_with_every_key() {
-    let run = Small::new(4);
+    let run = SmallRun::new(4);
     let json = text(&["sql", &run.path(), ROWS, "--format", "json"]);
     let lines: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 3);
@@ -49,7 +49,7 @@ fn check(batches: &[RecordBatch]) {
 
 #[test]
 fn parquet_and_arrow_read_back_from_files_and_from_standard_output() {
-    let run = Small::new(4);
+    let run = SmallRun::new(4);
     let (parquet, arrow) = (run.beside("answer.parquet"), run.beside("answer.arrow"));
     for (format, out) in [("parquet", &parquet), ("arrow", &arrow)] {
         let printed = stdout(&["sql", &run.path(), ROWS, "--format", format, "--out", out]);
@@ -65,7 +65,7 @@ fn parquet_and_arrow_read_back_from_files_and_from_standard_output() {
 
 #[test]
 fn a_failed_answer_leaves_no_file_and_none_is_written_into_the_run() {
-    let run = Small::new(4);
+    let run = SmallRun::new(4);
     let out = run.beside("answer.csv");
     refusal(&["sql", &run.path(), "SELECT nothing FROM kernels", "--format", "csv", "--out", &out]);
     refusal(&["sql", &run.path(), "SELECT 1 / (dur_ns - dur_ns) FROM kernels", "--format", "csv", "--out", &out]);
@@ -80,7 +80,7 @@ fn a_failed_answer_leaves_no_file_and_none_is_written_into_the_run() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {
-    let run = Small::new(20_000);
+    let run = SmallRun::new(20_000);
     let path = run.path();
     let everything: [&[&str]; 4] = [
         &["sql", &path, "SELECT * FROM kernels", "--format", "csv"],
@@ -105,7 +105,7 @@ fn a_reader_that_leaves_early_is_no_error() {
 
 #[test]
 fn sql_comes_from_a_file_or_standard_input_with_its_own_parameters() {
-    let run = Small::new(4);
+    let run = SmallRun::new(4);
     let file = run.beside("mine.sql");
     std::fs::write(&file, "-- @param at BIGINT = 10  when\nSELECT name FROM kernels WHERE start_ns = $at LIMIT 1;\n")
         .unwrap();

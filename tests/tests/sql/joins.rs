@@ -63,7 +63,7 @@ fn shares_add_up_and_transfers_are_known_by_their_ids() {
     assert_eq!(ask("v1/vllm-full", peers), ["id,1.0,0"]);
 }
 
-/// Each taking lies in the call that the program itself says took it.
+/// Each notification was received in the call that the program itself says took it.
 #[test]
 fn notifications_were_taken_when_the_program_says() {
     let witness = std::fs::read_to_string(fixture("witness/taken.tsv")).expect("the witness");

@@ -6,7 +6,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::{NixlAgent, NixlAgents, NixlNotif, NixlNotifs};
 use serde_json::Value;
 
-use crate::run::{Small, notif, refusal, text};
+use crate::run::{SmallRun, notif, refusal, text};
 
 fn object(args: &[&str]) -> Value {
     serde_json::from_str(&text(args)).expect("one JSON object")
@@ -28,7 +28,7 @@ fn the_list_names_every_query_and_show_prints_it() {
 
 #[test]
 fn every_query_answers_over_a_run_without_its_tables() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     let notifs = run.segment("nixl_notifs");
     for query in object(&["queries", "list", "--json"])["queries"].as_array().unwrap() {
         let columns: Vec<&str> =
@@ -40,7 +40,7 @@ fn every_query_answers_over_a_run_without_its_tables() {
 
 #[test]
 fn the_catalog_and_the_schema_are_tables() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     let ask = |query: &str| text(&["sql", &run.path(), query, "--format", "csv"]);
     let catalog = ask("SELECT params, reads FROM query_catalog WHERE name = 'nvtx.by_text'");
     assert_eq!(catalog, "params,reads\n\"domain TEXT = NULL, rows BIGINT = 30\",nvtx_ranges\n");
@@ -53,7 +53,7 @@ fn the_catalog_and_the_schema_are_tables() {
 
 #[test]
 fn derived_tables_have_their_columns() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     let all = object(&["schema", "--format", "json"]);
     let is_table = |table: &&Value| definitions(true).all(|function| table["name"] != function.name);
     for table in all["tables"].as_array().unwrap().iter().filter(is_table) {
@@ -67,7 +67,7 @@ fn derived_tables_have_their_columns() {
 
 #[test]
 fn notifs_are_joined_in_order_of_repetition() {
-    let run = Small::new(1);
+    let run = SmallRun::new(1);
     let csv = text(&["sql", &run.path(), "nixl.notifs_latency", "--format", "csv"]);
     let rows: Vec<&str> = csv.lines().skip(1).collect();
     assert_eq!(rows, ["lost,1,,genNotif,21,", "m,1,2,genNotif,20,7", "m,1,2,genNotif,5,4"]);
@@ -118,7 +118,7 @@ fn a_notif_lies_until_a_call_takes_all_that_has_arrived() {
         (20, "arrived", "m"),
         (21, "arrived", "left"),
         (30, "taken", "m"),
-        // Of one of these two the record of the taking is missing.
+        // Of one of these two the record of its receipt is missing.
         (40, "arrived", "m"),
         (41, "arrived", "m"),
         (42, "taken", "m"),
@@ -134,7 +134,7 @@ fn a_notif_lies_until_a_call_takes_all_that_has_arrived() {
 
 #[test]
 fn kernels_are_summed_by_name() {
-    let run = Small::new(4);
+    let run = SmallRun::new(4);
     let csv = text(&["sql", &run.path(), "timeline.kernels_by_name", "--format", "csv"]);
     // Twice the durations 1, 2, 3, 1: `a` has 1 and 3, `b` has 2 and 1.
     let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();

@@ -88,11 +88,11 @@ pub fn notif(time_ns: i64, direction: &str, message: &str) -> NixlNotif {
 }
 
 /// A run of two kernel segments of `rows` kernels each, one after the other, and four notifications.
-pub struct Small {
+pub struct SmallRun {
     folder: TempDir,
 }
 
-impl Small {
+impl SmallRun {
     /// Writes it. The folder's name holds what paths may hold and patterns and URLs would misread.
     pub fn new(rows: i64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");

@@ -8,7 +8,7 @@ use kvpath_simulator::distort::{Clock, Distortions};
 use kvpath_simulator::model::{BEGIN_NS, Faults, Grain, HandoffMode, Hosts, Model};
 use kvpath_simulator::truth::{Category, RequestTruth, Segment};
 
-use crate::walks::{MS, Simulated, Walked, model, undistorted};
+use crate::walks::{MS, Simulated, WalkedRun, model, undistorted};
 
 /// Share of the time that agrees with the truth where nothing is lost.
 const AGREES: f64 = 0.999;
@@ -166,7 +166,7 @@ fn simulated_id(id: &str) -> &str {
 
 /// Scores a run, after checking what holds of every path: without holes, in order, none empty, summing up to what the client
 /// measured, to the ns.
-fn score(simulated: &Simulated, walked: &Walked) -> Score {
+fn score(simulated: &Simulated, walked: &WalkedRun) -> Score {
     let (paths, segments) = (&walked.found.paths, &walked.found.segments);
     assert_eq!(paths.len(), simulated.truth.len(), "a path for every request");
     let mut score = Score::default();
@@ -201,7 +201,7 @@ fn score(simulated: &Simulated, walked: &Walked) -> Score {
 }
 
 /// Scores a run, and says how.
-pub(crate) fn scored(name: &str, simulated: &Simulated, walked: &Walked) -> Score {
+pub(crate) fn scored(name: &str, simulated: &Simulated, walked: &WalkedRun) -> Score {
     let score = score(simulated, walked);
     println!(
         "{name}: category {:.5}, stage {:.5}, layer {:.5}, explained {:.5}, wrong {:.5} and by guess {:.5}; {:?}",

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::{Analysis, Model as RunModel};
-use kvpath_analysis::path::{Found, Walker};
+use kvpath_analysis::path::{RunPaths, Walker};
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpys};
@@ -15,19 +15,19 @@ use kvpath_schema::tables::process::{Process, Processes};
 use kvpath_simulator::distort::Distortions;
 use kvpath_simulator::model::{HandoffMode, Model};
 
-use crate::walks::{Simulated, Walked, undistorted};
+use crate::walks::{Simulated, WalkedRun, undistorted};
 
 /// A run, and what was found in it.
-pub(crate) struct Seen<'a> {
+pub(crate) struct AnalysedRun<'a> {
     /// Its segments.
     pub run: &'a Run,
     /// What was loaded and joined.
     pub model: &'a RunModel,
     /// Its paths.
-    pub found: &'a Found,
+    pub found: &'a RunPaths,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> AnalysedRun<'a> {
     /// Walks its paths.
     pub(crate) fn walker(&self) -> Walker<'a> {
         self.model.walker().expect("it was walked before")
@@ -40,10 +40,10 @@ impl<'a> Seen<'a> {
 }
 
 /// What holds, or what does not.
-pub(crate) type Held = Result<(), String>;
+pub(crate) type PropertyResult = Result<(), String>;
 
 /// Of any run: what, and whether it holds.
-type Property = (&'static str, fn(&Seen) -> Held);
+type Property = (&'static str, fn(&AnalysedRun) -> PropertyResult);
 /// See [`Property`].
 pub(crate) const OF_A_RUN: &[Property] = &[
     ("segments follow each other and sum to the time to first token", sums),
@@ -69,7 +69,7 @@ pub(crate) struct Knobs {
 }
 
 /// Changes of a model's run that change nothing of what is found: the model, its run as it is, and what was found there.
-type Change = fn(&Model, &Simulated, &Walked, &Knobs) -> Held;
+type Change = fn(&Model, &Simulated, &WalkedRun, &Knobs) -> PropertyResult;
 /// See [`Change`].
 pub(crate) const CHANGES: &[(&str, Change)] = &[
     ("rows in any order, in any number of segments", shuffled),
@@ -78,25 +78,25 @@ pub(crate) const CHANGES: &[(&str, Change)] = &[
 ];
 
 /// Asks all of [`OF_A_RUN`].
-pub(crate) fn assert_held(run: &str, seen: &Seen) {
+pub(crate) fn assert_held(run: &str, seen: &AnalysedRun) {
     for (name, holds) in OF_A_RUN {
         assert_eq!(holds(seen), Ok(()), "{run}: {name}");
     }
 }
 
 /// Asks all of [`CHANGES`].
-pub(crate) fn assert_unchanged(run: &str, model: &Model, simulated: &Simulated, walked: &Walked, knobs: &Knobs) {
+pub(crate) fn assert_unchanged(run: &str, model: &Model, simulated: &Simulated, walked: &WalkedRun, knobs: &Knobs) {
     for (name, holds) in CHANGES {
         assert_eq!(holds(model, simulated, walked, knobs), Ok(()), "{run}: {name}");
     }
 }
 
-fn held(holds: bool, otherwise: impl FnOnce() -> String) -> Held {
+fn held(holds: bool, otherwise: impl FnOnce() -> String) -> PropertyResult {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
 /// The paths, each with the rows of its segments.
-fn paths(found: &Found) -> impl Iterator<Item = (Path, Range<usize>)> + '_ {
+fn paths(found: &RunPaths) -> impl Iterator<Item = (Path, Range<usize>)> + '_ {
     let mut end = 0;
     (0..found.paths.len()).map(move |row| {
         let path = found.paths.row(row);
@@ -106,7 +106,7 @@ fn paths(found: &Found) -> impl Iterator<Item = (Path, Range<usize>)> + '_ {
     })
 }
 
-fn sums(seen: &Seen) -> Held {
+fn sums(seen: &AnalysedRun) -> PropertyResult {
     let segments = &seen.found.segments;
     let mut all = 0;
     for (path, rows) in paths(seen.found) {
@@ -123,7 +123,7 @@ fn sums(seen: &Seen) -> Held {
     held(all == segments.len(), || format!("{} segments, of which {all} are a path's", segments.len()))
 }
 
-fn shares(seen: &Seen) -> Held {
+fn shares(seen: &AnalysedRun) -> PropertyResult {
     let segments = &seen.found.segments;
     for (path, rows) in paths(seen.found) {
         let sum =
@@ -151,7 +151,7 @@ fn records(rows: impl Iterator<Item = ((i64, i64, Option<i64>), (i64, i64))>) ->
 }
 
 /// Of runs of one host; elsewhere times are moved.
-fn within_records(seen: &Seen) -> Held {
+fn within_records(seen: &AnalysedRun) -> PropertyResult {
     if seen.run.hosts().len() != 1 {
         return Ok(());
     }
@@ -203,7 +203,7 @@ fn within_records(seen: &Seen) -> Held {
 }
 
 /// Requests of which slack and gates are looked at: those of a run's begin and its end.
-fn some(seen: &Seen) -> Vec<i32> {
+fn some(seen: &AnalysedRun) -> Vec<i32> {
     const AT_EACH_END: usize = 4;
     let numbers = &seen.found.paths.request;
     let last = numbers.len().saturating_sub(AT_EACH_END);
@@ -211,7 +211,7 @@ fn some(seen: &Seen) -> Vec<i32> {
     ends.into_iter().map(|row| numbers[row]).collect()
 }
 
-fn slack(seen: &Seen) -> Held {
+fn slack(seen: &AnalysedRun) -> PropertyResult {
     let is_path: BTreeMap<i32, Range<usize>> = paths(seen.found).map(|(path, rows)| (path.request, rows)).collect();
     for number in some(seen) {
         let slacks = seen.walker().slack(number).unwrap_or_default();
@@ -235,7 +235,7 @@ fn slack(seen: &Seen) -> Held {
     Ok(())
 }
 
-fn gates(seen: &Seen) -> Held {
+fn gates(seen: &AnalysedRun) -> PropertyResult {
     for number in some(seen) {
         let edges = seen.walker().edges(number).unwrap_or_default();
         for row in (0..edges.len()).map(|row| edges.row(row)) {
@@ -246,7 +246,7 @@ fn gates(seen: &Seen) -> Held {
     Ok(())
 }
 
-fn windows(seen: &Seen) -> Held {
+fn windows(seen: &AnalysedRun) -> PropertyResult {
     let bubbles = &seen.analysis().bubbles;
     for row in (0..bubbles.len()).map(|row| bubbles.row(row)) {
         let Some((window, idle)) = row.window_ns.zip(row.idle_ns) else { continue };
@@ -257,7 +257,7 @@ fn windows(seen: &Seen) -> Held {
     Ok(())
 }
 
-fn layers(seen: &Seen) -> Held {
+fn layers(seen: &AnalysedRun) -> PropertyResult {
     let (chunks, layers) = (&seen.analysis().chunks, &seen.analysis().layers);
     let key = |request: i32, stage: i32, chunk: i32| (request, stage, chunk);
     let spans: BTreeMap<_, (i64, i64)> = (0..chunks.len())
@@ -276,7 +276,7 @@ fn layers(seen: &Seen) -> Held {
     Ok(())
 }
 
-fn shuffled(model: &Model, plain: &Simulated, walked: &Walked, knobs: &Knobs) -> Held {
+fn shuffled(model: &Model, plain: &Simulated, walked: &WalkedRun, knobs: &Knobs) -> PropertyResult {
     let Knobs { shuffle, segment_rows, .. } = *knobs;
     let other = Simulated::of_model(model, Distortions { shuffle, segment_rows, ..undistorted(model) });
     held(plain.truth == other.truth, || "the simulator made another run".to_owned())?;
@@ -299,7 +299,7 @@ fn shuffled(model: &Model, plain: &Simulated, walked: &Walked, knobs: &Knobs) ->
 }
 
 /// Not of runs without a hand-off: there nothing but the times tells which processes serve.
-fn with_a_stranger(model: &Model, plain: &Simulated, walked: &Walked, knobs: &Knobs) -> Held {
+fn with_a_stranger(model: &Model, plain: &Simulated, walked: &WalkedRun, knobs: &Knobs) -> PropertyResult {
     if model.handoff.mode == HandoffMode::None {
         return Ok(());
     }
@@ -309,13 +309,13 @@ fn with_a_stranger(model: &Model, plain: &Simulated, walked: &Walked, knobs: &Kn
     same_paths(walked, &simulated.walk())
 }
 
-fn at_another_time(model: &Model, _: &Simulated, walked: &Walked, knobs: &Knobs) -> Held {
+fn at_another_time(model: &Model, _: &Simulated, walked: &WalkedRun, knobs: &Knobs) -> PropertyResult {
     let mut distort = undistorted(model);
     for clock in &mut distort.clocks {
         clock.offset_ns = knobs.offset_ns;
     }
     let mut other = Simulated::of_model(model, distort).walk();
-    let Found { paths, segments } = &mut other.found;
+    let RunPaths { paths, segments } = &mut other.found;
     for time in paths.source_ns.iter_mut().chain(&mut paths.end_ns).chain(&mut segments.start_ns) {
         *time -= knobs.offset_ns;
     }
@@ -323,7 +323,7 @@ fn at_another_time(model: &Model, _: &Simulated, walked: &Walked, knobs: &Knobs)
 }
 
 /// Whether two walks found the same paths.
-pub(crate) fn same_paths(one: &Walked, other: &Walked) -> Held {
+pub(crate) fn same_paths(one: &WalkedRun, other: &WalkedRun) -> PropertyResult {
     held(one.found.paths == other.found.paths, || "paths changed".to_owned())?;
     held(one.found.segments == other.found.segments, || "their segments changed".to_owned())
 }

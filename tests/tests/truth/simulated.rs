@@ -10,7 +10,7 @@ use kvpath_analysis::spill::Memory;
 use kvpath_analysis::timeline::{Lane, LaneId, LaneKind};
 use kvpath_simulator::cases::Case;
 use kvpath_simulator::distort::Distortions;
-use kvpath_simulator::engine::What;
+use kvpath_simulator::engine::OpKind;
 use kvpath_simulator::model::{Arrivals, Decode, Grain, Handoff, HandoffMode, Model, P2p, simulate};
 use kvpath_simulator::names;
 use kvpath_simulator::rig::CallCosts;
@@ -140,7 +140,7 @@ fn truth(recording: &Recording, run: &RunTruth, requests: &[RequestTruth], chunk
             out.insert(key, TruePass { span: (start(rows[0]), last), layers: starts });
         }
         let on_path = requests.iter().flat_map(|request| &request.path);
-        for segment in on_path.filter(|s| s.what == What::Kernel && s.stage == Some(stage.stage)) {
+        for segment in on_path.filter(|s| s.what == OpKind::Kernel && s.stage == Some(stage.stage)) {
             let id = segment.correlation_id.and_then(|id| i64::try_from(id).ok()).expect("a kernel has a launch");
             let told = (segment.request, segment.chunk.expect("a chunk"), segment.layer);
             assert_eq!(of_kernel[&id], told, "{segment:?}");

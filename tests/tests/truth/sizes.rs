@@ -20,8 +20,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
 use crate::path::{Score, assert_agrees, scored};
-use crate::properties::{Held, Knobs, Seen, add_stranger, assert_held, assert_unchanged, same_paths};
-use crate::walks::{MS, Simulated, Walked, model, undistorted};
+use crate::properties::{AnalysedRun, Knobs, PropertyResult, add_stranger, assert_held, assert_unchanged, same_paths};
+use crate::walks::{MS, Simulated, WalkedRun, model, undistorted};
 
 /// Records of a run, about.
 fn records() -> u64 {
@@ -37,7 +37,7 @@ fn of_size(model: &Model, records: u64) -> Model {
     Model { requests, ..model.clone() }
 }
 
-fn say(name: &str, walked: &Walked) {
+fn say(name: &str, walked: &WalkedRun) {
     let rows: i64 = walked.model.run().segments.iter().map(|segment| segment.rows).sum();
     println!("{name}: {rows} records, {} paths, {} segments", walked.found.paths.len(), walked.found.segments.len());
 }
@@ -71,7 +71,7 @@ fn every_property_holds() {
 }
 
 /// Whether what the clocks really showed lies within the bounds of every window of every host.
-fn clocks_within_bounds(simulated: &Simulated, walked: &Walked) -> Held {
+fn clocks_within_bounds(simulated: &Simulated, walked: &WalkedRun) -> PropertyResult {
     let clocks = &walked.seen().analysis().clocks;
     let mut bounded = 0;
     for row in (0..clocks.len()).map(|row| clocks.row(row)).filter(|row| row.process_id.is_none()) {
@@ -238,7 +238,7 @@ fn assert_held_of(name: &str, folder: &Path) {
     let run = Run::open(folder.to_str().expect("temporary folders are UTF-8")).expect(name);
     let model = RunModel::new(run, Settings::default());
     let found = model.walker().expect(name).paths(|_| true);
-    assert_held(name, &Seen { run: model.run(), model: &model, found: &found });
+    assert_held(name, &AnalysedRun { run: model.run(), model: &model, found: &found });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kvpath_analysis::load::Run;
 use kvpath_analysis::model::{Model as RunModel, Recording};
-use kvpath_analysis::path::Found;
+use kvpath_analysis::path::RunPaths;
 use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 use kvpath_simulator::cases::Case;
@@ -15,7 +15,7 @@ use kvpath_simulator::rig::CallCosts;
 use kvpath_simulator::truth::RequestTruth;
 use tempfile::TempDir;
 
-use crate::properties::Seen;
+use crate::properties::AnalysedRun;
 
 pub(crate) const MS: i64 = 1_000_000;
 
@@ -69,7 +69,7 @@ pub(crate) struct Simulated {
 }
 
 /// What was found in it.
-pub(crate) struct Walked {
+pub(crate) struct WalkedRun {
     /// The clock of the host whose times it gives.
     pub reference: Clock,
     /// The error of other hosts' times, at worst, ns.
@@ -77,13 +77,13 @@ pub(crate) struct Walked {
     /// What was loaded and joined.
     pub model: RunModel,
     /// Paths.
-    pub found: Found,
+    pub found: RunPaths,
 }
 
-impl Walked {
+impl WalkedRun {
     /// What properties are asked of.
-    pub(crate) fn seen(&self) -> Seen<'_> {
-        Seen { run: self.model.run(), model: &self.model, found: &self.found }
+    pub(crate) fn seen(&self) -> AnalysedRun<'_> {
+        AnalysedRun { run: self.model.run(), model: &self.model, found: &self.found }
     }
 }
 
@@ -120,7 +120,7 @@ impl Simulated {
     }
 
     /// Tells the run what its client saw, and walks the paths.
-    pub(crate) fn walk(&self) -> Walked {
+    pub(crate) fn walk(&self) -> WalkedRun {
         let name = self.folder().to_str().expect("temporary folders are UTF-8");
         let open = || Run::open(name).expect("a run");
         let recording = Recording::of(&open(), &Memory::default()).expect("its tables");
@@ -140,6 +140,6 @@ impl Simulated {
         let related =
             model.recording().expect("what was recorded").clocks.hosts.iter().filter(|host| host.reference == 0);
         let eps_ns = related.filter_map(kvpath_analysis::clocks::HostClock::eps_ns).max().unwrap_or(0);
-        Walked { reference, eps_ns, model, found }
+        WalkedRun { reference, eps_ns, model, found }
     }
 }

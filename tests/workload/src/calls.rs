@@ -10,7 +10,7 @@ use nixl_sys::{Agent, AgentConfig, Backend, MemType, OptArgs, XferDescList, Xfer
 use crate::cli::Calls;
 use crate::coordinator;
 use crate::device::{Device as _, Region, cpu::Cpu};
-use crate::ffi::{Place, now_ns};
+use crate::ffi::{MemoryRange, now_ns};
 
 /// Size of a block, bytes; every second one is used, so that NIXL cannot merge neighbours.
 const BLOCK: usize = 256;
@@ -118,7 +118,9 @@ impl Side {
         let mut options = OptArgs::new()?;
         options.add_backend(&backend)?;
         // Registered until the process ends.
-        std::mem::forget(agent.register_memory(&Place::of(&region), Some(&options)).context("registering memory")?);
+        std::mem::forget(
+            agent.register_memory(&MemoryRange::of(&region), Some(&options)).context("registering memory")?,
+        );
         Ok(Self { region, backend, agent })
     }
 }

@@ -48,7 +48,7 @@ pub enum Op {
 
 /// How often KV is handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum HandOverEach {
+pub enum HandoffEach {
     /// Once a request, as vLLM does.
     Request,
     /// Once a chunk, as SGLang does.
@@ -142,7 +142,7 @@ pub struct Knobs {
     pub op: Op,
     /// How often KV is handed over.
     #[arg(long, value_enum, default_value = "request")]
-    pub hand_over: HandOverEach,
+    pub handoff: HandoffEach,
     /// How handles are made.
     #[arg(long, value_enum, default_value = "prepped")]
     pub make: Make,
@@ -307,8 +307,8 @@ impl Knobs {
             "--kill-decode and --fail-request need --op write"
         );
         anyhow::ensure!(
-            self.hand_over == HandOverEach::Request || self.op == Op::Write,
-            "--hand-over chunk and layer need --op write: no engine pulls so"
+            self.handoff == HandoffEach::Request || self.op == Op::Write,
+            "--handoff chunk and layer need --op write: no engine pulls so"
         );
         Ok(())
     }
@@ -330,7 +330,7 @@ mod tests {
     fn knobs_reach_the_workers_unchanged() {
         let knobs = parsed(
             "--stages 3 --requests 5 --chunks 2 --layers 7,2,3 --blocks 9 --block-kib 4 --scatter --make create --start-delay-ms 8 \
-             --slow-layer 1:1:500 --host-pause 2:70 --fail-request 4 --speed 2.5 --trace t --kv split --hand-over chunk",
+             --slow-layer 1:1:500 --host-pause 2:70 --fail-request 4 --speed 2.5 --trace t --kv split --handoff chunk",
         );
         let json = serde_json::to_string(&knobs).unwrap();
         let words = ["x", "worker", "--role", "stage", "--rank", "1", "--dir", "d", "--knobs", &json];
@@ -349,7 +349,7 @@ mod tests {
             ("--host-pause 9:5", "no stage 9"),
             ("--kill-decode 3", "no request 3"),
             ("--fail-request 1 --op read", "--op write"),
-            ("--hand-over layer --op read", "no engine pulls"),
+            ("--handoff layer --op read", "no engine pulls"),
             ("--device cuda", "--block-kib 64"),
             ("--graphs", "--device cuda"),
             ("--speed 2", "--trace"),

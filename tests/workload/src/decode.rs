@@ -11,13 +11,13 @@ use anyhow::{Context as _, bail};
 use nixl_sys::MemType;
 
 use crate::cli::{Knobs, Op, Worker};
-use crate::device::{self, Chunk, Device, Region, Who};
+use crate::device::{self, Chunk, ComputeRole, Device, Region};
 use crate::ffi::now_ns;
 use crate::layout::{self, Layout, Side, registration};
-use crate::link::{Came, Hello, Link, Welcome, Word, heard};
-use crate::nixl::{Flying, HandOver, Lists, Node};
+use crate::link::{Hello, Link, LinkMessage, ReceivedMessage, Welcome, heard};
+use crate::nixl::{HandoffPlan, Lists, Node, PostedTransfer};
 use crate::plan::Plan;
-use crate::truth::{About, Truth, timed};
+use crate::truth::{ActionInfo, Truth, timed};
 use crate::{router, stage};
 
 /// Number of the router's connection; those of stages follow.
@@ -43,7 +43,7 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
     let plan = Plan::new(knobs)?;
     let layout = Layout::new(knobs, &plan);
     let mut truth = Truth::create(&worker.dir, &agent_name(rank))?;
-    let mut device = device::open(knobs, &plan, Who::Decode(rank))?;
+    let mut device = device::open(knobs, &plan, ComputeRole::Decode(rank))?;
     let node = Node::new(&agent_name(rank), &mut truth)?;
     let count = knobs.layers_before(knobs.stages) * knobs.planes();
     let regions = (0..count).map(|_| device.region(layout.region_bytes())).collect::<anyhow::Result<Vec<_>>>()?;
@@ -81,7 +81,7 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
     }
     let mut router = Link::connect(&router::socket(&worker.dir))?;
     router.read_into(ROUTER, inbox)?;
-    router.say(&Word::Ready(rank))?;
+    router.say(&LinkMessage::Ready(rank))?;
     let stages = stages.into_iter().flatten().collect();
     let mut decode = Decode {
         knobs,
@@ -115,7 +115,7 @@ struct Stage {
 }
 
 /// A request that is not here yet.
-struct Awaited {
+struct AwaitedRequest {
     id: String,
     /// When it is registered, or looked at.
     due_ns: i64,
@@ -123,7 +123,7 @@ struct Awaited {
     /// Texts that tell that its blocks are here, and how many of each.
     notifs: Vec<(String, usize)>,
     /// What is being pulled; `None` until then.
-    pulled: Option<Vec<Flying>>,
+    pulled: Option<Vec<PostedTransfer>>,
 }
 
 struct Decode<'a> {
@@ -137,9 +137,9 @@ struct Decode<'a> {
     stages: Vec<Stage>,
     node: Node,
     truth: Truth,
-    inbox: Receiver<Came>,
+    inbox: Receiver<ReceivedMessage>,
     router: Link,
-    active: BTreeMap<u32, Awaited>,
+    active: BTreeMap<u32, AwaitedRequest>,
     finished: Vec<u32>,
     is_over: bool,
 }
@@ -159,15 +159,15 @@ impl Decode<'_> {
             self.verify(request)?;
         }
         std::thread::sleep(Duration::from_millis(self.knobs.end_delay_ms));
-        self.stages.iter_mut().try_for_each(|stage| stage.link.say(&Word::End))
+        self.stages.iter_mut().try_for_each(|stage| stage.link.say(&LinkMessage::End))
     }
 
-    fn hear(&mut self, Came { from, time_ns, message }: &Came) -> anyhow::Result<()> {
+    fn hear(&mut self, ReceivedMessage { from, time_ns, message }: &ReceivedMessage) -> anyhow::Result<()> {
         let Some(message) = message else { bail!("connection {from} is gone") };
-        match (*from, heard::<Word>(message)?) {
-            (ROUTER, Word::Request(request)) => {
+        match (*from, heard::<LinkMessage>(message)?) {
+            (ROUTER, LinkMessage::Request(request)) => {
                 let late = i64::try_from(self.knobs.late_registration_ms * 1_000_000)?;
-                let awaited = Awaited {
+                let awaited = AwaitedRequest {
                     id: layout::request_id(self.knobs, request),
                     due_ns: time_ns + late,
                     is_registered: false,
@@ -176,7 +176,7 @@ impl Decode<'_> {
                 };
                 self.active.insert(request, awaited);
             }
-            (ROUTER, Word::End) => self.is_over = true,
+            (ROUTER, LinkMessage::End) => self.is_over = true,
             (from, word) => bail!("connection {from} says {word:?}"),
         }
         Ok(())
@@ -232,14 +232,14 @@ impl Decode<'_> {
         Ok(is_here)
     }
 
-    fn post_pulls(&mut self, request: u32) -> anyhow::Result<Vec<Flying>> {
+    fn post_pulls(&mut self, request: u32) -> anyhow::Result<Vec<PostedTransfer>> {
         let id = layout::request_id(self.knobs, request);
         let mut all = Vec::new();
         for (rank, stage) in (0..).zip(&self.stages) {
             for part in self.plan.parts(self.knobs, request) {
                 for unit in self.plan.units(self.knobs, request, &part, rank) {
                     let bases = (&*stage.bases.0, &*stage.bases.1);
-                    let what = HandOver {
+                    let what = HandoffPlan {
                         op: self.knobs.op,
                         make: self.knobs.make,
                         peer: &stage.name,
@@ -269,9 +269,9 @@ impl Decode<'_> {
             self.device.finish()
         });
         stepped?;
-        self.truth.say("decode_step", span, &About { request: &awaited.id, ..About::default() })?;
+        self.truth.say("decode_step", span, &ActionInfo { request: &awaited.id, ..ActionInfo::default() })?;
         self.finished.push(request);
-        self.router.say(&Word::FirstToken(request))
+        self.router.say(&LinkMessage::FirstToken(request))
     }
 
     fn verify(&mut self, request: u32) -> anyhow::Result<()> {
@@ -290,7 +290,11 @@ impl Decode<'_> {
             Ok::<_, anyhow::Error>((bytes, wrong))
         });
         let (bytes, wrong) = compared?;
-        self.truth.say("verified", span, &About { request: &id, bytes: Some(bytes - wrong), ..About::default() })?;
+        self.truth.say(
+            "verified",
+            span,
+            &ActionInfo { request: &id, bytes: Some(bytes - wrong), ..ActionInfo::default() },
+        )?;
         if wrong > 0 {
             bail!("request {id}: {wrong} of {bytes} bytes are wrong");
         }

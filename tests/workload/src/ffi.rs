@@ -43,14 +43,14 @@ pub fn touched(bytes: usize) -> Vec<u8> {
 
 /// Where a region lies, as nixl-sys wants to be told.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct MemoryRange {
     address: usize,
     bytes: usize,
     memory: MemType,
     device_id: u64,
 }
 
-impl Place {
+impl MemoryRange {
     /// That of a region. It does not keep the region.
     pub fn of(region: &Region) -> Self {
         let Region { address, bytes, memory, device_id, .. } = *region;
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-impl MemoryRegion for Place {
+impl MemoryRegion for MemoryRange {
     // SAFETY: NIXL takes the number for a descriptor; nothing is read through it here.
     unsafe fn as_ptr(&self) -> *const u8 {
         std::ptr::without_provenance(self.address)
@@ -69,7 +69,7 @@ impl MemoryRegion for Place {
     }
 }
 
-impl NixlDescriptor for Place {
+impl NixlDescriptor for MemoryRange {
     fn mem_type(&self) -> MemType {
         self.memory
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::cli::{HandOverEach, Knobs};
+use crate::cli::{HandoffEach, Knobs};
 use crate::device::Filled;
 use crate::plan::{Plan, Unit};
 
@@ -134,8 +134,8 @@ impl Layout {
 /// that of a completion whose client sent a UUID of its own, and 8 hexadecimal digits. In parts: as SGLang does, the number of its room.
 pub fn request_id(knobs: &Knobs, request: u32) -> String {
     let number = mix(u64::from(request));
-    match knobs.hand_over {
-        HandOverEach::Request => {
+    match knobs.handoff {
+        HandoffEach::Request => {
             let high = mix(number);
             let uuid = format!(
                 "{:08x}-{:04x}-4{:03x}-8{:03x}-{request:012}",
@@ -146,7 +146,7 @@ pub fn request_id(knobs: &Knobs, request: u32) -> String {
             );
             format!("cmpl-{uuid}-0-{:08x}", number & 0xffff_ffff)
         }
-        HandOverEach::Chunk | HandOverEach::Layer => (number >> 2).to_string(),
+        HandoffEach::Chunk | HandoffEach::Layer => (number >> 2).to_string(),
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
         assert!(external.starts_with("cmpl-") && external.ends_with("-000000000007-0"), "{external}");
         assert_eq!(id.len(), "cmpl-".len() + 36 + "-0-01234567".len());
         assert!(tail.len() == 8 && tail.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
-        let (knobs, ..) = made("--hand-over chunk");
+        let (knobs, ..) = made("--handoff chunk");
         assert!(request_id(&knobs, 7).parse::<u64>().unwrap() < 1 << 62);
     }
 }

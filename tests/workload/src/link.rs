@@ -46,7 +46,7 @@ pub struct Welcome {
 
 /// What the router hears and says, and stages say to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Word {
+pub enum LinkMessage {
     /// To the router, first: a process is set up. Stage 0 is `u32::MAX`, decode workers their rank.
     Ready(u32),
     /// From the router: a request has come.
@@ -68,7 +68,7 @@ pub enum Word {
 
 /// A message and when it came, ns.
 #[derive(Debug)]
-pub struct Came {
+pub struct ReceivedMessage {
     /// Which connection, as the reader was told.
     pub from: u32,
     /// When.
@@ -152,13 +152,13 @@ impl Link {
     ///
     /// # Errors
     /// The system has no thread or file for it.
-    pub fn read_into(&self, from: u32, into: Sender<Came>) -> anyhow::Result<()> {
+    pub fn read_into(&self, from: u32, into: Sender<ReceivedMessage>) -> anyhow::Result<()> {
         let mut reader = Self(self.0.try_clone().context("a second end of the connection")?);
         let read = move || {
             loop {
                 let message = reader.receive().ok();
                 let is_over = message.is_none();
-                if into.send(Came { from, time_ns: now_ns(), message }).is_err() || is_over {
+                if into.send(ReceivedMessage { from, time_ns: now_ns(), message }).is_err() || is_over {
                     return;
                 }
             }

@@ -10,9 +10,9 @@ use nixl_sys::{
 
 use crate::cli::{Make, Op};
 use crate::device::Region;
-use crate::ffi::Place;
+use crate::ffi::MemoryRange;
 use crate::layout::Listed;
-use crate::truth::{About, Span, Truth, timed};
+use crate::truth::{ActionInfo, Span, Truth, timed};
 
 /// NIXL's defaults, but a progress thread that rests between its rounds: without, three processes keep three CPUs busy,
 /// and a machine with two of them measures its own scheduler.
@@ -28,8 +28,8 @@ pub struct Lists {
     pub remote: XferDlistHandle,
 }
 
-/// A hand-over.
-pub struct HandOver<'a> {
+/// A hand-off.
+pub struct HandoffPlan<'a> {
     /// Which way.
     pub op: Op,
     /// How the handle is made.
@@ -51,7 +51,7 @@ pub struct HandOver<'a> {
 }
 
 /// A transfer that was posted.
-pub struct Flying {
+pub struct PostedTransfer {
     handle: XferRequest,
     request: String,
     peer: String,
@@ -62,11 +62,11 @@ pub struct Flying {
 }
 
 /// A handle that was made.
-pub struct Made {
-    flying: Flying,
+pub struct TransferHandle {
+    flying: PostedTransfer,
 }
 
-/// See the module.
+/// A NIXL agent, its UCX backend and the notifications that it has received.
 pub struct Node {
     agent: Agent,
     backend: Backend,
@@ -90,7 +90,7 @@ impl Node {
             Ok((agent, backend))
         });
         let (agent, backend) = made?;
-        truth.say("agent", span, &About::default())?;
+        truth.say("agent", span, &ActionInfo::default())?;
         Ok(Self { agent, backend, notifs: HashMap::new() })
     }
 
@@ -101,9 +101,12 @@ impl Node {
     pub fn register(&self, region: &Region, truth: &mut Truth) -> anyhow::Result<RegistrationHandle> {
         let mut options = OptArgs::new()?;
         options.add_backend(&self.backend)?;
-        let (span, handle) = timed(|| self.agent.register_memory(&Place::of(region), Some(&options)));
-        let about =
-            About { bytes: Some(region.bytes as u64), detail: format!("{:#x}", region.address), ..About::default() };
+        let (span, handle) = timed(|| self.agent.register_memory(&MemoryRange::of(region), Some(&options)));
+        let about = ActionInfo {
+            bytes: Some(region.bytes as u64),
+            detail: format!("{:#x}", region.address),
+            ..ActionInfo::default()
+        };
         truth.say("register", span, &about)?;
         handle.context("registering memory")
     }
@@ -154,7 +157,7 @@ impl Node {
     pub fn notify(&self, peer: &str, request: &str, message: &[u8], truth: &mut Truth) -> anyhow::Result<()> {
         let (span, sent) = timed(|| self.agent.send_notification(peer, message, Some(&self.backend)));
         let text = &String::from_utf8_lossy(message);
-        truth.say("notif_sent", span, &About { request, peer, result: text, ..About::default() })?;
+        truth.say("notif_sent", span, &ActionInfo { request, peer, result: text, ..ActionInfo::default() })?;
         sent.context("sending a notification")
     }
 
@@ -176,19 +179,19 @@ impl Node {
             for index in 0..map.get_notifications_size(peer)? {
                 let message = map.get_notification_bytes(peer, index)?;
                 let text = &String::from_utf8_lossy(&message);
-                truth.say("notif_taken", span, &About { peer, result: text, ..About::default() })?;
+                truth.say("notif_taken", span, &ActionInfo { peer, result: text, ..ActionInfo::default() })?;
                 self.notifs.entry(message).or_default().push(peer.to_owned());
             }
         }
         Ok(())
     }
 
-    /// Makes the handle of a hand-over.
+    /// Makes the handle of a hand-off.
     ///
     /// # Errors
     /// NIXL refuses.
-    pub fn make(&self, what: &HandOver<'_>, truth: &mut Truth) -> anyhow::Result<Made> {
-        let HandOver { op, make, peer, request, notif, listed, bytes, memory, lists } = what;
+    pub fn make(&self, what: &HandoffPlan<'_>, truth: &mut Truth) -> anyhow::Result<TransferHandle> {
+        let HandoffPlan { op, make, peer, request, notif, listed, bytes, memory, lists } = what;
         let op = || match op {
             Op::Write => XferOp::Write,
             Op::Read => XferOp::Read,
@@ -207,7 +210,7 @@ impl Node {
                 timed(|| self.agent.create_xfer_req(op(), &local, &remote, peer, Some(&options)))
             }
         };
-        let made = handle.map(|handle| Flying {
+        let made = handle.map(|handle| PostedTransfer {
             handle,
             request: (*request).to_owned(),
             peer: (*peer).to_owned(),
@@ -218,21 +221,25 @@ impl Node {
         });
         let flying = made.context("making a request handle")?;
         truth.say("make", span, &flying.about())?;
-        Ok(Made { flying })
+        Ok(TransferHandle { flying })
     }
 
     /// Posts it. Gives the transfer if it goes on, nothing if it has ended.
     ///
     /// # Errors
     /// NIXL refuses; the handle is released then.
-    pub fn post(&self, Made { flying }: Made, truth: &mut Truth) -> anyhow::Result<Option<Flying>> {
+    pub fn post(
+        &self,
+        TransferHandle { flying }: TransferHandle,
+        truth: &mut Truth,
+    ) -> anyhow::Result<Option<PostedTransfer>> {
         let (span, posted) = timed(|| self.agent.post_xfer_req(&flying.handle, None));
         let result = match posted {
             Ok(true) => "in_progress",
             Ok(false) => "done",
             Err(_) => "failed",
         };
-        truth.say("post", span, &About { result, detail: flying.notif.clone(), ..flying.about() })?;
+        truth.say("post", span, &ActionInfo { result, detail: flying.notif.clone(), ..flying.about() })?;
         match posted {
             Ok(true) => Ok(Some(flying)),
             Ok(false) => release(flying, truth).map(|()| None),
@@ -247,7 +254,7 @@ impl Node {
     ///
     /// # Errors
     /// It failed.
-    pub fn poll(&self, mut flying: Flying, truth: &mut Truth) -> anyhow::Result<Option<Flying>> {
+    pub fn poll(&self, mut flying: PostedTransfer, truth: &mut Truth) -> anyhow::Result<Option<PostedTransfer>> {
         let (span, status) = timed(|| self.agent.get_xfer_status(&flying.handle));
         let result = match status {
             Ok(XferStatus::InProgress) => {
@@ -260,9 +267,9 @@ impl Node {
         };
         if let Some((first, last, count)) = flying.pending {
             truth.say("poll_pending_first", first, &flying.about())?;
-            truth.say("poll_pending_last", last, &About { detail: count.to_string(), ..flying.about() })?;
+            truth.say("poll_pending_last", last, &ActionInfo { detail: count.to_string(), ..flying.about() })?;
         }
-        truth.say("poll_done", span, &About { result, ..flying.about() })?;
+        truth.say("poll_done", span, &ActionInfo { result, ..flying.about() })?;
         release(flying, truth)?;
         match status {
             Ok(_) => Ok(None),
@@ -271,22 +278,22 @@ impl Node {
     }
 }
 
-impl Flying {
-    fn about(&self) -> About<'_> {
+impl PostedTransfer {
+    fn about(&self) -> ActionInfo<'_> {
         let (bytes, descriptors) = (Some(self.bytes), Some(self.descriptors));
-        About { request: &self.request, peer: &self.peer, bytes, descriptors, ..About::default() }
+        ActionInfo { request: &self.request, peer: &self.peer, bytes, descriptors, ..ActionInfo::default() }
     }
 }
 
-fn release(flying: Flying, truth: &mut Truth) -> anyhow::Result<()> {
-    let Flying { handle, request, peer, bytes, descriptors, .. } = flying;
+fn release(flying: PostedTransfer, truth: &mut Truth) -> anyhow::Result<()> {
+    let PostedTransfer { handle, request, peer, bytes, descriptors, .. } = flying;
     let (span, ()) = timed(|| drop(handle));
-    let about = About {
+    let about = ActionInfo {
         request: &request,
         peer: &peer,
         bytes: Some(bytes),
         descriptors: Some(descriptors),
-        ..About::default()
+        ..ActionInfo::default()
     };
     truth.say("release", span, &about)
 }

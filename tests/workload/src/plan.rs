@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::cli::{Chunking, HandOverEach, Knobs};
+use crate::cli::{Chunking, HandoffEach, Knobs};
 use crate::device::{self, Chunk};
 use crate::layout;
 use crate::trace;
@@ -22,7 +22,7 @@ pub struct Request {
 
 /// What is computed, and where its KV goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct ComputedPart {
     /// The chunk.
     pub chunk: Chunk,
     /// Its blocks, by position in the request.
@@ -80,7 +80,7 @@ impl Plan {
     }
 
     /// The chunks of a request that are not empty.
-    pub fn parts(&self, knobs: &Knobs, request: u32) -> Vec<Part> {
+    pub fn parts(&self, knobs: &Knobs, request: u32) -> Vec<ComputedPart> {
         let blocks = self.requests[request as usize].blocks;
         let chunks = knobs.chunks;
         let edge = |chunk: u32| match knobs.chunking {
@@ -93,7 +93,7 @@ impl Plan {
             ),
         };
         let ranges = (0..chunks).map(|chunk| edge(chunk)..edge(chunk + 1)).filter(|range| !range.is_empty());
-        let part = |(index, range): (u32, Range<u32>)| Part {
+        let part = |(index, range): (u32, Range<u32>)| ComputedPart {
             chunk: Chunk {
                 index,
                 prefix: range.start * knobs.block_tokens,
@@ -106,21 +106,21 @@ impl Plan {
     }
 
     /// The transfers of a part on a stage: the part's own, or, with its last, the whole request's.
-    pub fn units(&self, knobs: &Knobs, request: u32, part: &Part, stage: u32) -> Vec<Unit> {
+    pub fn units(&self, knobs: &Knobs, request: u32, part: &ComputedPart, stage: u32) -> Vec<Unit> {
         let id = layout::request_id(knobs, request);
         let layers = knobs.layers_of(stage);
         let (chunk, is_last) = (part.chunk.index, u32::from(part.is_last));
-        match knobs.hand_over {
-            HandOverEach::Request if part.is_last => {
+        match knobs.handoff {
+            HandoffEach::Request if part.is_last => {
                 let blocks = 0..self.requests[request as usize].blocks;
                 vec![Unit { notif: format!("{id}:1"), layers: 0..layers, blocks }]
             }
-            HandOverEach::Request => Vec::new(),
-            HandOverEach::Chunk => {
+            HandoffEach::Request => Vec::new(),
+            HandoffEach::Chunk => {
                 let notif = format!("{id}_kv_{chunk}_{is_last}_{stage}");
                 vec![Unit { notif, layers: 0..layers, blocks: part.blocks.clone() }]
             }
-            HandOverEach::Layer => (0..layers)
+            HandoffEach::Layer => (0..layers)
                 .map(|layer| Unit {
                     notif: format!("{id}_kv_{chunk}_{is_last}_{stage}_part_{layer}_{layers}"),
                     layers: layer..layer + 1,
@@ -189,7 +189,7 @@ mod tests {
     fn dynamic_chunks_cost_the_same() {
         let knobs = knobs("--blocks 8192 --chunks 8 --chunking dynamic");
         let parts = Plan::new(&knobs).unwrap().parts(&knobs, 0);
-        let cost = |part: &Part| {
+        let cost = |part: &ComputedPart| {
             let (tokens, prefix) = (f64::from(part.chunk.tokens), f64::from(part.chunk.prefix));
             tokens * (256.0 + prefix + tokens / 2.0)
         };
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn units_carry_every_block_of_every_layer_once() {
         for each in ["request", "chunk", "layer"] {
-            let knobs = knobs(&format!("--layers 3,2 --blocks 10 --chunks 4 --hand-over {each}"));
+            let knobs = knobs(&format!("--layers 3,2 --blocks 10 --chunks 4 --handoff {each}"));
             let plan = Plan::new(&knobs).unwrap();
             for stage in 0..2 {
                 let mut seen = Vec::new();
@@ -219,7 +219,7 @@ mod tests {
             }
         }
         let texts = |each: &str| {
-            let knobs = knobs(&format!("--chunks 2 --layers 3 --hand-over {each}"));
+            let knobs = knobs(&format!("--chunks 2 --layers 3 --handoff {each}"));
             Plan::new(&knobs).unwrap().notifs(&knobs, 0)
         };
         let counts = |each| texts(each).iter().map(|(_, count)| *count).collect::<Vec<_>>();

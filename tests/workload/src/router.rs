@@ -10,9 +10,9 @@ use anyhow::{Context as _, bail};
 use crate::cli::{Knobs, Worker};
 use crate::ffi::now_ns;
 use crate::layout;
-use crate::link::{Came, Link, Word, heard};
+use crate::link::{Link, LinkMessage, ReceivedMessage, heard};
 use crate::plan::Plan;
-use crate::truth::{About, Span, Truth};
+use crate::truth::{ActionInfo, Span, Truth};
 
 /// What stage 0 calls itself; decode workers give their rank.
 pub const STAGE: u32 = u32::MAX;
@@ -35,7 +35,7 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
     let (mut stage, mut decodes) = (None, (0..knobs.decodes).map(|_| None).collect::<Vec<_>>());
     for _ in 0..=knobs.decodes {
         let mut link = Link::accept(&listener)?;
-        let Word::Ready(who) = link.hear()? else { bail!("a process that does not say who it is") };
+        let LinkMessage::Ready(who) = link.hear()? else { bail!("a process that does not say who it is") };
         link.read_into(who, inbox.clone())?;
         match decodes.get_mut(who as usize) {
             Some(decode) => *decode = Some(link),
@@ -53,7 +53,7 @@ struct Router<'a> {
     knobs: &'a Knobs,
     plan: &'a Plan,
     truth: Truth,
-    inbox: Receiver<Came>,
+    inbox: Receiver<ReceivedMessage>,
     stage: Link,
     decodes: Vec<Link>,
     /// When each request came, ns.
@@ -80,8 +80,8 @@ impl Router<'_> {
                 Err(RecvTimeoutError::Disconnected) => bail!("all other processes are gone"),
             }
         }
-        self.stage.say(&Word::End)?;
-        self.decodes.iter_mut().try_for_each(|decode| decode.say(&Word::End))
+        self.stage.say(&LinkMessage::End)?;
+        self.decodes.iter_mut().try_for_each(|decode| decode.say(&LinkMessage::End))
     }
 
     /// How long until the next request; `None`: another must end first, or there is none.
@@ -95,17 +95,17 @@ impl Router<'_> {
 
     fn send(&mut self, request: u32) -> anyhow::Result<()> {
         self.arrived[request as usize] = now_ns();
-        self.decodes[(request % self.knobs.decodes) as usize].say(&Word::Request(request))?;
-        self.stage.say(&Word::Request(request))
+        self.decodes[(request % self.knobs.decodes) as usize].say(&LinkMessage::Request(request))?;
+        self.stage.say(&LinkMessage::Request(request))
     }
 
-    fn hear(&mut self, Came { from, time_ns, message }: &Came) -> anyhow::Result<()> {
+    fn hear(&mut self, ReceivedMessage { from, time_ns, message }: &ReceivedMessage) -> anyhow::Result<()> {
         let Some(message) = message else { bail!("connection {from} is gone") };
-        let Word::FirstToken(request) = heard(message)? else { bail!("connection {from} speaks nonsense") };
+        let LinkMessage::FirstToken(request) = heard(message)? else { bail!("connection {from} speaks nonsense") };
         let start_ns = *self.arrived.get(request as usize).context("a request that never came")?;
         let tokens = self.plan.requests[request as usize].blocks * self.knobs.block_tokens;
         let id = layout::request_id(self.knobs, request);
-        let about = About { request: &id, detail: format!("tokens={tokens}"), ..About::default() };
+        let about = ActionInfo { request: &id, detail: format!("tokens={tokens}"), ..ActionInfo::default() };
         self.truth.say("ttft", Span { start_ns, end_ns: *time_ns }, &about)
     }
 }

@@ -9,9 +9,9 @@ use nixl_sys::MemType;
 use crate::cli::{Knobs, Op};
 use crate::ffi::{self, now_ns};
 use crate::layout::{self, Layout, Side, registration};
-use crate::nixl::{Flying, HandOver, Lists, Made, Node};
+use crate::nixl::{HandoffPlan, Lists, Node, PostedTransfer, TransferHandle};
 use crate::plan::Unit;
-use crate::truth::{About, Truth, timed};
+use crate::truth::{ActionInfo, Truth, timed};
 
 /// A decode worker.
 pub struct Peer {
@@ -29,7 +29,7 @@ pub struct Peer {
     pub lists: Lists,
 }
 
-/// See the module.
+/// The sending thread of a prefill stage.
 pub struct Sender<'a> {
     knobs: &'a Knobs,
     rank: u32,
@@ -38,7 +38,7 @@ pub struct Sender<'a> {
     memory: (MemType, u64),
     peers: Vec<Peer>,
     queue: VecDeque<(u32, Unit)>,
-    flying: Vec<Flying>,
+    flying: Vec<PostedTransfer>,
     /// Texts that tell that decode has pulled.
     pulled: Vec<String>,
     looked_ns: i64,
@@ -122,11 +122,11 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    fn make(&self, request: u32, unit: &Unit, node: &Node, truth: &mut Truth) -> anyhow::Result<Made> {
+    fn make(&self, request: u32, unit: &Unit, node: &Node, truth: &mut Truth) -> anyhow::Result<TransferHandle> {
         let id = layout::request_id(self.knobs, request);
         let peer = &self.peers[(request % self.knobs.decodes) as usize];
         let listed = self.layout.listed(request, unit, Side::Prefill, (self.bases, &peer.bases));
-        let what = HandOver {
+        let what = HandoffPlan {
             op: self.knobs.op,
             make: self.knobs.make,
             peer: &peer.name,
@@ -152,7 +152,7 @@ impl<'a> Sender<'a> {
             bail!("a transfer to a peer that is not known was posted");
         }
         let id = layout::request_id(self.knobs, request);
-        truth.say("fault", span, &About { request: &id, result: "fail_request", ..About::default() })?;
+        truth.say("fault", span, &ActionInfo { request: &id, result: "fail_request", ..ActionInfo::default() })?;
         let peer = &mut self.peers[(request % self.knobs.decodes) as usize];
         node.add_peer(&peer.metadata)?;
         let every = self.layout.every(&peer.bases);
@@ -168,7 +168,7 @@ impl<'a> Sender<'a> {
         truth.say(
             "fault",
             span,
-            &About { request: &id, peer: &peer.name, result: "kill_decode", ..About::default() },
+            &ActionInfo { request: &id, peer: &peer.name, result: "kill_decode", ..ActionInfo::default() },
         )?;
         anyhow::ensure!(killed, "{} (pid {}) cannot be killed", peer.name, peer.pid);
         Ok(())

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::cli::{HandOverEach, Knobs, Worker};
-use crate::device::{self, BUFFERS, Device, Region, Who};
+use crate::cli::{HandoffEach, Knobs, Worker};
+use crate::device::{self, BUFFERS, ComputeRole, Device, Region};
 use crate::layout::{self, Layout, Side};
-use crate::link::{Came, Hello, Link, Welcome, Word, heard};
+use crate::link::{Hello, Link, LinkMessage, ReceivedMessage, Welcome, heard};
 use crate::nixl::{Lists, Node};
-use crate::plan::{Part, Plan};
+use crate::plan::{ComputedPart, Plan};
 use crate::sender::{Peer, Sender};
-use crate::truth::{About, Truth, timed};
+use crate::truth::{ActionInfo, Truth, timed};
 use crate::{decode, router};
 
 /// Numbers of connections; those of decode workers follow.
@@ -46,7 +46,7 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
     let listener =
         if rank > 0 { Some(UnixListener::bind(socket(&worker.dir, rank)).context("own socket")?) } else { None };
 
-    let mut device = device::open(knobs, &plan, Who::Stage(rank))?;
+    let mut device = device::open(knobs, &plan, ComputeRole::Stage(rank))?;
     let node = Node::new(&agent_name(rank), &mut truth)?;
     let count = knobs.layers_of(rank) * knobs.planes();
     let regions = (0..count).map(|_| device.region(layout.region_bytes())).collect::<anyhow::Result<Vec<_>>>()?;
@@ -80,7 +80,7 @@ pub fn run(worker: &Worker) -> anyhow::Result<()> {
     if rank == 0 {
         let mut router = Link::connect(&router::socket(&worker.dir))?;
         router.read_into(ROUTER, inbox.clone())?;
-        router.say(&Word::Ready(router::STAGE))?;
+        router.say(&LinkMessage::Ready(router::STAGE))?;
     }
     let mut stage = Stage {
         knobs,
@@ -124,7 +124,7 @@ struct Stage<'a> {
     sender: Sender<'a>,
     node: Node,
     truth: Truth,
-    inbox: Receiver<Came>,
+    inbox: Receiver<ReceivedMessage>,
     previous: Option<Link>,
     next: Option<Link>,
     waiting: VecDeque<Task>,
@@ -172,7 +172,7 @@ impl Stage<'_> {
         }
     }
 
-    fn hear(&mut self, Came { from, message, .. }: Came) -> anyhow::Result<()> {
+    fn hear(&mut self, ReceivedMessage { from, message, .. }: ReceivedMessage) -> anyhow::Result<()> {
         let Some(message) = message else {
             // Who has done its part may go first.
             return match from {
@@ -189,15 +189,15 @@ impl Stage<'_> {
             self.waiting.push_back(Task { request, part, activations: Some(message) });
             return Ok(());
         }
-        match (from, heard::<Word>(&message)?) {
-            (PREVIOUS, Word::Activations { request, part }) => self.announced = Some((request, part)),
-            (NEXT, Word::Taken) => self.given = self.given.saturating_sub(1),
-            (ROUTER, Word::Request(request)) => {
+        match (from, heard::<LinkMessage>(&message)?) {
+            (PREVIOUS, LinkMessage::Activations { request, part }) => self.announced = Some((request, part)),
+            (NEXT, LinkMessage::Taken) => self.given = self.given.saturating_sub(1),
+            (ROUTER, LinkMessage::Request(request)) => {
                 let parts = u32::try_from(self.plan.parts(self.knobs, request).len())?;
                 self.waiting.extend((0..parts).map(|part| Task { request, part, activations: None }));
             }
-            (ROUTER, Word::End) => self.is_over = true,
-            (decode, Word::End) if decode >= DECODE => _ = self.farewells.insert(decode),
+            (ROUTER, LinkMessage::End) => self.is_over = true,
+            (decode, LinkMessage::End) if decode >= DECODE => _ = self.farewells.insert(decode),
             (from, word) => bail!("connection {from} says {word:?}"),
         }
         Ok(())
@@ -208,11 +208,11 @@ impl Stage<'_> {
         let Some(part) = self.plan.parts(self.knobs, request).into_iter().nth(index as usize) else {
             bail!("request {request} has no part {index}");
         };
-        let about = |detail: String| About { request: &id, detail, ..About::default() };
+        let about = |detail: String| ActionInfo { request: &id, detail, ..ActionInfo::default() };
         let chunk = format!("chunk={}", part.chunk.index);
         if let Some(pause) = self.knobs.host_pause.filter(|pause| pause.stage == self.rank) {
             let (span, ()) = timed(|| std::thread::sleep(pause.time));
-            self.truth.say("fault", span, &About { result: "host_pause", ..about(chunk.clone()) })?;
+            self.truth.say("fault", span, &ActionInfo { result: "host_pause", ..about(chunk.clone()) })?;
         }
         match activations {
             None => self.device.embed(request, &part.chunk)?,
@@ -220,7 +220,7 @@ impl Stage<'_> {
                 let (span, taken) = timed(|| self.device.take(&given));
                 taken?;
                 self.truth.say("take", span, &about(chunk.clone()))?;
-                self.previous.as_mut().context("no stage before")?.say(&Word::Taken)?;
+                self.previous.as_mut().context("no stage before")?.say(&LinkMessage::Taken)?;
             }
         }
         let (span, computed) = timed(|| self.layers(request, &part, &id));
@@ -229,7 +229,7 @@ impl Stage<'_> {
         if self.next.is_some() {
             self.pass_on(request, index, &id, &chunk)?;
         }
-        if self.knobs.hand_over != HandOverEach::Layer {
+        if self.knobs.handoff != HandoffEach::Layer {
             for unit in self.plan.units(self.knobs, request, &part, self.rank) {
                 self.sender.push(request, unit, &self.node, &mut self.truth)?;
             }
@@ -238,10 +238,10 @@ impl Stage<'_> {
     }
 
     /// All layers of a part, and its KV blocks.
-    fn layers(&mut self, request: u32, part: &Part, id: &str) -> anyhow::Result<()> {
-        let mut units = match self.knobs.hand_over {
-            HandOverEach::Layer => self.plan.units(self.knobs, request, part, self.rank),
-            HandOverEach::Request | HandOverEach::Chunk => Vec::new(),
+    fn layers(&mut self, request: u32, part: &ComputedPart, id: &str) -> anyhow::Result<()> {
+        let mut units = match self.knobs.handoff {
+            HandoffEach::Layer => self.plan.units(self.knobs, request, part, self.rank),
+            HandoffEach::Request | HandoffEach::Chunk => Vec::new(),
         }
         .into_iter();
         let before = self.knobs.layers_before(self.rank);
@@ -257,11 +257,11 @@ impl Stage<'_> {
                     let blocks = self.layout.filled(self.rank, region, request, &part.blocks, Side::Prefill);
                     self.device.fill(&mut self.regions[region], &blocks)?;
                 }
-                if self.knobs.hand_over == HandOverEach::Layer { self.device.finish() } else { Ok(()) }
+                if self.knobs.handoff == HandoffEach::Layer { self.device.finish() } else { Ok(()) }
             });
             done?;
             let result = if slow.is_some() { "slow_layer" } else { "" };
-            self.truth.say("layer", span, &About { request: id, result, detail, ..About::default() })?;
+            self.truth.say("layer", span, &ActionInfo { request: id, result, detail, ..ActionInfo::default() })?;
             if let Some(unit) = units.next() {
                 self.sender.push(request, unit, &self.node, &mut self.truth)?;
                 self.sender.pump(&mut self.node, &mut self.truth)?;
@@ -278,11 +278,11 @@ impl Stage<'_> {
         let (span, given) = timed(|| {
             let payload = self.device.give()?;
             let next = self.next.as_mut().context("no stage behind")?;
-            next.say(&Word::Activations { request, part })?;
+            next.say(&LinkMessage::Activations { request, part })?;
             next.send(&payload)
         });
         given?;
         self.given += 1;
-        self.truth.say("give", span, &About { request: id, detail: chunk.to_owned(), ..About::default() })
+        self.truth.say("give", span, &ActionInfo { request: id, detail: chunk.to_owned(), ..ActionInfo::default() })
     }
 }

@@ -38,7 +38,7 @@ const COLUMNS: &str = "pid\ttid\tagent\twhat\tstart_ns\tend_ns\trequest\tpeer\tr
 
 /// What is known of an action beside its time.
 #[derive(Debug, Clone, Default)]
-pub struct About<'a> {
+pub struct ActionInfo<'a> {
     /// Request.
     pub request: &'a str,
     /// Peer.
@@ -96,13 +96,13 @@ impl Truth {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn say(&mut self, what: &str, span: Span, about: &About<'_>) -> anyhow::Result<()> {
+    pub fn say(&mut self, what: &str, span: Span, about: &ActionInfo<'_>) -> anyhow::Result<()> {
         let line = line(&self.agent, what, span, about);
         self.file.write_all(line.as_bytes()).context("writing the truth")
     }
 }
 
-fn line(agent: &str, what: &str, span: Span, about: &About<'_>) -> String {
+fn line(agent: &str, what: &str, span: Span, about: &ActionInfo<'_>) -> String {
     let number = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
     let mut line = String::new();
     let _ = writeln!(
@@ -166,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (agent, at) in [("b", 20), ("a", 10)] {
             let mut truth = Truth::create(dir.path(), agent).unwrap();
-            let about = About { request: "r", bytes: Some(5), ..About::default() };
+            let about = ActionInfo { request: "r", bytes: Some(5), ..ActionInfo::default() };
             truth.say("post", Span { start_ns: at, end_ns: at + 1 }, &about).unwrap();
         }
         let into = dir.path().join("truth.tsv");

@@ -63,7 +63,7 @@ fn agent(folder: &Path) -> Result<()> {
         let start = Instant::now();
         let mut recorder =
             recorder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
-        let mut taken = Taken::default();
+        let mut taken = ProcessUse::default();
         while recorder.try_wait().map_err(|error| error.to_string())?.is_none() {
             taken.look(recorder.id());
             std::thread::sleep(Duration::from_millis(20));
@@ -86,12 +86,12 @@ fn agent(folder: &Path) -> Result<()> {
 
 /// What a process has taken when it was last looked at.
 #[derive(Default)]
-struct Taken {
+struct ProcessUse {
     cpu_s: f64,
     rss_kb: u64,
 }
 
-impl Taken {
+impl ProcessUse {
     fn look(&mut self, pid: u32) {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         // In ticks of 10 ms, behind the name, which may hold blanks.

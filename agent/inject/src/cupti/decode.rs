@@ -4,23 +4,23 @@ use kvpath_cupti_sys::OBJECT_THREAD;
 use kvpath_cupti_sys::records::{Api, Kernel, Memcpy, MemcpyPtoP, Memset};
 use kvpath_ring::{Map, Producer};
 use kvpath_schema::wire::calls::Domain;
-use kvpath_schema::wire::ring::records::{self, Record};
+use kvpath_schema::wire::ring::records::{self, RingRecord};
 use kvpath_schema::wire::ring::{GPU_LANE, Kind, Loss};
 
-use super::ffi::Seen;
-use super::names::Names;
+use super::ffi::ActivityRecord;
+use super::names::NameIds;
 
 /// Writes what a record says into the lane of GPU records; an invalid time or an unknown kind is counted instead.
-pub fn record(ring: &Producer<Map>, names: &mut Names, seen: &Seen<'_>) {
+pub fn record(ring: &Producer<Map>, names: &mut NameIds, seen: &ActivityRecord<'_>) {
     match seen {
-        Seen::Kernel(kernel, name) => {
+        ActivityRecord::Kernel(kernel, name) => {
             let record = of_kernel(kernel, || names.id(name, |name| ring.intern(name)));
             timed(ring, 0, (kernel.start, kernel.end), record);
         }
-        Seen::Memcpy(copy) => timed(ring, 0, (copy.start, copy.end), || of_memcpy(copy)),
-        Seen::MemcpyPtoP(copy) => timed(ring, 0, (copy.start, copy.end), || of_peer_memcpy(copy)),
-        Seen::Memset(memset) => timed(ring, 0, (memset.start, memset.end), || of_memset(memset)),
-        Seen::Sync(sync, event_sync) => timed(ring, 0, (sync.start, sync.end), || records::Sync {
+        ActivityRecord::Memcpy(copy) => timed(ring, 0, (copy.start, copy.end), || of_memcpy(copy)),
+        ActivityRecord::MemcpyPtoP(copy) => timed(ring, 0, (copy.start, copy.end), || of_peer_memcpy(copy)),
+        ActivityRecord::Memset(memset) => timed(ring, 0, (memset.start, memset.end), || of_memset(memset)),
+        ActivityRecord::Sync(sync, event_sync) => timed(ring, 0, (sync.start, sync.end), || records::Sync {
             start_ns: sync.start,
             end_ns: sync.end,
             event_sync: *event_sync,
@@ -30,7 +30,7 @@ pub fn record(ring: &Producer<Map>, names: &mut Names, seen: &Seen<'_>) {
             correlation: sync.correlation_id,
             event: sync.cuda_event_id,
         }),
-        Seen::Event(event, event_sync) => {
+        ActivityRecord::Event(event, event_sync) => {
             let record = records::Event {
                 event_sync: *event_sync,
                 event: event.event_id,
@@ -40,7 +40,7 @@ pub fn record(ring: &Producer<Map>, names: &mut Names, seen: &Seen<'_>) {
             };
             ring.push(GPU_LANE, 0, &record, None);
         }
-        Seen::Overhead(overhead) => {
+        ActivityRecord::Overhead(overhead) => {
             let tid = if overhead.object_kind == OBJECT_THREAD { overhead.object_thread } else { 0 };
             timed(ring, tid, (overhead.start, overhead.end), || records::Overhead {
                 start_ns: overhead.start,
@@ -48,7 +48,7 @@ pub fn record(ring: &Producer<Map>, names: &mut Names, seen: &Seen<'_>) {
                 overhead_kind: overhead.overhead_kind,
             });
         }
-        Seen::Graph(graph) => timed(ring, 0, (graph.start, graph.end), || records::Graph {
+        ActivityRecord::Graph(graph) => timed(ring, 0, (graph.start, graph.end), || records::Graph {
             start_ns: graph.start,
             end_ns: graph.end,
             graph: graph.graph_id,
@@ -57,12 +57,12 @@ pub fn record(ring: &Producer<Map>, names: &mut Names, seen: &Seen<'_>) {
             context: graph.context_id,
             stream: graph.stream_id,
         }),
-        Seen::Api(domain, api) => timed(ring, api.thread_id, (api.start, api.end), || of_call(*domain, api)),
-        Seen::Unknown => ring.lose(Loss::UnknownKind, Kind::Other, 1),
+        ActivityRecord::Api(domain, api) => timed(ring, api.thread_id, (api.start, api.end), || of_call(*domain, api)),
+        ActivityRecord::Unknown => ring.lose(Loss::UnknownKind, Kind::Other, 1),
     }
 }
 
-fn timed<R: Record>(ring: &Producer<Map>, tid: u32, (start, end): (u64, u64), record: impl FnOnce() -> R) {
+fn timed<R: RingRecord>(ring: &Producer<Map>, tid: u32, (start, end): (u64, u64), record: impl FnOnce() -> R) {
     if start == 0 || end < start {
         ring.lose(Loss::BadTime, R::KIND, 1);
     } else {

@@ -36,8 +36,8 @@ pub struct Cupti {
     version: u32,
 }
 
-/// What a record says.
-pub enum Seen<'a> {
+/// A CUPTI activity record, by kind.
+pub enum ActivityRecord<'a> {
     /// A kernel with its name.
     Kernel(&'a Kernel, &'a [u8]),
     /// A copy within a device, or between host and device.
@@ -153,7 +153,7 @@ impl Cupti {
     }
 
     /// Gives each record of a buffer that CUPTI gave back with `bytes` bytes in use.
-    pub fn records(&self, buffer: *mut u8, bytes: usize, mut visit: impl FnMut(Seen<'_>)) {
+    pub fn records(&self, buffer: *mut u8, bytes: usize, mut visit: impl FnMut(ActivityRecord<'_>)) {
         let mut record: *mut Activity = ptr::null_mut();
         loop {
             // SAFETY: a buffer of ours that CUPTI filled and gave back.
@@ -167,33 +167,33 @@ impl Cupti {
 
     /// # Safety
     /// `record` is a whole record of this CUPTI.
-    unsafe fn seen<'a>(&self, record: *mut Activity) -> Seen<'a> {
+    unsafe fn seen<'a>(&self, record: *mut Activity) -> ActivityRecord<'a> {
         // SAFETY: the prefix of each struct is that of every version that `open` lets pass, and records are aligned to 8
         // bytes; the longer prefixes are read from the version on that has them.
         unsafe {
             match (*record).kind {
                 kind::CONCURRENT_KERNEL | kind::KERNEL => {
                     let kernel = &*record.cast::<Kernel>();
-                    Seen::Kernel(kernel, text(kernel.name))
+                    ActivityRecord::Kernel(kernel, text(kernel.name))
                 }
-                kind::MEMCPY => Seen::Memcpy(&*record.cast()),
-                kind::MEMCPY2 => Seen::MemcpyPtoP(&*record.cast()),
-                kind::MEMSET => Seen::Memset(&*record.cast()),
+                kind::MEMCPY => ActivityRecord::Memcpy(&*record.cast()),
+                kind::MEMCPY2 => ActivityRecord::MemcpyPtoP(&*record.cast()),
+                kind::MEMSET => ActivityRecord::Memset(&*record.cast()),
                 kind::SYNCHRONIZATION if self.version >= EVENT_SYNC_SINCE => {
                     let sync = &*record.cast::<Synchronization2>();
-                    Seen::Sync(&sync.base, sync.cuda_event_sync_id)
+                    ActivityRecord::Sync(&sync.base, sync.cuda_event_sync_id)
                 }
-                kind::SYNCHRONIZATION => Seen::Sync(&*record.cast(), 0),
+                kind::SYNCHRONIZATION => ActivityRecord::Sync(&*record.cast(), 0),
                 kind::CUDA_EVENT if self.version >= EVENT_SYNC_SINCE => {
                     let event = &*record.cast::<CudaEvent2>();
-                    Seen::Event(&event.base, event.cuda_event_sync_id)
+                    ActivityRecord::Event(&event.base, event.cuda_event_sync_id)
                 }
-                kind::CUDA_EVENT => Seen::Event(&*record.cast(), 0),
-                kind::OVERHEAD => Seen::Overhead(&*record.cast()),
-                kind::GRAPH_TRACE => Seen::Graph(&*record.cast()),
-                kind::DRIVER => Seen::Api(Domain::Driver, &*record.cast()),
-                kind::RUNTIME => Seen::Api(Domain::Runtime, &*record.cast()),
-                _ => Seen::Unknown,
+                kind::CUDA_EVENT => ActivityRecord::Event(&*record.cast(), 0),
+                kind::OVERHEAD => ActivityRecord::Overhead(&*record.cast()),
+                kind::GRAPH_TRACE => ActivityRecord::Graph(&*record.cast()),
+                kind::DRIVER => ActivityRecord::Api(Domain::Driver, &*record.cast()),
+                kind::RUNTIME => ActivityRecord::Api(Domain::Runtime, &*record.cast()),
+                _ => ActivityRecord::Unknown,
             }
         }
     }

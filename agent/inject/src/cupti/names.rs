@@ -9,20 +9,20 @@ const RECENT: usize = 4096;
 const NAMES_MAX: usize = 1 << 16;
 
 /// Ids of the names that were seen.
-pub struct Names {
+pub struct NameIds {
     ids: HashMap<Rc<[u8]>, u32>,
     /// By address of the text: what stood there, and its id. Texts are compared, for an address is used again when a
     /// module is unloaded.
     recent: Vec<Option<(Rc<[u8]>, u32)>>,
 }
 
-impl Default for Names {
+impl Default for NameIds {
     fn default() -> Self {
         Self { ids: HashMap::new(), recent: vec![None; RECENT] }
     }
 }
 
-impl Names {
+impl NameIds {
     /// The id of a name; `intern` is asked for one that is new.
     pub fn id(&mut self, name: &[u8], intern: impl FnOnce(&[u8]) -> u32) -> u32 {
         let address = name.as_ptr().addr();
@@ -51,10 +51,10 @@ mod tests {
 
     #[test]
     fn a_name_is_stored_once_and_an_address_may_be_used_again() {
-        let mut names = Names::default();
+        let mut names = NameIds::default();
         let mut stored = Vec::new();
         let mut buffer = *b"kernel_a";
-        let mut id = |names: &mut Names, name: &[u8]| {
+        let mut id = |names: &mut NameIds, name: &[u8]| {
             names.id(name, |name| {
                 stored.push(name.to_vec());
                 u32::try_from(stored.len()).unwrap()

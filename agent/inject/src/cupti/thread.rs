@@ -9,9 +9,9 @@ use kvpath_schema::wire::ring::{Kind, Level, Loss, State};
 
 use super::attach::{self, GraphTrace, Patience};
 use super::buffers::Buffers;
-use super::ffi::{Cupti, Seen};
+use super::ffi::{ActivityRecord, Cupti};
 use super::level::Calls;
-use super::names::Names;
+use super::names::NameIds;
 use super::{FLUSH_NS, decode, level};
 use crate::ffi::now_ns;
 use crate::session::Session;
@@ -45,7 +45,7 @@ struct Recorder {
     driver: Option<Driver>,
     began_ns: u64,
     patience: Patience,
-    names: Names,
+    names: NameIds,
     calls: Calls,
     graph_trace: GraphTrace,
     /// The level in force; `None` where CUPTI is not attached to.
@@ -70,7 +70,7 @@ fn run(session: &'static Session) {
         driver: Driver::of_process(),
         began_ns,
         patience: Patience::default(),
-        names: Names::default(),
+        names: NameIds::default(),
         calls: if early.is_some() { Calls::Chosen } else { Calls::Picked },
         graph_trace: GraphTrace::new(cupti.version(), early),
         in_force: early,
@@ -221,8 +221,8 @@ impl Recorder {
     fn read_all(&mut self) {
         let (ring, cupti, names) = (&self.session.ring, self.cupti, &mut self.names);
         let (calls, level) = (self.calls, self.read_at);
-        let mut take = |seen: &Seen<'_>| match seen {
-            Seen::Api(domain, api) if !calls.keeps(level, *domain, api.cbid) => {}
+        let mut take = |seen: &ActivityRecord<'_>| match seen {
+            ActivityRecord::Api(domain, api) if !calls.keeps(level, *domain, api.cbid) => {}
             _ => decode::record(ring, names, seen),
         };
         while self.buffers.read_one(|buffer, bytes| cupti.records(buffer, bytes, |seen| take(&seen))) {}

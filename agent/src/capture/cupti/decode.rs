@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kvpath_ring::Record as Raw;
+use kvpath_ring::RawRecord as Raw;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{
@@ -11,10 +11,10 @@ use kvpath_schema::tables::gpu::{
 use kvpath_schema::tables::nvtx::NvtxRange;
 use kvpath_schema::wire::calls;
 use kvpath_schema::wire::ring::Kind;
-use kvpath_schema::wire::ring::records::{self as wire, Record, payload};
+use kvpath_schema::wire::ring::records::{self as wire, RingRecord, payload};
 
 use super::names::{overhead_kind, sync_kind};
-use super::rows::Rows;
+use super::rows::GpuRows;
 
 /// Most open ranges of a process that are remembered; one more is written as if it never ended.
 const OPEN_MAX: usize = 1 << 16;
@@ -34,9 +34,9 @@ pub struct Decoder {
     pub unknown: u64,
 }
 
-/// Something that a record says beside rows.
+/// What a record shows of a thread, beside its row.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Aside {
+pub enum ThreadFact {
     /// A thread was seen.
     Thread(i32),
     /// A thread got a name.
@@ -78,7 +78,12 @@ impl Decoder {
 
     #[expect(clippy::too_many_lines, reason = "one arm for each kind of record")]
     /// Takes one record; `name` gives the name with an id.
-    pub fn take(&mut self, raw: &Raw<'_>, name: &mut impl FnMut(u32) -> Name, rows: &mut Rows) -> Option<Aside> {
+    pub fn take(
+        &mut self,
+        raw: &Raw<'_>,
+        name: &mut impl FnMut(u32) -> Name,
+        rows: &mut GpuRows,
+    ) -> Option<ThreadFact> {
         let process_id = self.process_id;
         let tid = signed(raw.tid);
         let known = match Kind::from_word(u64::from(raw.kind)) {
@@ -217,17 +222,17 @@ impl Decoder {
                 });
             }),
             Some(Kind::ThreadName) => match (wire::ThreadName::read(raw.words), raw.text(wire::ThreadName::WORDS)) {
-                (Some(named), Some(text)) => return Some(Aside::ThreadName(signed(named.tid), text.into())),
+                (Some(named), Some(text)) => return Some(ThreadFact::ThreadName(signed(named.tid), text.into())),
                 _ => None,
             },
             Some(Kind::Push | Kind::Pop | Kind::Start | Kind::End | Kind::Mark) => self.nvtx(raw, name, rows),
             Some(Kind::Other) | None => None,
         };
         self.unknown += u64::from(known.is_none());
-        (tid != 0 && known.is_some()).then_some(Aside::Thread(tid))
+        (tid != 0 && known.is_some()).then_some(ThreadFact::Thread(tid))
     }
 
-    fn timed<R: Record>(
+    fn timed<R: RingRecord>(
         &mut self,
         raw: &Raw<'_>,
         end_ns: impl FnOnce(&R) -> u64,
@@ -244,7 +249,7 @@ impl Decoder {
         self.words.entry(word).or_insert_with(|| word.into()).clone()
     }
 
-    fn nvtx(&mut self, raw: &Raw<'_>, name: &mut impl FnMut(u32) -> Name, rows: &mut Rows) -> Option<()> {
+    fn nvtx(&mut self, raw: &Raw<'_>, name: &mut impl FnMut(u32) -> Name, rows: &mut GpuRows) -> Option<()> {
         let text = |id: u32, fixed: usize, name: &mut dyn FnMut(u32) -> Name| {
             if id == 0 { raw.text(fixed).map(Name::from) } else { Some(name(id)) }
         };
@@ -301,7 +306,7 @@ impl Decoder {
         }
     }
 
-    fn write(&self, range: Option<NvtxRange>, rows: &mut Rows) {
+    fn write(&self, range: Option<NvtxRange>, rows: &mut GpuRows) {
         if let Some(range) = range
             && range.start_ns.saturating_add(range.dur_ns.unwrap_or(0)) >= self.since_ns
         {
@@ -310,7 +315,7 @@ impl Decoder {
     }
 
     /// The ranges that have not ended: the process or the recording is over.
-    pub fn finish(&mut self, rows: &mut Rows) {
+    pub fn finish(&mut self, rows: &mut GpuRows) {
         let open: Vec<NvtxRange> =
             self.pushed.drain().map(|open| open.1).chain(self.started.drain().map(|open| open.1)).collect();
         for range in open {
@@ -343,7 +348,7 @@ fn number(kind: u32, bits: u64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn take<R: Record>(decoder: &mut Decoder, rows: &mut Rows, tid: u32, record: &R) -> Option<Aside> {
+    fn take<R: RingRecord>(decoder: &mut Decoder, rows: &mut GpuRows, tid: u32, record: &R) -> Option<ThreadFact> {
         let mut words = [0; 20];
         record.write(&mut words);
         let raw = Raw { kind: R::KIND as u8, tid, words: &words[..R::WORDS] };
@@ -352,7 +357,7 @@ mod tests {
 
     #[test]
     fn kernels_and_copies_become_rows() {
-        let (mut decoder, mut rows) = (Decoder::new(7, 0), Rows::default());
+        let (mut decoder, mut rows) = (Decoder::new(7, 0), GpuRows::default());
         let kernel = wire::Kernel { start_ns: 10, end_ns: 15, name: 3, device: 1, ..wire::Kernel::default() };
         take(&mut decoder, &mut rows, 0, &kernel);
         let node = wire::Kernel { graph_node: 9, ..kernel };
@@ -367,9 +372,9 @@ mod tests {
 
     #[test]
     fn calls_carry_their_thread_and_name_and_none_is_null() {
-        let (mut decoder, mut rows) = (Decoder::new(7, 0), Rows::default());
+        let (mut decoder, mut rows) = (Decoder::new(7, 0), GpuRows::default());
         let call = wire::Call { cbid: 211, domain: 1, ..wire::Call::default() };
-        assert_eq!(take(&mut decoder, &mut rows, 12, &call), Some(Aside::Thread(12)));
+        assert_eq!(take(&mut decoder, &mut rows, 12, &call), Some(ThreadFact::Thread(12)));
         assert_eq!((&*rows.calls.name[0], rows.calls.tid[0]), ("cudaLaunchKernel", 12));
         let sync = wire::Sync { sync_kind: 4, stream: NONE, event: NONE, ..wire::Sync::default() };
         take(&mut decoder, &mut rows, 0, &sync);
@@ -378,7 +383,7 @@ mod tests {
 
     #[test]
     fn ranges_pair_by_depth_even_if_some_were_lost() {
-        let (mut decoder, mut rows) = (Decoder::new(7, 0), Rows::default());
+        let (mut decoder, mut rows) = (Decoder::new(7, 0), GpuRows::default());
         let push = |depth, time_ns| wire::Push { time_ns, depth, text: 1, ..wire::Push::default() };
         let pop = |depth, time_ns| wire::Pop { time_ns, depth, domain: 0 };
         take(&mut decoder, &mut rows, 5, &push(0, 10));
@@ -397,7 +402,7 @@ mod tests {
 
     #[test]
     fn starts_end_on_any_thread_with_their_payload() {
-        let (mut decoder, mut rows) = (Decoder::new(7, 0), Rows::default());
+        let (mut decoder, mut rows) = (Decoder::new(7, 0), GpuRows::default());
         let start = wire::Start {
             time_ns: 10,
             payload: (-5i64).cast_unsigned(),
@@ -417,7 +422,7 @@ mod tests {
 
     #[test]
     fn what_is_short_unknown_or_older_than_the_recording_gives_no_row() {
-        let (mut decoder, mut rows) = (Decoder::new(7, 100), Rows::default());
+        let (mut decoder, mut rows) = (Decoder::new(7, 100), GpuRows::default());
         for kind in 0..=255 {
             for length in 0..12 {
                 let words = vec![u64::MAX; length];
@@ -425,7 +430,7 @@ mod tests {
             }
         }
         assert!(decoder.unknown > 0);
-        let mut rows = Rows::default();
+        let mut rows = GpuRows::default();
         take(&mut decoder, &mut rows, 0, &wire::Kernel { start_ns: 10, end_ns: 99, ..wire::Kernel::default() });
         assert_eq!(rows.count(), 0);
     }

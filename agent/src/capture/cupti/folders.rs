@@ -90,7 +90,7 @@ pub fn host_pid(told: i32, ticks: u64) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use kvpath_ring::About;
+    use kvpath_ring::ProducerInfo;
     use kvpath_schema::wire::ring::Shape;
 
     use super::*;
@@ -109,7 +109,7 @@ mod tests {
         let other = folder("kvpath-0".to_owned());
         let ring = |folder: &Path| {
             let shape = Shape { lanes: 1, gpu_words: 1024, thread_words: 256, names_words: 64 };
-            file::create(folder, shape, About { pid: 7, start_ticks: 0, created_ns: 5 }).unwrap().1
+            file::create(folder, shape, ProducerInfo { pid: 7, start_ticks: 0, created_ns: 5 }).unwrap().1
         };
         drop(ring(&ended));
         let _living = ring(&alive);

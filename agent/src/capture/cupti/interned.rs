@@ -8,11 +8,11 @@ const REMEMBERED: usize = 1 << 20;
 
 /// Names by id. An id is the name's place in an area of words, so those of a process lie close together from 1 on.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct InternedNames {
     by_id: Vec<Option<Name>>,
 }
 
-impl Names {
+impl InternedNames {
     /// The name with that id; `look` finds it in the ring. One that is not there is looked for again the next time.
     pub fn get(&mut self, id: u32, look: impl FnOnce() -> Option<String>) -> Name {
         let at = id as usize;
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_name_is_looked_up_once_and_a_lost_one_takes_no_room() {
-        let mut names = Names::default();
+        let mut names = InternedNames::default();
         assert_eq!(&*names.get(5, || Some("kernel".to_owned())), "kernel");
         assert_eq!(&*names.get(5, || panic!("known")), "kernel");
         assert_eq!(&*names.get(u32::MAX, || None), "(name lost)");

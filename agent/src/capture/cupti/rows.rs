@@ -1,4 +1,4 @@
-//! Rows that are ready to be written.
+//! GPU records that were decoded and wait for the next segment.
 
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns;
@@ -9,9 +9,9 @@ use kvpath_schema::tables::nvtx::NvtxRanges;
 
 use crate::segments::Segments;
 
-/// See the module.
+/// Rows of the tables that the injected library's records go to.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct GpuRows {
     pub kernels: Kernels,
     pub memcpys: Memcpys,
     pub memsets: Memsets,
@@ -23,7 +23,7 @@ pub struct Rows {
     pub ranges: NvtxRanges,
 }
 
-impl Rows {
+impl GpuRows {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.kernels.len()

@@ -14,9 +14,9 @@ pub struct Silence {
     is_silent: bool,
 }
 
-/// What is new.
+/// Whether a process fell silent, or wrote again.
 #[derive(Debug, PartialEq, Eq)]
-pub enum News {
+pub enum SilenceChange {
     /// It records, that many calls and NVTX events came, and nothing of the GPU.
     Silent(u64),
     /// It was silent, and no longer is.
@@ -34,9 +34,9 @@ impl Silence {
     }
 
     /// Looks whether it is too quiet; `is_recording` says that CUPTI is on, at a level that records the GPU.
-    pub fn look(&mut self, now_ns: i64, is_recording: bool) -> Option<News> {
+    pub fn look(&mut self, now_ns: i64, is_recording: bool) -> Option<SilenceChange> {
         if self.gpu {
-            return std::mem::take(&mut self.is_silent).then_some(News::Heard);
+            return std::mem::take(&mut self.is_silent).then_some(SilenceChange::Heard);
         }
         if !is_recording {
             self.since_ns = None;
@@ -45,7 +45,7 @@ impl Silence {
         let since_ns = *self.since_ns.get_or_insert(now_ns);
         let is_new = !self.is_silent && self.others > 0 && now_ns - since_ns >= PATIENCE_NS;
         self.is_silent |= is_new;
-        is_new.then_some(News::Silent(self.others))
+        is_new.then_some(SilenceChange::Silent(self.others))
     }
 }
 
@@ -63,10 +63,10 @@ mod tests {
         silence.saw(Kind::Push as u8);
         silence.saw(Kind::Overhead as u8);
         assert_eq!(silence.look(9 * S, true), None, "it has time");
-        assert_eq!(silence.look(10 * S, true), Some(News::Silent(2)));
+        assert_eq!(silence.look(10 * S, true), Some(SilenceChange::Silent(2)));
         assert_eq!(silence.look(20 * S, true), None, "said already");
         silence.saw(Kind::Kernel as u8);
-        assert_eq!(silence.look(21 * S, true), Some(News::Heard));
+        assert_eq!(silence.look(21 * S, true), Some(SilenceChange::Heard));
         assert_eq!(silence.look(99 * S, true), None);
     }
 
@@ -77,6 +77,6 @@ mod tests {
         let mut off = Silence::default();
         off.saw(Kind::Call as u8);
         assert_eq!((off.look(0, true), off.look(9 * S, false), off.look(12 * S, true)), (None, None, None));
-        assert_eq!(off.look(22 * S, true), Some(News::Silent(1)), "the time counts from when it was on again");
+        assert_eq!(off.look(22 * S, true), Some(SilenceChange::Silent(1)), "the time counts from when it was on again");
     }
 }

@@ -8,10 +8,10 @@ use kvpath_ring::Reader;
 use kvpath_schema::tables::capture::RecordingState;
 use kvpath_schema::wire::ring::{Kind, Level, Loss, State, header};
 
-use super::decode::{Aside, Decoder};
-use super::interned::Names;
-use super::rows::Rows;
-use super::silence::{News, Silence};
+use super::decode::{Decoder, ThreadFact};
+use super::interned::InternedNames;
+use super::rows::GpuRows;
+use super::silence::{Silence, SilenceChange};
 use crate::capture::Context;
 use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
@@ -25,7 +25,7 @@ pub struct Tap {
     pub reader: Reader<File>,
     /// Makes rows of it.
     pub decoder: Decoder,
-    names: Names,
+    names: InternedNames,
     /// Pid on this host.
     pub pid: i32,
     process_id: i64,
@@ -43,7 +43,7 @@ impl Tap {
         Self {
             path,
             decoder: Decoder::new(process_id, since_ns),
-            names: Names::default(),
+            names: InternedNames::default(),
             pid,
             process_id,
             counted: losses.into_iter().map(|(loss, kind, count)| ((loss, kind), count)).collect(),
@@ -58,7 +58,7 @@ impl Tap {
     ///
     /// # Errors
     /// The ring cannot be read.
-    pub fn drain(&mut self, now_ns: i64, rows: &mut Rows, processes: &mut ProcessTable) -> std::io::Result<()> {
+    pub fn drain(&mut self, now_ns: i64, rows: &mut GpuRows, processes: &mut ProcessTable) -> std::io::Result<()> {
         let Self { reader, decoder, names, pid, silence, .. } = self;
         let mut asides = Vec::new();
         let drained = reader.drain_with_names(u64::try_from(now_ns).unwrap_or(0), |record, there| {
@@ -69,9 +69,9 @@ impl Tap {
         let mut seen = HashSet::new();
         for aside in asides {
             match aside {
-                Aside::Thread(tid) if seen.insert(tid) => processes.saw_thread(*pid, tid),
-                Aside::Thread(_) => {}
-                Aside::ThreadName(tid, name) => processes.name_thread(*pid, tid, name),
+                ThreadFact::Thread(tid) if seen.insert(tid) => processes.saw_thread(*pid, tid),
+                ThreadFact::Thread(_) => {}
+                ThreadFact::ThreadName(tid, name) => processes.name_thread(*pid, tid, name),
             }
         }
         self.damages += drained.damages;
@@ -108,14 +108,14 @@ impl Tap {
         let is_recording = self.reader.state() == State::Running && self.reader.level() != Level::Off;
         let key = format!("process.{}.silence", self.pid);
         match self.silence.look(now_ns, is_recording) {
-            Some(News::Silent(others)) => {
+            Some(SilenceChange::Silent(others)) => {
                 silent.insert(self.pid);
                 let seen =
                     format!("it records, {others} API calls and NVTX events came, and not one GPU record in 10 s");
                 context.facts.say("cupti", key, seen.as_str());
                 context.set(self.subject(), RecordingState::Silent, seen);
             }
-            Some(News::Heard) => {
+            Some(SilenceChange::Heard) => {
                 silent.remove(&self.pid);
                 context.facts.say("cupti", key, "GPU records came late: none in the first 10 s");
                 context.set(self.subject(), RecordingState::Recording, "GPU records came late");

@@ -176,14 +176,14 @@ static TABLE: LazyLock<Table> =
 
 /// A build with what its ABI says.
 #[derive(Debug, Clone, Copy)]
-pub struct Known {
+pub struct KnownBuild {
     /// The build.
     pub build: &'static Build,
     /// Index of its ABI: the index of its layout in the BPF map.
     pub layout: u32,
 }
 
-impl Known {
+impl KnownBuild {
     /// The functions to probe in this library.
     pub fn probes(self) -> impl Iterator<Item = &'static Probe> {
         TABLE.abi[self.layout as usize].probe.iter().filter(move |probe| probe.library == self.build.library)
@@ -191,10 +191,10 @@ impl Known {
 }
 
 /// The build with that Build ID.
-pub fn find(build_id: &str) -> Option<Known> {
+pub fn find(build_id: &str) -> Option<KnownBuild> {
     let build = TABLE.build.iter().find(|build| build.id == build_id)?;
     let layout = TABLE.abi.iter().position(|abi| abi.name == build.abi)?;
-    Some(Known { build, layout: u32::try_from(layout).ok()? })
+    Some(KnownBuild { build, layout: u32::try_from(layout).ok()? })
 }
 
 /// Releases of NIXL that are known, oldest first, for messages.
@@ -210,7 +210,7 @@ pub fn known_releases() -> String {
 pub const UNKNOWN_CURE: &str =
     "nothing of it will be recorded: use a known release, or a kvpath-agent that knows this build (docs/builds.md)";
 
-/// All layouts, in the order of [`Known::layout`].
+/// All layouts, in the order of [`KnownBuild::layout`].
 pub fn layouts() -> Vec<Layout> {
     TABLE
         .abi

@@ -27,7 +27,7 @@ pub enum DecodeError {
 
 /// A text of the traced process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Txt {
+pub struct TracedText {
     /// What was copied, with bytes that are not UTF-8 replaced; `None` if it could not be read.
     pub text: Option<String>,
     /// The same as bytes, where not all are UTF-8.
@@ -50,20 +50,20 @@ pub struct Range {
 
 /// What a handle says of itself; `None` is a field that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
+pub struct HandleInfo {
     pub bytes: Option<u64>,
     pub descriptors: Option<u64>,
     pub op: Option<i32>,
     pub local_memory: Option<i32>,
     pub remote_memory: Option<i32>,
     pub has_notif: Option<bool>,
-    pub peer: Txt,
-    pub notif: Txt,
+    pub peer: TracedText,
+    pub notif: TracedText,
 }
 
 /// Who and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct At {
+pub struct RecordedAt {
     /// When the record was made, ns.
     pub time_ns: i64,
     /// OS pid.
@@ -75,17 +75,17 @@ pub struct At {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Agent { agent_ptr: u64, name: Txt },
+    Agent { agent_ptr: u64, name: TracedText },
     Regions { agent_ptr: u64, total: u32, first: u32, memory: i32, ranges: Vec<Range> },
     RegionsEnd { entry_ns: i64, status: i32 },
-    Made { entry_ns: i64, agent_ptr: u64, handle: u64, asked: u64, about: About },
-    Posted { entry_ns: i64, agent_ptr: u64, handle: u64, earlier: Polls, status: i32, about: About },
+    Made { entry_ns: i64, agent_ptr: u64, handle: u64, asked: u64, about: HandleInfo },
+    Posted { entry_ns: i64, agent_ptr: u64, handle: u64, earlier: Polls, status: i32, about: HandleInfo },
     Descriptors { handle: u64, first: u32, local: Vec<Range>, remote: Option<Vec<Range>> },
     Status { handle: u64, polls: Polls, status: i32 },
     Released { handle: u64, polls: Polls, status: Option<i32> },
-    NotifSent { peer: Txt, message: Txt },
-    NotifArrived { peer: Txt, message: Txt },
-    NotifTaken { peer: Txt, message: Txt },
+    NotifSent { peer: TracedText, message: TracedText },
+    NotifArrived { peer: TracedText, message: TracedText },
+    NotifTaken { peer: TracedText, message: TracedText },
 }
 
 /// The struct that `bytes` start with.
@@ -98,7 +98,7 @@ fn time(ns: u64) -> i64 {
     i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
-impl From<&Text> for Txt {
+impl From<&Text> for TracedText {
     fn from(text: &Text) -> Self {
         let kept = usize::try_from(text.len).unwrap_or(TEXT_MAX).min(TEXT_MAX);
         let copied = (text.read == 1).then(|| String::from_utf8_lossy(&text.bytes[..kept]));
@@ -108,7 +108,7 @@ impl From<&Text> for Txt {
     }
 }
 
-impl From<&Handle> for About {
+impl From<&Handle> for HandleInfo {
     fn from(handle: &Handle) -> Self {
         let known = |bit: u32| handle.unread & bit == 0;
         Self {
@@ -138,10 +138,10 @@ fn ranges(data: &[u8], count: u32, element: u32) -> Result<Vec<Range>, DecodeErr
 ///
 /// # Errors
 /// See [`DecodeError`].
-pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeError> {
+pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(RecordedAt, Event), DecodeError> {
     let header: Header = read(bytes)?;
     let half = |value: u64| i32::try_from(value & 0xffff_ffff).unwrap_or(-1);
-    let at = At { time_ns: time(header.time_ns), pid: half(header.pid_tgid >> 32), tid: half(header.pid_tgid) };
+    let at = RecordedAt { time_ns: time(header.time_ns), pid: half(header.pid_tgid >> 32), tid: half(header.pid_tgid) };
     let layout = usize::try_from(header.layout).ok().and_then(|i| layouts.get(i));
     let event = match Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))? {
         Kind::Agent => {
@@ -154,7 +154,7 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(At, Event), DecodeErr
             Event::RegionsEnd { entry_ns: time(entry_ns), status }
         }
         Kind::MakeSpan | Kind::MakeVector | Kind::Create => {
-            let wire::Made { entry_ns, agent_ptr, handle, asked, about, .. } = read(bytes)?;
+            let wire::HandleMade { entry_ns, agent_ptr, handle, asked, about, .. } = read(bytes)?;
             Event::Made { entry_ns: time(entry_ns), agent_ptr, handle, asked, about: (&about).into() }
         }
         Kind::Post => {
@@ -233,9 +233,9 @@ mod tests {
         put_text(&mut bytes, offset_of!(wire::Notif, peer), b"decode-0", 8);
         put_text(&mut bytes, offset_of!(wire::Notif, message), &[b'x'; TEXT_MAX], 1000);
         let (at, event) = record(&bytes, &builds::layouts()).unwrap();
-        assert_eq!(at, At { time_ns: 77, pid: 41, tid: 43 });
+        assert_eq!(at, RecordedAt { time_ns: 77, pid: 41, tid: 43 });
         let Event::NotifSent { peer, message } = event else { panic!("{event:?}") };
-        assert_eq!(peer, Txt { text: Some("decode-0".into()), raw: None, len: 8 });
+        assert_eq!(peer, TracedText { text: Some("decode-0".into()), raw: None, len: 8 });
         assert_eq!((message.text.unwrap().len(), message.raw, message.len), (TEXT_MAX, None, 1000));
     }
 

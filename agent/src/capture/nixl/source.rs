@@ -6,13 +6,13 @@ use std::path::Path;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Layout, Loss, RING_BYTES, TEXT_MAX};
 
-use super::assemble::{Assembler, Rows};
+use super::assemble::{Assembler, NixlRows};
 use super::attach::Programs;
 use super::libraries::NixlLibraries;
 use super::{builds, decode};
 use crate::budget::{Costs, Group, Spent};
 use crate::capture::error::AttachError;
-use crate::capture::{Budgeted, Context, Ended, Source};
+use crate::capture::{Budgeted, Context, EndedProcess, RecordSource};
 use crate::discover::maps::Mapping;
 use crate::error::AgentError;
 use crate::losses::{Cause, Losses};
@@ -87,7 +87,7 @@ impl Nixl {
     }
 }
 
-impl Source for Nixl {
+impl RecordSource for Nixl {
     fn name(&self) -> &'static str {
         "nixl"
     }
@@ -112,7 +112,7 @@ impl Source for Nixl {
         self.assembler.image_replaced(process_id);
     }
 
-    fn process_ended(&mut self, process: Ended, context: &mut Context) {
+    fn process_ended(&mut self, process: EndedProcess, context: &mut Context) {
         self.leftovers(Some(process.pid), context);
         self.assembler.process_ended(process.process_id);
     }
@@ -156,7 +156,7 @@ impl Source for Nixl {
         self.assembler.settle(context.now_ns);
         self.losses.append(self.assembler.take_losses());
         let losses = std::mem::take(&mut self.losses);
-        let Rows { agents, regions, transfers, descriptors, notifs } = self.assembler.take_rows();
+        let NixlRows { agents, regions, transfers, descriptors, notifs } = self.assembler.take_rows();
         let segments = &mut context.segments;
         segments.table("nixl", &agents, losses.of("nixl_agents"))?;
         segments.table("nixl", &regions, losses.of("nixl_regions"))?;
@@ -181,7 +181,7 @@ impl Source for Nixl {
 
 impl Budgeted for Nixl {
     fn groups(&self) -> &'static [Group] {
-        &[Group::Takings, Group::Polls, Group::Notifs, Group::Transfers]
+        &[Group::NotificationsReceived, Group::Polls, Group::Notifs, Group::Transfers]
     }
 
     #[expect(clippy::cast_precision_loss, reason = "hits of a few ms")]
@@ -234,6 +234,6 @@ fn reason_of(loss: Loss) -> &'static str {
         Loss::EntriesFull => "too many calls in flight",
         Loss::PollsFull => "too many transfers in flight: their polls are not counted",
         Loss::Unreadable => "memory of the process could not be read",
-        Loss::Untold => "more notifications taken at once than are recorded, or into a map that held some",
+        Loss::Unrecorded => "more notifications taken at once than are recorded, or into a map that held some",
     }
 }

@@ -2,7 +2,7 @@
 
 use kvpath_schema::wire::rdma::Call;
 
-use crate::capture::pairs::Spot;
+use crate::capture::pairs::AttachPoint;
 use crate::discover::library::is_named;
 use crate::elf::Elf;
 
@@ -27,13 +27,13 @@ pub fn is_candidate(file_name: &str) -> bool {
 ///
 /// # Errors
 /// It is no ELF file.
-pub fn find(data: &[u8]) -> Result<Vec<Spot>, String> {
+pub fn find(data: &[u8]) -> Result<Vec<AttachPoint>, String> {
     let elf = Elf::parse(data).map_err(|error| error.to_string())?;
     let exports = ["ibv_", "mlx5dv_"].into_iter().flat_map(|prefix| elf.exports(prefix));
     Ok(exports
         .filter_map(|(name, point)| {
             let (_, call) = CALLS.iter().find(|(symbol, _)| *symbol == name)?;
-            Some(Spot { offset: point.offset, cookie: *call as u64, has_return: true })
+            Some(AttachPoint { offset: point.offset, cookie: *call as u64, has_return: true })
         })
         .collect())
 }

@@ -13,7 +13,7 @@ use kvpath_schema::wire::rdma::{LOST_SLOTS, RING_BYTES};
 use super::{functions, rows};
 use crate::capture::error::AttachError;
 use crate::capture::pairs::Pair;
-use crate::capture::{Context, Source};
+use crate::capture::{Context, RecordSource};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::error::AgentError;
@@ -88,7 +88,7 @@ impl Rdma {
     }
 }
 
-impl Source for Rdma {
+impl RecordSource for Rdma {
     fn name(&self) -> &'static str {
         "rdma"
     }

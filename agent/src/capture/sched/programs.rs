@@ -9,14 +9,14 @@ use crate::capture::tracepoints::{self, Field};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-sched"));
 /// A thread's words in the map: see [`Thread`].
-pub type Words = [u64; Thread::WORDS];
+pub type ThreadWords = [u64; Thread::WORDS];
 
 /// The programs in the kernel; dropping this detaches them.
 pub struct Programs {
     /// Holds what is attached.
     _ebpf: Ebpf,
     ring: RingBuf<MapData>,
-    threads: HashMap<MapData, u32, Words>,
+    threads: HashMap<MapData, u32, ThreadWords>,
     lost: PerCpuArray<MapData, u64>,
     seen_lost: u64,
 }
@@ -45,11 +45,11 @@ impl Programs {
     /// # Errors
     /// There are too many.
     pub fn watch(&mut self, tid: u32) -> Result<(), AttachError> {
-        Ok(self.threads.insert(&tid, &Words::default(), 0)?)
+        Ok(self.threads.insert(&tid, &ThreadWords::default(), 0)?)
     }
 
     /// Watches it no more; gives its words, if it was watched.
-    pub fn leave(&mut self, tid: u32) -> Option<Words> {
+    pub fn leave(&mut self, tid: u32) -> Option<ThreadWords> {
         let words = self.words(tid);
         // Gone already where the map was full.
         let _ = self.threads.remove(&tid);
@@ -57,7 +57,7 @@ impl Programs {
     }
 
     /// A thread's words.
-    pub fn words(&self, tid: u32) -> Option<Words> {
+    pub fn words(&self, tid: u32) -> Option<ThreadWords> {
         self.threads.get(&tid, 0).ok()
     }
 

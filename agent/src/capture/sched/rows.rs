@@ -4,7 +4,7 @@ use kvpath_schema::cell::Name;
 use kvpath_schema::wire::sched::{Interval, Thread};
 use zerocopy::FromBytes as _;
 
-use super::programs::Words;
+use super::programs::ThreadWords;
 
 /// Reads a record; `None` if it is none.
 pub fn interval(bytes: &[u8]) -> Option<Interval> {
@@ -12,7 +12,7 @@ pub fn interval(bytes: &[u8]) -> Option<Interval> {
 }
 
 /// What a thread's words say; `None` if there are too few.
-pub fn thread(words: Words) -> Thread {
+pub fn thread(words: ThreadWords) -> Thread {
     let [off_ns, ready_ns, state, short, short_ns, short_queue_ns] = words;
     Thread { off_ns, ready_ns, state, short, short_ns, short_queue_ns }
 }

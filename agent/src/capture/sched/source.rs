@@ -8,10 +8,10 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sched::{OffCpu, OffCpus};
 use kvpath_schema::wire::sched::{LONG_NS, Thread};
 
-use super::programs::{Programs, Words};
+use super::programs::{Programs, ThreadWords};
 use super::rows::{interval, is_over, state, thread};
 use crate::capture::error::AttachError;
-use crate::capture::{Context, Ended, Source};
+use crate::capture::{Context, EndedProcess, RecordSource};
 use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
 
@@ -113,7 +113,7 @@ impl Scheduler {
     }
 
     /// A row for an interval that has not ended: what hung is most wanted.
-    fn off_at_the_end(&mut self, tid: i32, words: Words, now_ns: i64) {
+    fn off_at_the_end(&mut self, tid: i32, words: ThreadWords, now_ns: i64) {
         let Some(watched) = self.watched.get(&tid) else { return };
         let now = thread(words);
         let since = |ns: u64| i64::try_from(ns).ok().filter(|ns| *ns > 0 && *ns < now_ns);
@@ -132,7 +132,7 @@ impl Scheduler {
     }
 
     /// A row for the short intervals since the last one.
-    fn sum_up(&mut self, tid: i32, words: Words, now_ns: i64) {
+    fn sum_up(&mut self, tid: i32, words: ThreadWords, now_ns: i64) {
         let Some(watched) = self.watched.get_mut(&tid) else { return };
         let now = thread(words);
         let before = std::mem::replace(&mut watched.seen, now);
@@ -153,7 +153,7 @@ impl Scheduler {
     }
 }
 
-impl Source for Scheduler {
+impl RecordSource for Scheduler {
     fn name(&self) -> &'static str {
         "sched"
     }
@@ -163,7 +163,7 @@ impl Source for Scheduler {
         self.take_records();
     }
 
-    fn process_ended(&mut self, process: Ended, _context: &mut Context) {
+    fn process_ended(&mut self, process: EndedProcess, _context: &mut Context) {
         let tids: Vec<i32> = self.tids(|watched| watched.process_id == process.process_id);
         self.leave(&tids, process.end_ns);
         self.left.retain(|(process_id, _)| *process_id != process.process_id);

@@ -16,16 +16,16 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 const TRACEPOINTS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
 
 /// A connection: socket, and process below ports; see `FlowKey`.
-pub type Key = [u64; 2];
+pub type FlowKeyWords = [u64; 2];
 /// Its words; see [`Flow`].
-pub type Words = [u64; Flow::WORDS];
+pub type FlowWords = [u64; Flow::WORDS];
 
 /// The programs in the kernel; dropping this detaches them.
 pub struct Programs {
     /// Holds what is attached.
     _ebpf: Ebpf,
     processes: HashMap<MapData, u32, u32>,
-    flows: HashMap<MapData, Key, Words>,
+    flows: HashMap<MapData, FlowKeyWords, FlowWords>,
     lost: PerCpuArray<MapData, u64>,
     seen_lost: u64,
 }
@@ -100,12 +100,12 @@ impl Programs {
     }
 
     /// All connections.
-    pub fn flows(&self) -> Vec<(Key, Words)> {
+    pub fn flows(&self) -> Vec<(FlowKeyWords, FlowWords)> {
         self.flows.iter().filter_map(Result::ok).collect()
     }
 
     /// Forgets a connection.
-    pub fn forget(&mut self, key: Key) {
+    pub fn forget(&mut self, key: FlowKeyWords) {
         // Gone already if it was forgotten before.
         let _ = self.flows.remove(&key);
     }

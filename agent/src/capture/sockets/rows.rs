@@ -6,16 +6,16 @@ use kvpath_schema::cell::Name;
 use kvpath_schema::tables::sockets::Socket;
 use kvpath_schema::wire::sockets::{Flow, FlowKey};
 
-use super::programs::{Key, Words};
+use super::programs::{FlowKeyWords, FlowWords};
 
 /// A key's parts.
-pub fn key([sk, rest]: Key) -> FlowKey {
+pub fn key([sk, rest]: FlowKeyWords) -> FlowKey {
     let half = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap_or(0);
     FlowKey { sk, tgid: half(rest), ports: half(rest >> 32) }
 }
 
 /// What a connection's words say.
-pub fn flow(words: Words) -> Flow {
+pub fn flow(words: FlowWords) -> Flow {
     let [
         first_ns,
         last_ns,

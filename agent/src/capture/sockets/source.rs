@@ -7,10 +7,10 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sockets::Sockets;
 use kvpath_schema::wire::sockets::Flow;
 
-use super::programs::{Key, Programs};
+use super::programs::{FlowKeyWords, Programs};
 use super::rows::{flow, key, row};
 use crate::capture::error::AttachError;
-use crate::capture::{Context, Ended, Source};
+use crate::capture::{Context, EndedProcess, RecordSource};
 use crate::losses::{Cause, Losses};
 
 /// A connection that was silent for so long is forgotten, ns; should it speak again, it is a new one.
@@ -21,7 +21,7 @@ pub struct SocketCalls {
     programs: Programs,
     /// Process ids by pid.
     watched: BTreeMap<u32, i64>,
-    seen: HashMap<Key, Flow>,
+    seen: HashMap<FlowKeyWords, Flow>,
     rows: Sockets,
     losses: Losses,
     from_ns: i64,
@@ -63,7 +63,7 @@ impl SocketCalls {
     }
 }
 
-impl Source for SocketCalls {
+impl RecordSource for SocketCalls {
     fn name(&self) -> &'static str {
         "sockets"
     }
@@ -82,7 +82,7 @@ impl Source for SocketCalls {
         }
     }
 
-    fn process_ended(&mut self, process: Ended, _context: &mut Context) {
+    fn process_ended(&mut self, process: EndedProcess, _context: &mut Context) {
         let Ok(pid) = u32::try_from(process.pid) else { return };
         self.programs.leave(pid);
         self.look(process.end_ns, Some(pid), |_| true);

@@ -17,7 +17,7 @@ use kvpath_schema::tables::nixl::{NixlTelemetry, NixlTelemetryRow};
 use super::events;
 use super::file::{Ring, RingError};
 use crate::capture::error::AttachError;
-use crate::capture::{Context, Ended, Source};
+use crate::capture::{Context, EndedProcess, RecordSource};
 use crate::losses::{Cause, Losses};
 use crate::states::Subject;
 
@@ -40,7 +40,7 @@ struct Folder {
 }
 
 /// A file.
-struct Seen {
+struct TelemetryFile {
     agent: String,
     /// `None`: something else, left alone.
     ring: Option<Ring>,
@@ -53,7 +53,7 @@ pub struct Telemetry {
     /// By process; `None`: its environment names none.
     folders: BTreeMap<i64, Option<Folder>>,
     /// By device and inode.
-    files: BTreeMap<(u64, u64), Seen>,
+    files: BTreeMap<(u64, u64), TelemetryFile>,
     losses: Losses,
     began: SystemTime,
     read_ns: i64,
@@ -108,10 +108,10 @@ impl Telemetry {
                     // What was there before the recording is not of it. Errors come again with the next read.
                     let _ = ring.take(|_| ());
                 }
-                self.files.insert(key, Seen { agent, ring, sums: [(0, 0); KINDS] });
+                self.files.insert(key, TelemetryFile { agent, ring, sums: [(0, 0); KINDS] });
             }
         }
-        let is_over = |seen: &Seen| seen.sums.iter().all(|(count, _)| *count == 0);
+        let is_over = |seen: &TelemetryFile| seen.sums.iter().all(|(count, _)| *count == 0);
         if self.files.keys().any(|key| !there.contains(key)) {
             self.read();
             self.files.retain(|key, seen| there.contains(key) || !is_over(seen));
@@ -120,7 +120,7 @@ impl Telemetry {
 
     fn read(&mut self) {
         let Self { files, losses, .. } = self;
-        for Seen { agent, ring, sums } in files.values_mut() {
+        for TelemetryFile { agent, ring, sums } in files.values_mut() {
             let taken = ring.as_ref().map(|ring| {
                 ring.take(|event| {
                     let kind = usize::try_from(event.kind).unwrap_or(KINDS).min(KINDS - 1);
@@ -140,12 +140,12 @@ impl Telemetry {
     }
 }
 
-impl Source for Telemetry {
+impl RecordSource for Telemetry {
     fn name(&self) -> &'static str {
         "telemetry"
     }
 
-    fn process_ended(&mut self, process: Ended, context: &mut Context) {
+    fn process_ended(&mut self, process: EndedProcess, context: &mut Context) {
         self.find(context);
         self.read();
         self.folders.remove(&process.process_id);

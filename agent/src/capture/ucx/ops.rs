@@ -13,7 +13,7 @@ const FIRST_ERROR: u64 = (-100i64).cast_unsigned();
 
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Record {
+pub enum UcxRecord {
     /// A call returned.
     Op {
         /// Process.
@@ -41,19 +41,19 @@ pub enum Record {
 }
 
 /// Reads a record; `None` if it is none.
-pub fn record(bytes: &[u8]) -> Option<Record> {
+pub fn record(bytes: &[u8]) -> Option<UcxRecord> {
     let (Header { time_ns, pid_tgid, call, .. }, _) = Header::read_from_prefix(bytes).ok()?;
     let half = |value: u64| i32::try_from(value & 0xffff_ffff).ok();
     let (pid, time_ns) = (half(pid_tgid >> 32)?, i64::try_from(time_ns).unwrap_or(i64::MAX));
     match Call::from_u32(call)? {
         Call::Free => {
             let (Freed { request, .. }, _) = Freed::read_from_prefix(bytes).ok()?;
-            Some(Record::Freed { pid, time_ns, request })
+            Some(UcxRecord::Freed { pid, time_ns, request })
         }
         Call::Transport => None,
         call => {
             let (Op { entry, result, .. }, _) = Op::read_from_prefix(bytes).ok()?;
-            Some(Record::Op { pid, tid: half(pid_tgid)?, time_ns, call, entry, result })
+            Some(UcxRecord::Op { pid, tid: half(pid_tgid)?, time_ns, call, entry, result })
         }
     }
 }

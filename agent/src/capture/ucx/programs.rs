@@ -10,7 +10,7 @@ use kvpath_schema::wire::ucx::{COUNT_SLOTS, Entry, FUNCTIONS, RING_BYTES, cookie
 use super::functions::Function;
 use crate::budget::Group;
 use crate::capture::error::AttachError;
-use crate::capture::pairs::{Pair, Spot};
+use crate::capture::pairs::{AttachPoint, Pair};
 use crate::libraries::Probe;
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-ucx"));
@@ -64,7 +64,7 @@ impl Programs {
     pub fn probes(&mut self, functions: &[Function]) -> Vec<Probe> {
         let spots = functions.iter().filter_map(|Function { call, transport, point }| {
             let number = transport.as_ref().map_or(Some(0), |transport| self.number_of(transport))?;
-            Some(Spot { offset: point.offset, cookie: cookie(*call, number), has_return: call.has_return() })
+            Some(AttachPoint { offset: point.offset, cookie: cookie(*call, number), has_return: call.has_return() })
         });
         spots.map(|spot| Probe { group: Some(Group::Ucx), spot }).collect()
     }

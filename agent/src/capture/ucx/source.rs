@@ -10,11 +10,11 @@ use kvpath_schema::tables::ucx::{UcxTransportCall, UcxTransportCalls};
 use kvpath_schema::wire::ucx::{Call, LOST_CALLS, LOST_ENDS, LOST_ENTRIES, LOST_OPS, return_slot};
 
 use super::functions::{self, Function};
-use super::ops::{Ops, Record, record};
+use super::ops::{Ops, UcxRecord, record};
 use super::programs::{PAIR, Programs};
 use crate::budget::{Costs, Group, Spent};
 use crate::capture::error::AttachError;
-use crate::capture::{Budgeted, Context, Ended, Source};
+use crate::capture::{Budgeted, Context, EndedProcess, RecordSource};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::elf::First;
@@ -110,7 +110,7 @@ impl Ucx {
     }
 }
 
-impl Source for Ucx {
+impl RecordSource for Ucx {
     fn name(&self) -> &'static str {
         "ucx"
     }
@@ -139,7 +139,7 @@ impl Source for Ucx {
         self.ops.end(Some(process_id));
     }
 
-    fn process_ended(&mut self, process: Ended, context: &mut Context) {
+    fn process_ended(&mut self, process: EndedProcess, context: &mut Context) {
         self.count_calls(process.end_ns, Some(process.pid), &mut context.processes);
         self.ops.end(Some(process.process_id));
         self.programs.forget(process.pid);
@@ -152,13 +152,13 @@ impl Source for Ucx {
         programs.drain(|bytes| records.push(record(bytes)));
         for record in records {
             match record {
-                Some(Record::Op { pid, tid, time_ns, call, entry, result }) => {
+                Some(UcxRecord::Op { pid, tid, time_ns, call, entry, result }) => {
                     let process_id = processes.id_of(pid);
                     processes.saw_thread(pid, tid);
                     let transport = programs.transport(entry.function);
                     ops.returned(process_id, (tid, time_ns), call, &entry, result, transport);
                 }
-                Some(Record::Freed { pid, time_ns, request }) => {
+                Some(UcxRecord::Freed { pid, time_ns, request }) => {
                     if let Some(process_id) = processes.known(pid) {
                         ops.freed(process_id, time_ns, request);
                     }

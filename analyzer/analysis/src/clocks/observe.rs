@@ -28,7 +28,7 @@ pub struct Observed<'a> {
 /// Times that cannot be.
 pub fn messages(hosts: &[HostFacts], observed: &[Observed]) -> Result<Vec<Message>, LoadError> {
     let mut messages = Vec::new();
-    let mut ends = Ends::default();
+    let mut ends = NotificationEnds::default();
     for (at, own) in observed.iter().enumerate() {
         probes(own.probes, at, hosts, &mut messages)?;
         ends.add(at, own.notifs, own.agents)?;
@@ -67,8 +67,8 @@ fn probes(rows: &ClockProbes, from: usize, hosts: &[HostFacts], out: &mut Vec<Me
 
 /// Ends of notifications, by text and whole length.
 #[derive(Default)]
-struct Ends {
-    by_text: HashMap<(String, i64), Vec<End>>,
+struct NotificationEnds {
+    by_text: HashMap<(String, i64), Vec<NotificationEnd>>,
     /// Names of the agents of a process.
     agents: BTreeMap<(usize, i64), BTreeSet<String>>,
 }
@@ -77,7 +77,7 @@ struct Ends {
 const MOST_ENDS: usize = 64;
 
 /// One end.
-struct End {
+struct NotificationEnd {
     host: usize,
     process_id: i64,
     time_ns: i64,
@@ -85,7 +85,7 @@ struct End {
     peer: Option<String>,
 }
 
-impl Ends {
+impl NotificationEnds {
     fn add(&mut self, host: usize, notifs: &NixlNotifs, agents: &NixlAgents) -> Result<(), LoadError> {
         within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
         for row in 0..agents.len() {
@@ -98,7 +98,7 @@ impl Ends {
                 Some(NotifDirection::Taken) | None => continue,
             };
             let key = (notifs.message[row].clone(), notifs.message_bytes[row]);
-            self.by_text.entry(key).or_default().push(End {
+            self.by_text.entry(key).or_default().push(NotificationEnd {
                 host,
                 process_id: notifs.process_id[row],
                 time_ns: notifs.time_ns[row],
@@ -113,13 +113,13 @@ impl Ends {
     /// transfer was recorded as sent when that was posted, which is before.
     fn pair(&self, out: &mut Vec<Message>) {
         for ends in self.by_text.values().filter(|ends| ends.len() <= MOST_ENDS) {
-            let may_be = |a: &End, b: &End| {
+            let may_be = |a: &NotificationEnd, b: &NotificationEnd| {
                 a.is_arrival != b.is_arrival
                     && (a.host, a.process_id) != (b.host, b.process_id)
                     && self.is_named(a, b)
                     && self.is_named(b, a)
             };
-            let only = |end: &End| {
+            let only = |end: &NotificationEnd| {
                 let mut others = (0..ends.len()).filter(|other| may_be(end, &ends[*other]));
                 others.next().filter(|_| others.next().is_none())
             };
@@ -134,7 +134,7 @@ impl Ends {
     }
 
     /// Whether the peer that one end names is the other, as far as names are known.
-    fn is_named(&self, end: &End, other: &End) -> bool {
+    fn is_named(&self, end: &NotificationEnd, other: &NotificationEnd) -> bool {
         let names = self.agents.get(&(other.host, other.process_id));
         names.zip(end.peer.as_ref()).is_none_or(|(names, peer)| names.contains(peer))
     }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     fn paired(sent: &[NixlNotif], arrived: &[NixlNotif]) -> Vec<Message> {
-        let mut ends = Ends::default();
+        let mut ends = NotificationEnds::default();
         for (host, rows, agent) in [(0, sent, "p0"), (1, arrived, "d0")] {
             let (mut notifs, mut agents) = (NixlNotifs::default(), NixlAgents::default());
             agents.push(NixlAgent { time_ns: 0, process_id: 7, agent_ptr: 1, name: agent.into() });

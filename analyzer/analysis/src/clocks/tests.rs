@@ -4,7 +4,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Clock as Row;
 use kvpath_simulator::cases::Case;
 use kvpath_simulator::distort::{Clock, Distortions};
-use kvpath_simulator::engine::{StepKind, What};
+use kvpath_simulator::engine::{OpKind, StepKind};
 use kvpath_simulator::model::{BEGIN_NS, Hosts, Model, simulate};
 use proptest::prelude::*;
 
@@ -223,7 +223,7 @@ fn case_11_lies_within_the_error_by_probes_and_by_notifications_alone() {
         let reference = found.run.clocks.iter().find(|clock| clock.host == recording.clocks.hosts[0].name).unwrap();
         let mut checked = 0;
         for segment in found.requests.iter().flat_map(|request| &request.path) {
-            if (segment.what, segment.kind) != (What::Kernel, StepKind::Work) {
+            if (segment.what, segment.kind) != (OpKind::Kernel, StepKind::Work) {
                 continue;
             }
             let process = found.run.lanes[usize::from(segment.lane)].process_id.unwrap();

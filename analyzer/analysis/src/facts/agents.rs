@@ -12,7 +12,7 @@ use super::Facts;
 
 /// A message that left or arrived: when, at which process, and the other end's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct End<'a> {
+struct MessageEnd<'a> {
     at: i64,
     has_arrived: bool,
     process: i64,
@@ -21,9 +21,9 @@ struct End<'a> {
 
 /// Processes by the names of their agents.
 #[derive(Debug)]
-pub struct Names<'a>(HashMap<&'a str, Vec<(i64, i64)>>);
+pub struct AgentNames<'a>(HashMap<&'a str, Vec<(i64, i64)>>);
 
-impl<'a> Names<'a> {
+impl<'a> AgentNames<'a> {
     /// Those that agents and messages tell.
     #[must_use]
     pub fn of(facts: &'a Facts) -> Self {
@@ -62,13 +62,13 @@ impl<'a> Names<'a> {
 /// Messages of one text that have left and not arrived, in order, with how many each name and process has among them.
 #[derive(Default)]
 struct UnderWay<'a> {
-    messages: VecDeque<End<'a>>,
+    messages: VecDeque<MessageEnd<'a>>,
     peers: HashMap<&'a str, usize>,
     processes: HashMap<i64, usize>,
 }
 
 impl<'a> UnderWay<'a> {
-    fn add(&mut self, sent: End<'a>) {
+    fn add(&mut self, sent: MessageEnd<'a>) {
         *self.peers.entry(sent.peer).or_default() += 1;
         *self.processes.entry(sent.process).or_default() += 1;
         self.messages.push_back(sent);
@@ -91,11 +91,11 @@ fn one_less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
     }
 }
 
-fn by_text(facts: &Facts) -> BTreeMap<&str, Vec<End<'_>>> {
-    let mut found: BTreeMap<&str, Vec<End>> = BTreeMap::new();
+fn by_text(facts: &Facts) -> BTreeMap<&str, Vec<MessageEnd<'_>>> {
+    let mut found: BTreeMap<&str, Vec<MessageEnd>> = BTreeMap::new();
     for row in 0..facts.notifs.time_ns.len() {
         let Some(peer) = facts.notifs.peer[row].as_deref() else { continue };
-        found.entry(facts.notifs.message[row].as_str()).or_default().push(End {
+        found.entry(facts.notifs.message[row].as_str()).or_default().push(MessageEnd {
             at: facts.notifs.time_ns[row],
             has_arrived: *facts.notifs.direction[row] == NotifDirection::Arrived,
             process: facts.notifs.process_id[row],
@@ -106,7 +106,7 @@ fn by_text(facts: &Facts) -> BTreeMap<&str, Vec<End<'_>>> {
 }
 
 /// Goes through the messages of one text in order of time.
-fn vote<'a>(ends: &[End<'a>], votes: &mut BTreeMap<&'a str, Vec<i64>>) {
+fn vote<'a>(ends: &[MessageEnd<'a>], votes: &mut BTreeMap<&'a str, Vec<i64>>) {
     let mut under_way = UnderWay::default();
     // Once one of several may have been taken for another, who is left is not known.
     let (mut are_senders_known, mut are_receivers_known) = (true, true);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn known(facts: &Facts) -> Vec<(String, i64)> {
-        let names = Names::of(facts);
+        let names = AgentNames::of(facts);
         let mut known: Vec<(String, i64)> =
             names.0.keys().filter_map(|name| Some(((*name).to_owned(), names.at(name, 0)?))).collect();
         known.sort();
@@ -165,9 +165,9 @@ mod tests {
         let mut facts = some_facts();
         facts.notif(3, "sent", "d", 30 * MS, "s:1");
         facts.notif(4, "arrived", "p-1", 31 * MS, "s:1");
-        assert_eq!((Names::of(&facts).at("d", 0), Names::of(&facts).at("p-1", 0)), (None, None));
+        assert_eq!((AgentNames::of(&facts).at("d", 0), AgentNames::of(&facts).at("p-1", 0)), (None, None));
         facts.agent(9, "d");
-        assert_eq!(Names::of(&facts).at("d", 0), Some(9));
+        assert_eq!(AgentNames::of(&facts).at("d", 0), Some(9));
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
                 facts.agent(process, "d");
                 facts.agents.time_ns[at] = time_ns;
             }
-            let names = Names::of(&facts);
+            let names = AgentNames::of(&facts);
             let at = |time| names.at("d", time);
             assert_eq!([at(i64::MIN), at(9), at(10), at(19), at(20), at(29), at(30)], [1, 1, 1, 1, 2, 2, 4].map(Some));
             assert_eq!(names.at("e", 10), None);

@@ -1,18 +1,18 @@
-//! Which arrival is of which message of a text. Messages of two agents keep their order, so where both ends were recorded whole
-//! the n-th that left is the n-th that arrived.
+//! Pairs notifications that were sent with their arrivals, where several have the same text. Messages between two agents keep
+//! their order, so if both ends were recorded completely, the n-th sent is the n-th that arrived.
 //!
-//! One lost record would shift all later pairs. So a pair counts only if it is the same counted from the first on and from the
-//! last back, none arriving before it left: then no record is missing, or as many of either side. Where the two differ, times
-//! decide: a message arrives when the bytes before it are there, and a pair is taken only if each is the other's nearest and
-//! nothing else could be it. What is left has no pair.
+//! One lost record would shift all later pairs. So a pair counts only if counting from the first and from the last gives the
+//! same pair, and none arrives before it was sent: then no record is missing, or equally many on both sides. Where the two
+//! counts differ, times decide: a notification arrives when the bytes before it are there, and a pair counts only if each end
+//! is the other's nearest and no other end is possible. What remains has no pair.
 
 use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::tables::nixl::{NotifDirection, XferStatus};
 
 use super::Facts;
-use super::agents::Names;
-use super::lost::{self, Lost};
+use super::agents::AgentNames;
+use super::lost::{self, LostTransfer};
 use crate::method::Method;
 
 /// A message that left.
@@ -29,14 +29,14 @@ type ByPeer = BTreeMap<Option<i64>, Vec<(Sent, usize)>>;
 
 /// When the notifications of a run's transfers arrived, by row of `nixl_transfers`.
 #[must_use]
-pub fn of_transfers(facts: &Facts, names: &Names) -> HashMap<usize, i64> {
+pub fn of_transfers(facts: &Facts, names: &AgentNames) -> HashMap<usize, i64> {
     of(facts, names, &lost::of(facts, names)).into_iter().map(|(row, (time, _))| (row, time)).collect()
 }
 
-/// When the notification of each transfer arrived and how that is known, by row; of those whose records were lost after all others. Transfers of one
-/// request may carry the same text: which arrival is whose [`paired`] says, between two processes.
+/// When the notification of each transfer arrived and how that is known, by row; lost transfers have rows after all others.
+/// Transfers of one request may carry the same text: [`paired`] tells their arrivals apart, between two processes.
 #[must_use]
-pub fn of(facts: &Facts, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64, Method)> {
+pub fn of(facts: &Facts, names: &AgentNames, lost: &[LostTransfer]) -> HashMap<usize, (i64, Method)> {
     let table = &facts.transfers;
     let mut sent: BTreeMap<(i64, &str), ByPeer> = BTreeMap::new();
     let mut add = |process: i64, text, peer: Option<i64>, sent_row| {
@@ -65,10 +65,10 @@ pub fn of(facts: &Facts, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64, M
     let mut found = HashMap::new();
     for (key, by_peer) in sent {
         let mut arrived = arrived.remove(&key).unwrap_or_default();
-        // Whose name is not known is who alone was told.
+        // The agent's name may not be known: then the one process that received the text is the receiver.
         let only = (arrived.len() == 1 && by_peer.len() == 1).then(|| arrived.keys().next().copied()).flatten();
         for (peer, mut rows) in by_peer {
-            // A transfer's leaves with the poll that sees it over, whatever was posted first.
+            // A transfer's notification is sent by the poll that sees its completion, in whatever order transfers were posted.
             let are_seen = rows.iter().all(|(sent, _)| sent.over.is_some());
             rows.sort_by_key(|(sent, row)| {
                 (sent.over.filter(|_| are_seen).map_or(sent.at, |(_, by)| by), sent.at, *row)
@@ -81,7 +81,7 @@ pub fn of(facts: &Facts, names: &Names, lost: &[Lost]) -> HashMap<usize, (i64, M
     found
 }
 
-/// Whether its notification went out, or was to.
+/// Whether the transfer's notification was sent, or was to be sent.
 #[must_use]
 pub fn is_sent(facts: &Facts, row: usize) -> bool {
     facts.transfers.posted_ns[row].is_some()

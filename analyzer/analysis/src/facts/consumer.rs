@@ -8,7 +8,7 @@ use crate::load::batches::Batch;
 
 /// Columns of a raw table that a [`Consumer`] needs.
 #[derive(Clone, Copy)]
-pub struct Wanted {
+pub struct WantedColumns {
     /// The table.
     pub table: &'static TableDef,
     /// Its columns, by name.
@@ -18,7 +18,7 @@ pub struct Wanted {
 /// Takes rows of some tables; of one host after another. It may be handed more columns than it wants.
 pub trait Consumer {
     /// What it takes; tables in the order in which it needs them.
-    fn wants(&self) -> &'static [Wanted];
+    fn wants(&self) -> &'static [WantedColumns];
 
     /// Takes a batch of one of its tables; times and ids are made those of the reference where `host` is given.
     ///

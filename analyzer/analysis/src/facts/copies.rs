@@ -7,7 +7,7 @@ use std::ops::Range;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::Memcpys;
 
-use super::{Consumer, Wanted};
+use super::{Consumer, WantedColumns};
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 use crate::intervals::Span;
@@ -23,7 +23,7 @@ pub struct DeviceCopies {
     bytes: Column<i64>,
     correlation: Column<i64>,
     way: Column<u32>,
-    ways: Numbers<Way>,
+    ways: Numbers<CopyRoute>,
     /// Bytes of all before each, and of all. Modulo 2^64, which those of no transfer come near.
     before: Column<u64>,
     of_process: BTreeMap<i64, Range<usize>>,
@@ -31,7 +31,7 @@ pub struct DeviceCopies {
 
 /// What many copies have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Way {
+pub struct CopyRoute {
     /// Process that asked for it.
     pub process: i64,
     /// CUDA context.
@@ -50,7 +50,7 @@ pub struct Way {
 #[derive(Debug, Clone, Copy)]
 pub struct PeerCopy {
     /// Its way.
-    pub way: Way,
+    pub way: CopyRoute,
     /// Start, ns.
     pub start: i64,
     /// `correlation_id`.
@@ -70,7 +70,7 @@ pub struct Copy {
     pub to: Option<i32>,
 }
 
-const MEMCPYS: [Wanted; 1] = [Wanted {
+const MEMCPYS: [WantedColumns; 1] = [WantedColumns {
     table: Memcpys::DEF,
     columns: &[
         "start_ns",
@@ -101,7 +101,7 @@ impl DeviceCopies {
         }
     }
 
-    fn add(&mut self, way: Way, span: (i64, i64), bytes: i64, correlation: i64) -> Result<(), LoadError> {
+    fn add(&mut self, way: CopyRoute, span: (i64, i64), bytes: i64, correlation: i64) -> Result<(), LoadError> {
         self.start.push(span.0)?;
         self.end.push(span.1)?;
         self.bytes.push(bytes)?;
@@ -140,7 +140,7 @@ impl DeviceCopies {
         Ok(())
     }
 
-    fn way(&self, row: usize) -> Way {
+    fn way(&self, row: usize) -> CopyRoute {
         *self.ways.value(self.way[row])
     }
 
@@ -176,7 +176,7 @@ impl DeviceCopies {
 }
 
 impl Consumer for DeviceCopies {
-    fn wants(&self) -> &'static [Wanted] {
+    fn wants(&self) -> &'static [WantedColumns] {
         &MEMCPYS
     }
 
@@ -192,7 +192,7 @@ impl Consumer for DeviceCopies {
         let (from, to) = (batch.optional_i32("src_device_id")?, batch.optional_i32("dst_device_id")?);
         for row in (0..batch.len()).filter(|row| kinds[*row] != OTHER) {
             plausible(batch.table(), "bytes", &(0..=SPAN), bytes[row])?;
-            let way = Way {
+            let way = CopyRoute {
                 process: rows::process(batch.table(), host, process[row])?,
                 context: context[row],
                 stream: stream[row],
@@ -250,7 +250,7 @@ impl DeviceCopies {
         (from, to): (i32, i32),
         copies: impl IntoIterator<Item = ((i64, i64), i64)>,
     ) {
-        let way = Way { process, context: 1, stream: 9, is_peer: true, from: Some(from), to: Some(to) };
+        let way = CopyRoute { process, context: 1, stream: 9, is_peer: true, from: Some(from), to: Some(to) };
         for ((start, dur), bytes) in copies {
             self.add(way, (start, start + dur), bytes, 0).unwrap();
         }

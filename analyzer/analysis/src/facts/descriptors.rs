@@ -5,7 +5,7 @@ use std::ops::Range;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::NixlDescriptors;
 
-use super::{Consumer, Wanted};
+use super::{Consumer, WantedColumns};
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 use crate::load::batches::Batch;
@@ -88,11 +88,11 @@ impl Descriptors {
     }
 }
 
-const DESCRIPTORS: [Wanted; 1] =
-    [Wanted { table: NixlDescriptors::DEF, columns: &["transfer_id", "local_addr", "remote_addr", "bytes"] }];
+const DESCRIPTORS: [WantedColumns; 1] =
+    [WantedColumns { table: NixlDescriptors::DEF, columns: &["transfer_id", "local_addr", "remote_addr", "bytes"] }];
 
 impl Consumer for Descriptors {
-    fn wants(&self) -> &'static [Wanted] {
+    fn wants(&self) -> &'static [WantedColumns] {
         &DESCRIPTORS
     }
 

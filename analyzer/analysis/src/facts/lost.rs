@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
 
 use super::Facts;
-use super::agents::Names;
+use super::agents::AgentNames;
 
-/// What is left of a transfer.
+/// What other records say of a transfer whose own record was lost.
 #[derive(Debug)]
-pub struct Lost<'a> {
+pub struct LostTransfer<'a> {
     /// The process that posted it.
     pub process: i64,
     /// Thread that posted it.
@@ -28,9 +28,10 @@ pub struct Lost<'a> {
     pub piece: i64,
 }
 
-/// Those of a run, by row of `nixl_notifs`. Of a process that both reads and writes it is not known what they were.
+/// The lost transfers of a run, by row of `nixl_notifs`. Where a process both reads and writes, the direction of its lost
+/// transfers is unknown, and they is left out.
 #[must_use]
-pub fn of<'a>(facts: &'a Facts, names: &Names) -> Vec<Lost<'a>> {
+pub fn of<'a>(facts: &'a Facts, names: &AgentNames) -> Vec<LostTransfer<'a>> {
     let (notifs, transfers) = (&facts.notifs, &facts.transfers);
     let known: HashSet<i64> = transfers.transfer_id.iter().copied().collect();
     let mut reads: HashMap<i64, Option<bool>> = HashMap::new();
@@ -49,7 +50,7 @@ pub fn of<'a>(facts: &'a Facts, names: &Names) -> Vec<Lost<'a>> {
         let pieces = facts.descriptors.of(notifs.transfer_id[row]?);
         let count = i64::try_from(pieces.len()).ok()?;
         let bytes = pieces.map(|piece| piece.bytes).fold(0, i64::saturating_add);
-        Some(Lost {
+        Some(LostTransfer {
             process,
             tid: notifs.tid[row],
             posted: notifs.time_ns[row],

@@ -15,10 +15,10 @@ pub mod received;
 pub mod regions;
 pub mod set;
 
-pub use consumer::{Consumer, Wanted};
-pub use copies::{Copy, DeviceCopies, PeerCopy, Peers, Way};
+pub use consumer::{Consumer, WantedColumns};
+pub use copies::{Copy, CopyRoute, DeviceCopies, PeerCopy, Peers};
 pub use descriptors::{Descriptor, Descriptors};
-pub use nvtx::{Mark, Nvtx};
+pub use nvtx::{Nvtx, NvtxRow};
 
 use std::collections::BTreeMap;
 

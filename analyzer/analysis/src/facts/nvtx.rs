@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nvtx::NvtxRanges;
 
-use super::{Consumer, Wanted};
+use super::{Consumer, WantedColumns};
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 use crate::load::batches::Batch;
@@ -24,7 +24,7 @@ pub struct Nvtx {
 
 /// A row.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark<'a> {
+pub struct NvtxRow<'a> {
     /// Start, ns.
     pub start: i64,
     /// Length, ns; none of a marker, or where the end was not recorded.
@@ -69,8 +69,8 @@ impl Nvtx {
 
     /// A row.
     #[must_use]
-    pub fn mark(&self, row: usize) -> Mark<'_> {
-        Mark {
+    pub fn mark(&self, row: usize) -> NvtxRow<'_> {
+        NvtxRow {
             start: self.start[row],
             dur: self.dur.get(row),
             thread: *self.threads.value(self.thread[row]),
@@ -85,11 +85,11 @@ impl Nvtx {
     }
 }
 
-const RANGES: [Wanted; 1] =
-    [Wanted { table: NvtxRanges::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "text"] }];
+const RANGES: [WantedColumns; 1] =
+    [WantedColumns { table: NvtxRanges::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "text"] }];
 
 impl Consumer for Nvtx {
-    fn wants(&self) -> &'static [Wanted] {
+    fn wants(&self) -> &'static [WantedColumns] {
         &RANGES
     }
 

@@ -1,25 +1,25 @@
-//! When programs took the notifications that had arrived: until then they know nothing of them. A program that is busy takes them
-//! late; the path then leads over what it did, back to when they arrived.
+//! When programs received the notifications that had arrived (`getNotifs`): until then they do not know of them. A busy program
+//! receives them late; the path then leads over what it did meanwhile, back to the arrival.
 
 use std::collections::HashMap;
 
 use kvpath_schema::tables::nixl::NotifDirection;
 
 use super::Facts;
-use super::agents::Names;
+use super::agents::AgentNames;
 
 /// Receiver, sender and text of a notification.
-type Key<'a> = (i64, i64, &'a str);
+type NotificationKey<'a> = (i64, i64, &'a str);
 
 /// Notifications that were taken, as (arrival, receipt), by arrival: ns.
 #[derive(Debug, Default)]
-pub struct Received<'a>(HashMap<Key<'a>, Vec<(i64, i64)>>);
+pub struct Received<'a>(HashMap<NotificationKey<'a>, Vec<(i64, i64)>>);
 
 impl<'a> Received<'a> {
     /// Those of a run.
     #[must_use]
-    pub fn of(facts: &'a Facts, names: &Names) -> Self {
-        let mut taken: HashMap<Key, Vec<i64>> = HashMap::new();
+    pub fn of(facts: &'a Facts, names: &AgentNames) -> Self {
+        let mut taken: HashMap<NotificationKey, Vec<i64>> = HashMap::new();
         for row in 0..facts.received.time_ns.len() {
             let time = facts.received.time_ns[row];
             let Some(sender) = facts.received.peer[row].as_deref().and_then(|name| names.at(name, time)) else {
@@ -27,7 +27,7 @@ impl<'a> Received<'a> {
             };
             taken.entry((facts.received.process_id[row], sender, &facts.received.message[row])).or_default().push(time);
         }
-        let mut arrived: HashMap<Key, Vec<i64>> = HashMap::new();
+        let mut arrived: HashMap<NotificationKey, Vec<i64>> = HashMap::new();
         for row in 0..facts.notifs.time_ns.len() {
             let (time, is_arrival) =
                 (facts.notifs.time_ns[row], *facts.notifs.direction[row] == NotifDirection::Arrived);
@@ -95,7 +95,7 @@ mod tests {
         }
         facts.notif(2, "taken", "prefill", 50, "a");
         facts.set_received_apart();
-        let received = Received::of(&facts, &Names::of(&facts));
+        let received = Received::of(&facts, &AgentNames::of(&facts));
         assert_eq!(received.of_arrival(2, 1, "a", 10), Some(50));
         for (receiver, sender, text, at) in [(2, 1, "b", 20), (2, 1, "a", 11), (1, 2, "a", 10)] {
             assert_eq!(received.of_arrival(receiver, sender, text, at), None, "{text} {at}");

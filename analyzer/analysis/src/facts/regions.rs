@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::tables::nixl::XferOp;
 
-use super::agents::Names;
+use super::agents::AgentNames;
 use super::set::Set;
 use super::{Descriptor, Facts};
 
@@ -54,7 +54,7 @@ impl Registered {
 
 /// What the descriptors of a transfer touch.
 #[derive(Debug, Default)]
-pub struct Touch {
+pub struct TouchedRegions {
     /// The process whose KV goes, if known.
     pub sender: Option<i64>,
     /// The process that gets it, if known.
@@ -69,7 +69,7 @@ pub struct Touch {
     pub received: Option<Set>,
 }
 
-impl Touch {
+impl TouchedRegions {
     /// The regions of the sender that it carries; `None` if not all are known.
     #[must_use]
     pub fn sent(&self) -> Option<&Set> {
@@ -89,7 +89,7 @@ pub struct Regions {
     /// By process.
     pub registered: BTreeMap<i64, Registered>,
     /// By row of `nixl_transfers`.
-    pub touches: Vec<Touch>,
+    pub touches: Vec<TouchedRegions>,
     /// Regions between which descriptors go, by sender and receiver.
     pub pairs: BTreeMap<(i64, i64), BTreeSet<(u32, u32)>>,
 }
@@ -105,7 +105,7 @@ impl Regions {
         }
         let registered = rows.into_iter().map(|(process, rows)| (process, Registered::of(facts, rows))).collect();
         let mut all = Self { registered, ..Self::default() };
-        let names = Names::of(facts);
+        let names = AgentNames::of(facts);
         for row in 0..facts.transfers.transfer_id.len() {
             let touch = all.touch(facts, row, &names);
             all.touches.push(touch);
@@ -113,7 +113,7 @@ impl Regions {
         all
     }
 
-    fn touch(&mut self, facts: &Facts, row: usize, names: &Names) -> Touch {
+    fn touch(&mut self, facts: &Facts, row: usize, names: &AgentNames) -> TouchedRegions {
         let table = &facts.transfers;
         let poster = table.process_id[row];
         let made = table.made_ns[row].or(table.posted_ns[row]).unwrap_or(i64::MAX);
@@ -122,7 +122,7 @@ impl Regions {
         let (sender, receiver) = if is_read { (peer, Some(poster)) } else { (Some(poster), peer) };
         let descriptors = facts.descriptors.of(table.transfer_id[row]);
         let count = i64::try_from(descriptors.len()).unwrap_or(i64::MAX);
-        let mut ends = [End::new(&self.registered, Some(poster)), End::new(&self.registered, peer)];
+        let mut ends = [TransferEnd::new(&self.registered, Some(poster)), TransferEnd::new(&self.registered, peer)];
         let (mut located, mut pairs) = (0, BTreeSet::new());
         for Descriptor { local, remote, bytes } in descriptors {
             let local = ends[0].touch(Some(local), bytes);
@@ -132,24 +132,31 @@ impl Regions {
                 local.zip(remote).map(|(local, remote)| if is_read { (remote, local) } else { (local, remote) }),
             );
         }
-        let [local, remote] = ends.map(End::set);
+        let [local, remote] = ends.map(TransferEnd::set);
         let (of_sender, of_receiver) = if is_read { (remote, local) } else { (local, remote) };
         if let Some(ends) = sender.zip(receiver).filter(|_| !pairs.is_empty()) {
             self.pairs.entry(ends).or_default().extend(pairs);
         }
         let is_whole = count > 0 && table.descriptors[row] == Some(count);
-        Touch { sender, receiver, descriptors: (count, located), is_whole, sent: of_sender, received: of_receiver }
+        TouchedRegions {
+            sender,
+            receiver,
+            descriptors: (count, located),
+            is_whole,
+            sent: of_sender,
+            received: of_receiver,
+        }
     }
 }
 
 /// One end of a transfer while its descriptors are gone through.
-struct End<'a> {
+struct TransferEnd<'a> {
     registered: Option<&'a Registered>,
     touched: Vec<bool>,
     is_known: bool,
 }
 
-impl<'a> End<'a> {
+impl<'a> TransferEnd<'a> {
     fn new(registered: &'a BTreeMap<i64, Registered>, process: Option<i64>) -> Self {
         let registered = process.and_then(|process| registered.get(&process));
         let touched = vec![false; registered.map_or(0, |own| own.rows.len())];
@@ -210,7 +217,7 @@ mod tests {
         facts.transfers.op[1] = "READ".into();
         let all = Regions::of(&facts);
         let touch = |row: usize| {
-            let touch: &Touch = &all.touches[row];
+            let touch: &TouchedRegions = &all.touches[row];
             (touch.sender, touch.receiver, touch.sent().unwrap().to_string(), touch.received().unwrap().to_string())
         };
         assert_eq!(touch(0), (Some(1), Some(9), "0".into(), "1".into()));

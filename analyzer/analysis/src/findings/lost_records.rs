@@ -3,11 +3,11 @@
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::findings::{Code, Finding, Subject};
 
-use super::{Concerns, Found, Tables, finding};
+use super::{Concerns, RuleFinding, Tables, finding};
 use crate::coverage::COMPLETE;
 use crate::title;
 
-pub(super) fn of(tables: &Tables) -> Vec<Found> {
+pub(super) fn of(tables: &Tables) -> Vec<RuleFinding> {
     let coverage = tables.coverage;
     let lacking = (0..coverage.len()).filter(|row| coverage.verdict[*row] != COMPLETE);
     let found = lacking.map(|row| {
@@ -22,7 +22,7 @@ pub(super) fn of(tables: &Tables) -> Vec<Found> {
             row_keys,
             ..finding(Code::LostRecords, Subject::Process, text)
         };
-        Found { row, concerns: Concerns::Any, on_path: None }
+        RuleFinding { row, concerns: Concerns::Any, on_path: None }
     });
     found.collect()
 }

@@ -32,7 +32,7 @@ pub struct Tables<'a> {
 }
 
 /// All rules, the most useful first.
-const RULES: [fn(&Tables) -> Vec<Found>; 4] = [stages::of, scattered::of, slowest_post::of, lost_records::of];
+const RULES: [fn(&Tables) -> Vec<RuleFinding>; 4] = [stages::of, scattered::of, slowest_post::of, lost_records::of];
 
 /// Requests that a finding concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,9 @@ enum Concerns {
     Requests(Vec<i32>),
 }
 
-/// What a rule found.
+/// A finding of one rule, with the requests and the part of the paths that it is about.
 #[derive(Debug)]
-struct Found {
+struct RuleFinding {
     row: Finding,
     concerns: Concerns,
     /// Where it is on paths; none where it is about no time.
@@ -55,14 +55,14 @@ struct Found {
 /// What was found in a run.
 #[derive(Debug, Default)]
 pub struct Findings {
-    found: Vec<Found>,
+    found: Vec<RuleFinding>,
 }
 
 impl Findings {
     /// Applies all rules.
     #[must_use]
     pub fn of(tables: &Tables) -> Self {
-        let mut found: Vec<Found> = RULES.iter().flat_map(|rule| rule(tables)).collect();
+        let mut found: Vec<RuleFinding> = RULES.iter().flat_map(|rule| rule(tables)).collect();
         for (number, found) in (0i32..).zip(&mut found) {
             found.row.finding = number;
         }
@@ -107,7 +107,7 @@ impl Findings {
     }
 }
 
-impl Found {
+impl RuleFinding {
     fn concerns(&self, request: i32) -> bool {
         match &self.concerns {
             Concerns::Any => true,

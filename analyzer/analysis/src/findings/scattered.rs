@@ -9,7 +9,7 @@ use kvpath_schema::tables::derived::{Cause, Handoff};
 use kvpath_schema::tables::findings::{Code, Finding, Subject};
 
 use super::size::OnPath;
-use super::{Concerns, Found, Tables, finding, share};
+use super::{Concerns, RuleFinding, Tables, finding, share};
 use crate::number::float;
 use crate::path::category::Category;
 use crate::units;
@@ -19,7 +19,7 @@ const NOTABLE: f64 = 2.0;
 /// A scattered hand-off this much slower than the fastest scattered one is not explained by scattering alone.
 const UNLIKE: f64 = 1.5;
 
-pub(super) fn of(tables: &Tables) -> Vec<Found> {
+pub(super) fn of(tables: &Tables) -> Vec<RuleFinding> {
     let mut groups: BTreeMap<(i32, i64), Vec<Handoff>> = BTreeMap::new();
     let handoffs = tables.handoffs;
     let mut of_stage: BTreeMap<i32, (usize, usize)> = BTreeMap::new();
@@ -40,7 +40,7 @@ pub(super) fn of(tables: &Tables) -> Vec<Found> {
     found.collect()
 }
 
-fn of_group(stage: i32, bytes: i64, rows: &[Handoff]) -> Option<Found> {
+fn of_group(stage: i32, bytes: i64, rows: &[Handoff]) -> Option<RuleFinding> {
     let of = |cause| rows.iter().filter(move |handoff| handoff.cause == cause);
     let fast = of(Cause::Contiguous).min_by_key(|h| h.span_ns)?;
     let slow = of(Cause::Scattered).max_by_key(|h| h.span_ns)?;
@@ -98,7 +98,7 @@ fn of_group(stage: i32, bytes: i64, rows: &[Handoff]) -> Option<Found> {
         stage_id: stage,
         categories: &[Category::Make, Category::Post, Category::Wire],
     };
-    Some(Found { row, concerns: Concerns::Requests(named), on_path: Some(on_path) })
+    Some(RuleFinding { row, concerns: Concerns::Requests(named), on_path: Some(on_path) })
 }
 
 fn pieces(handoff: &Handoff) -> Option<i64> {

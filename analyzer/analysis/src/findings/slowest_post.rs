@@ -6,16 +6,16 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::findings::{Code, Finding, Subject};
 
 use super::size::OnPath;
-use super::{Concerns, Found, Tables, finding, share};
+use super::{Concerns, RuleFinding, Tables, finding, share};
 use crate::number::float;
 use crate::path::category::Category;
 use crate::units;
 
-pub(super) fn of(tables: &Tables) -> Vec<Found> {
+pub(super) fn of(tables: &Tables) -> Vec<RuleFinding> {
     found(tables).into_iter().collect()
 }
 
-fn found(tables: &Tables) -> Option<Found> {
+fn found(tables: &Tables) -> Option<RuleFinding> {
     let handoffs = tables.handoffs;
     let known: Vec<(i64, Reverse<usize>)> = (0..handoffs.len())
         .filter(|row| handoffs.post_ns[*row].is_some())
@@ -46,5 +46,5 @@ fn found(tables: &Tables) -> Option<Found> {
         ..finding(Code::SlowestPost, Subject::Transfer, text)
     };
     let on_path = OnPath { requests: vec![h.request], stage_id: h.stage_id, categories: &[Category::Post] };
-    Some(Found { row, concerns: Concerns::Requests(vec![h.request]), on_path: Some(on_path) })
+    Some(RuleFinding { row, concerns: Concerns::Requests(vec![h.request]), on_path: Some(on_path) })
 }

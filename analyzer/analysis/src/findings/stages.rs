@@ -8,7 +8,7 @@ use kvpath_schema::tables::derived::Role;
 use kvpath_schema::tables::findings::{Code, Finding, Subject};
 
 use super::size::OnPath;
-use super::{Concerns, Found, Tables, finding, share};
+use super::{Concerns, RuleFinding, Tables, finding, share};
 use crate::number::float;
 use crate::path::category::Category;
 use crate::units;
@@ -16,11 +16,11 @@ use crate::units;
 /// A stage this much slower than the mean of the others is named.
 const SLOWER: f64 = 1.1;
 
-pub(super) fn of(tables: &Tables) -> Vec<Found> {
+pub(super) fn of(tables: &Tables) -> Vec<RuleFinding> {
     found(tables).into_iter().collect()
 }
 
-fn found(tables: &Tables) -> Option<Found> {
+fn found(tables: &Tables) -> Option<RuleFinding> {
     let (stages, chunks) = (tables.stages, tables.chunks);
     let prefill = (0..stages.len()).filter(|s| stages.role[*s] == Role::Prefill).count();
     let whole = whole_requests(tables, prefill);
@@ -71,7 +71,7 @@ fn found(tables: &Tables) -> Option<Found> {
         stage_id: *slow,
         categories: &[Category::Compute],
     });
-    Some(Found { row, concerns: Concerns::Requests(whole), on_path })
+    Some(RuleFinding { row, concerns: Concerns::Requests(whole), on_path })
 }
 
 /// The requests that all prefill stages recorded whole, in order.

@@ -2,7 +2,7 @@
 
 use super::pairs;
 use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
-use crate::timeline::{Awaited, Class, LaneAt, LaneKind};
+use crate::timeline::{Class, LaneAt, LaneKind, WaitTarget};
 
 /// CUPTI's number of the legacy default stream.
 const LEGACY_DEFAULT: i32 = 7;
@@ -137,7 +137,7 @@ impl Graph<'_> {
     }
 
     /// What a wait by the call numbered `key` of a process is for.
-    pub(super) fn awaited(&self, process: i64, key: i64, awaited: Awaited, kind: GateKind, into: &mut Vec<Gate>) {
+    pub(super) fn awaited(&self, process: i64, key: i64, awaited: WaitTarget, kind: GateKind, into: &mut Vec<Gate>) {
         let mut add = |stream: LaneAt, before: i64, method| {
             let at = self.timeline.lane(stream).before_key(before)?;
             let at = self.last_of_launch(stream, self.timeline.lane(stream).key[at]).unwrap_or(at);
@@ -145,18 +145,18 @@ impl Graph<'_> {
             Some((stream, at))
         };
         match awaited {
-            Awaited::Event { stream, correlation, exact } => {
+            WaitTarget::Event { stream, correlation, exact } => {
                 let method = if exact { Method::Id } else { Method::Handle };
                 if let Some((stream, at)) = add(stream, correlation, method) {
                     self.rest_of_launch(stream, at, (kind, method), into);
                 }
             }
-            Awaited::Stream(stream) => {
+            WaitTarget::Stream(stream) => {
                 if let Some((stream, at)) = add(stream, key, Method::Id) {
                     self.rest_of_launch(stream, at, (kind, Method::Id), into);
                 }
             }
-            Awaited::Context(context) => {
+            WaitTarget::Context(context) => {
                 let streams = self.timeline.processes.get(&process).map_or(&[][..], |lanes| &lanes.streams);
                 for stream in streams {
                     if matches!(self.timeline.id(*stream).kind, LaneKind::Stream { context: of, .. } if of == context) {

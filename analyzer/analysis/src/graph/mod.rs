@@ -166,7 +166,7 @@ impl Graph<'_> {
         }
     }
 
-    /// When the program took the notification whose arrival this node is, where that was recorded, ns.
+    /// When the program received the notification whose arrival this node is, ns; `None` where no record shows it.
     #[must_use]
     pub fn taken(&self, node: Node) -> Option<i64> {
         match (node.op, node.is_end) {

@@ -27,7 +27,7 @@ pub struct Stages {
 }
 
 /// Passes of one chunk: each with its process.
-type OfChunk = Vec<(i64, Span)>;
+type PassesOfChunk = Vec<(i64, Span)>;
 
 impl Stages {
     /// From the derived tables, and the passes of each process by time. The pass before is that of the same chunk on the stage
@@ -72,14 +72,14 @@ fn last(by_end: &[Span], by: i64) -> Option<Span> {
 fn by_chunk(stages: &Table, chunks: &Chunks) -> Vec<(i64, Pass)> {
     let prefill = (0..stages.stage_id.len()).filter(|row| stages.role[*row] != Role::Decode);
     let process_of: HashMap<i32, i64> = prefill.map(|row| (stages.stage_id[row], stages.process_id[row])).collect();
-    let mut requests: BTreeMap<i32, BTreeMap<i32, OfChunk>> = BTreeMap::new();
+    let mut requests: BTreeMap<i32, BTreeMap<i32, PassesOfChunk>> = BTreeMap::new();
     for row in 0..chunks.request.len() {
         let Some(process) = process_of.get(&chunks.stage_id[row]) else { continue };
         let span = (chunks.start_ns[row], chunks.start_ns[row].saturating_add(chunks.dur_ns[row]));
         let of_request = requests.entry(chunks.request[row]).or_default();
         of_request.entry(chunks.chunk[row]).or_default().push((*process, span));
     }
-    let are_whole = |chunks: &&BTreeMap<i32, OfChunk>| {
+    let are_whole = |chunks: &&BTreeMap<i32, PassesOfChunk>| {
         let mut counts = chunks.values().map(Vec::len);
         counts.next().is_some_and(|first| counts.all(|other| other == first))
     };
@@ -94,7 +94,7 @@ fn by_chunk(stages: &Table, chunks: &Chunks) -> Vec<(i64, Pass)> {
     found
 }
 
-/// Of pipelines of which there is but one: then what its stages did last is for each other.
+/// Where a run has but one pipeline: the pass that the stage before ended last made what a pass computes on.
 fn by_time(stages: &Table, passes: &BTreeMap<i64, Vec<Span>>, all: &HashMap<i64, Vec<Span>>) -> Vec<(i64, Pass)> {
     let mut by_rank: BTreeMap<Option<i32>, Vec<(i32, i64)>> = BTreeMap::new();
     for row in (0..stages.stage_id.len()).filter(|row| stages.role[*row] != Role::Decode) {
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use crate::graph::pairs::Pairs;
     use crate::graph::{Request, Transfers};
-    use crate::timeline::recorded::{Record, Sync, SyncKind};
+    use crate::timeline::recorded::{EventRecord, Sync, SyncKind};
     use crate::timeline::{LaneId, LaneKind, Timeline, Waits};
 
     const US: i64 = 1_000;
@@ -241,7 +241,7 @@ mod tests {
         let found = binds(&timeline, &stages, stream(1, 8), false);
         assert_eq!(found, Some((GateKind::StreamOrder, Method::Order, 2_900)), "no waits are recorded at all");
         // Those of the first two are.
-        let record = |pass: i64| Record {
+        let record = |pass: i64| EventRecord {
             process: 1,
             context: 1,
             stream: 7,

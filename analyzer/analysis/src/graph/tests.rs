@@ -11,7 +11,7 @@ use crate::path::category::Category;
 use crate::path::walk::{StepKind, walk};
 use crate::spill::Memory;
 use crate::timeline::build::Builder;
-use crate::timeline::recorded::{Record, Sync, SyncKind};
+use crate::timeline::recorded::{EventRecord, Sync, SyncKind};
 use crate::timeline::{LaneId, LaneKind, Waits};
 
 const MS: i64 = 1_000_000;
@@ -49,7 +49,7 @@ fn who_waits_for_a_graph_waits_for_all_of_its_streams() {
     timeline.add_kernel(stream(9), 0, "after_event", (310, 320, 13));
     timeline.add_call(1, 1, "cudaStreamSynchronize", (150, 305, 14));
     timeline.add_call(1, 1, "cudaEventSynchronize", (306, 330, 15));
-    let record = Record { process: 1, context: 1, stream: 7, event: 5, recording: Some(1), correlation: 11 };
+    let record = EventRecord { process: 1, context: 1, stream: 7, event: 5, recording: Some(1), correlation: 11 };
     let syncs = [wait(SyncKind::StreamWait, 9, 12), wait(SyncKind::Stream, 7, 14), wait(SyncKind::Event, 7, 15)];
     timeline.waits = Waits::by_hand(&syncs, &[record], |id| timeline.find(id));
     let lane = |id| timeline.find(id).unwrap();
@@ -88,7 +88,7 @@ fn handed_over(count: i64, ms: i64) -> Recording {
 }
 
 /// Walks back from decode's kernel.
-fn walked(recording: &Recording, count: u32) -> crate::path::walk::Walked {
+fn walked(recording: &Recording, count: u32) -> crate::path::walk::WalkedPath {
     let transfers = Transfers::of(&recording.facts, &recording.timeline, &[(1, Some(0))]);
     let request = Request {
         transfers: Carried::of((0..count).collect(), &transfers),
@@ -136,7 +136,7 @@ fn without_notif(recording: &mut Recording, lost: usize) {
 }
 
 /// The operations between processes on a path, with their times.
-fn between(walked: &crate::path::walk::Walked) -> Vec<(Op, i64, i64)> {
+fn between(walked: &crate::path::walk::WalkedPath) -> Vec<(Op, i64, i64)> {
     let steps = walked.steps.iter().filter(|step| !matches!(step.op, Op::Lane(..)));
     steps.map(|step| (step.op, step.start / MS, step.end / MS)).collect()
 }
@@ -190,9 +190,9 @@ fn what_has_arrived_waits_for_its_program_to_take_it() {
     };
     let decode = 17 * MS;
     let before = last(&recording);
-    assert_eq!(before[0], (StepKind::Gap, arrived[1], decode), "takings are not set apart yet");
+    assert_eq!(before[0], (StepKind::Gap, arrived[1], decode), "the receipt is not set apart yet");
     recording.set_received_apart();
-    assert_eq!(last(&recording), [(StepKind::Untaken, arrived[1], 16 * MS), (StepKind::Gap, 16 * MS, decode)]);
+    assert_eq!(last(&recording), [(StepKind::NotificationWait, arrived[1], 16 * MS), (StepKind::Gap, 16 * MS, decode)]);
 }
 
 #[test]

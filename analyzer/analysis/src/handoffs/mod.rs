@@ -12,18 +12,18 @@ use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
-use crate::facts::agents::Names;
+use crate::facts::agents::AgentNames;
 use crate::facts::arrivals;
-use crate::facts::regions::{Regions, Touch};
+use crate::facts::regions::{Regions, TouchedRegions};
 use crate::facts::set::Set;
 use crate::intervals::{ByStart, Span, Union};
 use crate::serving::notifications::{Registered, Registrations, is_registration};
 use crate::settings::Settings;
-use crate::structure::held_layers::{self, Held, Known};
+use crate::structure::held_layers::{self, HeldLayers, RegionLayerMap};
 use crate::structure::posts::Post;
 use crate::structure::requests::RequestWork;
 use crate::structure::stages::StageWork;
-use written::Made;
+use written::PostWithCopies;
 
 /// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
 pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
@@ -34,7 +34,7 @@ pub fn of(
     facts: &Facts,
     stages: &[StageWork],
     requests: &[RequestWork],
-    regions: (&Regions, &Known),
+    regions: (&Regions, &RegionLayerMap),
     settings: &Settings,
 ) -> Handoffs {
     let copies = written::copies(stages);
@@ -50,9 +50,9 @@ pub fn of(
             by_stage.entry(*stage).or_default().push(*post);
         }
         for (s, posts) in by_stage {
-            let posts: Vec<Made> = posts
+            let posts: Vec<PostWithCopies> = posts
                 .iter()
-                .map(|post| Made { post: &stages[s].posts[*post], copies: copies[s].of_post(*post) })
+                .map(|post| PostWithCopies { post: &stages[s].posts[*post], copies: copies[s].of_post(*post) })
                 .collect();
             let mut row = handoff(facts, stages, (&stages[s], &open[s]), &posts, regions, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
@@ -66,7 +66,7 @@ pub fn of(
 
 /// What agents told each other.
 struct Arrivals<'a> {
-    names: Names<'a>,
+    names: AgentNames<'a>,
     /// When the notifications of transfers arrived, by row of `nixl_transfers`.
     of_transfers: HashMap<usize, i64>,
     /// Notifs that register a request with a stage.
@@ -77,7 +77,7 @@ struct Arrivals<'a> {
 
 impl<'a> Arrivals<'a> {
     fn of(facts: &'a Facts) -> Self {
-        let names = Names::of(facts);
+        let names = AgentNames::of(facts);
         let of_transfers = arrivals::of_transfers(facts, &names);
         let (notifs, is_arrival) =
             (&facts.notifs, |row: &usize| *facts.notifs.direction[*row] == NotifDirection::Arrived);
@@ -92,11 +92,11 @@ fn handoff(
     facts: &Facts,
     stages: &[StageWork],
     (stage, open): (&StageWork, &ByStart),
-    all: &[Made],
-    (regions, held): (&Regions, &Known),
+    all: &[PostWithCopies],
+    (regions, held): (&Regions, &RegionLayerMap),
     arrivals: &Arrivals,
 ) -> Handoff {
-    let made: Vec<Made> = all.iter().filter(|made| !made.post.failed).copied().collect();
+    let made: Vec<PostWithCopies> = all.iter().filter(|made| !made.post.failed).copied().collect();
     let posts: Vec<&Post> = made.iter().map(|made| made.post).collect();
     let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter()).collect();
     let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
@@ -123,7 +123,7 @@ fn handoff(
     let span_ns = if copies.is_empty() {
         written::open_ns(&made, |post| post.done_by)
     } else {
-        let span = |made: &Made| {
+        let span = |made: &PostWithCopies| {
             let end = made.copies.iter().map(|copy| copy.span.1).max()?;
             Some((made.copies.iter().map(|copy| copy.span.0).min()?, end))
         };
@@ -211,8 +211,8 @@ fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// Whether any of these hand-overs was open while another of the stage was that is none of `all`.
-fn overlaps_another(stage: &StageWork, open: &ByStart, all: &[Made], posts: &[&Post]) -> bool {
+/// Whether any of these hand-offs was open while another of the stage was that is none of `all`.
+fn overlaps_another(stage: &StageWork, open: &ByStart, all: &[PostWithCopies], posts: &[&Post]) -> bool {
     let mut own: Vec<Span> = posts.iter().map(|post| (post.at, post.end())).collect();
     own.sort_unstable();
     let began: BTreeSet<i64> = all.iter().map(|made| made.post.at).collect();
@@ -234,7 +234,7 @@ fn median(mut values: Vec<i64>) -> Option<i64> {
 }
 
 /// The receiving process: the one whose agent the transfers name; else the only decode worker.
-fn peer(facts: &Facts, stages: &[StageWork], agents: &Names, transfers: &[usize]) -> Option<i64> {
+fn peer(facts: &Facts, stages: &[StageWork], agents: &AgentNames, transfers: &[usize]) -> Option<i64> {
     let named = transfers.iter().find_map(|row| {
         // A pull's poster receives.
         if *facts.transfers.op[*row] == XferOp::Read {
@@ -250,9 +250,13 @@ fn peer(facts: &Facts, stages: &[StageWork], agents: &Names, transfers: &[usize]
 
 /// What the transfers carry: how many regions of the sender, which layers of it and how that is known, which layers of the
 /// receiver.
-fn carried(regions: &Regions, held: &Known, transfers: &[usize]) -> (Option<i32>, Option<Held>, Option<Held>) {
+fn carried(
+    regions: &Regions,
+    held: &RegionLayerMap,
+    transfers: &[usize],
+) -> (Option<i32>, Option<HeldLayers>, Option<HeldLayers>) {
     let touches = || transfers.iter().map(|row| &regions.touches[*row]);
-    let sent: Option<Vec<&Set>> = touches().map(Touch::sent).collect();
+    let sent: Option<Vec<&Set>> = touches().map(TouchedRegions::sent).collect();
     let sent = sent.filter(|sets| !sets.is_empty()).map(|sets| union(sets.into_iter()));
     let layers = touches().map(|touch| held.layers.get(&touch.sender?)?.held(touch.sent()?));
     let peers = touches().map(|touch| held.layers.get(&touch.receiver?)?.held(touch.received()?));
@@ -264,13 +268,13 @@ fn union<'a>(sets: impl Iterator<Item = &'a Set>) -> Set {
 }
 
 /// The layers of all, if those of each are known; the method is that of the part that is least sure.
-fn all_held(parts: impl Iterator<Item = Option<Held>>) -> Option<Held> {
-    let parts = parts.collect::<Option<Vec<Held>>>()?;
+fn all_held(parts: impl Iterator<Item = Option<HeldLayers>>) -> Option<HeldLayers> {
+    let parts = parts.collect::<Option<Vec<HeldLayers>>>()?;
     let layers = union(parts.iter().map(|part| &part.layers));
     let least_sure = parts.iter().map(|part| part.method).min_by(|a, b| {
         held_layers::confidence(a).total_cmp(&held_layers::confidence(b)).then((*a == "all").cmp(&(*b == "all")))
     });
-    Some(Held { layers, method: least_sure? })
+    Some(HeldLayers { layers, method: least_sure? })
 }
 
 /// When decode's registration for the request arrived at the stage.

@@ -1,4 +1,4 @@
-//! Hand-overs and their copies.
+//! The peer copies that carry a hand-off's KV.
 
 use crate::facts::Copy;
 use crate::facts::Peers;
@@ -6,17 +6,17 @@ use crate::intervals::{Span, Union};
 use crate::structure::posts::Post;
 use crate::structure::stages::StageWork;
 
-/// A hand-over and its copies.
+/// A post of a hand-off, with the peer copies that it made.
 #[derive(Debug, Clone, Copy)]
-pub struct Made<'a> {
-    /// The hand-over.
+pub struct PostWithCopies<'a> {
+    /// The hand-off.
     pub post: &'a Post,
     /// Peer copies that began after it and before the stage's next.
-    pub copies: OfPost<'a>,
+    pub copies: CopiesOfPost<'a>,
 }
 
 /// The time in which a transfer was under way, each until `end` says, ns; none if that is not known of each.
-pub fn open_ns(posts: &[Made], end: impl Fn(&Post) -> Option<i64>) -> Option<i64> {
+pub fn open_ns(posts: &[PostWithCopies], end: impl Fn(&Post) -> Option<i64>) -> Option<i64> {
     let done = posts.iter().filter(|made| !made.post.failed);
     let spans: Option<Vec<Span>> = done.map(|made| made.post.posted.zip(end(made.post))).collect();
     spans.filter(|spans| !spans.is_empty()).map(|spans| Union::of(spans).len_ns())
@@ -27,7 +27,7 @@ pub fn open_ns(posts: &[Made], end: impl Fn(&Post) -> Option<i64>) -> Option<i64
 /// Into a stage's own device go activations of the stage before, unless it pulls KV; to the device of another stage go its
 /// own. Devices are compared only where all stages number them alike.
 #[derive(Debug)]
-pub struct OfStage<'a> {
+pub struct CopiesOfStage<'a> {
     peers: Option<Peers<'a>>,
     posts: &'a [Post],
     device: Option<i32>,
@@ -37,16 +37,16 @@ pub struct OfStage<'a> {
     stages: Vec<i32>,
 }
 
-/// Those of a post: that began after it and before the next.
+/// The copies of one post: those that began after it and before the stage's next.
 #[derive(Debug, Clone, Copy)]
-pub struct OfPost<'a> {
-    of: &'a OfStage<'a>,
+pub struct CopiesOfPost<'a> {
+    of: &'a CopiesOfStage<'a>,
     peers: Option<Peers<'a>>,
 }
 
 /// The copies of each stage.
 #[must_use]
-pub fn copies<'a>(stages: &'a [StageWork<'a>]) -> Vec<OfStage<'a>> {
+pub fn copies<'a>(stages: &'a [StageWork<'a>]) -> Vec<CopiesOfStage<'a>> {
     let prefill = stages.iter().filter(|stage| stage.is_prefill());
     let mut devices: Vec<i32> = prefill.filter_map(|stage| stage.row.device_id).collect();
     let all = devices.len();
@@ -55,7 +55,7 @@ pub fn copies<'a>(stages: &'a [StageWork<'a>]) -> Vec<OfStage<'a>> {
     if devices.len() < all {
         devices.clear();
     }
-    let of_stage = |stage: &'a StageWork<'a>| OfStage {
+    let of_stage = |stage: &'a StageWork<'a>| CopiesOfStage {
         peers: stage.lane.and_then(|lane| lane.copies),
         posts: stage.posts,
         device: stage.row.device_id,
@@ -66,12 +66,12 @@ pub fn copies<'a>(stages: &'a [StageWork<'a>]) -> Vec<OfStage<'a>> {
     stages.iter().map(of_stage).collect()
 }
 
-impl OfStage<'_> {
+impl CopiesOfStage<'_> {
     /// Those of the post at that position.
     #[must_use]
-    pub fn of_post(&self, at: usize) -> OfPost<'_> {
+    pub fn of_post(&self, at: usize) -> CopiesOfPost<'_> {
         let until = self.posts.get(at + 1).map(|next| next.at);
-        OfPost { of: self, peers: self.peers.map(|peers| peers.begun(self.posts[at].at, until)) }
+        CopiesOfPost { of: self, peers: self.peers.map(|peers| peers.begun(self.posts[at].at, until)) }
     }
 
     fn may_be_kv(&self, copy: &Copy) -> bool {
@@ -81,7 +81,7 @@ impl OfStage<'_> {
     }
 }
 
-impl<'a> OfPost<'a> {
+impl<'a> CopiesOfPost<'a> {
     /// Each of them, by start.
     pub fn iter(self) -> impl Iterator<Item = Copy> + Clone + 'a {
         self.peers.into_iter().flat_map(Peers::iter).filter(move |copy| self.of.may_be_kv(copy))

@@ -1,8 +1,8 @@
 //! What ran: GPU work with its calls, waits with what they were for, messages with their other ends.
 
-use super::tally::{How, Kind, Tally, how};
+use super::tally::{JoinMethod, Kind, Tally, how};
 use crate::graph::{Graph, Method};
-use crate::timeline::{Awaited, Class, LaneAt, LaneKind, Timeline};
+use crate::timeline::{Class, LaneAt, LaneKind, Timeline, WaitTarget};
 
 const SEND: Kind = ("send_to_receive", "kernels");
 const STREAM_WAIT: Kind = ("stream_wait_to_event", "gpu_syncs");
@@ -52,7 +52,7 @@ fn stream(graph: &Graph, at: LaneAt, tally: &mut Tally) {
 }
 
 /// As the graph takes it: a call that was not recorded stands behind its neighbour.
-fn call(timeline: &Timeline, process: i64, key: i64) -> Option<How> {
+fn call(timeline: &Timeline, process: i64, key: i64) -> Option<JoinMethod> {
     if timeline.call(process, key).is_some() {
         return Some(how(Method::Id));
     }
@@ -63,15 +63,15 @@ fn thread(timeline: &Timeline, at: LaneAt, tally: &mut Tally) {
     let (process, own) = (timeline.id(at).process, timeline.lane(at));
     for op in 0..own.len() {
         for awaited in timeline.waits.of_call(process, own.key[op]) {
-            let kind = if matches!(awaited, Awaited::Event { .. }) { SYNC_EVENT } else { SYNC_STREAM };
+            let kind = if matches!(awaited, WaitTarget::Event { .. }) { SYNC_EVENT } else { SYNC_STREAM };
             tally.add(process, kind, Some(of_event(awaited)));
         }
     }
 }
 
-fn of_event(awaited: Awaited) -> How {
+fn of_event(awaited: WaitTarget) -> JoinMethod {
     match awaited {
-        Awaited::Event { exact: false, .. } => how(Method::Handle),
-        Awaited::Event { .. } | Awaited::Stream(_) | Awaited::Context(_) => how(Method::Id),
+        WaitTarget::Event { exact: false, .. } => how(Method::Handle),
+        WaitTarget::Event { .. } | WaitTarget::Stream(_) | WaitTarget::Context(_) => how(Method::Id),
     }
 }

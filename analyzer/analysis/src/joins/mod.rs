@@ -24,7 +24,7 @@ use crate::facts::Facts;
 use crate::facts::regions::Regions;
 use crate::graph::Links;
 use crate::load::batches::Batch;
-use crate::structure::held_layers::Known;
+use crate::structure::held_layers::RegionLayerMap;
 use crate::timeline::Timeline;
 use ops::{Kinds, Ops};
 use tally::Tally;
@@ -49,7 +49,7 @@ pub struct Inputs<'a> {
     /// Registered memory.
     pub regions: &'a Regions,
     /// Its layers.
-    pub known: &'a Known,
+    pub known: &'a RegionLayerMap,
 }
 
 /// The joins of a run.

@@ -7,7 +7,7 @@ use kvpath_schema::tables::nixl::NotifDirection;
 
 use super::tally::{Kind, Tally, how};
 use crate::facts::Facts;
-use crate::facts::agents::Names;
+use crate::facts::agents::AgentNames;
 use crate::facts::arrivals::{Sent, paired};
 use crate::facts::received::Received;
 use crate::method::Method;
@@ -20,7 +20,7 @@ pub const RECEIPT: Kind = ("arrival_to_taking", "nixl_notifs");
 
 /// A text may be sent more than once: between two processes [`paired`] says which arrival is whose.
 pub fn count(facts: &Facts, tally: &mut Tally) {
-    let names = Names::of(facts);
+    let names = AgentNames::of(facts);
     let notifs = &facts.notifs;
     let carried: BTreeSet<(i64, &str)> = (0..facts.transfers.transfer_id.len())
         .filter_map(|row| Some((facts.transfers.process_id[row], facts.transfers.notif[row].as_deref()?)))
@@ -51,7 +51,7 @@ pub fn count(facts: &Facts, tally: &mut Tally) {
 }
 
 /// Where no program was seen to receive any, none could be.
-fn received(facts: &Facts, names: &Names, tally: &mut Tally) {
+fn received(facts: &Facts, names: &AgentNames, tally: &mut Tally) {
     if facts.received.time_ns.is_empty() {
         return;
     }

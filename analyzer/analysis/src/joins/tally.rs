@@ -12,10 +12,10 @@ use crate::method::Method;
 pub type Kind = (&'static str, &'static str);
 
 /// How a row was joined: the method's name and how sure it is.
-pub type How = (&'static str, f64);
+pub type JoinMethod = (&'static str, f64);
 
 /// A method of the graph.
-pub const fn how(method: Method) -> How {
+pub const fn how(method: Method) -> JoinMethod {
     (method.name(), method.confidence())
 }
 
@@ -39,12 +39,12 @@ impl Tally {
     }
 
     /// Counts a row of a process.
-    pub fn add(&mut self, process: i64, kind: Kind, how: Option<How>) {
+    pub fn add(&mut self, process: i64, kind: Kind, how: Option<JoinMethod>) {
         self.add_many(Some(process), kind, how, 1);
     }
 
     /// Counts `rows` of them.
-    pub fn add_many(&mut self, process: Option<i64>, kind: Kind, how: Option<How>, rows: i64) {
+    pub fn add_many(&mut self, process: Option<i64>, kind: Kind, how: Option<JoinMethod>, rows: i64) {
         if rows == 0 {
             return;
         }

@@ -6,11 +6,11 @@ use kvpath_schema::tables::joins::TransferJoin;
 
 use super::Inputs;
 use super::notifs::NOTIF;
-use super::tally::{How, Kind, Tally, how};
+use super::tally::{JoinMethod, Kind, Tally, how};
 use crate::facts::Facts;
 use crate::facts::regions::Regions;
 use crate::method::Method;
-use crate::structure::held_layers::{self, Known};
+use crate::structure::held_layers::{self, RegionLayerMap};
 
 const PEER: Kind = ("transfer_to_peer", "nixl_transfers");
 const REQUEST: Kind = ("transfer_to_request", "nixl_transfers");
@@ -19,7 +19,7 @@ const LAYERS: Kind = ("transfer_to_layers", "nixl_transfers");
 const DESCRIPTOR: Kind = ("descriptor_to_region", "nixl_descriptors");
 const REGION: Kind = ("region_to_layer", "nixl_regions");
 /// What lies in registered memory belongs to it.
-const ADDRESS: How = ("address", 1.0);
+const ADDRESS: JoinMethod = ("address", 1.0);
 
 /// A row while calls of UCX and RDMA are still to be joined with it.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ fn calls(facts: &Facts, row: usize) -> (Call, Call) {
     (make, table.posted_ns[row].zip(table.post_end_ns[row]))
 }
 
-fn regions_to_layers(regions: &Regions, known: &Known, tally: &mut Tally) {
+fn regions_to_layers(regions: &Regions, known: &RegionLayerMap, tally: &mut Tally) {
     for (process, registered) in &regions.registered {
         let Some(kv) = known.kv.get(process) else {
             let rows = i64::try_from(registered.rows.len()).unwrap_or(i64::MAX);

@@ -10,15 +10,15 @@ use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
 
 use super::{Loaded, Model};
-use crate::path::{Found, Walker};
+use crate::path::{RunPaths, Walker};
 
 /// How the rows of a table are made.
 #[derive(Debug, Clone, Copy)]
-pub enum Rows {
+pub enum RowOrigin {
     /// All at once.
     Whole(fn(&Model) -> Loaded<RecordBatch>),
     /// As the paths of requests are walked, of any number of them.
-    Walked(fn(&Found) -> RecordBatch),
+    Walked(fn(&RunPaths) -> RecordBatch),
     /// Of one request, by number, at a time: a function in SQL and no table. None where there is no such request.
     OfRequest(fn(&Walker, i32) -> Option<RecordBatch>),
 }
@@ -29,7 +29,7 @@ pub struct Derived {
     /// Its definition.
     pub table: &'static TableDef,
     /// How its rows are made.
-    pub rows: Rows,
+    pub rows: RowOrigin,
 }
 
 impl fmt::Debug for Derived {
@@ -40,24 +40,24 @@ impl fmt::Debug for Derived {
 
 /// All of them, in the order of the documentation.
 pub static TABLES: [Derived; 15] = [
-    Derived { table: Stages::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.stages.to_batch())) },
-    Derived { table: Requests::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.requests.to_batch())) },
-    Derived { table: Chunks::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.chunks.to_batch())) },
-    Derived { table: Bubbles::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.bubbles.to_batch())) },
-    Derived { table: Layers::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.layers.to_batch())) },
-    Derived { table: Handoffs::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.handoffs.to_batch())) },
-    Derived { table: Coverages::DEF, rows: Rows::Whole(|model| Ok(model.analysis()?.coverage.to_batch())) },
+    Derived { table: Stages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.stages.to_batch())) },
+    Derived { table: Requests::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.requests.to_batch())) },
+    Derived { table: Chunks::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.chunks.to_batch())) },
+    Derived { table: Bubbles::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.bubbles.to_batch())) },
+    Derived { table: Layers::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.layers.to_batch())) },
+    Derived { table: Handoffs::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.handoffs.to_batch())) },
+    Derived { table: Coverages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.coverage.to_batch())) },
     Derived {
         table: Findings::DEF,
-        rows: Rows::Whole(|model| Ok(model.findings()?.sized(|| model.walker())?.to_batch())),
+        rows: RowOrigin::Whole(|model| Ok(model.findings()?.sized(|| model.walker())?.to_batch())),
     },
-    Derived { table: Paths::DEF, rows: Rows::Walked(|found| found.paths.to_batch()) },
-    Derived { table: CriticalPath::DEF, rows: Rows::Walked(|found| found.segments.to_batch()) },
-    Derived { table: Clocks::DEF, rows: Rows::Whole(|model| Ok(model.clocks()?.to_batch())) },
-    Derived { table: Joins::DEF, rows: Rows::Whole(|model| Ok(model.joined()?.joins.to_batch())) },
-    Derived { table: TransferJoins::DEF, rows: Rows::Whole(|model| Ok(model.joined()?.transfers.to_batch())) },
-    Derived { table: Edges::DEF, rows: Rows::OfRequest(|walker, number| Some(walker.edges(number)?.to_batch())) },
-    Derived { table: Slacks::DEF, rows: Rows::OfRequest(|walker, number| Some(walker.slack(number)?.to_batch())) },
+    Derived { table: Paths::DEF, rows: RowOrigin::Walked(|found| found.paths.to_batch()) },
+    Derived { table: CriticalPath::DEF, rows: RowOrigin::Walked(|found| found.segments.to_batch()) },
+    Derived { table: Clocks::DEF, rows: RowOrigin::Whole(|model| Ok(model.clocks()?.to_batch())) },
+    Derived { table: Joins::DEF, rows: RowOrigin::Whole(|model| Ok(model.joined()?.joins.to_batch())) },
+    Derived { table: TransferJoins::DEF, rows: RowOrigin::Whole(|model| Ok(model.joined()?.transfers.to_batch())) },
+    Derived { table: Edges::DEF, rows: RowOrigin::OfRequest(|walker, number| Some(walker.edges(number)?.to_batch())) },
+    Derived { table: Slacks::DEF, rows: RowOrigin::OfRequest(|walker, number| Some(walker.slack(number)?.to_batch())) },
 ];
 
 impl Derived {
@@ -70,7 +70,7 @@ impl Derived {
     /// Whether it is made of one request at a time.
     #[must_use]
     pub fn is_of_request(&self) -> bool {
-        matches!(self.rows, Rows::OfRequest(_))
+        matches!(self.rows, RowOrigin::OfRequest(_))
     }
 }
 

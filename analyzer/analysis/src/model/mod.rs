@@ -5,8 +5,6 @@
 
 mod analysis;
 pub mod derived;
-#[cfg(test)]
-mod division_tests;
 mod recording;
 #[cfg(test)]
 mod tests;

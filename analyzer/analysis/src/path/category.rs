@@ -88,7 +88,7 @@ impl Category {
         if step.kind != StepKind::Work && matches!(step.gate, Some((_, Method::Partial))) {
             return Self::Unexplained;
         }
-        if step.kind == StepKind::Untaken {
+        if step.kind == StepKind::NotificationWait {
             return Self::Notify;
         }
         match step.op {

@@ -7,11 +7,11 @@ use kvpath_schema::tables::path::{Edge, Edges};
 
 use super::Walker;
 use super::table::Context;
-use super::walk::{Met, walk_seeing};
+use super::walk::{NodeOnPath, walk_seeing};
 use crate::graph::{Gate, Node, Request};
 
 /// A node with its gates.
-struct Waited {
+struct GatedNode {
     node: Node,
     at: i64,
     gates: Vec<Gate>,
@@ -31,8 +31,8 @@ impl Walker<'_> {
         let Some(sink) = self.sink(request) else {
             return Some(edges);
         };
-        let mut nodes: Vec<Waited> = Vec::new();
-        let walked = walk_seeing(&graph, request, sink.node, request.source_ns, |met| nodes.push(Waited::of(met)));
+        let mut nodes: Vec<GatedNode> = Vec::new();
+        let walked = walk_seeing(&graph, request, sink.node, request.source_ns, |met| nodes.push(GatedNode::of(met)));
         for (number, waited) in (0i32..).zip(nodes.iter().rev()) {
             let position = walked.steps.len().checked_sub(waited.steps_after + 1);
             let position = position.and_then(|position| i32::try_from(position).ok());
@@ -42,8 +42,8 @@ impl Walker<'_> {
     }
 }
 
-impl Waited {
-    fn of(met: &Met) -> Self {
+impl GatedNode {
+    fn of(met: &NodeOnPath) -> Self {
         let mut gates = met.gates.to_vec();
         let is_bound = |gate: &Gate| Some(gate) == met.bound.as_ref();
         gates.sort_by_key(|gate| (!is_bound(gate), Reverse(gate.at), gate.kind, gate.from));
@@ -52,7 +52,7 @@ impl Waited {
 }
 
 impl Context<'_> {
-    fn edges(&self, request: &Request, (node, position): (i32, Option<i32>), waited: &Waited, into: &mut Edges) {
+    fn edges(&self, request: &Request, (node, position): (i32, Option<i32>), waited: &GatedNode, into: &mut Edges) {
         let own = self.operation(waited.node.op);
         for gate in &waited.gates {
             let from = self.operation(gate.from.op);

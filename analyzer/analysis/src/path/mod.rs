@@ -26,19 +26,19 @@ use crate::facts::Facts;
 use crate::graph::{Graph, Links, Request};
 use crate::intervals::Span;
 use crate::timeline::Timeline;
-use places::Places;
-use requests::{Sink, Told};
+use places::PassesByProcess;
+use requests::{RequestReport, Sink};
 
-/// The paths of a run.
+/// The paths of a run, as rows of `paths` and `critical_path`.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct RunPaths {
     /// One a request.
     pub paths: Paths,
     /// Their segments.
     pub segments: CriticalPath,
 }
 
-impl Found {
+impl RunPaths {
     /// Adds a path with its segments.
     pub fn add(&mut self, path: Path, segments: Vec<PathSegment>) {
         self.paths.push(path);
@@ -78,7 +78,7 @@ pub struct Inputs<'a> {
 /// What belongs to each request, made once for a run.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    places: Places,
+    places: PassesByProcess,
     requests: Vec<Request>,
     ambiguous: usize,
 }
@@ -87,7 +87,7 @@ impl Prepared {
     /// Of the requests of the recording and those that clients tell of.
     #[must_use]
     pub fn of(inputs: &Inputs, spans: &Spans) -> Self {
-        let places = Places::of(inputs.stages, inputs.chunks, inputs.layers);
+        let places = PassesByProcess::of(inputs.stages, inputs.chunks, inputs.layers);
         let (requests, ambiguous) = requests::of(inputs, &told(spans));
         Self { places, requests, ambiguous }
     }
@@ -210,8 +210,8 @@ impl<'a> Walker<'a> {
 
     /// All of them at once.
     #[must_use]
-    pub fn paths(&self, wanted: impl Fn(&Request) -> bool) -> Found {
-        let mut found = Found::default();
+    pub fn paths(&self, wanted: impl Fn(&Request) -> bool) -> RunPaths {
+        let mut found = RunPaths::default();
         self.each(wanted, |path, segments| found.add(path, segments));
         found
     }
@@ -225,11 +225,11 @@ fn pass_end(passes: &BTreeMap<i64, Vec<Span>>, process: i64, time: i64) -> Optio
 }
 
 /// What clients say of requests.
-fn told(spans: &Spans) -> Vec<Told> {
+fn told(spans: &Spans) -> Vec<RequestReport> {
     let rows = (0..spans.len()).filter(|row| &*spans.service[*row] == "client" && &*spans.name[*row] == "request");
-    let mut told: Vec<Told> = rows
+    let mut told: Vec<RequestReport> = rows
         .filter_map(|row| {
-            Some(Told {
+            Some(RequestReport {
                 id: spans.request[row].clone()?,
                 arrival_ns: spans.start_ns[row],
                 first_token_ns: spans.start_ns[row].checked_add(spans.dur_ns[row]?)?,

@@ -7,9 +7,9 @@ use kvpath_schema::tables::derived::{Chunks, Layers, Stages};
 use crate::graph::{Graph, Op};
 use crate::timeline::{Class, LaneKind};
 
-/// Where an operation belongs.
+/// The stage, request, chunk and layer that an operation belongs to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct StepPlace {
     /// `stages.stage_id`.
     pub stage: Option<i32>,
     /// `requests.request`.
@@ -42,12 +42,12 @@ struct Pass {
 
 /// Chunks and layers by process.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct PassesByProcess {
     stages: HashMap<i64, i32>,
     passes: HashMap<i64, Vec<Pass>>,
 }
 
-impl Places {
+impl PassesByProcess {
     /// From the derived tables.
     #[must_use]
     pub fn of(stages: &Stages, chunks: &Chunks, layers: &Layers) -> Self {
@@ -86,7 +86,7 @@ impl Places {
 
     /// Where an operation belongs, as far as that is known.
     #[must_use]
-    pub fn of_op(&self, graph: &Graph, op: Op) -> Place {
+    pub fn of_op(&self, graph: &Graph, op: Op) -> StepPlace {
         match op {
             Op::Lane(lane, at) => self.of_lane(graph, lane, at),
             Op::Wire(row) | Op::Notif(row) => self.stage_of(graph.transfers.sender(row)),
@@ -94,7 +94,7 @@ impl Places {
         }
     }
 
-    fn of_lane(&self, graph: &Graph, lane: u32, at: u32) -> Place {
+    fn of_lane(&self, graph: &Graph, lane: u32, at: u32) -> StepPlace {
         let (timeline, at) = (graph.timeline, at as usize);
         let id = timeline.id(lane);
         let ops = timeline.lane(lane);
@@ -111,7 +111,7 @@ impl Places {
                     Some(true) => passes.get(passes.partition_point(|pass| pass.span.1 <= end)),
                     _ => begun.checked_sub(1).map(|at| &passes[at]),
                 };
-                Place { layer: None, layer_from: None, ..place(pass) }
+                StepPlace { layer: None, layer_from: None, ..place(pass) }
             }
             (LaneKind::Stream { .. }, _) => {
                 place(begun.checked_sub(1).map(|at| &passes[at]).filter(|pass| start < pass.span.1))
@@ -124,13 +124,13 @@ impl Places {
         }
     }
 
-    fn stage_of(&self, process: Option<i64>) -> Place {
-        Place { stage: process.and_then(|process| self.stages.get(&process)).copied(), ..Place::default() }
+    fn stage_of(&self, process: Option<i64>) -> StepPlace {
+        StepPlace { stage: process.and_then(|process| self.stages.get(&process)).copied(), ..StepPlace::default() }
     }
 }
 
 impl Pass {
-    fn place(&self, stage: Place, at: i64) -> Place {
+    fn place(&self, stage: StepPlace, at: i64) -> StepPlace {
         let begun = self.layers.partition_point(|layer| layer.start <= at).checked_sub(1);
         // After the last layer's end come kernels of no layer.
         let begun = begun.filter(|layer| at < self.layers[*layer].end);
@@ -140,6 +140,6 @@ impl Pass {
             let is_seam = at < self.layers[layer].seam_end;
             number(if is_seam { layer.saturating_sub(1) } else { layer })
         });
-        Place { request: Some(self.request), chunk: Some(self.chunk), layer, layer_from, ..stage }
+        StepPlace { request: Some(self.request), chunk: Some(self.chunk), layer, layer_from, ..stage }
     }
 }

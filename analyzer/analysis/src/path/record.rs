@@ -5,15 +5,15 @@ use std::sync::Arc;
 use kvpath_schema::tables::nixl::NixlTransfers;
 use kvpath_schema::tables::path::Operation;
 
-use super::places::Place;
+use super::places::StepPlace;
 use crate::graph::{Graph, Op};
 use crate::timeline::build::nixl_row;
 use crate::timeline::{Class, LaneKind};
 
 /// Of an operation, with its place; what finds its record.
 #[must_use]
-pub fn of(graph: &Graph, transfers: &NixlTransfers, place: Place, op: Op) -> Operation {
-    let Place { stage, chunk, layer, layer_from, request } = place;
+pub fn of(graph: &Graph, transfers: &NixlTransfers, place: StepPlace, op: Op) -> Operation {
+    let StepPlace { stage, chunk, layer, layer_from, request } = place;
     let placed = Operation { stage_id: stage, chunk, layer, layer_from, of_request: request, ..Operation::default() };
     let id = |row: u32| transfers.transfer_id.get(row as usize).copied();
     let (lane, at) = match op {

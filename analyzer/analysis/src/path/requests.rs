@@ -10,9 +10,9 @@ use crate::serving::notifications::{Registered, Registrations};
 use crate::serving::without_suffix;
 use crate::timeline::{LaneAt, Timeline};
 
-/// What a client, router or engine says of a request.
+/// The times of a request as a client, router or engine logged them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct RequestReport {
     /// Id, as the recording has it.
     pub id: String,
     /// When it arrived, ns.
@@ -24,12 +24,12 @@ pub struct Told {
 /// Collects the requests of a run, and counts those that a client tells of by an id that several recorded ones hold: which of
 /// them it means is not known.
 #[must_use]
-pub fn of(inputs: &Inputs, told: &[Told]) -> (Vec<Request>, usize) {
+pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
     let transfers = &inputs.links.transfers;
     let process_of: HashMap<i32, i64> =
         inputs.stages.stage_id.iter().copied().zip(inputs.stages.process_id.iter().copied()).collect();
     let ids: Vec<&str> = inputs.requests.request_id.iter().map(|id| id.as_deref().unwrap_or("")).collect();
-    let Said { of: said, others, ambiguous } = said(&ids, told);
+    let ClientReports { of: said, others, ambiguous } = client_reports(&ids, told);
     let mut requests: BTreeMap<i32, Request> = BTreeMap::new();
     for row in 0..inputs.requests.request.len() {
         let number = inputs.requests.request[row];
@@ -115,22 +115,22 @@ pub fn of(inputs: &Inputs, told: &[Told]) -> (Vec<Request>, usize) {
     (requests.into_values().collect(), ambiguous)
 }
 
-/// What the client said.
+/// What the client logged, by request of the run.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Said<'a> {
+struct ClientReports<'a> {
     /// Of each request of the recording, by position.
-    of: HashMap<usize, &'a Told>,
+    of: HashMap<usize, &'a RequestReport>,
     /// Of requests that the recording does not tell apart.
-    others: Vec<&'a Told>,
+    others: Vec<&'a RequestReport>,
     /// How often it named no request: several hold the id.
     ambiguous: usize,
 }
 
 /// What the client said of the requests with `ids`. Either may have what the engine puts around an id.
-fn said<'a>(ids: &[&str], told: &'a [Told]) -> Said<'a> {
+fn client_reports<'a>(ids: &[&str], told: &'a [RequestReport]) -> ClientReports<'a> {
     let texts = Texts::of(ids.iter().copied());
     let by_id: HashMap<&str, usize> = ids.iter().copied().zip(0..).filter(|(id, _)| !id.is_empty()).collect();
-    let mut found = Said::default();
+    let mut found = ClientReports::default();
     for told in told {
         let shorter = without_suffix(&told.id).and_then(|id| by_id.get(id)).copied();
         let same = by_id.get(told.id.as_str()).copied().or(shorter);
@@ -252,8 +252,8 @@ mod tests {
     #[test]
     fn ids_of_clients_and_engines_are_the_same_request() {
         let is_told = |id: &str, told: &str| {
-            let told = [Told { id: told.to_owned(), arrival_ns: 0, first_token_ns: 1 }];
-            let said = said(&[id], &told);
+            let told = [RequestReport { id: told.to_owned(), arrival_ns: 0, first_token_ns: 1 }];
+            let said = client_reports(&[id], &told);
             assert_eq!(said.of.len() + said.others.len(), 1);
             said.of.contains_key(&0)
         };
@@ -267,8 +267,8 @@ mod tests {
     #[test]
     fn a_word_that_many_ids_hold_names_none_of_them_and_is_counted() {
         let told = ["0", "cmpl-req-2-0", "req", "other"];
-        let told = told.map(|id| Told { id: id.to_owned(), arrival_ns: 0, first_token_ns: 1 });
-        let said = said(&["cmpl-req-1-0", "cmpl-req-2-0", "cmpl-req-3-0"], &told);
-        assert_eq!(said, Said { of: HashMap::from([(1, &told[1])]), others: vec![&told[3]], ambiguous: 2 });
+        let told = told.map(|id| RequestReport { id: id.to_owned(), arrival_ns: 0, first_token_ns: 1 });
+        let said = client_reports(&["cmpl-req-1-0", "cmpl-req-2-0", "cmpl-req-3-0"], &told);
+        assert_eq!(said, ClientReports { of: HashMap::from([(1, &told[1])]), others: vec![&told[3]], ambiguous: 2 });
     }
 }

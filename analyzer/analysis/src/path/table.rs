@@ -4,10 +4,10 @@ use kvpath_schema::tables::nixl::NixlTransfers;
 use kvpath_schema::tables::path::{Operation, Path, PathSegment};
 
 use super::category::Category;
-use super::places::Places;
+use super::places::PassesByProcess;
 use super::record;
 use super::requests::Sink;
-use super::walk::{Step, StepKind, Walked};
+use super::walk::{Step, StepKind, WalkedPath};
 use crate::clocks::Clocks;
 use crate::graph::{Graph, Method, Op, Request};
 
@@ -22,7 +22,7 @@ pub struct Context<'a> {
     /// The graph that was walked.
     pub graph: &'a Graph<'a>,
     /// Where operations belong.
-    pub places: &'a Places,
+    pub places: &'a PassesByProcess,
     /// Clocks of the hosts.
     pub clocks: &'a Clocks,
     /// Transfers of the run.
@@ -38,7 +38,7 @@ impl Context<'_> {
 
     /// The row of a request's path, and those of its segments.
     #[must_use]
-    pub fn rows(&self, request: &Request, sink: &Sink, walked: &Walked) -> (Path, Vec<PathSegment>) {
+    pub fn rows(&self, request: &Request, sink: &Sink, walked: &WalkedPath) -> (Path, Vec<PathSegment>) {
         let mut rows: Vec<PathSegment> = walked.steps.iter().map(|step| self.segment(request, step)).collect();
         let sink_end = self.graph.time(sink.node);
         let told = request.first_token_ns.filter(|_| !request.is_range);

@@ -16,8 +16,8 @@ pub enum StepKind {
     Completion,
     /// Time between the last start gate and the start.
     Gap,
-    /// The beginning of such time behind a notification that had arrived: until the program took it.
-    Untaken,
+    /// The first part of such a gap: a notification had arrived, and the program had not received it yet.
+    NotificationWait,
     /// Time between the source and the start of the first operation, which has no gate after the source.
     Source,
 }
@@ -30,7 +30,7 @@ impl StepKind {
             Self::Work => "work",
             Self::Completion => "completion",
             Self::Gap => "gap",
-            Self::Untaken => "untaken",
+            Self::NotificationWait => "untaken",
             Self::Source => "source",
         }
     }
@@ -57,18 +57,18 @@ pub struct Step {
     pub is_doubtful: bool,
 }
 
-/// A path.
+/// A critical path as the walk back from its end found it.
 #[derive(Debug, Default)]
-pub struct Walked {
+pub struct WalkedPath {
     /// Its steps in order of time.
     pub steps: Vec<Step>,
     /// Gates that were passed over because they lead back to where the walk had been at the same ns.
     pub circles: usize,
 }
 
-/// A node of the path, as the walk meets it.
+/// A node of the path with the gates that the walk chose among.
 #[derive(Debug)]
-pub struct Met<'a> {
+pub struct NodeOnPath<'a> {
     /// The node.
     pub node: Node,
     /// When it happened, ns.
@@ -81,14 +81,14 @@ pub struct Met<'a> {
     pub steps_after: usize,
 }
 
-/// Nodes: mostly one or two, so a set pays only where there are many.
+/// Nodes that were passed at one time: mostly one or two, so a hash set is used only where there are many.
 #[derive(Default)]
-struct Seen {
+struct NodeSet {
     few: Vec<Node>,
     many: HashSet<Node>,
 }
 
-impl Seen {
+impl NodeSet {
     const FEW: usize = 16;
 
     fn has(&self, node: Node) -> bool {
@@ -111,19 +111,25 @@ impl Seen {
 
 /// Walks back from `sink` to `source` ns. The steps cover all the time from `source` to the sink, if that is later.
 #[must_use]
-pub fn walk(graph: &Graph, request: &Request, sink: Node, source: i64) -> Walked {
+pub fn walk(graph: &Graph, request: &Request, sink: Node, source: i64) -> WalkedPath {
     walk_seeing(graph, request, sink, source, |_| ())
 }
 
 /// The same, and shows each node, the last one first.
 #[must_use]
-pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mut see: impl FnMut(&Met)) -> Walked {
-    let mut walked = Walked::default();
+pub fn walk_seeing(
+    graph: &Graph,
+    request: &Request,
+    sink: Node,
+    source: i64,
+    mut see: impl FnMut(&NodeOnPath),
+) -> WalkedPath {
+    let mut walked = WalkedPath::default();
     let mut gates: Vec<Gate> = Vec::new();
     let mut node = sink;
     let mut t = graph.time(sink);
     // Nodes that were met at this very ns: operations without length can wait for each other in a circle.
-    let mut met = Seen::default();
+    let mut met = NodeSet::default();
     let mut is_doubtful = false;
     while t > source {
         graph.gates(node, request, &mut gates);
@@ -132,7 +138,7 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
         gates.retain(|gate| gate.at < t || !met.has(gate.from));
         walked.circles += all - gates.len();
         let bound = last(&gates).copied().filter(|gate| !node.is_end || gate.at > start);
-        see(&Met { node, at: t, gates: &gates, bound, steps_after: walked.steps.len() });
+        see(&NodeOnPath { node, at: t, gates: &gates, bound, steps_after: walked.steps.len() });
         is_doubtful |= bound.is_some_and(|gate| graph.may_be_last_by_loss(node, &gate));
         let (since, kind, gate, next) = match (node.is_end, bound) {
             (true, Some(gate)) => (gate.at, StepKind::Completion, bound, gate.from),
@@ -165,7 +171,7 @@ pub fn walk_seeing(graph: &Graph, request: &Request, sink: Node, source: i64, mu
             match graph.taken(next).filter(|taken| kind == StepKind::Gap && start < *taken && *taken < t) {
                 Some(taken) => {
                     walked.steps.push(Step { start: taken, ..step });
-                    walked.steps.push(Step { end: taken, kind: StepKind::Untaken, ..step });
+                    walked.steps.push(Step { end: taken, kind: StepKind::NotificationWait, ..step });
                 }
                 None => walked.steps.push(step),
             }

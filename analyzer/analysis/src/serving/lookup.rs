@@ -8,7 +8,7 @@ const NAMED: usize = 5;
 
 /// A request, as a user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RequestQuery {
     /// By its number.
     Number(i64),
     /// By its id; else by its number, if the text is one; else by a part of its id.
@@ -41,7 +41,7 @@ pub enum LookupError {
     },
 }
 
-impl Wanted {
+impl RequestQuery {
     /// Its number among the requests that are known, each with the id that was recorded.
     ///
     /// An engine puts its own around the id of the client (`cmpl-req-1-0` for `req-1`), so an id that is recorded whole comes
@@ -100,14 +100,14 @@ mod tests {
     use super::*;
 
     fn find(known: &[(i32, Option<&str>)], wanted: &str) -> Result<i32, String> {
-        Wanted::Text(wanted.to_owned()).among(known.iter().copied()).map_err(|error| error.to_string())
+        RequestQuery::Text(wanted.to_owned()).among(known.iter().copied()).map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_request_is_found_by_id_before_number() {
         let known = [(0, Some("7")), (7, None), (8, Some("b"))];
         assert_eq!(find(&known, "7"), Ok(0));
-        assert_eq!(Wanted::Number(7).among(known.iter().copied()), Ok(7));
+        assert_eq!(RequestQuery::Number(7).among(known.iter().copied()), Ok(7));
         assert_eq!(find(&known, "8"), Ok(8));
         let error = find(&known, "x\n").unwrap_err();
         assert!(error.contains("no request `x\\n` in this run; it has 3"), "{error}");

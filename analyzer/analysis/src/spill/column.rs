@@ -20,12 +20,12 @@ const FEW: usize = 64;
 /// Numbers, one after another; read as a slice.
 #[derive(Debug)]
 pub struct Column<T: Number> {
-    of: Place<T>,
+    of: Storage<T>,
     memory: Memory,
 }
 
 #[derive(Debug)]
-enum Place<T> {
+enum Storage<T> {
     Held(Vec<T>),
     Spilled { file: Mapped<T>, len: usize },
 }
@@ -34,7 +34,7 @@ impl<T: Number> Column<T> {
     /// None yet.
     #[must_use]
     pub fn new(memory: &Memory) -> Self {
-        Self { of: Place::Held(Vec::new()), memory: memory.clone() }
+        Self { of: Storage::Held(Vec::new()), memory: memory.clone() }
     }
 
     /// Those of an iterator.
@@ -57,14 +57,14 @@ impl<T: Number> Column<T> {
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), LoadError> {
         match &mut self.of {
-            Place::Held(values) if values.len() < values.capacity() => values.push(value),
-            Place::Spilled { file, len } if *len < file.slice().len() => {
+            Storage::Held(values) if values.len() < values.capacity() => values.push(value),
+            Storage::Spilled { file, len } if *len < file.slice().len() => {
                 file.slice_mut()[*len] = value;
                 *len += 1;
             }
             _ => {
                 // Memory grows where it is, mostly; to a larger file all is copied.
-                let part = if matches!(self.of, Place::Held(_)) { 4 } else { 2 };
+                let part = if matches!(self.of, Storage::Held(_)) { 4 } else { 2 };
                 self.reserve((self.len() / part).max(FEW))?;
                 return self.push(value);
             }
@@ -91,7 +91,7 @@ impl<T: Number> Column<T> {
     pub(super) fn reserve(&mut self, more: usize) -> Result<(), LoadError> {
         let capacity = self.len() + more;
         match &mut self.of {
-            Place::Held(values) => {
+            Storage::Held(values) => {
                 let own = values.capacity() * size_of::<T>();
                 let wanted = (capacity * size_of::<T>()).saturating_sub(own);
                 if self.memory.take(own, wanted) {
@@ -106,8 +106,8 @@ impl<T: Number> Column<T> {
                     return Ok(());
                 }
             }
-            Place::Spilled { file, .. } if file.slice().len() >= capacity => return Ok(()),
-            Place::Spilled { .. } => {}
+            Storage::Spilled { file, .. } if file.slice().len() >= capacity => return Ok(()),
+            Storage::Spilled { .. } => {}
         }
         self.spill(capacity)
     }
@@ -119,15 +119,15 @@ impl<T: Number> Column<T> {
         file.slice_mut()[..len].copy_from_slice(self);
         self.memory.spill(size_of_val(file.slice()));
         self.release();
-        self.of = Place::Spilled { file, len };
+        self.of = Storage::Spilled { file, len };
         Ok(())
     }
 
     /// Counts what the column takes as free.
     fn release(&self) {
         match &self.of {
-            Place::Held(values) => self.memory.give(values.capacity() * size_of::<T>()),
-            Place::Spilled { file, .. } => self.memory.drop_spilled(size_of_val(file.slice())),
+            Storage::Held(values) => self.memory.give(values.capacity() * size_of::<T>()),
+            Storage::Spilled { file, .. } => self.memory.drop_spilled(size_of_val(file.slice())),
         }
     }
 }
@@ -157,8 +157,8 @@ impl<T: Number> Deref for Column<T> {
     #[inline]
     fn deref(&self) -> &[T] {
         match &self.of {
-            Place::Held(values) => values,
-            Place::Spilled { file, len } => &file.slice()[..*len],
+            Storage::Held(values) => values,
+            Storage::Spilled { file, len } => &file.slice()[..*len],
         }
     }
 }
@@ -166,8 +166,8 @@ impl<T: Number> Deref for Column<T> {
 impl<T: Number> DerefMut for Column<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match &mut self.of {
-            Place::Held(values) => values,
-            Place::Spilled { file, len } => &mut file.slice_mut()[..*len],
+            Storage::Held(values) => values,
+            Storage::Spilled { file, len } => &mut file.slice_mut()[..*len],
         }
     }
 }

@@ -31,16 +31,16 @@ const SMALL_BYTES: usize = 64 << 10;
 
 /// How much of a run may be in memory, shared by all that hold it.
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Taken>);
+pub struct Memory(Arc<MemoryUse>);
 
 #[derive(Debug)]
-struct Taken {
+struct MemoryUse {
     limit: usize,
     held: AtomicUsize,
     spilled: AtomicUsize,
 }
 
-impl Default for Taken {
+impl Default for MemoryUse {
     /// No limit.
     fn default() -> Self {
         Self { limit: usize::MAX, held: AtomicUsize::new(0), spilled: AtomicUsize::new(0) }
@@ -51,7 +51,7 @@ impl Memory {
     /// At most so many bytes, but for small columns.
     #[must_use]
     pub fn of(limit: usize) -> Self {
-        Self(Arc::new(Taken { limit, ..Taken::default() }))
+        Self(Arc::new(MemoryUse { limit, ..MemoryUse::default() }))
     }
 
     /// Bytes that columns take in files now.

@@ -35,11 +35,11 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], requests: &[RequestWork]) -
     (chunks, layers)
 }
 
-type Key = (i32, i32, i32);
+type ChunkKey = (i32, i32, i32);
 
 fn chunk(
     timeline: &Timeline,
-    ((request, stage_id, chunk), stage): (Key, &StageWork),
+    ((request, stage_id, chunk), stage): (ChunkKey, &StageWork),
     lane: &Lane,
     pass: &Pass,
     comm: &[Span],
@@ -107,7 +107,7 @@ fn comm_of_chunks(lane: &Lane, passes: &[&Pass], start: i64) -> Vec<Vec<Span>> {
 /// A send of the last chunk starts at most this long after it.
 const SEND_SLACK_NS: i64 = 5_000_000;
 
-fn push_layers(layers: &mut Layers, (request, stage_id, chunk): Key, pass: &Pass, resolution: LayerResolution) {
+fn push_layers(layers: &mut Layers, (request, stage_id, chunk): ChunkKey, pass: &Pass, resolution: LayerResolution) {
     for (l, layer) in pass.layers.iter().enumerate() {
         layers.push(Layer {
             request,

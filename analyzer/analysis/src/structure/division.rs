@@ -1,10 +1,10 @@
 //! Which forward pass serves which request.
 //!
 //! A pipeline computes its requests one after another, in the same order on every stage, and hands each over when it is
-//! computed: so the order of the hand-overs is that of the passes. How many passes a request has, notifs that
+//! computed: so the order of the hand-offs is that of the passes. How many passes a request has, notifs that
 //! name its chunks say; else the bytes handed over tell, because KV grows with the tokens and all chunks but a request's last
 //! are equally long: for the passes that there are, only one division is possible. It holds if every stage agrees: a
-//! request's last pass ends before its last hand-over is made, a request's passes follow each other without a long pause,
+//! request's last pass ends before its last hand-off is made, a request's passes follow each other without a long pause,
 //! and none takes much less than the one before it, for attention grows with the prompt (the last chunk may be short).
 //!
 //! Where no division holds (records are lost) that of each half is tried, and so on; what no part has is nobody's. Where none
@@ -43,7 +43,7 @@ pub fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut
         }
     }
     let mut divided: BTreeSet<(usize, i64)> = BTreeSet::new();
-    for Given { stage, request, passes } in given {
+    for ServedPasses { stage, request, passes } in given {
         divided.extend(passes.iter().map(|pass| (stage, pass.span.0)));
         requests[request].passes[stage].extend(passes);
     }
@@ -53,7 +53,7 @@ pub fn give_passes<'a>(stages: &[StageWork<'a>], groups: &[Span], requests: &mut
     };
     for s in (0..stages.len()).filter(|s| stages[*s].is_prefill()) {
         for (group, span) in groups.iter().enumerate().filter(|(_, span)| left(s, **span)) {
-            by_next_hand_over(&run, s, (group, *span), requests);
+            by_next_handoff(&run, s, (group, *span), requests);
         }
     }
 }
@@ -64,7 +64,7 @@ struct Run<'r, 'a> {
 }
 
 /// Passes that serve a request on a stage.
-struct Given<'a> {
+struct ServedPasses<'a> {
     stage: usize,
     request: usize,
     passes: &'a [Pass],
@@ -80,14 +80,14 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Divides the passes that begin within a time among requests; none if no division holds.
-    fn divide(&self, requests: &[RequestWork], own: &[usize], from: i64, to: i64) -> Option<Vec<Given<'a>>> {
+    fn divide(&self, requests: &[RequestWork], own: &[usize], from: i64, to: i64) -> Option<Vec<ServedPasses<'a>>> {
         let (order, slices) = self.to_divide(requests, own, from, to)?;
         self.divide_among(requests, &order, &slices)
     }
 
     /// The same; where it does not hold for all of them, of those parts for which it does. Of a request of which too much is lost
     /// the others are not to suffer.
-    fn divide_parts(&self, requests: &[RequestWork], own: &[usize], (from, to): Span) -> Vec<Given<'a>> {
+    fn divide_parts(&self, requests: &[RequestWork], own: &[usize], (from, to): Span) -> Vec<ServedPasses<'a>> {
         let mut given = Vec::new();
         if let Some((order, slices)) = self.to_divide(requests, own, from, to) {
             self.halve(requests, &order, &slices, &mut given);
@@ -95,7 +95,13 @@ impl<'a> Run<'_, 'a> {
         given
     }
 
-    fn halve(&self, requests: &[RequestWork], order: &[usize], slices: &[Slice<'a>], given: &mut Vec<Given<'a>>) {
+    fn halve(
+        &self,
+        requests: &[RequestWork],
+        order: &[usize],
+        slices: &[Slice<'a>],
+        given: &mut Vec<ServedPasses<'a>>,
+    ) {
         if let Some(found) = self.divide_among(requests, order, slices) {
             given.extend(found);
             return;
@@ -104,7 +110,7 @@ impl<'a> Run<'_, 'a> {
         if one.len() < FEWEST {
             return;
         }
-        // The last pass of the first half is over when its last hand-over is made, or but for its last layer.
+        // The last pass of the first half is over when its last hand-off is made, or but for its last layer.
         let ready = |pass: &Pass| pass.layers.last().map_or(pass.span.1, |layer| layer.span.0);
         let cut = |(stage, passes): &Slice<'a>| {
             let made = one.last().and_then(|r| last_pass(self.stages, &requests[*r], *stage))?;
@@ -141,7 +147,12 @@ impl<'a> Run<'_, 'a> {
     }
 
     /// Divides passes among requests that are in order; none if no division holds.
-    fn divide_among(&self, requests: &[RequestWork], order: &[usize], slices: &[Slice<'a>]) -> Option<Vec<Given<'a>>> {
+    fn divide_among(
+        &self,
+        requests: &[RequestWork],
+        order: &[usize],
+        slices: &[Slice<'a>],
+    ) -> Option<Vec<ServedPasses<'a>>> {
         let mut counts: Option<Vec<usize>> = None;
         let mut given = Vec::new();
         for (s, passes) in slices {
@@ -160,7 +171,7 @@ impl<'a> Run<'_, 'a> {
                 if !self.may_serve(&requests[*r], *s, mine) {
                     return None;
                 }
-                given.push(Given { stage: *s, request: *r, passes: mine });
+                given.push(ServedPasses { stage: *s, request: *r, passes: mine });
             }
             counts = Some(found);
         }
@@ -196,7 +207,7 @@ fn busy(pass: &Pass) -> i64 {
     pass.layers.iter().fold(0, |sum: i64, layer| sum.saturating_add(layer.busy_ns))
 }
 
-/// Hand-overs of a request that did not fail, with their stage.
+/// Hand-offs of a request that did not fail, with their stage.
 fn posts<'s>(stages: &'s [StageWork], request: &'s RequestWork) -> impl Iterator<Item = (usize, &'s Post)> {
     let posts = request.posts.iter().map(|(s, p)| (*s, &stages[*s].posts[*p]));
     posts.filter(|(_, post)| !post.failed)
@@ -207,13 +218,13 @@ fn first_made(stages: &[StageWork], request: &RequestWork) -> i64 {
     request.posts.iter().map(|(s, p)| &stages[*s].posts[*p]).map(|post| post.made.unwrap_or(post.at)).min().unwrap_or(0)
 }
 
-/// When the last of the request was made to be handed over by a stage: it was computed by then. Not known where hand-overs are
+/// When the last of the request was made to be handed over by a stage: it was computed by then. Not known where hand-offs are
 /// missing, for the last may be among them.
 fn deadline(stages: &[StageWork], request: &RequestWork, stage: usize) -> Option<i64> {
     last_made(stages, request, stage).filter(|_| !request.is_short(stage))
 }
 
-/// When the last pass of the request had begun on a stage: where hand-overs are missing, or all of them, what others handed
+/// When the last pass of the request had begun on a stage: where hand-offs are missing, or all of them, what others handed
 /// over tells.
 fn last_pass(stages: &[StageWork], request: &RequestWork, stage: usize) -> Option<i64> {
     let is_short = request.is_short(stage) || last_made(stages, request, stage).is_none();
@@ -254,7 +265,7 @@ fn named_chunks(stages: &[StageWork], request: &RequestWork) -> Option<usize> {
 }
 
 /// A pass belongs to the request of its group; of several, to the first that the stage hands over after it.
-fn by_next_hand_over<'a>(run: &Run<'_, 'a>, s: usize, (group, span): (usize, Span), requests: &mut [RequestWork<'a>]) {
+fn by_next_handoff<'a>(run: &Run<'_, 'a>, s: usize, (group, span): (usize, Span), requests: &mut [RequestWork<'a>]) {
     let owners: Vec<usize> = (0..requests.len()).filter(|r| requests[*r].group == Some(group)).collect();
     let last_post = |r: usize| {
         let own = requests[r].posts.iter().filter(|(stage, _)| *stage == s);

@@ -28,14 +28,14 @@ pub struct RegionLayers {
 
 /// Layers that some regions hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldLayers {
     /// Their numbers within the process.
     pub layers: Set,
     /// How that is known: `all` (all regions), `one_each`, `sizes`, `transfers`, `peer` or `engine`.
     pub method: &'static str,
 }
 
-/// How sure the layers of regions are, by [`Held::method`]: 0 to 1.
+/// How sure the layers of regions are, by [`HeldLayers::method`]: 0 to 1.
 #[must_use]
 pub fn confidence(method: &str) -> f64 {
     if method == "engine" { Method::Engine.confidence() } else { Method::Count.confidence() }
@@ -61,12 +61,12 @@ impl RegionLayers {
 
     /// The layers that some regions hold; `None` if that is not known, or one of them holds none.
     #[must_use]
-    pub fn held(&self, regions: &Set) -> Option<Held> {
+    pub fn held(&self, regions: &Set) -> Option<HeldLayers> {
         if *regions == self.kv {
-            return Some(Held { layers: Set::of(0..self.layers), method: "all" });
+            return Some(HeldLayers { layers: Set::of(0..self.layers), method: "all" });
         }
         let numbers: Option<Vec<u32>> = regions.iter().map(|position| self.layer(position)).collect();
-        Some(Held { layers: Set::of(numbers?), method: self.method()? })
+        Some(HeldLayers { layers: Set::of(numbers?), method: self.method()? })
     }
 }
 
@@ -109,7 +109,7 @@ fn each(kv: &Set, layers: u32) -> Option<u32> {
 
 /// The KV regions of each process, and which layers they hold, where that is known.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct RegionLayerMap {
     /// KV regions.
     pub kv: BTreeMap<i64, Set>,
     /// Their layers.
@@ -130,7 +130,7 @@ pub fn mined(stages: impl IntoIterator<Item = (i64, Option<i32>)>) -> BTreeMap<i
 
 /// Those of a run, by how many layers the processes' kernels show.
 #[must_use]
-pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Known {
+pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> RegionLayerMap {
     let carries_kv = carries_kv(facts);
     let mut sets: BTreeMap<i64, Set> = BTreeMap::new();
     for process in regions.registered.keys() {
@@ -160,7 +160,7 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Known
             own.order = order;
         }
     }
-    Known { kv: sets, layers: found }
+    RegionLayerMap { kv: sets, layers: found }
 }
 
 fn evidence(
@@ -241,7 +241,7 @@ mod tests {
     fn held(facts: &Facts, layers: &[(i64, i32)]) -> Vec<Option<(String, &'static str)>> {
         let regions = Regions::of(facts);
         let known = of(facts, &regions, &mined(layers.iter().map(|(process, layers)| (*process, Some(*layers)))));
-        let of_touch = |touch: &crate::facts::regions::Touch| {
+        let of_touch = |touch: &crate::facts::regions::TouchedRegions| {
             let held = known.layers.get(&touch.sender?)?.held(touch.sent()?)?;
             Some((held.layers.to_string(), held.method))
         };

@@ -6,8 +6,8 @@ use kvpath_schema::tables::nixl::{XferOp, XferStatus};
 
 use super::lanes::Lane;
 use crate::facts::Facts;
-use crate::facts::Mark;
-use crate::facts::agents::Names;
+use crate::facts::NvtxRow;
+use crate::facts::agents::AgentNames;
 
 /// Copies further apart than this belong to different hand-offs, where nothing but copies was recorded.
 const BURST_GAP_NS: i64 = 20_000_000;
@@ -15,7 +15,7 @@ const BURST_GAP_NS: i64 = 20_000_000;
 /// Posts this close to each other may be open at once; an end that names no handle then belongs to neither.
 const OPEN_NS: i64 = 1_000_000_000;
 
-/// One hand-over by one process.
+/// One hand-off by one process.
 #[derive(Debug, Clone, Default)]
 pub struct Post {
     /// When it began: post, else the first copy, ns.
@@ -45,7 +45,7 @@ pub struct Post {
 }
 
 impl Post {
-    /// When the hand-over had ended; its beginning if that was not seen.
+    /// When the hand-off had ended; its beginning if that was not seen.
     #[must_use]
     pub fn end(&self) -> i64 {
         self.done_by.unwrap_or(self.at)
@@ -69,7 +69,7 @@ pub fn of(facts: &Facts, lanes: &BTreeMap<i64, Lane>) -> BTreeMap<i64, Vec<Post>
 
 fn from_transfers(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
     let transfers = &facts.transfers;
-    let names = Names::of(facts);
+    let names = AgentNames::of(facts);
     let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
     for row in 0..transfers.transfer_id.len() {
         let Some(posted) = transfers.posted_ns[row] else {
@@ -105,10 +105,10 @@ fn from_transfers(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
 /// a poll first sees the end (NIXL docs/tracing.md). The ranges do not say whose KV a pull reads.
 fn from_nvtx(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
     let is_nixl = |text: &str| text.starts_with("nixl::").then_some(());
-    let mut marks: Vec<Mark> = facts.nvtx.of_texts(is_nixl).map(|(row, ())| facts.nvtx.mark(row)).collect();
+    let mut marks: Vec<NvtxRow> = facts.nvtx.of_texts(is_nixl).map(|(row, ())| facts.nvtx.mark(row)).collect();
     marks.sort_by_key(|mark| mark.start);
     let mut posts: BTreeMap<i64, Vec<Post>> = BTreeMap::new();
-    let mut made: BTreeMap<(i64, i32), Mark> = BTreeMap::new();
+    let mut made: BTreeMap<(i64, i32), NvtxRow> = BTreeMap::new();
     for mark in marks {
         let (start, process) = (mark.start, mark.thread.0);
         match mark.text {

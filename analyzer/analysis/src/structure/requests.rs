@@ -1,8 +1,8 @@
-//! The requests of a run, and which hand-over is whose; [`super::division`] tells which forward pass is.
+//! The requests of a run, and which hand-off is whose; [`super::division`] tells which forward pass is.
 //!
 //! Request ids (from NIXL's notif texts) decide where they were recorded. Without them requests are told apart by
 //! activity: the forward passes of all prefill stages are grouped where no stage computes for [`GROUP_GAP_NS`], and a
-//! hand-over belongs to the last group that began before it. Several hand-overs of a stage while its group still computes
+//! hand-off belongs to the last group that began before it. Several hand-offs of a stage while its group still computes
 //! are one request's (chunk-wise push); each one after the group's end is a further request whose compute was not
 //! recorded or ran within the same group. Groups that nothing hands over (warm-up, dummy runs) are no requests.
 
@@ -22,20 +22,20 @@ const GROUP_GAP_NS: i64 = 200_000_000;
 pub struct RequestWork<'a> {
     /// Request id, if recorded.
     pub id: Option<String>,
-    /// Hand-overs: (position in the stage list, position in its posts).
+    /// Hand-offs: (position in the stage list, position in its posts).
     pub posts: Vec<(usize, usize)>,
     /// Forward passes of each stage of the stage list, by time.
     pub passes: Vec<Vec<&'a Pass>>,
-    /// The last group of activity that began before its first hand-over.
+    /// The last group of activity that began before its first hand-off.
     pub(super) group: Option<usize>,
     /// Its KV, in a unit that is the same for all requests of the run.
     pub(super) bytes: Option<i64>,
-    /// Of each stage of the stage list whether records of its hand-overs are missing: they come to less KV than those of
+    /// Of each stage of the stage list whether records of its hand-offs are missing: they come to less KV than those of
     /// another stage.
     is_short: Vec<bool>,
 }
 
-/// Whether the stage's last forward pass has fewer layers than its others, and a hand-over came after it.
+/// Whether the stage's last forward pass has fewer layers than its others, and a hand-off came after it.
 #[must_use]
 pub fn breaks_off(stage: &StageWork) -> bool {
     let Some(last) = stage.lane.and_then(|lane| lane.passes.last()) else { return false };
@@ -44,7 +44,7 @@ pub fn breaks_off(stage: &StageWork) -> bool {
 }
 
 impl RequestWork<'_> {
-    /// Time of its first hand-over.
+    /// Time of its first hand-off.
     fn first_post(&self, stages: &[StageWork]) -> i64 {
         self.posts.iter().map(|(stage, post)| stages[*stage].posts[*post].at).min().unwrap_or(i64::MAX)
     }
@@ -88,7 +88,7 @@ impl RequestWork<'_> {
         !(own_is_last && breaks_off(&stages[stage]))
     }
 
-    /// Whether records of its hand-overs by a stage are missing.
+    /// Whether records of its hand-offs by a stage are missing.
     pub(super) fn is_short(&self, stage: usize) -> bool {
         self.is_short.get(stage).copied().unwrap_or(false)
     }
@@ -104,12 +104,12 @@ impl RequestWork<'_> {
 #[must_use]
 pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
     let groups = groups(stages);
-    let mut by_key: BTreeMap<Key, RequestWork> = BTreeMap::new();
+    let mut by_key: BTreeMap<RequestKey, RequestWork> = BTreeMap::new();
     for (s, stage) in stages.iter().enumerate() {
         let mut after_end: BTreeMap<usize, usize> = BTreeMap::new();
         for (p, post) in stage.posts.iter().enumerate() {
             let key = match &post.request {
-                Some(id) => Key::Id(id.clone()),
+                Some(id) => RequestKey::Id(id.clone()),
                 None => activity(&groups, post.at, &mut after_end),
             };
             let request = by_key.entry(key).or_default();
@@ -169,13 +169,13 @@ pub fn of_transfers(stages: &[StageWork], requests: &[RequestWork]) -> BTreeMap<
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum RequestKey {
     Id(String),
-    /// Group, and how many hand-overs of the same stage came between the group's end and this one.
+    /// Group, and how many hand-offs of the same stage came between the group's end and this one.
     Activity(Option<usize>, usize),
 }
 
-fn activity(groups: &[Span], at: i64, after_end: &mut BTreeMap<usize, usize>) -> Key {
+fn activity(groups: &[Span], at: i64, after_end: &mut BTreeMap<usize, usize>) -> RequestKey {
     let group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
     let late = group.is_none_or(|group| groups[group].1 <= at);
     let slot = after_end.entry(group.map_or(0, |group| group + 1)).or_default();
@@ -183,7 +183,7 @@ fn activity(groups: &[Span], at: i64, after_end: &mut BTreeMap<usize, usize>) ->
     if late {
         *slot += 1;
     }
-    Key::Activity(group, ordinal)
+    RequestKey::Activity(group, ordinal)
 }
 
 /// Groups of activity of the prefill stages.

@@ -21,7 +21,7 @@ pub struct StageWork<'a> {
     pub row: Stage,
     /// Its GPU side, if recorded.
     pub lane: Option<&'a Lane<'a>>,
-    /// Its hand-overs.
+    /// Its hand-offs.
     pub posts: &'a [Post],
     /// What a layer row of it is, if its pass has the usual number of layers: `layers.layer_resolution`.
     resolution: LayerResolution,
@@ -163,7 +163,7 @@ fn rank_by_traffic(found: &mut [(Title, StageWork)]) {
 }
 
 /// Holds the number of layers against the regions that hand-offs touch.
-pub fn check(stages: &mut [StageWork], known: &held_layers::Known) {
+pub fn check(stages: &mut [StageWork], known: &held_layers::RegionLayerMap) {
     for stage in stages {
         let Some(kv) = known.kv.get(&stage.row.process_id) else { continue };
         let layers = known.layers.get(&stage.row.process_id);

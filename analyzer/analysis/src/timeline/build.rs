@@ -6,11 +6,11 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, GraphLaunches, Kernels, Memcpys, Memsets};
 use kvpath_schema::tables::nixl::NixlTransfers;
 
-use super::recorded::{Record, Records, Sync, SyncKind, Syncs};
-use super::{Class, Lane, LaneId, LaneKind, Names, New, Timeline, Waits, dispatch};
+use super::recorded::{EventRecord, Records, Sync, SyncKind, Syncs};
+use super::{Class, Lane, LaneId, LaneKind, New, OpNames, Timeline, Waits, dispatch};
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
-use crate::facts::{Consumer, Wanted};
+use crate::facts::{Consumer, WantedColumns};
 use crate::load::batches::Batch;
 use crate::spill::Memory;
 
@@ -22,7 +22,7 @@ pub struct Builder {
     lanes: Vec<(LaneId, Lane)>,
     by_id: HashMap<LaneId, usize>,
     last: usize,
-    names: Names,
+    names: OpNames,
     memory: Memory,
 }
 
@@ -36,7 +36,7 @@ impl Builder {
             lanes: Vec::new(),
             by_id: HashMap::new(),
             last: 0,
-            names: Names::default(),
+            names: OpNames::default(),
             memory: memory.clone(),
         }
     }
@@ -94,8 +94,8 @@ impl Builder {
 }
 
 /// What lanes are made of: GPU work first, then calls, then what calls waited for.
-const TABLES: [Wanted; 7] = [
-    Wanted {
+const TABLES: [WantedColumns; 7] = [
+    WantedColumns {
         table: Kernels::DEF,
         columns: &[
             "start_ns",
@@ -115,7 +115,7 @@ const TABLES: [Wanted; 7] = [
             "block_z",
         ],
     },
-    Wanted {
+    WantedColumns {
         table: Memcpys::DEF,
         columns: &[
             "start_ns",
@@ -129,11 +129,11 @@ const TABLES: [Wanted; 7] = [
             "graph_node_id",
         ],
     },
-    Wanted {
+    WantedColumns {
         table: Memsets::DEF,
         columns: &["start_ns", "dur_ns", "process_id", "device_id", "context_id", "stream_id", "correlation_id"],
     },
-    Wanted {
+    WantedColumns {
         table: GraphLaunches::DEF,
         columns: &[
             "start_ns",
@@ -146,12 +146,15 @@ const TABLES: [Wanted; 7] = [
             "graph_id",
         ],
     },
-    Wanted { table: ApiCalls::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "correlation_id", "name"] },
-    Wanted {
+    WantedColumns {
+        table: ApiCalls::DEF,
+        columns: &["start_ns", "dur_ns", "process_id", "tid", "correlation_id", "name"],
+    },
+    WantedColumns {
         table: GpuSyncs::DEF,
         columns: &["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id", "kind"],
     },
-    Wanted {
+    WantedColumns {
         table: CudaEvents::DEF,
         columns: &["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"],
     },
@@ -160,7 +163,7 @@ const TABLES: [Wanted; 7] = [
 const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
 
 impl Consumer for Builder {
-    fn wants(&self) -> &'static [Wanted] {
+    fn wants(&self) -> &'static [WantedColumns] {
         &TABLES
     }
 
@@ -248,7 +251,7 @@ impl Builder {
         let (context, stream, event) = (batch.i32("context_id")?, batch.i32("stream_id")?, batch.i32("event_id")?);
         let recording = batch.optional_i64("event_sync_id")?;
         for row in 0..batch.len() {
-            self.records.push(Record {
+            self.records.push(EventRecord {
                 process: rows::process(batch.table(), host, process[row])?,
                 context: context[row],
                 stream: stream[row],
@@ -278,7 +281,7 @@ fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) -> Result<(), Lo
     Ok(())
 }
 
-fn timeline(mut lanes: Vec<(LaneId, Lane)>, names: Names) -> Result<Timeline, LoadError> {
+fn timeline(mut lanes: Vec<(LaneId, Lane)>, names: OpNames) -> Result<Timeline, LoadError> {
     lanes.sort_by_key(|(id, _)| *id);
     // Numbers follow the order in which rows were met; the texts do not.
     let mut by_text: Vec<u32> = (0..names.count()).collect();
@@ -295,7 +298,7 @@ fn timeline(mut lanes: Vec<(LaneId, Lane)>, names: Names) -> Result<Timeline, Lo
 }
 
 /// The lanes of each process.
-pub(super) fn processes(lanes: &[(LaneId, Lane)], names: &Names) -> BTreeMap<i64, super::ProcessLanes> {
+pub(super) fn processes(lanes: &[(LaneId, Lane)], names: &OpNames) -> BTreeMap<i64, super::ProcessLanes> {
     let mut processes: BTreeMap<i64, super::ProcessLanes> = BTreeMap::new();
     let mut busiest: BTreeMap<i64, i64> = BTreeMap::new();
     for (at, (id, lane)) in lanes.iter().enumerate() {

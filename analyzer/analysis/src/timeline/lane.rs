@@ -35,7 +35,7 @@ pub struct Lane {
     pub end: Column<i64>,
     /// `correlation_id` of GPU work and calls (0: unknown); of NIXL calls the row of the transfer.
     pub key: Column<i64>,
-    /// Number of the name ([`super::Names`]).
+    /// Number of the name ([`super::OpNames`]).
     pub name: Column<u32>,
     /// `graph_node_id`, 0 outside graphs; empty where the lane has none.
     pub node: Column<i64>,

@@ -11,8 +11,8 @@ pub mod waits;
 use std::collections::BTreeMap;
 
 pub use lane::{Lane, LaneId, LaneKind, New};
-pub use names::{Class, Names};
-pub use waits::{Awaited, Waits};
+pub use names::{Class, OpNames};
+pub use waits::{WaitTarget, Waits};
 
 /// A lane's position in [`Timeline::lanes`].
 pub type LaneAt = u32;
@@ -23,7 +23,7 @@ pub struct Timeline {
     /// Lanes, in the order of their ids.
     pub lanes: Vec<(LaneId, Lane)>,
     /// Names.
-    pub names: Names,
+    pub names: OpNames,
     /// Lanes of each process.
     pub processes: BTreeMap<i64, ProcessLanes>,
     /// What streams and threads waited for.

@@ -65,10 +65,10 @@ impl Class {
     }
 }
 
-/// Names by number.
+/// Names of kernels and calls, each stored once and referred to by number.
 #[derive(Debug, Default)]
-pub struct Names {
-    texts: Vec<Known>,
+pub struct OpNames {
+    texts: Vec<OpName>,
     by_text: HashMap<(Class, Arc<str>), u32>,
     by_shape: HashMap<(u32, Shape), u32>,
     /// The shape that each name had last, and its number: neighbours are mostly alike.
@@ -79,14 +79,14 @@ pub struct Names {
 pub type Shape = [i32; 6];
 
 #[derive(Debug)]
-struct Known {
+struct OpName {
     text: Arc<str>,
     class: Class,
     /// Number of the name without a shape.
     base: u32,
 }
 
-impl Names {
+impl OpNames {
     /// The number of a kernel's name.
     pub fn kernel(&mut self, text: &str) -> u32 {
         self.intern(Class::of_kernel(text), text)
@@ -100,7 +100,7 @@ impl Names {
         }
         let number = self.count();
         self.by_text.insert((class, Arc::clone(&text)), number);
-        self.add(Known { text, class, base: number });
+        self.add(OpName { text, class, base: number });
         number
     }
 
@@ -116,9 +116,9 @@ impl Names {
             *number
         } else {
             let number = self.count();
-            let Known { text, class, .. } = &self.texts[base as usize];
+            let OpName { text, class, .. } = &self.texts[base as usize];
             let (text, class) = (Arc::clone(text), *class);
-            self.add(Known { text, class, base });
+            self.add(OpName { text, class, base });
             self.by_shape.insert((base, shape), number);
             number
         };
@@ -126,7 +126,7 @@ impl Names {
         number
     }
 
-    fn add(&mut self, known: Known) {
+    fn add(&mut self, known: OpName) {
         self.texts.push(known);
         self.last.push(([0; 6], 0));
     }

@@ -37,7 +37,7 @@ pub enum SyncKind {
 
 /// A row of `cuda_events`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Record {
+pub struct EventRecord {
     /// Process.
     pub process: i64,
     /// Context.
@@ -54,7 +54,7 @@ pub struct Record {
 
 /// Rows of either: what many have in common, and what each has of its own.
 #[derive(Debug)]
-struct Rows<T> {
+struct RecordRows<T> {
     all: Numbers<T>,
     of: Column<u32>,
     event: Optional,
@@ -62,7 +62,7 @@ struct Rows<T> {
     correlation: Column<i64>,
 }
 
-impl<T: Copy + Eq + std::hash::Hash> Rows<T> {
+impl<T: Copy + Eq + std::hash::Hash> RecordRows<T> {
     fn within(memory: &Memory) -> Self {
         Self {
             all: Numbers::default(),
@@ -92,13 +92,13 @@ impl<T: Copy + Eq + std::hash::Hash> Rows<T> {
 
 /// Rows of `gpu_syncs`.
 #[derive(Debug)]
-pub struct Syncs(Rows<(i64, i32, Option<i32>, SyncKind)>);
+pub struct Syncs(RecordRows<(i64, i32, Option<i32>, SyncKind)>);
 
 impl Syncs {
     /// None yet.
     #[must_use]
     pub fn within(memory: &Memory) -> Self {
-        Self(Rows::within(memory))
+        Self(RecordRows::within(memory))
     }
 
     /// Adds one.
@@ -121,21 +121,21 @@ impl Syncs {
 
 /// Rows of `cuda_events`.
 #[derive(Debug)]
-pub struct Records(Rows<(i64, i32, i32)>);
+pub struct Records(RecordRows<(i64, i32, i32)>);
 
 impl Records {
     /// None yet.
     #[must_use]
     pub fn within(memory: &Memory) -> Self {
-        Self(Rows::within(memory))
+        Self(RecordRows::within(memory))
     }
 
     /// Adds one.
     ///
     /// # Errors
     /// No room for a file.
-    pub fn push(&mut self, record: Record) -> Result<(), LoadError> {
-        let Record { process, context, stream, event, recording, correlation } = record;
+    pub fn push(&mut self, record: EventRecord) -> Result<(), LoadError> {
+        let EventRecord { process, context, stream, event, recording, correlation } = record;
         self.0.push((process, context, stream), (Some(event), recording, correlation))
     }
 
@@ -153,8 +153,8 @@ impl Records {
 
     /// A row.
     #[must_use]
-    pub fn get(&self, row: usize) -> Record {
+    pub fn get(&self, row: usize) -> EventRecord {
         let ((process, context, stream), (event, recording, correlation)) = self.0.get(row);
-        Record { process, context, stream, event: event.unwrap_or_default(), recording, correlation }
+        EventRecord { process, context, stream, event: event.unwrap_or_default(), recording, correlation }
     }
 }

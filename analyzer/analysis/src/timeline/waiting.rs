@@ -1,11 +1,11 @@
 //! What each of many waits for, 32 bytes a wait.
 
-use super::waits::Awaited;
+use super::waits::WaitTarget;
 use crate::error::LoadError;
 use crate::spill::{Column, Memory, sorted};
 
 /// Who waits, the correlation id of the call that made it wait, and what for.
-type Wait = (i64, i64, Awaited);
+type Wait = (i64, i64, WaitTarget);
 
 /// Kinds of what is awaited.
 const EVENT: u32 = 0;
@@ -40,11 +40,11 @@ impl Waiting {
     /// Adds one.
     pub(super) fn push(&mut self, (who, call, awaited): Wait) -> Result<(), LoadError> {
         let (kind, of, record) = match awaited {
-            Awaited::Event { stream, correlation, exact } => {
+            WaitTarget::Event { stream, correlation, exact } => {
                 (if exact { EXACT_EVENT } else { EVENT }, stream, correlation)
             }
-            Awaited::Stream(stream) => (STREAM, stream, 0),
-            Awaited::Context(context) => (CONTEXT, context.cast_unsigned(), 0),
+            WaitTarget::Stream(stream) => (STREAM, stream, 0),
+            WaitTarget::Context(context) => (CONTEXT, context.cast_unsigned(), 0),
         };
         self.who.push(who)?;
         self.call.push(call)?;
@@ -53,11 +53,13 @@ impl Waiting {
         self.record.push(record)
     }
 
-    fn awaited(&self, row: usize) -> Awaited {
+    fn awaited(&self, row: usize) -> WaitTarget {
         match self.kind[row] {
-            STREAM => Awaited::Stream(self.of[row]),
-            CONTEXT => Awaited::Context(self.of[row].cast_signed()),
-            kind => Awaited::Event { stream: self.of[row], correlation: self.record[row], exact: kind == EXACT_EVENT },
+            STREAM => WaitTarget::Stream(self.of[row]),
+            CONTEXT => WaitTarget::Context(self.of[row].cast_signed()),
+            kind => {
+                WaitTarget::Event { stream: self.of[row], correlation: self.record[row], exact: kind == EXACT_EVENT }
+            }
         }
     }
 
@@ -90,7 +92,7 @@ impl Waiting {
         who: i64,
         before: impl Fn(i64) -> bool,
         within: impl Fn(i64) -> bool,
-    ) -> impl Iterator<Item = Awaited> {
+    ) -> impl Iterator<Item = WaitTarget> {
         let own = self.who.partition_point(|other| *other < who)..self.who.partition_point(|other| *other <= who);
         let from = own.start + self.call[own.clone()].partition_point(|call| before(*call));
         let rows = (from..own.end).take_while(move |row| within(self.call[*row]));

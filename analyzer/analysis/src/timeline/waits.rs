@@ -1,6 +1,6 @@
 //! What streams and threads were made to wait for: recorded events, streams, the whole context.
 
-use super::recorded::{Record, Records, Sync, SyncKind, Syncs};
+use super::recorded::{EventRecord, Records, Sync, SyncKind, Syncs};
 use super::waiting::Waiting;
 use super::{LaneAt, LaneId, LaneKind};
 use crate::error::LoadError;
@@ -8,7 +8,7 @@ use crate::spill::{Column, Memory, sorted};
 
 /// What a wait is for. Positions within a process are correlation ids: those of calls rise with the time of entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Awaited {
+pub enum WaitTarget {
     /// What was launched on that stream before the call with that number: a recorded event.
     Event {
         /// The stream that it was recorded into.
@@ -68,14 +68,14 @@ impl Waits {
                 let exact = exact();
                 let record = exact.or_else(last)?;
                 let lane = stream(record.process, record.context, record.stream)?;
-                Some(Awaited::Event { stream: lane, correlation: record.correlation, exact: exact.is_some() })
+                Some(WaitTarget::Event { stream: lane, correlation: record.correlation, exact: exact.is_some() })
             };
             let awaited = match sync.kind {
                 SyncKind::Event | SyncKind::StreamWait => event(),
                 SyncKind::Stream => {
-                    sync.stream.and_then(|own| stream(sync.process, sync.context, own)).map(Awaited::Stream)
+                    sync.stream.and_then(|own| stream(sync.process, sync.context, own)).map(WaitTarget::Stream)
                 }
-                SyncKind::Context => Some(Awaited::Context(sync.context)),
+                SyncKind::Context => Some(WaitTarget::Context(sync.context)),
             };
             let Some(awaited) = awaited else {
                 unknown += 1;
@@ -101,7 +101,7 @@ impl Waits {
     }
 
     /// What a stream was made to wait for by calls numbered after `after` and before `before`.
-    pub fn of_stream(&self, stream: LaneAt, after: i64, before: i64) -> impl Iterator<Item = Awaited> {
+    pub fn of_stream(&self, stream: LaneAt, after: i64, before: i64) -> impl Iterator<Item = WaitTarget> {
         self.streams.of(
             i64::from(stream),
             move |correlation| correlation <= after,
@@ -110,7 +110,7 @@ impl Waits {
     }
 
     /// What a blocking call waits for: mostly one thing.
-    pub fn of_call(&self, process: i64, call: i64) -> impl Iterator<Item = Awaited> {
+    pub fn of_call(&self, process: i64, call: i64) -> impl Iterator<Item = WaitTarget> {
         self.calls.of(process, move |correlation| correlation < call, move |correlation| correlation == call)
     }
 }
@@ -122,7 +122,7 @@ struct Sorted<'a, F> {
     rows: Column<u32>,
 }
 
-impl<'a, K: Ord, F: Fn(&Record) -> K> Sorted<'a, F> {
+impl<'a, K: Ord, F: Fn(&EventRecord) -> K> Sorted<'a, F> {
     fn of(records: &'a Records, key: F, memory: &Memory) -> Result<Self, LoadError> {
         let order = |row: u32| {
             let record = records.get(row as usize);
@@ -132,7 +132,7 @@ impl<'a, K: Ord, F: Fn(&Record) -> K> Sorted<'a, F> {
         Ok(Self { records, key, rows })
     }
 
-    fn record(&self, row: u32) -> Record {
+    fn record(&self, row: u32) -> EventRecord {
         self.records.get(row as usize)
     }
 
@@ -142,12 +142,12 @@ impl<'a, K: Ord, F: Fn(&Record) -> K> Sorted<'a, F> {
         &self.rows[from..from + count]
     }
 
-    fn first(&self, rows: &[u32]) -> Option<Record> {
+    fn first(&self, rows: &[u32]) -> Option<EventRecord> {
         rows.first().map(|row| self.record(*row))
     }
 
     /// The last of these records before a call.
-    fn before(&self, rows: &[u32], correlation: i64) -> Option<Record> {
+    fn before(&self, rows: &[u32], correlation: i64) -> Option<EventRecord> {
         let until = rows.partition_point(|row| self.record(*row).correlation < correlation);
         until.checked_sub(1).map(|at| self.record(rows[at]))
     }
@@ -156,7 +156,7 @@ impl<'a, K: Ord, F: Fn(&Record) -> K> Sorted<'a, F> {
 #[cfg(test)]
 impl Waits {
     /// Those of rows made by hand.
-    pub(crate) fn by_hand(syncs: &[Sync], records: &[Record], find: impl Fn(LaneId) -> Option<LaneAt>) -> Self {
+    pub(crate) fn by_hand(syncs: &[Sync], records: &[EventRecord], find: impl Fn(LaneId) -> Option<LaneAt>) -> Self {
         let memory = Memory::default();
         let (mut rows, mut recorded) = (Syncs::within(&memory), Records::within(&memory));
         for sync in syncs {
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn waits(syncs: &[Sync], records: &[Record]) -> Waits {
+    fn waits(syncs: &[Sync], records: &[EventRecord]) -> Waits {
         Waits::by_hand(syncs, records, find)
     }
 
@@ -186,8 +186,8 @@ mod tests {
         }
     }
 
-    fn record(stream: i32, recording: Option<i64>, correlation: i64) -> Record {
-        Record { process: 1, context: 1, stream, event: 5, recording, correlation }
+    fn record(stream: i32, recording: Option<i64>, correlation: i64) -> EventRecord {
+        EventRecord { process: 1, context: 1, stream, event: 5, recording, correlation }
     }
 
     fn sync(kind: SyncKind, recording: Option<i64>, correlation: i64) -> Sync {
@@ -203,7 +203,7 @@ mod tests {
                 let waits = waits(&[sync(SyncKind::Event, recording, at)], &records);
                 waits.of_call(1, at).collect::<Vec<_>>()
             };
-            let event = |stream, correlation, exact| vec![Awaited::Event { stream, correlation, exact }];
+            let event = |stream, correlation, exact| vec![WaitTarget::Event { stream, correlation, exact }];
             assert_eq!(awaited(Some(40), 25), event(8, 20, true));
             assert_eq!(awaited(Some(40), 5), event(7, 10, true), "its id says so");
             assert_eq!(awaited(None, 31), event(9, 30, false));
@@ -216,7 +216,7 @@ mod tests {
     fn a_call_waits_for_all_that_is_recorded_of_it_and_for_the_same_once() {
         let syncs = [SyncKind::Stream, SyncKind::Context, SyncKind::Stream].map(|kind| sync(kind, None, 9));
         let waits = waits(&syncs, &[]);
-        assert!(waits.of_call(1, 9).eq([Awaited::Stream(3), Awaited::Context(1)]));
+        assert!(waits.of_call(1, 9).eq([WaitTarget::Stream(3), WaitTarget::Context(1)]));
         assert_eq!((waits.of_call(1, 8).count(), waits.of_call(2, 9).count()), (0, 0));
     }
 
@@ -228,7 +228,7 @@ mod tests {
             seed in any::<prop::sample::Index>(),
         ) {
             let kinds = [SyncKind::Event, SyncKind::StreamWait, SyncKind::Stream, SyncKind::Context];
-            let mut records: Vec<Record> = records.into_iter().map(|(s, r, c)| record(s, r, c)).collect();
+            let mut records: Vec<EventRecord> = records.into_iter().map(|(s, r, c)| record(s, r, c)).collect();
             let mut syncs: Vec<Sync> = syncs.into_iter().map(|(kind, r, c)| sync(kinds[kind], r, c)).collect();
             let seen = |waits: &Waits| {
                 let calls: Vec<_> = (0..6).map(|call| waits.of_call(1, call).collect::<Vec<_>>()).collect();

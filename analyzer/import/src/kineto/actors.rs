@@ -7,7 +7,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
 
 use super::event::Id;
-use super::names::Names;
+use super::names::TraceNames;
 
 /// Hands out `process_id`s: the pid, and where a trace before had that pid, plus n * 2^32.
 #[derive(Default)]
@@ -62,7 +62,7 @@ impl Actors {
 
     /// The thread of a host event. Ids are of 32 bits, below 0 where they are cut from larger ones, as older Kinetos did.
     /// What is no such id gets a number of its own, and its text as name.
-    pub(super) fn thread(&mut self, pid: i32, tid: Id, names: &mut Names) -> i32 {
+    pub(super) fn thread(&mut self, pid: i32, tid: Id, names: &mut TraceNames) -> i32 {
         match tid {
             Id::Number(number) => match i32::try_from(number) {
                 Ok(tid) => self.numbered(pid, tid),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn threads_are_told_apart_and_named_whatever_their_ids_are() {
-        let (mut actors, mut names) = (Actors::default(), Names::default());
+        let (mut actors, mut names) = (Actors::default(), TraceNames::default());
         let process = actors.process(7).unwrap();
         assert_eq!(actors.thread(process, Id::Number(8), &mut names), 8);
         let text = |raw| Id::Text(Text { raw, escaped: false });
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn threads_of_parts_keep_apart_and_have_one_number() {
         let text = |raw| Id::Text(Text { raw, escaped: false });
-        let mut names = Names::default();
+        let mut names = TraceNames::default();
         let mut part = |tids: &[Id]| {
             let mut actors = Actors::default();
             let pid = actors.process(7).unwrap();

@@ -9,28 +9,28 @@ use std::thread::Scope;
 type Job<'scope, T> = Box<dyn FnOnce() -> T + Send + 'scope>;
 type Outcome<T> = Result<T, Box<dyn Any + Send>>;
 
-/// Threads, and what comes of what they do.
-pub(super) struct Crew<'scope, 'env, T> {
+/// Worker threads, and the outcomes of their jobs.
+pub(super) struct WorkerThreads<'scope, 'env, T> {
     scope: &'scope Scope<'scope, 'env>,
-    desk: Desk<'scope, T>,
+    desk: JobQueue<'scope, T>,
     outcomes: Receiver<Outcome<T>>,
 }
 
-/// Where jobs are handed in.
-pub(super) struct Desk<'scope, T> {
+/// The queue that jobs are handed in to.
+pub(super) struct JobQueue<'scope, T> {
     jobs: SyncSender<Job<'scope, T>>,
     outcome: Sender<Outcome<T>>,
 }
 
-impl<T> Clone for Desk<'_, T> {
+impl<T> Clone for JobQueue<'_, T> {
     fn clone(&self) -> Self {
         Self { jobs: self.jobs.clone(), outcome: self.outcome.clone() }
     }
 }
 
-impl<'scope, T: Send + 'scope> Crew<'scope, '_, T> {
+impl<'scope, T: Send + 'scope> WorkerThreads<'scope, '_, T> {
     /// So many threads; as many jobs may wait for one of them.
-    pub(super) fn new<'env>(scope: &'scope Scope<'scope, 'env>, threads: usize) -> Crew<'scope, 'env, T> {
+    pub(super) fn new<'env>(scope: &'scope Scope<'scope, 'env>, threads: usize) -> WorkerThreads<'scope, 'env, T> {
         let (jobs, waiting) = sync_channel::<Job<'scope, T>>(threads);
         let (outcome, outcomes) = channel();
         let waiting = Arc::new(Mutex::new(waiting));
@@ -45,11 +45,11 @@ impl<'scope, T: Send + 'scope> Crew<'scope, '_, T> {
                 }
             });
         }
-        Crew { scope, desk: Desk { jobs, outcome }, outcomes }
+        WorkerThreads { scope, desk: JobQueue { jobs, outcome }, outcomes }
     }
 
     /// Another thread, for what waits more than it computes; what it finds it hands in.
-    pub(super) fn beside(&self, work: impl FnOnce(Desk<'scope, T>) + Send + 'scope) {
+    pub(super) fn beside(&self, work: impl FnOnce(JobQueue<'scope, T>) + Send + 'scope) {
         let desk = self.desk.clone();
         self.scope.spawn(move || {
             let outcome = desk.outcome.clone();
@@ -76,7 +76,7 @@ impl<'scope, T: Send + 'scope> Crew<'scope, '_, T> {
     }
 }
 
-impl<'scope, T> Desk<'scope, T> {
+impl<'scope, T> JobQueue<'scope, T> {
     /// Hands in a job; none is taken any more where nobody waits for what comes of it.
     pub(super) fn give(&self, job: impl FnOnce() -> T + Send + 'scope) -> Option<()> {
         self.jobs.send(Box::new(job)).ok()
@@ -101,7 +101,7 @@ mod tests {
     fn all_that_is_given_is_done_however_many_there_are() {
         for threads in [1, 2, 7] {
             let sum: u64 = std::thread::scope(|scope| {
-                let crew = Crew::new(scope, threads);
+                let crew = WorkerThreads::new(scope, threads);
                 crew.beside(|desk| {
                     for number in 0..100u64 {
                         desk.give(move || number).expect("someone waits");
@@ -119,7 +119,7 @@ mod tests {
     fn a_panic_comes_to_whoever_waits() {
         let caught = catch_unwind(|| {
             std::thread::scope(|scope| {
-                let crew: Crew<()> = Crew::new(scope, 2);
+                let crew: WorkerThreads<()> = WorkerThreads::new(scope, 2);
                 crew.give(|| panic!("on purpose"));
                 crew.take();
             });
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn threads_end_when_nobody_waits_any_more() {
         std::thread::scope(|scope| {
-            let crew = Crew::new(scope, 1);
+            let crew = WorkerThreads::new(scope, 1);
             crew.beside(|desk| while desk.give(|| ()).is_some() {});
             crew.take();
         });

@@ -18,7 +18,7 @@ pub(super) trait Visitor {
 
 /// How reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum DocumentEnd {
     /// The trace is whole.
     Whole,
     /// The visitor has seen enough.
@@ -84,12 +84,12 @@ impl Advance {
 
 impl State {
     /// What it means that nothing follows; `whole` bytes were read.
-    pub(super) fn end<E>(self, whole: u64) -> Result<End, Unreadable<E>> {
+    pub(super) fn end<E>(self, whole: u64) -> Result<DocumentEnd, Unreadable<E>> {
         match self {
-            Self::Behind { seen_events: true } => Ok(End::Whole),
+            Self::Behind { seen_events: true } => Ok(DocumentEnd::Whole),
             Self::Behind { seen_events: false } => Err(Unreadable::NoEvents),
-            Self::Members { seen_events: true, .. } => Ok(End::CutBehind),
-            Self::Start | Self::Members { .. } | Self::Events { .. } => Ok(End::Cut { whole }),
+            Self::Members { seen_events: true, .. } => Ok(DocumentEnd::CutBehind),
+            Self::Start | Self::Members { .. } | Self::Events { .. } => Ok(DocumentEnd::Cut { whole }),
         }
     }
 }
@@ -99,12 +99,12 @@ pub(super) fn read<R: Read, V: Visitor>(
     window: &mut Window<R>,
     mut state: State,
     visitor: &mut V,
-) -> Result<End, Unreadable<V::Error>> {
+) -> Result<DocumentEnd, Unreadable<V::Error>> {
     loop {
         let read = advance(window.bytes(), state, visitor).map_err(Unreadable::Visitor)?;
         read.check(window.offset())?;
         if read.is_enough {
-            return Ok(End::Enough);
+            return Ok(DocumentEnd::Enough);
         }
         state = read.state;
         window.consume(read.whole);
@@ -203,12 +203,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[derive(Default)]
-    struct Seen {
+    struct SeenEvents {
         facts: Vec<(String, String)>,
         names: Vec<String>,
     }
 
-    impl Visitor for Seen {
+    impl Visitor for SeenEvents {
         type Error = ();
         fn fact(&mut self, name: &[u8], value: &[u8]) {
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -220,8 +220,8 @@ mod tests {
         }
     }
 
-    fn reading(json: &[u8]) -> (Result<End, Unreadable<()>>, Seen) {
-        let mut seen = Seen::default();
+    fn reading(json: &[u8]) -> (Result<DocumentEnd, Unreadable<()>>, SeenEvents) {
+        let mut seen = SeenEvents::default();
         (read(&mut Window::new(json), State::Start, &mut seen), seen)
     }
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn facts_and_events_come_in_the_order_of_the_file() {
         let (end, seen) = reading(TRACE.as_bytes());
-        assert_eq!(end.unwrap(), End::Whole);
+        assert_eq!(end.unwrap(), DocumentEnd::Whole);
         assert_eq!(seen.names, ["a", "b"]);
         let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(seen.facts, [fact("schemaVersion", "1"), fact("x", r#"{"y": []}"#)]);
@@ -241,7 +241,7 @@ mod tests {
     fn a_bare_array_and_a_comma_at_its_end_are_read() {
         for json in [r#"[{"name": "a"}]"#, r#"[{"name": "a"},]"#, r#"{"traceEvents": [{"name": "a"},]}"#] {
             let (end, seen) = reading(json.as_bytes());
-            assert_eq!((end.unwrap(), seen.names.len()), (End::Whole, 1), "{json}");
+            assert_eq!((end.unwrap(), seen.names.len()), (DocumentEnd::Whole, 1), "{json}");
         }
     }
 
@@ -253,8 +253,8 @@ mod tests {
             let (end, seen) = reading(&TRACE.as_bytes()[..cut]);
             assert_eq!(seen.names.len(), usize::from(cut >= a) + usize::from(cut >= b), "{cut}");
             match end.unwrap() {
-                End::Cut { whole } => assert!(cut < events && whole <= cut as u64, "{cut}"),
-                end => assert!(end == End::CutBehind && cut >= events, "{cut}"),
+                DocumentEnd::Cut { whole } => assert!(cut < events && whole <= cut as u64, "{cut}"),
+                end => assert!(end == DocumentEnd::CutBehind && cut >= events, "{cut}"),
             }
         }
     }
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn the_visitor_can_stop() {
         let (end, seen) = reading(br#"[{"name": "a", "ph": "!"}, ..."#);
-        assert_eq!((end.unwrap(), seen.names.len()), (End::Enough, 1));
+        assert_eq!((end.unwrap(), seen.names.len()), (DocumentEnd::Enough, 1));
     }
 
     proptest! {
@@ -284,7 +284,7 @@ mod tests {
             let json = serde_json::json!({"traceEvents":
                 events.iter().map(|name| serde_json::json!({"name": name})).collect::<Vec<_>>()});
             let (end, seen) = reading(json.to_string().as_bytes());
-            prop_assert_eq!(end.unwrap(), End::Whole);
+            prop_assert_eq!(end.unwrap(), DocumentEnd::Whole);
             prop_assert_eq!(seen.names, events);
         }
     }

@@ -12,12 +12,12 @@ use super::error::ImportError;
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// The bytes of a trace.
-pub(super) enum Source {
+pub(super) enum TraceBytes {
     Plain(File),
     Gzip(Box<MultiGzDecoder<BufReader<File>>>),
 }
 
-impl Source {
+impl TraceBytes {
     pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
         let io = |error| ImportError::Io { path: path.to_owned(), error };
         let mut file = File::open(path).map_err(io)?;
@@ -65,7 +65,7 @@ impl Source {
 /// Bytes that stay in a core's cache.
 const INFLATED_AT_ONCE: usize = 1 << 17;
 
-impl Read for Source {
+impl Read for TraceBytes {
     /// Compressed data that ends early reads as ending: what was cut off is found where the JSON ends.
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         match self {

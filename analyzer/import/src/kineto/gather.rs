@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
 use super::blocks::{Block, Blocks};
-use super::crew::{Crew, Desk};
-use super::document::{Advance, End, State, Unreadable};
+use super::crew::{JobQueue, WorkerThreads};
+use super::document::{Advance, DocumentEnd, State, Unreadable};
 use super::error::ImportError;
-use super::file::Source;
+use super::file::TraceBytes;
 use super::json::{Window, WindowError};
-use super::rows::{Part, Placing};
-use super::sink::{Done, Sink, Writing};
+use super::rows::{Placing, TracePart};
+use super::sink::{Sink, Writing, WrittenSegment};
 
 /// A trace to be read.
 #[derive(Debug, Clone, Copy)]
@@ -31,21 +31,21 @@ pub(super) struct Trace<'a> {
 /// What comes of the work of others.
 enum Outcome {
     /// Rows of a block.
-    Rows(Box<Rows>),
+    Rows(Box<BlockRows>),
     /// A trace was read: its blocks, and why there are no more if that is not its end.
     Read { trace: usize, blocks: usize, failed: Option<ImportError> },
     /// A segment was written.
-    Segment(Box<Done>),
+    Segment(Box<WrittenSegment>),
 }
 
 /// Rows of a block, if it begins where it was thought to.
-struct Rows {
+struct BlockRows {
     trace: usize,
     number: usize,
     offset: u64,
     state: State,
     advance: Advance,
-    part: Part,
+    part: TracePart,
 }
 
 /// Blocks of a trace that may be read and not be taken yet: 64 MB of JSON, of which 15 MB of rows are made.
@@ -53,14 +53,14 @@ const AHEAD: usize = 128;
 
 /// Who puts traces together.
 pub(super) struct Gathering<'scope, 'env> {
-    crew: Crew<'scope, 'env, Outcome>,
+    crew: WorkerThreads<'scope, 'env, Outcome>,
     threads: usize,
     traces: &'env [Trace<'env>],
     /// Traces whose reading has begun.
     begun: usize,
     /// A word from each of those for every block that is not taken; what is gone is not wanted any more.
     ahead: HashMap<usize, Receiver<()>>,
-    rows: HashMap<(usize, usize), Box<Rows>>,
+    rows: HashMap<(usize, usize), Box<BlockRows>>,
     read: HashMap<usize, (usize, Option<ImportError>)>,
 }
 
@@ -68,7 +68,7 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
     /// Of so many threads that compute.
     pub(super) fn new(scope: &'scope Scope<'scope, 'env>, threads: usize, traces: &'env [Trace<'env>]) -> Self {
         let (ahead, rows, read) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { crew: Crew::new(scope, threads), threads, traces, begun: 0, ahead, rows, read }
+        Self { crew: WorkerThreads::new(scope, threads), threads, traces, begun: 0, ahead, rows, read }
     }
 
     /// Hands the parts of a trace on, in their order. Traces are asked for one after another.
@@ -76,8 +76,8 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
         &mut self,
         trace: usize,
         sink: &mut Sink,
-        mut take: impl FnMut(Part, &mut Sink),
-    ) -> Result<End, ImportError> {
+        mut take: impl FnMut(TracePart, &mut Sink),
+    ) -> Result<DocumentEnd, ImportError> {
         let path = self.traces[trace].path;
         let of = |offset, unreadable| ImportError::of(path, offset, unreadable);
         let (mut state, mut offset) = (State::Start, 0);
@@ -105,14 +105,14 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
         trace: usize,
         (offset, mut state): (u64, State),
         sink: &mut Sink,
-        mut take: impl FnMut(Part, &mut Sink),
-    ) -> Result<End, ImportError> {
+        mut take: impl FnMut(TracePart, &mut Sink),
+    ) -> Result<DocumentEnd, ImportError> {
         let Trace { path, placing } = self.traces[trace];
         let of = |offset, unreadable| ImportError::of(path, offset, unreadable);
-        let window = Window::behind(Source::open(path)?, offset);
+        let window = Window::behind(TraceBytes::open(path)?, offset);
         let mut window = window.map_err(|error| of(offset, Unreadable::Window(WindowError::Io(error))))?;
         loop {
-            let (advance, part) = Part::read(window.bytes(), state, placing);
+            let (advance, part) = TracePart::read(window.bytes(), state, placing);
             advance.check(window.offset()).map_err(|unreadable| of(window.offset(), unreadable))?;
             take(part, sink);
             self.write_full(sink)?;
@@ -157,7 +157,7 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
     }
 
     /// The rows of a block; none behind the last.
-    fn next(&mut self, trace: usize, number: usize, sink: &mut Sink) -> Result<Option<Box<Rows>>, ImportError> {
+    fn next(&mut self, trace: usize, number: usize, sink: &mut Sink) -> Result<Option<Box<BlockRows>>, ImportError> {
         while self.begun < self.traces.len().min(trace + self.threads) {
             self.begin();
         }
@@ -199,7 +199,7 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
         let (ahead, taken) = sync_channel(AHEAD);
         self.ahead.insert(number, taken);
         self.crew.beside(move |desk| {
-            let (blocks, failed) = match Source::open(trace.path) {
+            let (blocks, failed) = match TraceBytes::open(trace.path) {
                 Ok(source) => cut((number, trace), Blocks::new(source), &ahead, &desk),
                 Err(error) => (0, Some(error)),
             };
@@ -212,9 +212,9 @@ impl<'scope, 'env> Gathering<'scope, 'env> {
 /// Cuts a trace into blocks and hands them in; says how many they are and why there are no more.
 fn cut(
     (trace, Trace { path, placing }): (usize, Trace),
-    mut blocks: Blocks<Source>,
+    mut blocks: Blocks<TraceBytes>,
     ahead: &SyncSender<()>,
-    desk: &Desk<Outcome>,
+    desk: &JobQueue<Outcome>,
 ) -> (usize, Option<ImportError>) {
     let memory = Memory::default();
     for number in 0.. {
@@ -252,9 +252,9 @@ impl Memory {
 
 fn rows((trace, number): (usize, usize), block: Block, placing: Placing, memory: &Memory) -> Outcome {
     let Block { offset, state, .. } = block;
-    let (advance, part) = Part::read(block.bytes(), state, placing);
+    let (advance, part) = TracePart::read(block.bytes(), state, placing);
     memory.put(block.memory);
-    Outcome::Rows(Box::new(Rows { trace, number, offset, state, advance, part }))
+    Outcome::Rows(Box::new(BlockRows { trace, number, offset, state, advance, part }))
 }
 
 #[cfg(test)]

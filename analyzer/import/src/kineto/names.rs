@@ -10,12 +10,12 @@ use super::json::Text;
 ///
 /// A part has names of its own. Threads that shared them would count who holds them in turn, and wait for each other.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct TraceNames {
     met: HashMap<Box<[u8]>, Name, foldhash::fast::RandomState>,
     words: Vec<(&'static str, Name)>,
 }
 
-impl Names {
+impl TraceNames {
     pub(super) fn get(&mut self, text: Text) -> Name {
         if let Some(name) = self.met.get(text.raw) {
             return name.clone();

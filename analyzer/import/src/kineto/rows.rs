@@ -18,13 +18,13 @@ use super::facts::{self, Members};
 use super::json::Text;
 use super::kinds;
 use super::launches::Launches;
-use super::names::Names;
+use super::names::TraceNames;
 use super::tables::Tables;
 use crate::nsys::without_version;
 
 /// What a part of a trace holds. Its processes have no ids yet: where one is asked for, its pid stands.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct TracePart {
     pub(super) tables: Tables,
     pub(super) actors: Actors,
     pub(super) counts: Counts,
@@ -44,11 +44,11 @@ pub(super) struct Placing {
     pub(super) pid: i32,
 }
 
-impl Part {
+impl TracePart {
     /// Reads what is whole in `bytes`, which begin at `state`.
     pub(super) fn read(bytes: &[u8], state: State, placing: Placing) -> (Advance, Self) {
         let mut reader =
-            Reader { part: Self::default(), names: Names::default(), placing, recorded: HashSet::default() };
+            Reader { part: Self::default(), names: TraceNames::default(), placing, recorded: HashSet::default() };
         // The process is of the run also where none of its events is.
         reader.part.actors.process(placing.pid.into());
         let Ok(advance) = document::advance(bytes, state, &mut reader);
@@ -57,8 +57,8 @@ impl Part {
 }
 
 struct Reader {
-    part: Part,
-    names: Names,
+    part: TracePart,
+    names: TraceNames,
     placing: Placing,
     /// Correlation ids of the calls that recorded events, as far as rows say so already.
     recorded: HashSet<i64, foldhash::fast::RandomState>,

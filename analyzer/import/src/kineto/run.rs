@@ -13,12 +13,12 @@ use kvpath_schema::tables::process::{Processes, Threads};
 
 use super::actors::{Actors, Pids};
 use super::counts::Counts;
-use super::document::End;
+use super::document::DocumentEnd;
 use super::error::ImportError;
 use super::facts::Facts;
 use super::gather::{Gathering, Trace};
 use super::launches::Launches;
-use super::rows::{Part, Placing};
+use super::rows::{Placing, TracePart};
 use super::sink::Sink;
 use super::survey::Survey;
 use super::{Imported, SESSION_CLOCK, SOURCE, WALL_CLOCK};
@@ -111,8 +111,8 @@ struct Joined {
 
 impl Joined {
     /// Adds the part that follows; its rows go on to `sink`.
-    fn take(&mut self, part: Part, pids: &Pids, sink: &mut Sink) {
-        let Part { mut tables, actors, counts, launches, members, devices } = part;
+    fn take(&mut self, part: TracePart, pids: &Pids, sink: &mut Sink) {
+        let TracePart { mut tables, actors, counts, launches, members, devices } = part;
         let ids: BTreeMap<i64, i64> = actors.pids().map(|pid| (i64::from(pid), pids.next(pid))).collect();
         let renumbered = self.actors.join(actors);
         if !renumbered.is_empty() {
@@ -173,7 +173,7 @@ impl Host {
         survey: &Survey,
         main: i32,
         joined: Joined,
-        end: End,
+        end: DocumentEnd,
         pids: &mut Pids,
         imported: &mut Imported,
     ) -> Result<(), ImportError> {
@@ -181,7 +181,7 @@ impl Host {
         if counts.kept == 0 && counts.impossible.is_empty() {
             let path = survey.path.clone();
             return Err(match end {
-                End::Cut { whole } if counts.events == 0 => ImportError::CutBeforeEvents { path, at: whole },
+                DocumentEnd::Cut { whole } if counts.events == 0 => ImportError::CutBeforeEvents { path, at: whole },
                 _ => {
                     let found: Vec<String> = counts.left_out_by_category().into_keys().collect();
                     let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
@@ -208,14 +208,14 @@ impl Host {
         let unrecorded = counts.waits_without_record;
         self.say(&format!("process {process} waits without recording"), unrecorded.to_string());
         imported.waits_without_recording += unrecorded;
-        if end == End::CutBehind {
+        if end == DocumentEnd::CutBehind {
             imported.notes.push(format!("{file}: cut short behind its events, which are whole"));
         }
         let mut lost = Vec::new();
         for (table, count) in counts.impossible {
             lost.push((Some(table), format!("events of {file} without times, sizes or process that can be"), count));
         }
-        if let End::Cut { whole } = end {
+        if let DocumentEnd::Cut { whole } = end {
             let why = format!("{file} is cut short after {whole} bytes of JSON; what came behind is missing");
             lost.push((None, why, 1));
         }

@@ -21,14 +21,14 @@ pub struct Written {
 pub type Totals = BTreeMap<&'static str, Written>;
 
 /// A segment that was written, or could not be.
-pub(super) struct Done {
+pub(super) struct WrittenSegment {
     table: &'static str,
     writer: RunWriter,
     written: Result<Option<segment::Written>, SegmentError>,
 }
 
 /// A segment to be written, by whichever thread.
-pub(super) type Writing = Box<dyn FnOnce() -> Done + Send>;
+pub(super) type Writing = Box<dyn FnOnce() -> WrittenSegment + Send>;
 
 /// The segments of one host. Each table numbers its own, and writes one at a time, so that their names and what is in them
 /// depend on nothing but the rows.
@@ -74,7 +74,7 @@ impl Sink {
 
     fn with_rows(&mut self, rows: usize) -> (Vec<Writing>, bool) {
         let Self { writer, tables, writers, .. } = self;
-        let mut due = Due { rows, writer, writers, writings: Vec::new(), is_more: false };
+        let mut due = DueTables { rows, writer, writers, writings: Vec::new(), is_more: false };
         // The longest first: what is begun first is done first.
         due.take(&mut tables.nvtx);
         due.take(&mut tables.api_calls);
@@ -90,13 +90,13 @@ impl Sink {
     /// The segment of a table that does not grow with the trace; none without rows.
     pub(super) fn whole<C: Columns + Send + 'static>(&mut self, mut columns: C) -> Option<Writing> {
         let Self { writer, writers, .. } = self;
-        let mut due = Due { rows: 1, writer, writers, writings: Vec::new(), is_more: false };
+        let mut due = DueTables { rows: 1, writer, writers, writings: Vec::new(), is_more: false };
         due.take(&mut columns);
         due.writings.pop()
     }
 
     /// A segment was written.
-    pub(super) fn done(&mut self, done: Done) -> Result<(), SegmentError> {
+    pub(super) fn done(&mut self, done: WrittenSegment) -> Result<(), SegmentError> {
         self.writers.insert(done.table, Some(done.writer));
         if let Some(written) = done.written? {
             let total = self.totals.entry(done.table).or_default();
@@ -121,7 +121,7 @@ impl Sink {
 type Writers = BTreeMap<&'static str, Option<RunWriter>>;
 
 /// Segments of at least so many rows.
-struct Due<'a> {
+struct DueTables<'a> {
     rows: usize,
     writer: &'a dyn Fn() -> RunWriter,
     writers: &'a mut Writers,
@@ -129,7 +129,7 @@ struct Due<'a> {
     is_more: bool,
 }
 
-impl Due<'_> {
+impl DueTables<'_> {
     fn take<C: Columns + Send + 'static>(&mut self, columns: &mut C) {
         if columns.len() < self.rows {
             return;
@@ -142,7 +142,7 @@ impl Due<'_> {
         let columns = std::mem::take(columns);
         self.writings.push(Box::new(move || {
             let written = writer.write(SOURCE, &columns, 0);
-            Done { table, writer, written }
+            WrittenSegment { table, writer, written }
         }));
     }
 }

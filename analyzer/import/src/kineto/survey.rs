@@ -11,7 +11,7 @@ use super::document::{self, State, Unreadable, Visitor};
 use super::error::ImportError;
 use super::event::Event;
 use super::facts;
-use super::file::Source;
+use super::file::TraceBytes;
 use super::json::{Window, WindowError, integer};
 
 /// What a first look finds. It ends with the first event of the host, mostly the first one at all.
@@ -34,22 +34,22 @@ pub(super) struct Survey {
 
 impl Survey {
     pub(super) fn of(path: &Path) -> Result<Self, ImportError> {
-        let head = Self::looking(path, Look { until_time: true, ..Look::default() })?;
+        let head = Self::looking(path, SurveyVisitor { until_time: true, ..SurveyVisitor::default() })?;
         if head.zero_ns.is_some() || head.first_ns.is_none() {
             return Ok(head);
         }
         let failed = |error| ImportError::of(path, 0, Unreadable::Window(WindowError::Io(error)));
-        let end = Source::open(path)?.end(TAIL).map_err(failed)?;
-        Self::looking(path, Look { assumed_ns: last_base(&end), ..Look::default() })
+        let end = TraceBytes::open(path)?.end(TAIL).map_err(failed)?;
+        Self::looking(path, SurveyVisitor { assumed_ns: last_base(&end), ..SurveyVisitor::default() })
     }
 
     /// The same without assuming anything.
     pub(super) fn in_full(path: &Path) -> Result<Self, ImportError> {
-        Self::looking(path, Look::default())
+        Self::looking(path, SurveyVisitor::default())
     }
 
-    fn looking(path: &Path, mut look: Look) -> Result<Self, ImportError> {
-        let mut window = Window::new(Source::open(path)?);
+    fn looking(path: &Path, mut look: SurveyVisitor) -> Result<Self, ImportError> {
+        let mut window = Window::new(TraceBytes::open(path)?);
         match document::read(&mut window, State::Start, &mut look) {
             Ok(_) => {}
             Err(unreadable) => return Err(ImportError::of(path, window.offset(), unreadable)),
@@ -92,7 +92,7 @@ fn last_base(end: &[u8]) -> Option<i64> {
 }
 
 #[derive(Default)]
-struct Look {
+struct SurveyVisitor {
     /// Whether a time whose zero is not known ends it.
     until_time: bool,
     assumed_ns: Option<i64>,
@@ -107,13 +107,13 @@ struct Look {
 /// from `baseTimeNanoseconds`.
 const SINCE_1970: i64 = 1_000_000_000_000_000_000;
 
-impl Look {
+impl SurveyVisitor {
     fn counts_from_1970(&self) -> bool {
         self.first_ns.is_some_and(|first| first >= SINCE_1970)
     }
 }
 
-impl Visitor for Look {
+impl Visitor for SurveyVisitor {
     type Error = ImportError;
 
     fn fact(&mut self, name: &[u8], value: &[u8]) {

@@ -1,6 +1,6 @@
 //! The queries of paths.
 
-use kvpath_analysis::path::Found;
+use kvpath_analysis::path::RunPaths;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::path::{Path, PathSegment};
 
@@ -10,8 +10,8 @@ use super::ask;
 type Segment = (i32, &'static str, i64, f64, Option<i64>);
 
 /// Three requests of 100, 200 and 1000 ns, one segment after the other.
-pub(super) fn found() -> Found {
-    let mut found = Found::default();
+pub(super) fn found() -> RunPaths {
+    let mut found = RunPaths::default();
     let requests: [&[Segment]; 3] = [
         &[(0, "compute", 60, 1.0, None), (0, "wire", 40, 0.7, Some(5))],
         &[(0, "compute", 50, 1.0, Some(30)), (1, "compute", 100, 1.0, Some(7)), (1, "wire", 50, 0.7, Some(7))],

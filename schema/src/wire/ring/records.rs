@@ -5,12 +5,12 @@
 use super::Kind;
 
 /// A kind of record.
-pub trait Record: Sized {
+pub trait RingRecord: Sized {
     /// Its number.
     const KIND: Kind;
     /// Its words.
     const WORDS: usize;
-    /// Writes its words into the first [`Record::WORDS`] of `into`.
+    /// Writes its words into the first [`RingRecord::WORDS`] of `into`.
     fn write(&self, into: &mut [u64]);
     /// Reads it; `None` if there are too few words.
     fn read(words: &[u64]) -> Option<Self>;
@@ -31,7 +31,7 @@ macro_rules! record {
             $( $(#[doc = $half_doc])+ pub $half: u32, )*
         }
 
-        impl Record for $name {
+        impl RingRecord for $name {
             const KIND: Kind = Kind::$name;
             const WORDS: usize = {
                 let words: &[&str] = &[ $( stringify!($word) ),* ];

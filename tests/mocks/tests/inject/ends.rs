@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::host::{Host, Read, now_ns};
+use crate::host::{Host, RingContents, now_ns};
 
 /// What the mock's clock and the tests' clock may differ by: `/proc/uptime` has steps of 10 ms.
 const CLOCK_NS: u64 = 20_000_000;
@@ -11,7 +11,7 @@ const LOSS_NS: u64 = 100_000_000;
 /// How often it is tried: a busy machine may hold up our thread, or the clock's.
 const TRIES: usize = 5;
 
-fn last_ns(read: &Read) -> u64 {
+fn last_ns(read: &RingContents) -> u64 {
     read.kernels.iter().map(|kernel| kernel.end_ns).max().unwrap_or(0)
 }
 

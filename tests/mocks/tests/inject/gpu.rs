@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use kvpath_schema::wire::ring::{Kind, Level, Loss, State, header};
 use mock_cupti::script::{self, Item, NAMES};
 
-use crate::host::{Host, Read};
+use crate::host::{Host, RingContents};
 
 /// Compares all that was read with the script's first `count` items at a level. Buffers may be decoded in another order
 /// than they were filled in.
-fn check(read: &mut Read, count: u64, level: Level) {
+fn check(read: &mut RingContents, count: u64, level: Level) {
     read.kernels.sort_by_key(|kernel| kernel.start_ns);
     read.memcpys.sort_by_key(|copy| copy.start_ns);
     let read = &*read;
@@ -130,9 +130,9 @@ fn levels_change_while_the_program_runs() {
     ]);
     assert_eq!(running.line(), "one");
     let rings = host.rings();
-    let mut read = Read::new(kvpath_ring::file::open(&rings[0]).unwrap());
+    let mut read = RingContents::new(kvpath_ring::file::open(&rings[0]).unwrap());
     let mut steps = [Level::Graph, Level::Off, Level::Kernel].into_iter();
-    let mut change = |read: &mut Read| {
+    let mut change = |read: &mut RingContents| {
         let level = steps.next().unwrap();
         read.reader.ask_for(level).unwrap();
         for _ in 0..200 {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use kvpath_ring::{Reader, file};
 use kvpath_schema::wire::ring::records::{
-    Call, End, Event, Graph, Kernel, Mark, Memcpy, Memset, Overhead, Pop, Push, Record as _, Start, Sync,
+    Call, End, Event, Graph, Kernel, Mark, Memcpy, Memset, Overhead, Pop, Push, RingRecord as _, Start, Sync,
 };
 use kvpath_schema::wire::ring::{Kind, Loss};
 use tempfile::TempDir;
@@ -71,10 +71,10 @@ impl Host {
     }
 
     /// Everything in the one ring.
-    pub fn read(&self) -> Read {
+    pub fn read(&self) -> RingContents {
         let rings = self.rings();
         assert_eq!(rings.len(), 1, "{rings:?}");
-        let mut read = Read::new(file::open(&rings[0]).unwrap());
+        let mut read = RingContents::new(file::open(&rings[0]).unwrap());
         read.drain();
         read
     }
@@ -115,7 +115,7 @@ impl Running {
 }
 
 /// What was read, by kind, in the order of the ring.
-pub struct Read {
+pub struct RingContents {
     pub reader: Reader<File>,
     pub kernels: Vec<Kernel>,
     pub memcpys: Vec<Memcpy>,
@@ -133,7 +133,7 @@ pub struct Read {
     pub damages: u64,
 }
 
-impl Read {
+impl RingContents {
     pub fn new(reader: Reader<File>) -> Self {
         Self {
             reader,

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use kvpath_schema::wire::ring::records::payload;
 use kvpath_schema::wire::ring::{Kind, State};
 
-use crate::host::{Host, Read};
+use crate::host::{Host, RingContents};
 
-fn texts(read: &Read) -> Vec<String> {
+fn texts(read: &RingContents) -> Vec<String> {
     read.pushes.iter().map(|(_, push, inline)| read.text(push.text, inline.as_ref())).collect()
 }
 
@@ -43,7 +43,7 @@ fn threads_have_lanes_of_their_own_and_leave_them_to_others() {
     assert!(threads.len() > 20, "{}", threads.len());
 }
 
-fn lost_pushes(read: &Read) -> u64 {
+fn lost_pushes(read: &RingContents) -> u64 {
     read.losses().iter().filter(|((_, kind), _)| *kind == Kind::Push).map(|(_, count)| count).sum()
 }
 
@@ -55,7 +55,7 @@ fn a_forked_process_has_a_ring_of_its_own_and_old_handles_work_in_it() {
     assert_eq!(rings.len(), 2);
     let mut pushes = Vec::new();
     for ring in rings {
-        let mut read = Read::new(kvpath_ring::file::open(&ring).unwrap());
+        let mut read = RingContents::new(kvpath_ring::file::open(&ring).unwrap());
         read.drain();
         let all = texts(&read);
         assert!(all.iter().all(|text| ["outer", "inn\u{e9}r", "registered"].contains(&text.as_str())), "{all:?}");
@@ -75,7 +75,7 @@ fn a_program_that_replaces_itself_begins_a_new_ring() {
     let counts: Vec<usize> = rings
         .iter()
         .map(|ring| {
-            let mut read = Read::new(kvpath_ring::file::open(ring).unwrap());
+            let mut read = RingContents::new(kvpath_ring::file::open(ring).unwrap());
             read.drain();
             read.pushes.len()
         })

@@ -6,7 +6,7 @@ use kvpath_ring::file::{self, OpenError};
 use kvpath_ring::{ReadError, Reader};
 use kvpath_schema::wire::ring::{Kind, Loss, header};
 
-use crate::host::{Host, Read};
+use crate::host::{Host, RingContents};
 
 #[test]
 fn a_reader_that_stops_and_comes_back_goes_on_where_it_was() {
@@ -25,13 +25,13 @@ fn a_reader_that_stops_and_comes_back_goes_on_where_it_was() {
     ]);
     assert_eq!(running.line(), "a");
     let ring = host.rings().remove(0);
-    let mut first = Read::new(file::open(&ring).unwrap());
+    let mut first = RingContents::new(file::open(&ring).unwrap());
     first.drain();
     let seen = first.kernels.len();
     drop(first);
     running.go();
     assert_eq!(running.line(), "b");
-    let mut second = Read::new(file::open(&ring).unwrap());
+    let mut second = RingContents::new(file::open(&ring).unwrap());
     second.drain();
     let lost = second.losses()[&(Loss::Full, Kind::Kernel)];
     let of_script = (100..100_100u64)

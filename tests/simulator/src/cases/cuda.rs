@@ -1,8 +1,8 @@
 //! Cases 5 to 7: what CUDA makes a kernel wait for.
 
 use super::script::{CALLS, Script};
-use super::{Found, Place};
-use crate::engine::What;
+use super::{CaseSetup, CaseTruth};
+use crate::engine::OpKind;
 use crate::model::RunError;
 use crate::names::{FILL, LAYER, SAMPLE};
 
@@ -10,7 +10,7 @@ const US: i64 = 1_000;
 
 /// A of 1000 us and B of 100 us run side by side, C of 200 us waits for both: first for A and then B, then the other way
 /// round. The path is launch of A, A, C, whichever wait was asked for last.
-pub(super) fn two_waits(place: &Place) -> Result<Found, RunError> {
+pub(super) fn two_waits(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let mut script = Script::new(place);
     let (process, thread) = script.stage("prefill", "VLLM::Worker_PP0");
     let rig = &mut script.rig;
@@ -18,7 +18,7 @@ pub(super) fn two_waits(place: &Place) -> Result<Found, RunError> {
     for a_first in [true, false] {
         let request = script.begin();
         script.take_up(thread, &request, 0);
-        let label = request.at(0, What::Kernel);
+        let label = request.at(0, OpKind::Kernel);
         let rig = &mut script.rig;
         rig.launch(&CALLS, thread, a, (LAYER[1].0, 1000 * US), label);
         let of_a = rig.record_event(&CALLS, thread, a, label);
@@ -35,7 +35,7 @@ pub(super) fn two_waits(place: &Place) -> Result<Found, RunError> {
 
 /// 500 us on a blocking stream, 300 us on the legacy default stream, which wait for each other; 2000 us on a stream that
 /// does not block, beside them; then 100 us on the blocking stream.
-pub(super) fn default_stream(place: &Place) -> Result<Found, RunError> {
+pub(super) fn default_stream(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let mut script = Script::new(place);
     let (process, thread) = script.stage("prefill", "VLLM::Worker_PP0");
     let rig = &mut script.rig;
@@ -44,7 +44,7 @@ pub(super) fn default_stream(place: &Place) -> Result<Found, RunError> {
     rig.barrier(default, blocking);
     let request = script.begin();
     script.take_up(thread, &request, 0);
-    let label = request.at(0, What::Kernel);
+    let label = request.at(0, OpKind::Kernel);
     let mut launch = |stream, name, us| script.rig.launch(&CALLS, thread, stream, (name, us * US), label);
     launch(blocking, LAYER[1].0, 500);
     launch(free, LAYER[8].0, 2000);
@@ -55,7 +55,7 @@ pub(super) fn default_stream(place: &Place) -> Result<Found, RunError> {
 }
 
 /// A (100 us), then B and C side by side (300 and 500 us, then 500 and 300), then D (50 us), in one graph.
-pub(super) fn graph(place: &Place) -> Result<Found, RunError> {
+pub(super) fn graph(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let mut script = Script::new(place);
     let (process, thread) = script.stage("prefill", "VLLM::Worker_PP0");
     let rig = &mut script.rig;
@@ -70,7 +70,7 @@ pub(super) fn graph(place: &Place) -> Result<Found, RunError> {
             (SAMPLE, 50 * US, &[1, 2]),
         ];
         let streams = [main, main, side, main];
-        let kernels = script.rig.launch_graph(&CALLS, thread, &streams, &nodes, request.at(0, What::Kernel));
+        let kernels = script.rig.launch_graph(&CALLS, thread, &streams, &nodes, request.at(0, OpKind::Kernel));
         script.end(request, kernels[3], Vec::new(), &[]);
     }
     script.finish()

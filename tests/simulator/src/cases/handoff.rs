@@ -1,8 +1,8 @@
 //! Cases 9, 10, 12 and 13: transfers.
 
 use super::script::{CALLS, Script};
-use super::{Found, Place, of_model};
-use crate::engine::{Gate, GateKind, NewOp, What};
+use super::{CaseSetup, CaseTruth, of_model};
+use crate::engine::{Gate, GateKind, NewOp, OpKind};
 use crate::ids;
 use crate::model::{Arrivals, BEGIN_NS, Decode, Handoff, HandoffMode, Model, P2p, RunError};
 use crate::names::{LAYER, SAMPLE};
@@ -42,7 +42,7 @@ pub(super) fn served() -> Model {
 
 /// Prefill computes 200 us and pushes for 500 us, while decode computes `beside` us and then needs the KV: decode is done
 /// after the transfer, 200 us before its end, or before it begins.
-pub(super) fn exposed(place: &Place) -> Result<Found, RunError> {
+pub(super) fn exposed(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let mut script = Script::new(place);
     let (prefill, launches) = script.stage("prefill", "VLLM::Worker_PP0");
     let (decode, engine) = script.stage("decode", "VLLM::EngineCore");
@@ -61,19 +61,19 @@ pub(super) fn exposed(place: &Place) -> Result<Found, RunError> {
         let request = script.begin();
         script.take_up(launches, &request, 0);
         script.take_up(engine, &request, 1);
-        let (here, there) = (request.at(0, What::Kernel), request.at(1, What::Kernel));
+        let (here, there) = (request.at(0, OpKind::Kernel), request.at(1, OpKind::Kernel));
         let rig = &mut script.rig;
         let written = rig.launch(&CALLS, launches, compute0, (LAYER[6].0, 200 * US), here);
         rig.launch(&CALLS, engine, compute1, (LAYER[1].0, beside_us * US), there);
         let ready = [Gate::after(written, GateKind::KvWritten)];
-        rig.host(writer, 0, here.doing(What::HandoffReady), &ready);
-        let make = rig.host(writer, 0, here.doing(What::Make), &[]);
-        let post = rig.host(writer, 0, here.doing(What::Post), &[]);
-        let wire = NewOp::new(nic, 500 * US, here.doing(What::Wire));
+        rig.host(writer, 0, here.doing(OpKind::HandoffReady), &ready);
+        let make = rig.host(writer, 0, here.doing(OpKind::Make), &[]);
+        let post = rig.host(writer, 0, here.doing(OpKind::Post), &[]);
+        let wire = NewOp::new(nic, 500 * US, here.doing(OpKind::Wire));
         let wire = rig.engine.add(wire, &[Gate::after(post, GateKind::Posted)], &[]);
-        let way = NewOp::new(script.messages, 0, here.doing(What::NotifMessage));
+        let way = NewOp::new(script.messages, 0, here.doing(OpKind::NotifMessage));
         let arrival = rig.engine.add(way, &[Gate::after(wire, GateKind::Transferred)], &[]);
-        let poll = NewOp::new(engine, 0, there.doing(What::DecodePoll));
+        let poll = NewOp::new(engine, 0, there.doing(OpKind::DecodePoll));
         rig.engine.add(poll, &[], &[Gate::after(arrival, GateKind::Notified)]);
         let sink = rig.launch(&CALLS, engine, compute1, (SAMPLE, 100 * US), there);
         let number = request.label.request;
@@ -104,18 +104,18 @@ pub(super) fn exposed(place: &Place) -> Result<Found, RunError> {
 }
 
 /// Polls 700 us apart, which no completion falls on.
-pub(super) fn polls(place: &Place) -> Result<Found, RunError> {
+pub(super) fn polls(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     of_model(place, &served(), |distort| distort.poll_ns = 700_000)
 }
 
 /// As few event handles as the hosts can do with (three), one transfer handle, one place for KV.
-pub(super) fn reuse(place: &Place) -> Result<Found, RunError> {
+pub(super) fn reuse(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let model = served();
     of_model(place, &Model { requests: 5, handoff: Handoff { reuses: true, ..model.handoff }, ..model }, |_| {})
 }
 
 /// One region for all layers of a stage.
-pub(super) fn cross_layer(place: &Place) -> Result<Found, RunError> {
+pub(super) fn cross_layer(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let model = served();
     of_model(place, &Model { handoff: Handoff { is_cross_layer: true, ..model.handoff }, ..model }, |_| {})
 }

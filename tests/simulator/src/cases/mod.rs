@@ -21,12 +21,12 @@ pub struct Case {
     pub name: &'static str,
     /// What it shows.
     pub about: &'static str,
-    run: fn(&Place) -> Result<Found, RunError>,
+    run: fn(&CaseSetup) -> Result<CaseTruth, RunError>,
 }
 
 /// Where a case is written, and what its random figures come from.
 #[derive(Debug, Clone, Copy)]
-struct Place<'a> {
+struct CaseSetup<'a> {
     run: Option<&'a Path>,
     seed: u64,
     probe_hz: u32,
@@ -34,7 +34,7 @@ struct Place<'a> {
 
 /// The truth of a small run, all at once.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct CaseTruth {
     /// The run.
     pub run: RunTruth,
     /// Its requests.
@@ -110,7 +110,7 @@ impl Case {
     ///
     /// # Errors
     /// Records or truth cannot be written.
-    pub fn make(&self, run: Option<&Path>, seed: u64) -> Result<Found, RunError> {
+    pub fn make(&self, run: Option<&Path>, seed: u64) -> Result<CaseTruth, RunError> {
         self.make_probed(run, seed, 0)
     }
 
@@ -118,8 +118,8 @@ impl Case {
     ///
     /// # Errors
     /// Records or truth cannot be written.
-    pub fn make_probed(&self, run: Option<&Path>, seed: u64, probe_hz: u32) -> Result<Found, RunError> {
-        let mut found = (self.run)(&Place { run, seed, probe_hz })?;
+    pub fn make_probed(&self, run: Option<&Path>, seed: u64, probe_hz: u32) -> Result<CaseTruth, RunError> {
+        let mut found = (self.run)(&CaseSetup { run, seed, probe_hz })?;
         self.name.clone_into(&mut found.run.made_by);
         if let Some(run) = run {
             let mut writer = TruthWriter::new(run)?;
@@ -133,7 +133,7 @@ impl Case {
 }
 
 /// A case that is a model with certain settings.
-fn of_model(place: &Place, model: &Model, distort: impl FnOnce(&mut Distortions)) -> Result<Found, RunError> {
+fn of_model(place: &CaseSetup, model: &Model, distort: impl FnOnce(&mut Distortions)) -> Result<CaseTruth, RunError> {
     let model = Model { seed: place.seed, ..model.clone() };
     let names = model.hosts.names(model.stages(), model.handoff.mode != crate::model::HandoffMode::None);
     let mut distortions = Distortions::none(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -144,5 +144,5 @@ fn of_model(place: &Place, model: &Model, distort: impl FnOnce(&mut Distortions)
         requests.push(request.clone());
         Ok(())
     })?;
-    Ok(Found { run, requests })
+    Ok(CaseTruth { run, requests })
 }

@@ -1,8 +1,8 @@
 //! Case 8: a send and a receive that come at different times, on either side of what fits into the FIFO.
 
 use super::script::{CALLS, Script};
-use super::{Found, Place};
-use crate::engine::{Node, What};
+use super::{CaseSetup, CaseTruth};
+use crate::engine::{Node, OpKind};
 use crate::model::RunError;
 use crate::names::{LAYER, SAMPLE, SEND_RECEIVE};
 use crate::rig::{LaneKind, Message};
@@ -13,7 +13,7 @@ const US: i64 = 1_000;
 /// then the receiver is; each with a message that fits and with one that does not. Where the sender is late, the first
 /// token is made by stage 1 after its receive, where the receiver is, by stage 0 after its send: a send that fits does
 /// not wait for its receiver, one that does not waits until it is carried over.
-pub(super) fn late(place: &Place) -> Result<Found, RunError> {
+pub(super) fn late(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let mut script = Script::new(place);
     let (upper, sends_from) = script.stage("prefill", "VLLM::Worker_PP0");
     let (lower, receives_from) = script.stage("prefill", "VLLM::Worker_PP1");
@@ -29,22 +29,22 @@ pub(super) fn late(place: &Place) -> Result<Found, RunError> {
             let rig = &mut script.rig;
             // Compute, then an event that the communication waits for.
             let [send, receive] = [
-                (sends_from, compute0, sends, sender_us, 0, What::SendKernel),
-                (receives_from, compute1, receives, receiver_us, 1, What::ReceiveKernel),
+                (sends_from, compute0, sends, sender_us, 0, OpKind::SendKernel),
+                (receives_from, compute1, receives, receiver_us, 1, OpKind::ReceiveKernel),
             ]
             .map(|(thread, compute, comm, us, stage, what)| {
-                let label = request.at(stage, What::Kernel);
+                let label = request.at(stage, OpKind::Kernel);
                 rig.launch(&CALLS, thread, compute, (LAYER[1].0, us * US), label);
                 let event = rig.record_event(&CALLS, thread, compute, label);
                 rig.wait_event(&CALLS, thread, comm, event, label);
                 rig.launch_open(&CALLS, thread, comm, (SEND_RECEIVE, 0), label.doing(what))
             });
             let message = Message { work_ns: 50 * US, latency_ns: 0, fits_fifo };
-            rig.connect(send, receive, link, message, request.at(1, What::Message));
+            rig.connect(send, receive, link, message, request.at(1, OpKind::Message));
             let [after_send, after_receive] =
                 [(sends_from, sends, compute0, 0), (receives_from, receives, compute1, 1)].map(
                     |(thread, comm, compute, stage)| {
-                        let label = request.at(stage, What::Kernel);
+                        let label = request.at(stage, OpKind::Kernel);
                         let event = rig.record_event(&CALLS, thread, comm, label);
                         rig.wait_event(&CALLS, thread, compute, event, label);
                         rig.launch(&CALLS, thread, compute, (SAMPLE, 100 * US), label)

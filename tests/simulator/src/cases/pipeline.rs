@@ -1,6 +1,6 @@
 //! Cases 1 to 4: a pipeline without overheads. A unit is the time of a layer at the first chunk.
 
-use super::{Found, Place, of_model};
+use super::{CaseSetup, CaseTruth, of_model};
 use crate::distort::Random;
 use crate::engine::Ns;
 use crate::model::{Faults, Model, RunError};
@@ -11,7 +11,7 @@ const STAGES: usize = 4;
 const CHUNKS: usize = 16;
 const LAYERS: i16 = 20;
 
-pub(super) fn balanced(place: &Place) -> Result<Found, RunError> {
+pub(super) fn balanced(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     of_model(place, &Model::ideal(&[LAYERS; STAGES], &[UNIT_NS; CHUNKS]), |_| {})
 }
 
@@ -21,16 +21,16 @@ fn growing_chunks() -> Vec<Ns> {
     (0..=last).map(|j| UNIT_NS + 3_470_000 * j / last).collect()
 }
 
-pub(super) fn growing(place: &Place) -> Result<Found, RunError> {
+pub(super) fn growing(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     of_model(place, &Model::ideal(&[LAYERS; STAGES], &growing_chunks()), |_| {})
 }
 
-pub(super) fn slow_layer(place: &Place) -> Result<Found, RunError> {
+pub(super) fn slow_layer(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let faults = Faults { slow_layers: vec![(1, 7, 3000)], ..Faults::default() };
     of_model(place, &Model { faults, ..Model::ideal(&[LAYERS; STAGES], &[UNIT_NS; CHUNKS]) }, |_| {})
 }
 
-pub(super) fn random_costs(place: &Place) -> Result<Found, RunError> {
+pub(super) fn random_costs(place: &CaseSetup) -> Result<CaseTruth, RunError> {
     let mut random = Random::new(place.seed, Random::MODEL);
     let (stages, chunks, layers) = (3, 5, 6);
     // Above what launching a pass takes, so that no host is late.

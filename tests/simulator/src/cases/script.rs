@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Found, Place};
+use super::{CaseSetup, CaseTruth};
 use crate::distort::Distortions;
-use crate::engine::{Gate, GateKind, Label, LaneId, NewOp, Node, Ns, OpId, What};
+use crate::engine::{Gate, GateKind, Label, LaneId, NewOp, Node, Ns, OpId, OpKind};
 use crate::ids;
 use crate::model::{BEGIN_NS, RunError};
 use crate::record::{Recorder, TransferPlan};
@@ -19,27 +19,27 @@ const APART_NS: Ns = 500_000_000;
 
 /// A request of a script.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct OpenRequest {
     pub label: Label,
     arrival: OpId,
     pub admission: OpId,
 }
 
-impl Begun {
+impl OpenRequest {
     /// What the first operation of the request waits for.
     pub fn gate(&self) -> Gate {
         Gate::after(self.admission, GateKind::Arrived)
     }
 
     /// A label of this request at a stage.
-    pub fn at(&self, stage: i16, what: What) -> Label {
+    pub fn at(&self, stage: i16, what: OpKind) -> Label {
         Label { stage, ..self.label.doing(what) }
     }
 }
 
 /// A request whose operations are all there.
-struct Ended {
-    request: Begun,
+struct CompleteRequest {
+    request: OpenRequest,
     sink: OpId,
     transfers: Vec<TransferPlan>,
     figures: BTreeMap<String, i64>,
@@ -52,12 +52,12 @@ pub(super) struct Script {
     pub messages: LaneId,
     seed: u64,
     stages: Vec<StageTruth>,
-    ended: Vec<Ended>,
+    ended: Vec<CompleteRequest>,
     next: u32,
 }
 
 impl Script {
-    pub fn new(place: &Place) -> Self {
+    pub fn new(place: &CaseSetup) -> Self {
         let mut rig = Rig::default();
         let messages = rig.wire(LaneKind::Messages, None, "messages");
         let recorder = Recorder::new(place.run, place.seed, Distortions::none(&["sim"]));
@@ -83,25 +83,25 @@ impl Script {
     }
 
     /// A request arrives.
-    pub fn begin(&mut self) -> Begun {
-        let label = Label { request: self.next, ..Label::of(What::Arrival) };
+    pub fn begin(&mut self) -> OpenRequest {
+        let label = Label { request: self.next, ..Label::of(OpKind::Arrival) };
         let not_before = BEGIN_NS + APART_NS * Ns::from(self.next);
         self.next += 1;
         let arrival = self.rig.engine.add(NewOp { not_before, ..NewOp::new(self.messages, 0, label) }, &[], &[]);
-        let admission = NewOp::new(self.messages, 0, label.doing(What::Admission));
+        let admission = NewOp::new(self.messages, 0, label.doing(OpKind::Admission));
         let admission = self.rig.engine.add(admission, &[Gate::after(arrival, GateKind::Arrived)], &[]);
-        Begun { label, arrival, admission }
+        OpenRequest { label, arrival, admission }
     }
 
     /// A thread takes a request up.
-    pub fn take_up(&mut self, thread: LaneId, request: &Begun, stage: i16) {
-        self.rig.host(thread, 0, request.at(stage, What::Schedule), &[request.gate()]);
+    pub fn take_up(&mut self, thread: LaneId, request: &OpenRequest, stage: i16) {
+        self.rig.host(thread, 0, request.at(stage, OpKind::Schedule), &[request.gate()]);
     }
 
     /// Its first token is made by `sink`.
-    pub fn end(&mut self, request: Begun, sink: OpId, transfers: Vec<TransferPlan>, figures: &[(&str, i64)]) {
+    pub fn end(&mut self, request: OpenRequest, sink: OpId, transfers: Vec<TransferPlan>, figures: &[(&str, i64)]) {
         let figures = figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-        self.ended.push(Ended { request, sink, transfers, figures });
+        self.ended.push(CompleteRequest { request, sink, transfers, figures });
     }
 
     /// When a node happened.
@@ -109,10 +109,10 @@ impl Script {
         self.rig.engine.time(node).expect("a script's operations are settled as they are added")
     }
 
-    pub fn finish(mut self) -> Result<Found, RunError> {
+    pub fn finish(mut self) -> Result<CaseTruth, RunError> {
         while self.rig.engine.serve() {}
         let mut requests = Vec::new();
-        for Ended { request, sink, transfers, figures } in std::mem::take(&mut self.ended) {
+        for CompleteRequest { request, sink, transfers, figures } in std::mem::take(&mut self.ended) {
             let path =
                 truth::path_of_request(&self.rig, request.label.request, sink, (request.arrival, request.admission));
             let arrival_ns = self.time(Node::end(request.arrival));
@@ -154,6 +154,6 @@ impl Script {
             figures: BTreeMap::new(),
         };
         self.recorder.finish(&self.rig)?;
-        Ok(Found { run, requests })
+        Ok(CaseTruth { run, requests })
     }
 }

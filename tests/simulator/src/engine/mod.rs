@@ -16,8 +16,8 @@ mod walk;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-pub use op::{Binding, Gate, GateKind, Label, LaneId, NewOp, Node, Ns, Op, OpId, What};
-pub use walk::{Move, Step, StepKind};
+pub use op::{Binding, Gate, GateKind, Label, LaneId, NewOp, Node, Ns, Op, OpId, OpKind};
+pub use walk::{Step, StepKind, WalkMove};
 
 use op::{UNKNOWN, keep_later};
 
@@ -310,7 +310,7 @@ impl Engine {
 mod tests {
     use super::*;
 
-    const LABEL: Label = Label::of(What::Kernel);
+    const LABEL: Label = Label::of(OpKind::Kernel);
 
     #[test]
     fn the_last_gate_binds_and_ties_follow_the_lane() {

@@ -108,7 +108,7 @@ impl Gate {
 /// `nixl_transfers` by the operations that [`crate::truth::TransferTruth`] names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum OpKind {
     /// A request arrives. Not recorded.
     Arrival,
     /// A request is admitted. Not recorded.
@@ -161,7 +161,7 @@ pub enum What {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     /// What it does.
-    pub what: What,
+    pub what: OpKind,
     /// Request it works for.
     pub request: u32,
     /// Stage it works at; decode has the number after the last prefill stage.
@@ -183,13 +183,13 @@ pub struct Label {
 impl Label {
     /// A label that names nothing but what is done.
     #[must_use]
-    pub const fn of(what: What) -> Self {
+    pub const fn of(what: OpKind) -> Self {
         Self { what, request: 0, stage: -1, chunk: -1, layer: -1, name: 0, correlation: 0, aux: 0, stream: 0 }
     }
 
     /// The same for other operations of the same request, stage, chunk and layer.
     #[must_use]
-    pub const fn doing(self, what: What) -> Self {
+    pub const fn doing(self, what: OpKind) -> Self {
         Self { what, name: 0, correlation: 0, aux: 0, stream: 0, ..self }
     }
 }

@@ -34,7 +34,7 @@ pub struct Step {
 
 /// A move of the walk, for those who must follow it into other lanes.
 #[derive(Debug, Clone, Copy)]
-pub enum Move {
+pub enum WalkMove {
     /// Time passed.
     Step(Step),
     /// The walk went through this gate to its source.
@@ -43,7 +43,7 @@ pub enum Move {
 
 impl Engine {
     /// Walks back from `from` until `floor`; `visit` says whether to go on. Returns the time reached.
-    pub fn walk(&self, from: Node, floor: Ns, mut visit: impl FnMut(Move) -> bool) -> Ns {
+    pub fn walk(&self, from: Node, floor: Ns, mut visit: impl FnMut(WalkMove) -> bool) -> Ns {
         let Some(mut t) = self.time(from) else { return floor };
         let mut node = from;
         while t > floor {
@@ -62,14 +62,14 @@ impl Engine {
             };
             if since < t {
                 let start = since.max(floor);
-                if !visit(Move::Step(Step { start, end: t, op: node.op, kind, gate })) {
+                if !visit(WalkMove::Step(Step { start, end: t, op: node.op, kind, gate })) {
                     return start;
                 }
             }
             t = since;
             match next {
                 Some(gate) => {
-                    if t > floor && !visit(Move::Through(gate)) {
+                    if t > floor && !visit(WalkMove::Through(gate)) {
                         return t;
                     }
                     node = gate.from;
@@ -85,7 +85,7 @@ impl Engine {
     pub fn path(&self, from: Node, floor: Ns) -> (Vec<Step>, Ns) {
         let mut steps = Vec::new();
         let reached = self.walk(from, floor, |step| {
-            if let Move::Step(step) = step {
+            if let WalkMove::Step(step) = step {
                 steps.push(step);
             }
             true

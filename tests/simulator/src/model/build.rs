@@ -6,7 +6,7 @@ use super::costs::{self, KernelCost};
 use super::topology::{BEGIN_NS, StageLanes};
 use super::{Arrivals, HandoffMode, Model, Topology};
 use crate::distort::Random;
-use crate::engine::{Gate, GateKind, Label, NewOp, Ns, OpId, What};
+use crate::engine::{Gate, GateKind, Label, NewOp, Ns, OpId, OpKind};
 use crate::names;
 use crate::record::TransferPlan;
 use crate::rig::{Event, Message, Rig};
@@ -82,7 +82,7 @@ impl Builder {
     /// Adds a request that arrives at `arrival` or, where that is not given, after the first token of `before`, whose
     /// place it takes.
     pub fn request(&mut self, rig: &mut Rig, number: u32, arrival: Option<Ns>, before: Option<OpId>) -> Request {
-        let label = Label { request: number, ..Label::of(What::Arrival) };
+        let label = Label { request: number, ..Label::of(OpKind::Arrival) };
         let think_ns = match self.model.arrivals {
             Arrivals::Closed { think_ns } => think_ns,
             Arrivals::Open { .. } => 0,
@@ -96,7 +96,7 @@ impl Builder {
             (None, None) => rig.engine.add(NewOp { not_before: BEGIN_NS, ..new }, &[], &[]),
         };
         let gates: Vec<Gate> = [Some(Gate::after(arrival, GateKind::Arrived)), place].into_iter().flatten().collect();
-        let admission = rig.engine.add(NewOp::new(lane, 0, label.doing(What::Admission)), &gates, &[]);
+        let admission = rig.engine.add(NewOp::new(lane, 0, label.doing(OpKind::Admission)), &gates, &[]);
         let stages = self.model.stages();
         let mut request = Request {
             number,
@@ -119,7 +119,7 @@ impl Builder {
                 let (pass, leaves) = self.pass(rig, &mut request, stage, chunk, sent);
                 sent = leaves;
                 request.last[stage] = pass.last;
-                self.hand_over(rig, &mut request, stage, chunk, &pass, handoff);
+                self.hand_off(rig, &mut request, stage, chunk, &pass, handoff);
             }
         }
         request.sink = request.last[stages - 1];
@@ -146,11 +146,11 @@ impl Builder {
             request: request.number,
             stage: i16::try_from(stage).unwrap_or(i16::MAX),
             chunk: i32::try_from(chunk).unwrap_or(i32::MAX),
-            ..Label::of(What::Kernel)
+            ..Label::of(OpKind::Kernel)
         };
         self.step(rig, request, &lanes, label, chunk);
         if let Some(send) = comes {
-            let receive = label.doing(What::ReceiveKernel);
+            let receive = label.doing(OpKind::ReceiveKernel);
             let receive = rig.launch_open(&calls, lanes.main, lanes.receives, (names::SEND_RECEIVE, 0), receive);
             let link = self.topology.stages[stage - 1].link;
             rig.connect(send, receive, link, self.message(stage - 1), label);
@@ -186,7 +186,7 @@ impl Builder {
         }
         let leaves = (!is_last_stage).then(|| {
             rig.wait_event(&calls, lanes.main, lanes.sends, event, label);
-            let label = label.doing(What::SendKernel);
+            let label = label.doing(OpKind::SendKernel);
             rig.launch_open(&calls, lanes.main, lanes.sends, (names::SEND_RECEIVE, 0), label)
         });
         (pass, leaves)
@@ -205,10 +205,10 @@ impl Builder {
             gates.push(Gate::after(request.admission, GateKind::Arrived));
         }
         gates.extend(self.blocks_freed(request.number, stage, chunk));
-        rig.host(lanes.main, self.model.schedule_ns, label.doing(What::Schedule), &gates);
+        rig.host(lanes.main, self.model.schedule_ns, label.doing(OpKind::Schedule), &gates);
         let pauses = &self.model.faults.host_pauses;
         for (.., ns) in pauses.iter().filter(|(s, c, _)| (*s, *c) == (label.stage, label.chunk)) {
-            rig.host(lanes.main, *ns, label.doing(What::Pause), &[]);
+            rig.host(lanes.main, *ns, label.doing(OpKind::Pause), &[]);
         }
     }
 

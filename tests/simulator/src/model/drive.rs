@@ -12,7 +12,7 @@ use crate::engine::{Node, Ns, OpId};
 use crate::ids;
 use crate::record::Recorder;
 use crate::rig::Rig;
-use crate::truth::{self, BubbleTruth, CLASSES, Class, RequestTruth, RunTruth, Split, Tracker, TruthError};
+use crate::truth::{self, BubbleTruth, CLASSES, Class, RequestTruth, RunTruth, Tracker, TruthError, WaitSplit};
 
 /// Why a run could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -253,7 +253,7 @@ impl Simulation {
         stage: usize,
         (start, end): (Ns, Ns),
         own: (Ns, Ns),
-        split: Split,
+        split: WaitSplit,
     ) -> BubbleTruth {
         let tracker = &self.trackers[stage];
         let mut by_class = [0; CLASSES.len()];

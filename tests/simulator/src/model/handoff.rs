@@ -4,7 +4,7 @@ use super::build::{Builder, Pass, Request};
 use super::costs::transfer_ns;
 use super::topology::{DecodeLanes, local_addr, remote_addr, slots};
 use super::{Grain, HandoffMode};
-use crate::engine::{Gate, GateKind, Label, NewOp, OpId, What};
+use crate::engine::{Gate, GateKind, Label, NewOp, OpId, OpKind};
 use crate::ids;
 use crate::names;
 use crate::record::{Piece, TransferPlan};
@@ -12,7 +12,7 @@ use crate::rig::Rig;
 
 /// A stage's hand-off as it comes about.
 #[derive(Debug, Default)]
-pub(super) struct Handover {
+pub(super) struct HandoffState {
     /// Arrival of decode's registration.
     registered: Option<OpId>,
     /// Transfers so far.
@@ -25,7 +25,7 @@ pub(super) struct Handover {
 
 /// A part of a stage's KV.
 #[derive(Clone, Copy)]
-struct Part {
+struct KvPart {
     stage: usize,
     chunk: Option<usize>,
     layer: Option<i16>,
@@ -41,10 +41,10 @@ impl Builder {
         let mut first = vec![Gate::after(request.admission, GateKind::Arrived)];
         for _ in 0..self.model.stages() {
             let lead = if first.is_empty() { 0 } else { self.model.handoff.register_ns };
-            let new = NewOp::new(decode.nixl, self.model.calls.launch_ns, label.doing(What::Register)).lead(lead);
+            let new = NewOp::new(decode.nixl, self.model.calls.launch_ns, label.doing(OpKind::Register)).lead(lead);
             let call = rig.engine.add(new, &first, &[]);
             let way =
-                NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(What::RegisterMessage));
+                NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(OpKind::RegisterMessage));
             let message = rig.engine.add(way, &[Gate::after(call, GateKind::Posted)], &[]);
             request.registrations.push((call, message));
             first.clear();
@@ -52,25 +52,25 @@ impl Builder {
         request.registrations.iter().map(|(_, message)| *message).collect()
     }
 
-    pub(super) fn handoffs(&self, registered: &[OpId]) -> Vec<Handover> {
+    pub(super) fn handoffs(&self, registered: &[OpId]) -> Vec<HandoffState> {
         (0..self.model.stages())
-            .map(|stage| Handover { registered: registered.get(stage).copied(), ..Handover::default() })
+            .map(|stage| HandoffState { registered: registered.get(stage).copied(), ..HandoffState::default() })
             .collect()
     }
 
     fn decode_label(&self, request: &Request) -> Label {
-        Label { request: request.number, stage: self.topology.decode_stage(), ..Label::of(What::Kernel) }
+        Label { request: request.number, stage: self.topology.decode_stage(), ..Label::of(OpKind::Kernel) }
     }
 
     /// Pushes what a chunk makes ready.
-    pub(super) fn hand_over(
+    pub(super) fn hand_off(
         &mut self,
         rig: &mut Rig,
         request: &mut Request,
         stage: usize,
         chunk: usize,
         pass: &Pass,
-        handover: &mut Handover,
+        state: &mut HandoffState,
     ) {
         if self.model.handoff.mode != HandoffMode::Push {
             return;
@@ -78,58 +78,58 @@ impl Builder {
         match self.model.handoff.grain {
             Grain::Whole if chunk + 1 < self.model.chunks() => {}
             Grain::Whole => {
-                self.push(rig, request, Part { stage, chunk: None, layer: None }, pass.last, handover);
+                self.push(rig, request, KvPart { stage, chunk: None, layer: None }, pass.last, state);
             }
             Grain::Chunk => {
-                self.push(rig, request, Part { stage, chunk: Some(chunk), layer: None }, pass.last, handover);
+                self.push(rig, request, KvPart { stage, chunk: Some(chunk), layer: None }, pass.last, state);
             }
             Grain::Layer => {
                 for (layer, written) in pass.kv_writes.iter().enumerate() {
                     let layer = Some(i16::try_from(layer).unwrap_or(i16::MAX));
-                    self.push(rig, request, Part { stage, chunk: Some(chunk), layer }, *written, handover);
+                    self.push(rig, request, KvPart { stage, chunk: Some(chunk), layer }, *written, state);
                 }
             }
         }
     }
 
     /// Writes a part into decode as soon as it is written and decode has registered.
-    fn push(&mut self, rig: &mut Rig, request: &mut Request, part: Part, written: OpId, handover: &mut Handover) {
+    fn push(&mut self, rig: &mut Rig, request: &mut Request, part: KvPart, written: OpId, state: &mut HandoffState) {
         let Some(decode) = self.topology.decode else { return };
         let lanes = self.topology.stages[part.stage];
         let label = Self::part_label(request, part);
         let mut gates = vec![Gate::after(written, GateKind::KvWritten)];
-        gates.extend(handover.registered.map(|op| Gate::after(op, GateKind::Registered)));
-        let wake = label.doing(What::HandoffReady);
+        gates.extend(state.registered.map(|op| Gate::after(op, GateKind::Registered)));
+        let wake = label.doing(OpKind::HandoffReady);
         rig.host(lanes.writer, self.model.handoff.wake_ns, wake, &gates);
         let at = i16::try_from(part.stage).unwrap_or(i16::MAX);
-        let is_first = handover.count == 0;
+        let is_first = state.count == 0;
         if is_first && self.model.faults.failing.contains(&(request.number, at)) {
             let error = Some("NIXL_ERR_REMOTE_DISCONNECT");
-            let mut failed = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), handover);
+            let mut failed = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), state);
             failed.error = error;
             // It breaks off, is seen to have, and is made again.
             rig.host(
                 lanes.writer,
                 0,
-                label.doing(What::HandoffReady),
+                label.doing(OpKind::HandoffReady),
                 &[Gate::after(failed.wire, GateKind::Transferred)],
             );
             request.transfers.push(failed);
         }
-        let mut plan = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), handover);
+        let mut plan = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), state);
         plan.peer = (decode.process, decode.listener_tid);
-        let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(What::NotifMessage));
+        let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(OpKind::NotifMessage));
         let arrival = rig.engine.add(way, &[Gate::after(plan.wire, GateKind::Transferred)], &[]);
         plan.arrival = Some(arrival);
-        handover.arrivals.push(arrival);
-        handover.freed_by = Some(plan.wire);
+        state.arrivals.push(arrival);
+        state.freed_by = Some(plan.wire);
         request.transfers.push(plan);
     }
 
-    fn part_label(request: &Request, part: Part) -> Label {
+    fn part_label(request: &Request, part: KvPart) -> Label {
         let chunk = part.chunk.map_or(-1, |c| i32::try_from(c).unwrap_or(i32::MAX));
         let stage = i16::try_from(part.stage).unwrap_or(i16::MAX);
-        let label = Label::of(What::Make);
+        let label = Label::of(OpKind::Make);
         Label { request: request.number, stage, chunk, layer: part.layer.unwrap_or(-1), ..label }
     }
 
@@ -138,9 +138,9 @@ impl Builder {
         &mut self,
         rig: &mut Rig,
         request: &Request,
-        (part, written): (Part, OpId),
+        (part, written): (KvPart, OpId),
         (thread, poster): (u16, usize),
-        handover: &mut Handover,
+        state: &mut HandoffState,
     ) -> TransferPlan {
         let decode = self.topology.decode.expect("only models with a hand-off make transfers");
         let (model, lanes) = (&self.model, self.topology.stages[part.stage]);
@@ -150,20 +150,20 @@ impl Builder {
         let merged = i64::try_from(pieces.len()).unwrap_or(i64::MAX);
         let make = rig.host(thread, handoff.make_ns.0 + handoff.make_ns.1 * asked, label, &[]);
         let post_ns = handoff.post_ns.0 + handoff.post_ns.1 * merged;
-        let post = rig.host(thread, post_ns, label.doing(What::Post), &[]);
+        let post = rig.host(thread, post_ns, label.doing(OpKind::Post), &[]);
         let slow = model.faults.slow_handoffs.iter().find(|(s, _)| usize::try_from(*s) == Ok(part.stage));
         let bytes = pieces.iter().map(|piece| piece.bytes).sum();
         let wire_ns = transfer_ns(bytes, handoff.bytes_per_s, slow.map_or(1000, |(_, factor)| *factor));
-        let wire = NewOp::new(decode.nic, wire_ns, label.doing(What::Wire)).lead(handoff.latency_ns);
+        let wire = NewOp::new(decode.nic, wire_ns, label.doing(OpKind::Wire)).lead(handoff.latency_ns);
         let wire = rig.engine.add(wire, &[Gate::after(post, GateKind::Posted)], &[]);
         // Twice the transfers of a request, because they may fail; used again once they must be over: when so many more
         // requests were admitted.
         let of_request = self.transfers_per_stage() * 2;
         let handles = if handoff.reuses { 1 } else { of_request * (u64::from(model.concurrency) + 2) };
-        let handle = handover.count + u64::from(request.number) * of_request;
+        let handle = state.count + u64::from(request.number) * of_request;
         let is_read = poster == decode.process;
         let text = format!("{}:1", ids::internal(request.number));
-        handover.count += 1;
+        state.count += 1;
         TransferPlan {
             stage: label.stage,
             chunk: part.chunk.and_then(|chunk| i32::try_from(chunk).ok()),
@@ -195,7 +195,7 @@ impl Builder {
     }
 
     /// Blocks asked for, and the pieces that they merge to.
-    fn pieces(&self, request: u32, part: Part) -> (i64, Vec<Piece>) {
+    fn pieces(&self, request: u32, part: KvPart) -> (i64, Vec<Piece>) {
         let model = &self.model;
         let handoff = &model.handoff;
         let chunks = i64::try_from(model.chunks()).unwrap_or(1);
@@ -227,17 +227,17 @@ impl Builder {
     }
 
     /// Decode reads if it pulls, waits until all KV is there, and makes the first token.
-    pub(super) fn decode(&mut self, rig: &mut Rig, request: &mut Request, handovers: &mut [Handover]) {
+    pub(super) fn decode(&mut self, rig: &mut Rig, request: &mut Request, states: &mut [HandoffState]) {
         let Some(decode) = self.topology.decode else { return };
         let label = self.decode_label(request);
         let every = self.model.handoff.decode_poll_ns;
         let seen: Vec<Gate> = if self.model.handoff.mode == HandoffMode::Pull {
-            self.pull(rig, request, &decode, handovers);
+            self.pull(rig, request, &decode, states);
             request.transfers.iter().map(|plan| Gate::after(plan.wire, GateKind::Transferred)).collect()
         } else {
-            handovers.iter().flat_map(|h| &h.arrivals).map(|op| Gate::after(*op, GateKind::Notified)).collect()
+            states.iter().flat_map(|h| &h.arrivals).map(|op| Gate::after(*op, GateKind::Notified)).collect()
         };
-        let poll = NewOp { poll_ns: every, ..NewOp::new(decode.main, 0, label.doing(What::DecodePoll)) };
+        let poll = NewOp { poll_ns: every, ..NewOp::new(decode.main, 0, label.doing(OpKind::DecodePoll)) };
         let admitted = Gate::after(request.admission, GateKind::Arrived);
         let poll = rig.engine.add(poll, &[admitted], &seen);
         if self.model.handoff.mode == HandoffMode::Pull {
@@ -245,7 +245,7 @@ impl Builder {
                 plan.seen = Some((poll, every));
             }
         }
-        rig.host(decode.main, self.model.handoff.decode_schedule_ns, label.doing(What::Schedule), &[]);
+        rig.host(decode.main, self.model.handoff.decode_schedule_ns, label.doing(OpKind::Schedule), &[]);
         let calls = self.model.calls;
         let mut launch = |name, layer| {
             let label = Label { layer, ..label };
@@ -264,23 +264,23 @@ impl Builder {
     }
 
     /// Decode is told when the last stage has computed all, and reads every stage's KV.
-    fn pull(&mut self, rig: &mut Rig, request: &mut Request, decode: &DecodeLanes, handovers: &mut [Handover]) {
+    fn pull(&mut self, rig: &mut Rig, request: &mut Request, decode: &DecodeLanes, states: &mut [HandoffState]) {
         let label = self.decode_label(request);
-        let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(What::ReadyMessage));
+        let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(OpKind::ReadyMessage));
         let gates: Vec<Gate> = request.last.iter().map(|op| Gate::after(*op, GateKind::KvWritten)).collect();
         let ready = rig.engine.add(way, &gates, &[]);
         let told = [Gate::after(ready, GateKind::Registered)];
-        rig.host(decode.nixl, self.model.handoff.wake_ns, label.doing(What::HandoffReady), &told);
-        for (stage, handover) in handovers.iter_mut().enumerate() {
-            let part = Part { stage, chunk: None, layer: None };
+        rig.host(decode.nixl, self.model.handoff.wake_ns, label.doing(OpKind::HandoffReady), &told);
+        for (stage, state) in states.iter_mut().enumerate() {
+            let part = KvPart { stage, chunk: None, layer: None };
             let written = request.last[stage];
-            let mut plan = self.transfer(rig, request, (part, written), (decode.nixl, decode.process), handover);
-            let label = Self::part_label(request, part).doing(What::NotifMessage);
+            let mut plan = self.transfer(rig, request, (part, written), (decode.nixl, decode.process), state);
+            let label = Self::part_label(request, part).doing(OpKind::NotifMessage);
             let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label);
             let arrival = rig.engine.add(way, &[Gate::after(plan.wire, GateKind::Transferred)], &[]);
             plan.arrival = Some(arrival);
             request.tail.push(arrival);
-            handover.freed_by = Some(arrival);
+            state.freed_by = Some(arrival);
             request.transfers.push(plan);
         }
     }

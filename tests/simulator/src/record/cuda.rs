@@ -3,7 +3,7 @@
 use kvpath_schema::tables::gpu::{ApiCall, CudaEvent, GpuSync, Kernel};
 
 use super::Recorder;
-use crate::engine::{Op, What};
+use crate::engine::{Op, OpKind};
 use crate::rig::Rig;
 
 /// Context of every process: the first that it makes.
@@ -32,12 +32,12 @@ pub(super) fn record(recorder: &mut Recorder, rig: &Rig, process: usize, op: &Op
     let process_id = rig.processes[process].process_id;
     let correlation_id = i64::try_from(label.correlation).unwrap_or(0);
     let (name, is_wait) = match label.what {
-        What::Kernel | What::SendKernel | What::ReceiveKernel => return kernel(recorder, rig, process, op),
-        What::Launch => (recorder.words.launch.clone(), None),
-        What::GraphLaunch => (recorder.words.graph_launch.clone(), None),
-        What::EventRecord => (recorder.words.event_record.clone(), None),
-        What::StreamWait => (recorder.words.stream_wait.clone(), Some(recorder.words.kind_wait.clone())),
-        What::EventSync => (recorder.words.event_sync.clone(), Some(recorder.words.kind_event.clone())),
+        OpKind::Kernel | OpKind::SendKernel | OpKind::ReceiveKernel => return kernel(recorder, rig, process, op),
+        OpKind::Launch => (recorder.words.launch.clone(), None),
+        OpKind::GraphLaunch => (recorder.words.graph_launch.clone(), None),
+        OpKind::EventRecord => (recorder.words.event_record.clone(), None),
+        OpKind::StreamWait => (recorder.words.stream_wait.clone(), Some(recorder.words.kind_wait.clone())),
+        OpKind::EventSync => (recorder.words.event_sync.clone(), Some(recorder.words.kind_event.clone())),
         _ => return,
     };
     let start_ns = recorder.clock(rig, process, op.start);
@@ -49,7 +49,7 @@ pub(super) fn record(recorder: &mut Recorder, rig: &Rig, process: usize, op: &Op
     // Handles of events start at a small number, as those of CUPTI do.
     let event_id = (label.aux > 0).then(|| i32::try_from(20 + label.aux % handles).unwrap_or(0));
     let stream_id = rig.lanes[usize::from(label.stream)].stream_id;
-    if label.what == What::EventRecord {
+    if label.what == OpKind::EventRecord {
         let event = CudaEvent {
             process_id,
             context_id: CONTEXT,
@@ -62,7 +62,7 @@ pub(super) fn record(recorder: &mut Recorder, rig: &Rig, process: usize, op: &Op
     }
     if let Some(kind) = is_wait {
         // A thread that waits for an event names no stream.
-        let stream_id = stream_id.filter(|_| label.what != What::EventSync);
+        let stream_id = stream_id.filter(|_| label.what != OpKind::EventSync);
         let sync = GpuSync {
             start_ns,
             dur_ns,

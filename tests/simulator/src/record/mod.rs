@@ -58,7 +58,7 @@ pub struct Recorder {
     loss: Random,
     shuffle: Random,
     disk: Disk,
-    words: Words,
+    words: RecurringTexts,
     /// Rows by table: (written, lost).
     rows: BTreeMap<&'static str, (u64, u64)>,
     /// Events of a process have as many handles; a handle is used again after so many recordings.
@@ -69,7 +69,7 @@ pub struct Recorder {
 
 /// Texts that recur.
 #[derive(Debug)]
-struct Words {
+struct RecurringTexts {
     kernels: Vec<Name>,
     launch: Name,
     graph_launch: Name,
@@ -81,7 +81,7 @@ struct Words {
     by_text: BTreeMap<String, Name>,
 }
 
-impl Words {
+impl RecurringTexts {
     fn new() -> Self {
         Self {
             kernels: Rig::names().iter().map(|kernel| kernel.name.into()).collect(),
@@ -136,7 +136,7 @@ impl Recorder {
             shuffle: Random::new(seed, Random::SHUFFLE),
             distort,
             disk,
-            words: Words::new(),
+            words: RecurringTexts::new(),
             rows: BTreeMap::new(),
             event_handles: 64,
             seen: None,

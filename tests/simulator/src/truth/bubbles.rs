@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, GateKind, Move, Node, Ns, Op, OpId, StepKind, What};
+use crate::engine::{Engine, GateKind, Node, Ns, Op, OpId, OpKind, StepKind, WalkMove};
 
 /// Why the compute stream of a stage was idle, apart from fill and drain, which the request's window decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -133,14 +133,14 @@ fn classify(engine: &Engine, stage: i16, id: OpId, op: &Op, since: Ns, idle: &mu
     let mut blame = Blame::Own;
     let reached = engine.walk(Node::start(id), since, |step| {
         match step {
-            Move::Step(step) => {
+            WalkMove::Step(step) => {
                 let class = match blame {
                     Blame::Sticky(class) => class,
                     Blame::Own => own(engine, step.op, step.kind),
                 };
                 idle.by_class[class as usize] += step.end - step.start;
             }
-            Move::Through(gate) => {
+            WalkMove::Through(gate) => {
                 let left = engine.get(gate.from.op).map_or(stage, |op| op.label.stage);
                 blame = match (blame, gate.kind) {
                     (Blame::Sticky(class), _) => Blame::Sticky(class),
@@ -161,9 +161,9 @@ fn classify(engine: &Engine, stage: i16, id: OpId, op: &Op, since: Ns, idle: &mu
 
 fn own(engine: &Engine, op: OpId, kind: StepKind) -> Class {
     match engine.get(op).map(|op| op.label.what) {
-        Some(What::Message) => Class::P2pExposed,
-        Some(What::ReceiveKernel) if kind != StepKind::Gap => Class::P2pExposed,
-        Some(What::EventSync) if kind == StepKind::Completion => Class::Sync,
+        Some(OpKind::Message) => Class::P2pExposed,
+        Some(OpKind::ReceiveKernel) if kind != StepKind::Gap => Class::P2pExposed,
+        Some(OpKind::EventSync) if kind == StepKind::Completion => Class::Sync,
         _ => Class::Host,
     }
 }

@@ -57,7 +57,7 @@ pub fn apportion(total: Ns, weights: &[Ns]) -> Option<Vec<Ns>> {
 
 /// How a stage's upstream wait divides over its bubble classes, ns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Split {
+pub struct WaitSplit {
     /// Excess and partition.
     pub imbalance: Ns,
     /// Growth.
@@ -76,14 +76,14 @@ pub struct RootCauses {
     /// Delays that are not zero.
     pub delays: Vec<DelayTruth>,
     /// Split of the upstream waits, by stage.
-    pub splits: Vec<Split>,
+    pub splits: Vec<WaitSplit>,
 }
 
 /// Waits, causes and splits from a request's intervals, `[stage][chunk]`. Fill is no wait, so the first chunk's are those
 /// between its kernels.
 #[must_use]
 pub fn root_causes(stages: &[Vec<Interval>]) -> RootCauses {
-    let mut out = RootCauses { splits: vec![Split::default(); stages.len()], ..RootCauses::default() };
+    let mut out = RootCauses { splits: vec![WaitSplit::default(); stages.len()], ..RootCauses::default() };
     let mut delays: BTreeMap<(Cause, i16, i16), [Ns; 2]> = BTreeMap::new();
     let chunks = stages.first().map_or(0, Vec::len);
     for chunk in 0..chunks {
@@ -163,7 +163,7 @@ fn sources(stages: &[Vec<Interval>], stage: usize, chunk: usize) -> Sources {
 
 /// Divides an upstream wait (what is waited here, and what was carried here from further down); returns what the stage
 /// before must pass on.
-fn upstream(delays: &mut Delays, split: &mut Split, stage: i16, amounts: [Ns; 2], sources: &Sources) -> Ns {
+fn upstream(delays: &mut Delays, split: &mut WaitSplit, stage: i16, amounts: [Ns; 2], sources: &Sources) -> Ns {
     let mut weights: Vec<Ns> = vec![sources.propagated_ns, sources.growth_ns, sources.partition_ns];
     weights.extend(sources.excess.iter().map(|(_, ns)| *ns));
     let [Some(short), Some(long)] = amounts.map(|ns| apportion(ns, &weights)) else {
@@ -207,7 +207,7 @@ mod tests {
         let found = root_causes(&stages);
         let delay = DelayTruth { cause: Cause::Excess, stage: 0, layer: Some(2), short_ns: 4, long_ns: 4 };
         assert_eq!(found.delays, [delay]);
-        assert_eq!(found.splits[2], Split { propagated: 4, ..Split::default() });
+        assert_eq!(found.splits[2], WaitSplit { propagated: 4, ..WaitSplit::default() });
     }
 
     /// The same with 3 of dispatch between the kernels of every chunk: the stages have it alike, so it causes no wait but

@@ -49,12 +49,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use bubbles::{ALL as CLASSES, Class, Idle, Tracker};
-pub use delays::{Interval, RootCauses, Sources, Split, apportion, root_causes};
+pub use delays::{Interval, RootCauses, Sources, WaitSplit, apportion, root_causes};
 pub use path::{by_category, by_layer, of_request as path_of_request};
 pub use writer::{TruthError, TruthWriter};
 
 use crate::distort::Clock;
-use crate::engine::{GateKind, Ns, OpId, StepKind, What};
+use crate::engine::{GateKind, Ns, OpId, OpKind, StepKind};
 use crate::rig::LaneInfo;
 
 /// Version of the format.
@@ -190,7 +190,7 @@ pub struct Segment {
     /// The operation; the same number names the same operation everywhere in the truth.
     pub op: OpId,
     /// What it does.
-    pub what: What,
+    pub what: OpKind,
     /// Its work, its completion after a finish gate, or the gap before its start.
     pub kind: StepKind,
     /// What the time is spent on.

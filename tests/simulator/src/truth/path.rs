@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Category, LayerStretch, Segment};
-use crate::engine::{GateKind, Node, Ns, Op, OpId, StepKind, What};
+use crate::engine::{GateKind, Node, Ns, Op, OpId, OpKind, StepKind};
 use crate::rig::Rig;
 
 /// The path from the end of `sink` back to `admitted`, and before that the queue from `arrival` on, in order of time.
@@ -48,7 +48,7 @@ fn segment(rig: &Rig, id: OpId, op: &Op, kind: StepKind, gate: Option<GateKind>)
         chunk: (label.chunk >= 0).then_some(label.chunk),
         layer: (label.layer >= 0).then_some(label.layer),
         correlation_id: (label.correlation > 0).then_some(label.correlation),
-        graph_node_id: (label.what == What::Kernel && label.aux > 0).then_some(label.aux),
+        graph_node_id: (label.what == OpKind::Kernel && label.aux > 0).then_some(label.aux),
         name: (label.name > 0).then(|| Rig::names()[usize::from(label.name)].name.to_owned()),
     }
     .on(rig)
@@ -65,23 +65,25 @@ impl Segment {
 }
 
 /// What an operation's time is spent on.
-fn category(what: What, kind: StepKind, gate: Option<GateKind>) -> Category {
+fn category(what: OpKind, kind: StepKind, gate: Option<GateKind>) -> Category {
     match (what, kind) {
-        (What::Kernel | What::SendKernel | What::ReceiveKernel, StepKind::Gap) if gate == Some(GateKind::Launch) => {
+        (OpKind::Kernel | OpKind::SendKernel | OpKind::ReceiveKernel, StepKind::Gap)
+            if gate == Some(GateKind::Launch) =>
+        {
             Category::Launch
         }
-        (What::Kernel, StepKind::Gap) => Category::KernelGap,
-        (What::Kernel, _) => Category::Compute,
-        (What::SendKernel | What::ReceiveKernel | What::Message, _) => Category::P2p,
-        (What::EventSync, StepKind::Completion) => Category::Sync,
-        (What::Arrival | What::Admission, _) => Category::Queue,
-        (What::Register | What::RegisterMessage | What::ReadyMessage, _) => Category::ReadyWait,
-        (What::HandoffReady | What::Make, _) => Category::Make,
-        (What::Post, _) => Category::Post,
-        (What::Wire, _) => Category::Wire,
-        (What::NotifMessage, _) => Category::Notify,
-        (What::DecodePoll, _) => Category::PollDelay,
-        (What::Schedule, _) => Category::Schedule,
+        (OpKind::Kernel, StepKind::Gap) => Category::KernelGap,
+        (OpKind::Kernel, _) => Category::Compute,
+        (OpKind::SendKernel | OpKind::ReceiveKernel | OpKind::Message, _) => Category::P2p,
+        (OpKind::EventSync, StepKind::Completion) => Category::Sync,
+        (OpKind::Arrival | OpKind::Admission, _) => Category::Queue,
+        (OpKind::Register | OpKind::RegisterMessage | OpKind::ReadyMessage, _) => Category::ReadyWait,
+        (OpKind::HandoffReady | OpKind::Make, _) => Category::Make,
+        (OpKind::Post, _) => Category::Post,
+        (OpKind::Wire, _) => Category::Wire,
+        (OpKind::NotifMessage, _) => Category::Notify,
+        (OpKind::DecodePoll, _) => Category::PollDelay,
+        (OpKind::Schedule, _) => Category::Schedule,
         _ => Category::Host,
     }
 }

@@ -17,7 +17,7 @@ const PASSES: u64 = 24;
 /// Tokens before a chunk at which attention costs as much as the rest of the layer.
 pub const EVEN: u32 = 256;
 
-/// See the module.
+/// A CPU that computes in place of a GPU.
 #[derive(Debug, Default)]
 pub struct Cpu {
     activations: Vec<f32>,

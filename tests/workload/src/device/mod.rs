@@ -20,7 +20,7 @@ const INTERMEDIATE: u32 = 14_336;
 
 /// A process that computes on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum ComputeRole {
     /// A prefill stage.
     Stage(u32),
     /// A decode worker, which computes next to nothing.
@@ -31,10 +31,10 @@ pub enum Who {
 ///
 /// # Errors
 /// There is none.
-pub fn open(knobs: &Knobs, plan: &Plan, who: Who) -> anyhow::Result<Box<dyn Device>> {
+pub fn open(knobs: &Knobs, plan: &Plan, who: ComputeRole) -> anyhow::Result<Box<dyn Device>> {
     let (number, shape) = match (knobs.device, who) {
         (Compute::Cpu, _) => return Ok(Box::new(cpu::Cpu::default())),
-        (Compute::Cuda, Who::Stage(rank)) => {
+        (Compute::Cuda, ComputeRole::Stage(rank)) => {
             let parts: Vec<_> = (0..knobs.requests).flat_map(|request| plan.parts(knobs, request)).collect();
             let most = |of: fn(&Chunk) -> u32| parts.iter().map(|part| of(&part.chunk)).max().unwrap_or(1);
             let shape = Shape {
@@ -48,7 +48,7 @@ pub fn open(knobs: &Knobs, plan: &Plan, who: Who) -> anyhow::Result<Box<dyn Devi
             };
             (rank, shape)
         }
-        (Compute::Cuda, Who::Decode(rank)) => {
+        (Compute::Cuda, ComputeRole::Decode(rank)) => {
             let most = plan.requests.iter().map(|request| request.blocks * knobs.block_tokens).max().unwrap_or(1);
             let small = Shape {
                 hidden: 64,

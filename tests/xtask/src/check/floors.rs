@@ -1,7 +1,7 @@
 //! The floors of a crate: a module may name modules of its own floor and of those below.
 
 use super::Problem;
-use super::source::{self, Source};
+use super::source::{self, SourceFile};
 
 /// Modules that lie on one level.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Exception {
 }
 
 /// Holds a crate's files against its floors, lowest first. An exception that nothing needs is a problem too.
-pub(super) fn check(floors: &[Floor], exceptions: &[Exception], sources: &[Source]) -> Vec<Problem> {
+pub(super) fn check(floors: &[Floor], exceptions: &[Exception], sources: &[SourceFile]) -> Vec<Problem> {
     let mut needed = vec![false; exceptions.len()];
     let mut problems = Vec::new();
     for source in source::without_tests(sources) {
@@ -61,10 +61,10 @@ pub(super) fn check(floors: &[Floor], exceptions: &[Exception], sources: &[Sourc
 }
 
 /// Floor and module in it.
-type Place = (usize, &'static str);
+type FloorOfModule = (usize, &'static str);
 
 /// Where a module, or an item in it, lies.
-fn place(floors: &[Floor], path: &[String]) -> Option<Place> {
+fn place(floors: &[Floor], path: &[String]) -> Option<FloorOfModule> {
     let all = floors.iter().enumerate().flat_map(|(at, floor)| floor.modules.iter().map(move |module| (at, *module)));
     all.filter(|(_, module)| is_below(path, module)).max_by_key(|(_, module)| module.len())
 }
@@ -76,7 +76,7 @@ fn is_below(path: &[String], module: &str) -> bool {
 }
 
 /// The rule that a reference from `here` to `path` breaks, if it does.
-fn broken(floors: &[Floor], here: Place, path: &[String]) -> Option<String> {
+fn broken(floors: &[Floor], here: FloorOfModule, path: &[String]) -> Option<String> {
     let Some(there) = place(floors, path) else {
         let root = path.is_empty() || path.len() == 1;
         return Some(if root {
@@ -106,9 +106,11 @@ mod tests {
     ];
 
     fn problems(exceptions: &[Exception], files: &[(&str, &str)]) -> Vec<String> {
-        let sources: Vec<Source> = files
+        let sources: Vec<SourceFile> = files
             .iter()
-            .map(|(file, text)| Source::read((*file).to_owned(), super::super::source::module_of(file.as_ref()), text))
+            .map(|(file, text)| {
+                SourceFile::read((*file).to_owned(), super::super::source::module_of(file.as_ref()), text)
+            })
             .collect();
         check(FLOORS, exceptions, &sources).iter().map(ToString::to_string).collect()
     }

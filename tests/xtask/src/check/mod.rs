@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::project;
 use crate::shell::Result;
-use source::Source;
+use source::SourceFile;
 
 /// A rule that a file breaks.
 #[derive(Debug)]
@@ -76,11 +76,11 @@ fn excused(problems: Vec<Problem>, known: &[&str]) -> Vec<Problem> {
 }
 
 /// The source files of the crate whose `src` is `folder`.
-fn sources(root: &Path, folder: &str) -> Result<Vec<Source>> {
+fn sources(root: &Path, folder: &str) -> Result<Vec<SourceFile>> {
     let files = files(root, folder, |path| path.extension().is_some_and(|ending| ending == "rs"))?;
     let source = |file: PathBuf| {
         let module = source::module_of(file.strip_prefix(folder).unwrap_or(&file));
-        Ok(Source::read(file.display().to_string(), module, &read(&root.join(&file))?))
+        Ok(SourceFile::read(file.display().to_string(), module, &read(&root.join(&file))?))
     };
     files.into_iter().map(source).collect()
 }

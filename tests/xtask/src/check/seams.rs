@@ -1,7 +1,7 @@
 //! Seams between the programs: the analyzer and the agent meet in files alone, and only a command line knows clap.
 
 use super::Problem;
-use super::source::{self, Reference, Source};
+use super::source::{self, Reference, SourceFile};
 
 /// Crates that one of the programs is made of, by the folder that holds them.
 pub(super) struct Program {
@@ -10,7 +10,7 @@ pub(super) struct Program {
 }
 
 /// What the source of `from` names of the crates of `to`.
-pub(super) fn imports(from: &Program, to: &Program, sources: &[Source]) -> Vec<Problem> {
+pub(super) fn imports(from: &Program, to: &Program, sources: &[SourceFile]) -> Vec<Problem> {
     let is_of = |reference: &Reference| to.crates.contains(&reference.path[0].as_str());
     let rule = format!("{}/ does not import {}/: they meet in the files of a run", from.folder, to.folder);
     problems(sources, is_of, &rule)
@@ -34,9 +34,9 @@ pub(super) fn depends(from: &Program, to: &Program, file: &str, manifest: &str) 
 }
 
 /// Who knows the command line: a program's `cli` module and what starts it, nothing below.
-pub(super) fn command_line(sources: &[Source]) -> Vec<Problem> {
-    let is_below = |source: &&Source| !source.module.is_empty() && source.module[0] != "cli";
-    let below: Vec<&Source> = sources.iter().filter(is_below).collect();
+pub(super) fn command_line(sources: &[SourceFile]) -> Vec<Problem> {
+    let is_below = |source: &&SourceFile| !source.module.is_empty() && source.module[0] != "cli";
+    let below: Vec<&SourceFile> = sources.iter().filter(is_below).collect();
     let names = |reference: &Reference| {
         let path = &reference.path;
         path[0] == "clap" || path[0] == "crate" && path.get(1).is_some_and(|module| module == "cli")
@@ -45,9 +45,10 @@ pub(super) fn command_line(sources: &[Source]) -> Vec<Problem> {
 }
 
 /// Who reads files: the modules `readers` of a crate; the others are handed what was read.
-pub(super) fn reading(sources: &[Source], readers: &[&str], reading: &[&[&str]]) -> Vec<Problem> {
-    let is_other = |source: &&Source| source.module.first().is_some_and(|module| !readers.contains(&module.as_str()));
-    let others: Vec<&Source> = source::without_tests(sources).into_iter().filter(is_other).collect();
+pub(super) fn reading(sources: &[SourceFile], readers: &[&str], reading: &[&[&str]]) -> Vec<Problem> {
+    let is_other =
+        |source: &&SourceFile| source.module.first().is_some_and(|module| !readers.contains(&module.as_str()));
+    let others: Vec<&SourceFile> = source::without_tests(sources).into_iter().filter(is_other).collect();
     let reads = |reference: &Reference| {
         let path: Vec<&str> = reference.path.iter().map(String::as_str).collect();
         reading.iter().any(|reads| path.starts_with(reads))
@@ -56,7 +57,7 @@ pub(super) fn reading(sources: &[Source], readers: &[&str], reading: &[&[&str]])
 }
 
 fn problems<'a>(
-    sources: impl IntoIterator<Item = &'a Source>,
+    sources: impl IntoIterator<Item = &'a SourceFile>,
     is_bad: impl Fn(&Reference) -> bool,
     rule: &str,
 ) -> Vec<Problem> {
@@ -77,8 +78,8 @@ mod tests {
     const ONE: Program = Program { folder: "one", crates: &["one", "one_part"] };
     const TWO: Program = Program { folder: "two", crates: &["two", "two_part"] };
 
-    fn source(file: &str, text: &str) -> Source {
-        Source::read(file.to_owned(), super::super::source::module_of(file.as_ref()), text)
+    fn source(file: &str, text: &str) -> SourceFile {
+        SourceFile::read(file.to_owned(), super::super::source::module_of(file.as_ref()), text)
     }
 
     fn texts(problems: &[Problem]) -> Vec<String> {

@@ -14,7 +14,7 @@ pub(super) struct Reference {
 
 /// A source file.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct SourceFile {
     /// As a problem names it.
     pub(super) file: String,
     /// Its module, from the crate's root.
@@ -35,7 +35,7 @@ pub(super) fn module_of(path: &Path) -> Vec<String> {
     module
 }
 
-impl Source {
+impl SourceFile {
     /// Reads the file `file`, which is the module `module`.
     pub(super) fn read(file: String, module: Vec<String>, text: &str) -> Self {
         let mut reader = Reader {
@@ -60,7 +60,7 @@ struct Reader<'a> {
     inline: Vec<(String, usize)>,
     /// Modules declared so far, as the file may name them without `self::`.
     children: Vec<Vec<String>>,
-    source: Source,
+    source: SourceFile,
 }
 
 impl Reader<'_> {
@@ -233,7 +233,7 @@ impl Reader<'_> {
 }
 
 /// Those that are not compiled for tests alone.
-pub(super) fn without_tests(sources: &[Source]) -> Vec<&Source> {
+pub(super) fn without_tests(sources: &[SourceFile]) -> Vec<&SourceFile> {
     let for_tests: Vec<&Vec<String>> = sources.iter().flat_map(|source| &source.test_modules).collect();
     sources.iter().filter(|source| !for_tests.iter().any(|test| source.module.starts_with(test))).collect()
 }
@@ -242,9 +242,9 @@ pub(super) fn without_tests(sources: &[Source]) -> Vec<&Source> {
 mod tests {
     use super::*;
 
-    fn read(module: &str, text: &str) -> Source {
+    fn read(module: &str, text: &str) -> SourceFile {
         let module = module.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        Source::read("a.rs".to_owned(), module, text)
+        SourceFile::read("a.rs".to_owned(), module, text)
     }
 
     fn references(module: &str, text: &str) -> Vec<(usize, String)> {

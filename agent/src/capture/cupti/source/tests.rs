@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use kvpath_ring::{About, Map, Producer};
+use kvpath_ring::{Map, Producer, ProducerInfo};
 use kvpath_schema::segment::{RunWriter, read_into};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::capture::Drops;
@@ -16,7 +16,7 @@ use crate::segments::Segments;
 const SHAPE: Shape = Shape { lanes: 2, gpu_words: 1024, thread_words: 256, names_words: 64 };
 
 fn ring(folder: &Path, created_ns: u64) -> Producer<Map> {
-    let about = About { pid: std::process::id(), start_ticks: 0, created_ns };
+    let about = ProducerInfo { pid: std::process::id(), start_ticks: 0, created_ns };
     file::create(folder, SHAPE, about).unwrap().1
 }
 

@@ -6,12 +6,12 @@ use proptest::prelude::*;
 const P: i64 = 41;
 const H: u64 = 0x5555_0000;
 
-fn txt(text: &str) -> Txt {
-    Txt { text: Some(text.into()), raw: None, len: text.len() as u64 }
+fn txt(text: &str) -> TracedText {
+    TracedText { text: Some(text.into()), raw: None, len: text.len() as u64 }
 }
 
-fn about(notif: Option<&str>) -> About {
-    About {
+fn about(notif: Option<&str>) -> HandleInfo {
+    HandleInfo {
         bytes: Some(4096),
         descriptors: Some(2),
         op: Some(1),
@@ -234,7 +234,7 @@ fn the_notif_of_a_transfer_is_sent_once_a_post() {
     let mut assembler = Assembler::default();
     assembler.push(P, 42, 12, made(10));
     assembler.push(P, 42, 30, posted(20, 1));
-    let message = Txt { text: Some("m".repeat(256)), raw: None, len: 900 };
+    let message = TracedText { text: Some("m".repeat(256)), raw: None, len: 900 };
     assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message });
     assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
     assembler.push(P, 43, 33, Event::NotifTaken { peer: txt("prefill-0"), message: txt("ok") });
@@ -249,7 +249,7 @@ fn the_notif_of_a_transfer_is_sent_once_a_post() {
 #[test]
 fn notifs_keep_bytes_that_are_no_text() {
     let mut assembler = Assembler::default();
-    let message = || Txt { text: Some("\u{fffd}1".into()), raw: Some([0xd9, b'1'].as_slice().into()), len: 2 };
+    let message = || TracedText { text: Some("\u{fffd}1".into()), raw: Some([0xd9, b'1'].as_slice().into()), len: 2 };
     assembler.push(P, 42, 31, Event::NotifSent { peer: txt("prefill-0"), message: message() });
     assembler.push(P, 42, 32, Event::NotifArrived { peer: txt("prefill-0"), message: txt("ok") });
     assembler.push(P, 42, 33, Event::NotifTaken { peer: txt("prefill-0"), message: message() });
@@ -302,7 +302,7 @@ fn what_could_not_be_read_or_was_over_a_limit_is_counted_once() {
 
 /// A post whose handle does not tell its size.
 fn unsized_post(entry_ns: i64, descriptors: u64) -> Event {
-    let about = About { bytes: None, descriptors: Some(descriptors), ..about(None) };
+    let about = HandleInfo { bytes: None, descriptors: Some(descriptors), ..about(None) };
     Event::Posted { entry_ns, agent_ptr: 7, handle: H, earlier: Polls::default(), status: 0, about }
 }
 

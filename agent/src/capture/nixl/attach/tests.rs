@@ -28,7 +28,7 @@ fn with_probe_on(folder: &Path, symbol: &str, args: &[&str]) -> Result<ExitStatu
     let data = std::fs::read(&file).unwrap();
     let offset = Elf::parse(&data).unwrap().entry(symbol).unwrap().offset;
     let mut programs = Programs::load()?;
-    let spot = Spot { offset, cookie: 0, has_return: true };
+    let spot = AttachPoint { offset, cookie: 0, has_return: true };
     let links = PAIR.attach(&mut programs.ebpf, &file, &[spot], UProbeScope::AllProcesses)?;
     let status = Command::new(folder.join("p")).args(args).status().unwrap();
     PAIR.detach(&mut programs.ebpf, links)?;

@@ -4,32 +4,32 @@
 use super::{Transfer, Transfers};
 use crate::graph::{GateKind, Method, Node, Op};
 
-/// What a transfer has in common with one that makes it again: sender, receiver, chunk, bytes.
-type What = (Option<i64>, Option<i64>, Option<i32>, i64);
+/// What a failed transfer and its repetition have in common: sender, receiver, chunk, bytes.
+type TransferIdentity = (Option<i64>, Option<i64>, Option<i32>, i64);
 
-/// A transfer's place among those of its request from the same sender, by when they were posted.
+/// The position of a transfer among the transfers of its request from the same sender, in order of posting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct TransferOrdinal {
     /// From 0.
     pub at: usize,
     /// How many they are.
     pub of: usize,
 }
 
-/// What shows a process that it has been handed something over.
+/// What tells a receiver that a transfer is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Sign {
+struct HandoffSign {
     receiver: i64,
     at: i64,
     node: Node,
     kind: GateKind,
-    /// Its own record of that was lost: another one stands for it.
+    /// The record of it was lost, and the time is that of another record.
     is_inferred: bool,
 }
 
-/// A time in which a process may have been told of a transfer, for all that is recorded.
+/// A time in which a process may have received the notification of a transfer, though no record shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Untold {
+struct UnrecordedReceipt {
     receiver: i64,
     since: i64,
     until: i64,
@@ -41,13 +41,13 @@ pub struct Carried {
     /// Rising.
     rows: Vec<u32>,
     /// Of each of `rows`.
-    places: Vec<Place>,
+    places: Vec<TransferOrdinal>,
     /// By receiver, then by time.
-    signs: Vec<Sign>,
+    signs: Vec<HandoffSign>,
     /// By receiver, then by time, apart from each other.
-    untold: Vec<Untold>,
+    untold: Vec<UnrecordedReceipt>,
     /// Those that failed, with when that was seen: by what they carry, then by time.
-    failed: Vec<(What, i64, u32)>,
+    failed: Vec<(TransferIdentity, i64, u32)>,
 }
 
 impl Carried {
@@ -56,10 +56,10 @@ impl Carried {
     pub fn of(mut rows: Vec<u32>, transfers: &Transfers) -> Self {
         rows.sort_unstable();
         rows.dedup();
-        let mut signs: Vec<Sign> = rows.iter().filter_map(|row| sign(*row, transfers)).collect();
+        let mut signs: Vec<HandoffSign> = rows.iter().filter_map(|row| sign(*row, transfers)).collect();
         signs.sort_unstable();
         let failed = rows.iter().filter(|row| transfers.row(**row).has_failed);
-        let mut failed: Vec<(What, i64, u32)> =
+        let mut failed: Vec<(TransferIdentity, i64, u32)> =
             failed.map(|row| (what(transfers.row(*row)), transfers.wire(*row, true), *row)).collect();
         failed.sort_unstable();
         let untold = apart(rows.iter().filter_map(|row| untold(*row, transfers)).collect());
@@ -80,7 +80,7 @@ impl Carried {
 
     /// Where it stands among them.
     #[must_use]
-    pub fn place(&self, row: u32) -> Option<Place> {
+    pub fn place(&self, row: u32) -> Option<TransferOrdinal> {
         self.rows.binary_search(&row).ok().map(|at| self.places[at])
     }
 
@@ -116,12 +116,12 @@ impl Carried {
     }
 }
 
-fn what(transfer: &Transfer) -> What {
+fn what(transfer: &Transfer) -> TransferIdentity {
     (transfer.sender, transfer.receiver, transfer.chunk, transfer.bytes)
 }
 
 /// A pull is seen by who makes it, a push by its notification; where the arrival of that was lost, not before it was over.
-fn sign(row: u32, transfers: &Transfers) -> Option<Sign> {
+fn sign(row: u32, transfers: &Transfers) -> Option<HandoffSign> {
     let receiver = transfers.receiver(row)?;
     let (over, arrived) = (Node::end(Op::Wire(row)), Node::end(Op::Notif(row)));
     let (node, at, kind) = match transfers.is_pulled(row) {
@@ -132,11 +132,11 @@ fn sign(row: u32, transfers: &Transfers) -> Option<Sign> {
     };
     let is_arrival_sure = transfers.arrived_by(row).is_some_and(|method| method != Method::Time);
     let is_inferred = transfers.is_lost(row) || !transfers.is_pulled(row) && !is_arrival_sure;
-    (at < i64::MAX || !is_inferred).then_some(Sign { receiver, at, node, kind, is_inferred })
+    (at < i64::MAX || !is_inferred).then_some(HandoffSign { receiver, at, node, kind, is_inferred })
 }
 
 /// From its post on, until it was over at the latest.
-fn untold(row: u32, transfers: &Transfers) -> Option<Untold> {
+fn untold(row: u32, transfers: &Transfers) -> Option<UnrecordedReceipt> {
     // Who pulls sees the end itself; of a lost record it is not known when.
     let is_told_later = if transfers.is_pulled(row) {
         transfers.is_lost(row) && transfers.wire(row, true) == i64::MAX
@@ -144,11 +144,11 @@ fn untold(row: u32, transfers: &Transfers) -> Option<Untold> {
         transfers.is_untold(row)
     };
     let receiver = transfers.receiver(row).filter(|_| is_told_later)?;
-    Some(Untold { receiver, since: transfers.posted(row), until: transfers.wire(row, true) })
+    Some(UnrecordedReceipt { receiver, since: transfers.posted(row), until: transfers.wire(row, true) })
 }
 
 /// Those that overlap as one.
-fn apart(mut all: Vec<Untold>) -> Vec<Untold> {
+fn apart(mut all: Vec<UnrecordedReceipt>) -> Vec<UnrecordedReceipt> {
     all.sort_unstable();
     all.dedup_by(|next, own| {
         let is_same = own.receiver == next.receiver && next.since <= own.until;
@@ -160,14 +160,14 @@ fn apart(mut all: Vec<Untold>) -> Vec<Untold> {
     all
 }
 
-fn places(rows: &[u32], transfers: &Transfers) -> Vec<Place> {
+fn places(rows: &[u32], transfers: &Transfers) -> Vec<TransferOrdinal> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     let of = |at: &usize| transfers.sender(rows[*at]);
     order.sort_unstable_by_key(|at| (of(at), transfers.posted(rows[*at]), rows[*at]));
-    let mut places = vec![Place { at: 0, of: 0 }; rows.len()];
+    let mut places = vec![TransferOrdinal { at: 0, of: 0 }; rows.len()];
     for own in order.chunk_by(|a, b| of(a) == of(b)) {
         for (at, row) in own.iter().enumerate() {
-            places[*row] = Place { at, of: own.len() };
+            places[*row] = TransferOrdinal { at, of: own.len() };
         }
     }
     places

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::Transfer;
-use crate::facts::lost::Lost;
+use crate::facts::lost::LostTransfer;
 
 /// How long notifications mostly travel after the bytes before them, ns, by who sends the bytes and who receives them.
-pub(super) fn usual_notify_ns(rows: &[Transfer]) -> HashMap<Between, i64> {
-    let mut taken: HashMap<Between, Vec<i64>> = HashMap::new();
+pub(super) fn usual_notify_ns(rows: &[Transfer]) -> HashMap<ProcessPair, i64> {
+    let mut taken: HashMap<ProcessPair, Vec<i64>> = HashMap::new();
     for row in rows {
         let took = row.arrival.map(|arrival| arrival.saturating_sub(row.wire.1));
         taken.entry((row.sender, row.receiver)).or_default().extend(took);
@@ -20,11 +20,15 @@ pub(super) fn usual_notify_ns(rows: &[Transfer]) -> HashMap<Between, i64> {
 }
 
 /// Sender and receiver.
-type Between = (Option<i64>, Option<i64>);
+type ProcessPair = (Option<i64>, Option<i64>);
 
 /// A lost transfer as one whose bytes were on their way from its post on, until as long before its notification arrived as is usual:
 /// more is not known.
-pub(super) fn transfer(lost: &Lost, arrival: Option<i64>, usual_notify_ns: &HashMap<Between, i64>) -> Transfer {
+pub(super) fn transfer(
+    lost: &LostTransfer,
+    arrival: Option<i64>,
+    usual_notify_ns: &HashMap<ProcessPair, i64>,
+) -> Transfer {
     let (process, peer) = (Some(lost.process), lost.peer);
     let (sender, receiver) = if lost.is_pulled { (peer, process) } else { (process, peer) };
     let takes = usual_notify_ns.get(&(sender, receiver)).copied().unwrap_or(0);

@@ -27,7 +27,7 @@ fn loaded(model: &Model) -> RunModel {
 
 /// When each node happens if the operation that ends with `longer` takes `by_ns` longer. A node never happens earlier than it
 /// did: what else it waited for lies before the source.
-fn replay(reach: &Reach, longer: usize, by_ns: i64) -> Vec<i64> {
+fn replay(reach: &ReachableGraph, longer: usize, by_ns: i64) -> Vec<i64> {
     let mut at: Vec<i64> = reach.nodes.iter().map(|(at, _)| *at).collect();
     at[longer] += by_ns;
     let mut has_changed = true;
@@ -75,7 +75,7 @@ proptest! {
         let graph = walker.graph();
         for request in walker.requests() {
             let sink = walker.sink(request).unwrap();
-            let reach = Reach::of(&graph, request, sink.node);
+            let reach = ReachableGraph::of(&graph, request, sink.node);
             let slack = reach.slack();
             prop_assert_eq!(reach.nodes[0].1, sink.node);
             prop_assert!(slack.iter().all(|(slack, free)| (0..i64::MAX).contains(slack) && (0..=*slack).contains(free)));
@@ -99,7 +99,7 @@ proptest! {
         let graph = walker.graph();
         for request in walker.requests() {
             let sink = walker.sink(request).unwrap();
-            let reach = Reach::of(&graph, request, sink.node);
+            let reach = ReachableGraph::of(&graph, request, sink.node);
             let slack = reach.slack();
             let mut met = 0;
             let _ = walk_seeing(&graph, request, sink.node, request.source_ns, |node| {
@@ -218,7 +218,7 @@ proptest! {
 }
 
 /// The graph of operations made by hand, from the end of one of them.
-fn reach(recording: &Recording, sink: Node) -> Reach {
+fn reach(recording: &Recording, sink: Node) -> ReachableGraph {
     let (transfers, pairs) = (Transfers::default(), Pairs::default());
     let graph = Graph {
         timeline: &recording.timeline,
@@ -226,10 +226,10 @@ fn reach(recording: &Recording, sink: Node) -> Reach {
         pairs: &pairs,
         stages: &crate::graph::stages::Stages::default(),
     };
-    Reach::of(&graph, &Request::default(), sink)
+    ReachableGraph::of(&graph, &Request::default(), sink)
 }
 
-fn slack_of(reach: &Reach, node: Node) -> Option<(i64, i64)> {
+fn slack_of(reach: &ReachableGraph, node: Node) -> Option<(i64, i64)> {
     let at = reach.nodes.iter().position(|(_, other)| *other == node)?;
     Some(reach.slack()[at])
 }
@@ -277,7 +277,7 @@ fn a_call_within_another_one_has_no_more_slack_than_that() {
 
 #[test]
 fn a_kind_of_gate_that_never_bound_reacts_as_its_like_do() {
-    let after = |from: i64, gap, kind, is_bound| Seen {
+    let after = |from: i64, gap, kind, is_bound| EdgeBeforeLag {
         from: Node::end(Op::Lane(0, u32::try_from(from).unwrap())),
         to: Node::start(Op::Lane(0, u32::try_from(from + 1).unwrap())),
         gap,
@@ -289,9 +289,13 @@ fn a_kind_of_gate_that_never_bound_reacts_as_its_like_do() {
     for (edge, at) in seen.iter().zip([1000, 2000]) {
         nodes.extend([(edge.to, at), (edge.from, at - edge.gap)]);
     }
-    let lags = |seen: &[Seen]| {
-        let mut lags: Vec<i64> =
-            Reach::with_lags(seen[0].to, nodes.clone(), seen).edges.into_iter().flatten().map(|(_, lag)| lag).collect();
+    let lags = |seen: &[EdgeBeforeLag]| {
+        let mut lags: Vec<i64> = ReachableGraph::with_lags(seen[0].to, nodes.clone(), seen)
+            .edges
+            .into_iter()
+            .flatten()
+            .map(|(_, lag)| lag)
+            .collect();
         lags.sort_unstable();
         lags
     };

@@ -1,6 +1,6 @@
 //! Where between the last mark of a layer and the first of the next one a layer begins.
 
-use super::pattern::{Lead, Pattern, Place};
+use super::pattern::{Lead, Pattern, StreamPosition};
 use super::{Kernel, mode};
 
 /// Ends of passes by which the beginning of a layer is judged.
@@ -41,15 +41,15 @@ pub(super) fn find(pattern: &mut Pattern, sample: &[Kernel], is_first_known: boo
     let mut is_end = false;
     for (i, kernel) in sample.iter().enumerate() {
         match pattern.place(kernel) {
-            Place::Mark(rank) => {
+            StreamPosition::Mark(rank) => {
                 if let Some(from) = since.filter(|_| rank == 0) {
                     wraps.push(Wrap { from, to: i, is_end });
                 }
                 since = (rank == last).then_some(i + 1);
                 is_end = false;
             }
-            Place::Between => is_end = true,
-            Place::Body | Place::Layer(_) => {}
+            StreamPosition::Between => is_end = true,
+            StreamPosition::Body | StreamPosition::Layer(_) => {}
         }
     }
     let inner: Vec<&Wrap> = wraps.iter().filter(|wrap| !wrap.is_end).collect();
@@ -74,7 +74,7 @@ fn leads(pattern: &Pattern, sample: &[Kernel]) -> Vec<Lead> {
     let mut begin: Option<usize> = None;
     for (i, kernel) in sample.iter().enumerate() {
         match pattern.place(kernel) {
-            Place::Mark(rank) => {
+            StreamPosition::Mark(rank) => {
                 if let Some(before) = begin.and_then(|begin| i.checked_sub(begin)) {
                     counts[usize::from(rank)].push(before);
                 }
@@ -82,8 +82,8 @@ fn leads(pattern: &Pattern, sample: &[Kernel]) -> Vec<Lead> {
                     begin = Some(i + 1 + pattern.trail);
                 }
             }
-            Place::Between => begin = None,
-            Place::Body | Place::Layer(_) => {}
+            StreamPosition::Between => begin = None,
+            StreamPosition::Body | StreamPosition::Layer(_) => {}
         }
     }
     counts.into_iter().map(Lead::of).collect()

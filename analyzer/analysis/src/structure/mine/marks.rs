@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::pattern::{Pattern, Place};
+use super::pattern::{Pattern, StreamPosition};
 use super::{Kernel, beginning, mode, share};
 
 /// Share of the layers in which a mark runs exactly once.
@@ -50,12 +50,12 @@ pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
     let between = between(&turns, &rank, symbols);
     let (first, is_first_known, between) = rotation(&turns, &rank, between, order.len());
     order.rotate_left(first);
-    let mut places = vec![Place::Body; symbols];
+    let mut places = vec![StreamPosition::Body; symbols];
     for (r, symbol) in order.iter().enumerate() {
-        places[*symbol as usize] = Place::Mark(u16::try_from(r).ok()?);
+        places[*symbol as usize] = StreamPosition::Mark(u16::try_from(r).ok()?);
     }
     for symbol in &between {
-        places[*symbol as usize] = Place::Between;
+        places[*symbol as usize] = StreamPosition::Between;
     }
     // What runs in no layer at all, as what fills weights, comes before a pass too, but shows no end of one.
     let mut in_layers = vec![false; symbols];
@@ -63,7 +63,7 @@ pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
         in_layers[kernel.symbol as usize] = true;
     }
     for (place, _) in places.iter_mut().zip(&in_layers).filter(|(_, is_in)| !**is_in) {
-        *place = Place::Between;
+        *place = StreamPosition::Between;
     }
     let mut pattern = Pattern {
         places,

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::Kernel;
 
-/// What a kernel says of where the stream is.
+/// What a kernel shows of the position of its stream in a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum StreamPosition {
     /// Nothing: it runs any number of times in a layer, or was not in the sample.
     Body,
     /// It runs before the first layer or after the last one, never between two.
@@ -39,7 +39,7 @@ impl Lead {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pattern {
     /// By symbol.
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<StreamPosition>,
     /// Marks in a layer.
     pub(super) marks: u16,
     /// Kernels of a layer after its last mark.
@@ -88,13 +88,13 @@ impl Pattern {
         self.is_by_regions
     }
 
-    pub(super) fn place(&self, kernel: &Kernel) -> Place {
+    pub(super) fn place(&self, kernel: &Kernel) -> StreamPosition {
         if let Some(layer) = kernel.range {
-            return Place::Layer(layer);
+            return StreamPosition::Layer(layer);
         }
         if let Some(layer) = kernel.node.and_then(|node| self.nodes.get(&node)) {
-            return Place::Layer(*layer);
+            return StreamPosition::Layer(*layer);
         }
-        self.places.get(kernel.symbol as usize).copied().unwrap_or(Place::Body)
+        self.places.get(kernel.symbol as usize).copied().unwrap_or(StreamPosition::Body)
     }
 }

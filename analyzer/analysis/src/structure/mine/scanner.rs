@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::open::Open;
-use super::pattern::{Pattern, Place};
+use super::pattern::{Pattern, StreamPosition};
 use super::{Kernel, Layer, Pass};
 
 /// Idle longer than this separates a forward pass from kernels before or after it that are not of a layer.
@@ -48,14 +48,14 @@ impl Scanner {
     pub fn feed(&mut self, kernels: &[Kernel], out: &mut Vec<Pass>) {
         for kernel in kernels {
             match self.pattern.place(kernel) {
-                Place::Body => self.since.push(*kernel),
-                Place::Between => {
+                StreamPosition::Body => self.since.push(*kernel),
+                StreamPosition::Between => {
                     let at = self.since.len();
                     self.between = Some((self.between.map_or(at, |(first, _)| first), at));
                     self.since.push(*kernel);
                 }
-                Place::Mark(rank) => self.mark(kernel, rank, out),
-                Place::Layer(layer) => self.known(kernel, layer, out),
+                StreamPosition::Mark(rank) => self.mark(kernel, rank, out),
+                StreamPosition::Layer(layer) => self.known(kernel, layer, out),
             }
             if self.since.len() >= MOST_BETWEEN {
                 self.give_up(out);

@@ -296,15 +296,15 @@ mod tests {
     }
 
     /// A number and where it ends.
-    type Found = Result<(Option<i64>, usize), Fault>;
+    type ParsedNumber = Result<(Option<i64>, usize), Fault>;
 
-    fn at_once<'a>(text: &'a str, read: impl Fn(&mut Cursor<'a>) -> Result<Option<i64>, Fault>) -> Found {
+    fn at_once<'a>(text: &'a str, read: impl Fn(&mut Cursor<'a>) -> Result<Option<i64>, Fault>) -> ParsedNumber {
         let mut cursor = Cursor::new(text.as_bytes());
         let value = read(&mut cursor)?;
         Ok((value, cursor.at()))
     }
 
-    fn by_token(text: &str, value: impl Fn(&[u8]) -> Option<i64>) -> Found {
+    fn by_token(text: &str, value: impl Fn(&[u8]) -> Option<i64>) -> ParsedNumber {
         let mut cursor = Cursor::new(text.as_bytes());
         let token = cursor.skip()?;
         Ok((value(token), cursor.at()))

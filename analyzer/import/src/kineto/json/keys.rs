@@ -13,12 +13,12 @@ use super::cursor::{Cursor, Fault};
 #[derive(Debug)]
 pub(in crate::kineto) struct Keys<'a, F> {
     /// The first is the opening bracket.
-    met: Vec<Met<'a, F>>,
+    met: Vec<Separator<'a, F>>,
 }
 
 /// What stood between two values.
 #[derive(Debug)]
-struct Met<'a, F> {
+struct Separator<'a, F> {
     between: &'a [u8],
     /// The key in it; none of a closing bracket.
     key: Option<F>,
@@ -28,10 +28,10 @@ struct Met<'a, F> {
 
 /// A place in an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::kineto) struct Place(u8);
+pub(in crate::kineto) struct KeyPosition(u8);
 
 /// Behind the opening bracket.
-pub(in crate::kineto) const OPENED: Place = Place(OPEN);
+pub(in crate::kineto) const OPENED: KeyPosition = KeyPosition(OPEN);
 
 const OPEN: u8 = 0;
 /// Behind a value whose key was not kept.
@@ -43,7 +43,7 @@ const MOST: usize = 250;
 
 impl<F> Default for Keys<'_, F> {
     fn default() -> Self {
-        Self { met: vec![Met { between: b"", key: None, followers: [OPEN; FOLLOWERS] }] }
+        Self { met: vec![Separator { between: b"", key: None, followers: [OPEN; FOLLOWERS] }] }
     }
 }
 
@@ -54,7 +54,7 @@ impl<'a, F: Copy> Keys<'a, F> {
     pub(in crate::kineto) fn next(
         &mut self,
         cursor: &mut Cursor<'a>,
-        place: &mut Place,
+        place: &mut KeyPosition,
         meaning: fn(&[u8]) -> F,
     ) -> Result<Option<F>, Fault> {
         if let Some(here) = self.met.get(usize::from(place.0)) {
@@ -65,7 +65,7 @@ impl<'a, F: Copy> Keys<'a, F> {
                 }
                 if is_prefix(cursor.rest(), next.between) {
                     cursor.step(next.between.len());
-                    *place = Place(follower);
+                    *place = KeyPosition(follower);
                     return Ok(next.key);
                 }
             }
@@ -77,7 +77,7 @@ impl<'a, F: Copy> Keys<'a, F> {
     fn by_the_rules(
         &mut self,
         cursor: &mut Cursor<'a>,
-        place: &mut Place,
+        place: &mut KeyPosition,
         meaning: fn(&[u8]) -> F,
     ) -> Result<Option<F>, Fault> {
         let before = cursor.rest();
@@ -88,12 +88,12 @@ impl<'a, F: Copy> Keys<'a, F> {
         }
         let between = &before[..before.len() - cursor.rest().len()];
         let key = key.map(|key| meaning(key.raw));
-        *place = Place(self.keep(*place, between, key));
+        *place = KeyPosition(self.keep(*place, between, key));
         Ok(key)
     }
 
     /// Notes what stood at a place, if there is room.
-    fn keep(&mut self, place: Place, between: &'a [u8], key: Option<F>) -> u8 {
+    fn keep(&mut self, place: KeyPosition, between: &'a [u8], key: Option<F>) -> u8 {
         let known = self.met.iter().skip(1).position(|met| met.between == between);
         let at = known.map_or(self.met.len(), |at| at + 1);
         let Ok(number) = u8::try_from(at) else { return ANYWHERE };
@@ -101,7 +101,7 @@ impl<'a, F: Copy> Keys<'a, F> {
             return ANYWHERE;
         }
         if at == self.met.len() {
-            self.met.push(Met { between, key, followers: [OPEN; FOLLOWERS] });
+            self.met.push(Separator { between, key, followers: [OPEN; FOLLOWERS] });
         }
         if let Some(here) = self.met.get_mut(usize::from(place.0))
             && let Some(free) = here.followers.iter_mut().find(|follower| **follower == OPEN)

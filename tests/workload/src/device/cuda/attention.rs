@@ -10,7 +10,7 @@ pub const OWN: usize = 1024;
 
 /// Keys that some of the chunk's tokens attend to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct AttendedKeys {
     /// The keys are the chunk's own: the n-th token of the part sees its first n keys.
     pub own: bool,
     /// First key: a position in the prompt, or in the chunk if they are its own.
@@ -22,15 +22,15 @@ pub struct Part {
 }
 
 /// The parts of a chunk's attention. All tokens take part in the first.
-pub fn parts(chunk: &Chunk) -> Vec<Part> {
+pub fn parts(chunk: &Chunk) -> Vec<AttendedKeys> {
     let (prefix, tokens) = (chunk.prefix as usize, chunk.tokens as usize);
-    let earlier = (0..prefix).step_by(EARLIER).map(|first_key| Part {
+    let earlier = (0..prefix).step_by(EARLIER).map(|first_key| AttendedKeys {
         own: false,
         first_key,
         keys: EARLIER.min(prefix - first_key),
         first_token: 0,
     });
-    let own = (0..tokens).step_by(OWN).map(|first_key| Part {
+    let own = (0..tokens).step_by(OWN).map(|first_key| AttendedKeys {
         own: true,
         first_key,
         keys: OWN.min(tokens - first_key),

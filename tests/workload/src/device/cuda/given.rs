@@ -7,7 +7,7 @@ const MAGIC: [u8; 4] = *b"kva1";
 
 /// Activations in memory that a process shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Given {
+pub struct SharedActivations {
     /// What opens the memory.
     pub handle: [u8; 64],
     /// Where in it they begin, bytes.
@@ -18,7 +18,7 @@ pub struct Given {
     pub tokens: u32,
 }
 
-impl Given {
+impl SharedActivations {
     /// The message.
     pub fn to_bytes(self) -> Vec<u8> {
         let (offset, bytes) = (self.offset as u64, self.bytes as u64);
@@ -49,18 +49,18 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_and_anything_else_is_refused() {
-        let given = Given {
+        let given = SharedActivations {
             handle: std::array::from_fn(|i| 3 * u8::try_from(i).unwrap()),
             offset: 1 << 33,
             bytes: 12,
             tokens: 3,
         };
         let message = given.to_bytes();
-        assert_eq!(Given::from_bytes(&message).unwrap(), given);
+        assert_eq!(SharedActivations::from_bytes(&message).unwrap(), given);
         for length in 0..message.len() {
-            assert!(Given::from_bytes(&message[..length]).is_err());
+            assert!(SharedActivations::from_bytes(&message[..length]).is_err());
         }
-        assert!(Given::from_bytes(&[message.as_slice(), b"x"].concat()).is_err());
-        assert!(Given::from_bytes(&vec![0; message.len()]).is_err());
+        assert!(SharedActivations::from_bytes(&[message.as_slice(), b"x"].concat()).is_err());
+        assert!(SharedActivations::from_bytes(&vec![0; message.len()]).is_err());
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 
 use super::THREADS;
-use super::attention::{self, Part};
+use super::attention::{self, AttendedKeys};
 use super::ffi::{Blas, Buffer, Context, Graph, Kernel, Matrix, Module, Product, Stream};
 use crate::device::Chunk;
 
@@ -270,7 +270,14 @@ impl Model {
 
     /// Attention to a part of the keys, by one of the query heads that share a key head: `weight` times what it finds
     /// takes the place of what is there, or comes on top.
-    fn attend(&self, part: &Part, tokens: usize, member: usize, weight: f32, first: bool) -> anyhow::Result<()> {
+    fn attend(
+        &self,
+        part: &AttendedKeys,
+        tokens: usize,
+        member: usize,
+        weight: f32,
+        first: bool,
+    ) -> anyhow::Result<()> {
         let shape = &self.shape;
         let (hidden, head, kv_width, qkv_width) =
             (shape.hidden as usize, shape.head(), shape.kv_width(), shape.qkv_width());

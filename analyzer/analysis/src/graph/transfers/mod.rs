@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use kvpath_schema::tables::nixl::{NotifDirection, XferOp, XferStatus};
 
 use super::{Method, Op, Request, op};
-use crate::facts::agents::Names;
+use crate::facts::agents::AgentNames;
 use crate::facts::arrivals::{self, is_sent};
 use crate::facts::received::Received;
 use crate::facts::{self, Facts, PeerCopy};
@@ -35,7 +35,7 @@ struct Transfer {
     arrival: Option<i64>,
     /// How it is known that the arrival is its own; by time where records are missing.
     arrived_by: Option<Method>,
-    /// When the program that is told took its notification, ns.
+    /// When the program received its notification, ns.
     taken: Option<i64>,
     bytes: i64,
     /// Mean size of its descriptors, bytes.
@@ -53,7 +53,7 @@ struct Transfer {
 pub struct Registration {
     /// When it was sent, ns.
     pub sent_ns: i64,
-    /// When it arrived, ns. A stage that computes takes it later, when it is free: that it was not is no fault of the message.
+    /// When it arrived, ns. A stage that computes takes it later, when it is free; that delay is not the message's.
     pub arrived_ns: i64,
     /// Decode's process, where the sending was recorded.
     pub from: Option<i64>,
@@ -65,7 +65,7 @@ pub struct Registration {
 
 /// The part of a request's KV that a transfer carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct CarriedKv {
     /// Chunk; `None` for all.
     pub pass: Option<i32>,
     /// Not written later than this, ns: the end of its layers.
@@ -98,7 +98,7 @@ impl Transfers {
     /// Joins the tables of a run.
     #[must_use]
     pub fn of(facts: &Facts, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
-        let names = Names::of(facts);
+        let names = AgentNames::of(facts);
         let lost = facts::lost::of(facts, &names);
         let arrivals = arrivals::of(facts, &names, &lost);
         let arrival = |row: usize| arrivals.get(&row).map(|(time, _)| *time);
@@ -200,8 +200,8 @@ impl Transfers {
         self.row(row).arrival.unwrap_or(self.row(row).wire.1)
     }
 
-    /// When its program took the notification that had arrived, where that was recorded, ns. It gates nothing of its own: of several that
-    /// one call takes, the last to arrive was waited for.
+    /// When the program received its notification, ns; `None` where no record shows it. This is no gate of its own: of several
+    /// notifications that one call receives, the last to arrive was waited for.
     #[must_use]
     pub fn taken(&self, row: u32) -> Option<i64> {
         self.row(row).taken
@@ -278,20 +278,20 @@ impl Transfers {
     /// Which part of the request's KV a transfer carries: by the chunk that its notification names, else by its place among
     /// the request's transfers from that stage, if there are as many as passes, or several a pass.
     #[must_use]
-    pub fn part(&self, row: u32, request: &Request) -> Part {
+    pub fn part(&self, row: u32, request: &Request) -> CarriedKv {
         if let Some(chunk) = self.row(row).chunk {
-            return Part { pass: Some(chunk), until: None, is_known: true };
+            return CarriedKv { pass: Some(chunk), until: None, is_known: true };
         }
-        let Some(place) = request.transfers.place(row) else { return Part::default() };
+        let Some(place) = request.transfers.place(row) else { return CarriedKv::default() };
         if place.of <= 1 {
-            return Part { is_known: true, ..Part::default() };
+            return CarriedKv { is_known: true, ..CarriedKv::default() };
         }
         let passes = request.passes.of_process(self.sender(row));
         if passes.is_empty() || !place.of.is_multiple_of(passes.len()) {
-            return Part::default();
+            return CarriedKv::default();
         }
         let each = place.of / passes.len();
-        Part { pass: Some(passes[place.at / each].chunk), until: None, is_known: each == 1 }
+        CarriedKv { pass: Some(passes[place.at / each].chunk), until: None, is_known: each == 1 }
     }
 
     /// The process from whose device the call with that number copied into its own.
@@ -372,7 +372,7 @@ impl Transfer {
     }
 }
 
-fn transfer(facts: &Facts, row: usize, names: &Names, arrival: Option<i64>) -> Transfer {
+fn transfer(facts: &Facts, row: usize, names: &AgentNames, arrival: Option<i64>) -> Transfer {
     let table = &facts.transfers;
     let poster = table.process_id[row];
     let is_pulled = *table.op[row] == XferOp::Read;
@@ -421,7 +421,7 @@ fn told(facts: &Facts) -> HashSet<i64> {
 }
 
 /// Registrations, as sent by decode and arrived at a stage.
-fn registrations(facts: &Facts, names: &Names) -> Vec<Registration> {
+fn registrations(facts: &Facts, names: &AgentNames) -> Vec<Registration> {
     let rows = (0..facts.notifs.time_ns.len()).filter(|row| is_registration(&facts.notifs.message[*row]));
     let mut sent: BTreeMap<(i64, &str), Vec<(i64, i64)>> = BTreeMap::new();
     let mut arrived: BTreeMap<(i64, &str), Vec<(i64, usize)>> = BTreeMap::new();

@@ -8,9 +8,9 @@ use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, RING_BYTES, hit_slot, loss_slot};
 
-use super::builds::{self, Known};
+use super::builds::{self, KnownBuild};
 use crate::capture::error::AttachError;
-use crate::capture::pairs::{Links, Pair, Spot};
+use crate::capture::pairs::{AttachPoint, Links, Pair};
 use crate::elf::{Elf, ElfError, Point};
 use crate::libraries::Probe;
 
@@ -35,7 +35,7 @@ pub struct Examined {
     pub build_id: Option<String>,
     /// The releases of NIXL that hold it, if the build is known.
     pub nixl: Option<String>,
-    known: Option<Known>,
+    known: Option<KnownBuild>,
     /// Its probes; none for an unknown build.
     pub probes: Vec<ProbeState>,
 }
@@ -50,7 +50,7 @@ pub fn examine(data: &[u8]) -> Result<Examined, ElfError> {
     let known = build_id.as_deref().and_then(builds::find);
     let probes = known
         .into_iter()
-        .flat_map(Known::probes)
+        .flat_map(KnownBuild::probes)
         .map(|probe| ProbeState { probe, point: elf.entry(&probe.symbol) })
         .collect();
     Ok(Examined { build_id, nixl: known.map(|known| known.build.nixl()), known, probes })
@@ -64,7 +64,7 @@ impl Examined {
         found
             .map(|(kind, point)| {
                 let cookie = Cookie { kind: kind.wire() as u32, layout: known.layout }.to_u64();
-                let spot = Spot { offset: point.offset, cookie, has_return: kind.has_return() };
+                let spot = AttachPoint { offset: point.offset, cookie, has_return: kind.has_return() };
                 Probe { group: Some(kind.group()), spot }
             })
             .collect()
@@ -141,8 +141,8 @@ impl Programs {
     pub fn attach_to_own(&mut self, functions: &[(u64, bool)], pid: Option<u32>) -> Result<Links, AttachError> {
         let scope = pid.and_then(NonZeroU32::new).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
         let cookie = Cookie { kind: Kind::Status as u32, layout: 0 }.to_u64();
-        let spot = |&(offset, has_return): &(u64, bool)| Spot { offset, cookie, has_return };
-        let spots: Vec<Spot> = functions.iter().map(spot).collect();
+        let spot = |&(offset, has_return): &(u64, bool)| AttachPoint { offset, cookie, has_return };
+        let spots: Vec<AttachPoint> = functions.iter().map(spot).collect();
         PAIR.attach(&mut self.ebpf, Path::new("/proc/self/exe"), &spots, scope)
     }
 

@@ -12,7 +12,7 @@ use kvpath_schema::tables::nixl::{
 };
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Polls, REGION_RECORDS};
 
-use super::decode::{About, Event, Range, Txt};
+use super::decode::{Event, HandleInfo, Range, TracedText};
 use super::names;
 use crate::losses::{Cause, Losses};
 
@@ -25,7 +25,7 @@ pub const RELEASE_WAIT_NS: i64 = 10_000_000_000;
 
 /// Rows that are ready to be written.
 #[derive(Debug, Default)]
-pub struct Rows {
+pub struct NixlRows {
     pub agents: NixlAgents,
     pub regions: NixlRegions,
     pub transfers: NixlTransfers,
@@ -49,7 +49,7 @@ pub struct Totals {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum TransferPhase {
     Made,
     InProgress,
     Ended { at_ns: i64 },
@@ -58,7 +58,7 @@ enum Stage {
 #[derive(Debug)]
 struct Open {
     row: NixlTransfer,
-    stage: Stage,
+    phase: TransferPhase,
     /// The size of a post whose handle does not tell it, as far as its descriptors have come.
     sum: Option<Sum>,
 }
@@ -73,7 +73,7 @@ struct Sum {
 /// The state machine.
 #[derive(Debug, Default)]
 pub struct Assembler {
-    rows: Rows,
+    rows: NixlRows,
     losses: Losses,
     totals: Totals,
     next_transfer: i64,
@@ -120,12 +120,12 @@ impl Assembler {
                 if let Some(open) = self.open.get_mut(&(process_id, handle)) {
                     open.row.released_ns = Some(time_ns);
                     // The poll that saw the end was not recorded; the handle still knows what it said.
-                    if open.stage == Stage::InProgress
+                    if open.phase == TransferPhase::InProgress
                         && let Some(status) = status.filter(|status| *status != IN_PROGRESS)
                     {
                         open.row.status = if status == 0 { "done".into() } else { names::error(status) };
                         open.row.pending_polls = None;
-                        open.stage = Stage::Ended { at_ns: time_ns };
+                        open.phase = TransferPhase::Ended { at_ns: time_ns };
                     }
                     self.close(process_id, handle);
                 }
@@ -146,21 +146,21 @@ impl Assembler {
 
     /// A post that was entered and has not returned, found at the end of its process or of the recording.
     pub fn post_in_flight(&mut self, process_id: i64, tid: i32, agent_ptr: u64, handle: u64, entry_ns: i64) {
-        if !self.open.get(&(process_id, handle)).is_some_and(|open| open.stage == Stage::Made) {
+        if !self.open.get(&(process_id, handle)).is_some_and(|open| open.phase == TransferPhase::Made) {
             self.close(process_id, handle);
             self.begin(process_id, tid, agent_ptr, handle);
         }
         if let Some(open) = self.open.get_mut(&(process_id, handle)) {
             open.row.tid = tid;
             open.row.posted_ns = Some(entry_ns);
-            open.stage = Stage::InProgress;
+            open.phase = TransferPhase::InProgress;
         }
     }
 
     /// Polls of a transfer that was not seen to end.
     pub fn polls_left(&mut self, process_id: i64, handle: u64, polls: Polls) {
         if let Some(open) = self.open.get_mut(&(process_id, handle))
-            && open.stage == Stage::InProgress
+            && open.phase == TransferPhase::InProgress
         {
             count_polls(&mut open.row, polls);
         }
@@ -169,7 +169,7 @@ impl Assembler {
     /// Polls are recorded from now on, or no more. What is open then has polls that were not recorded.
     pub fn record_polls(&mut self, are_recorded: bool) {
         self.misses_polls = !are_recorded;
-        for open in self.open.values_mut().filter(|open| open.stage == Stage::InProgress) {
+        for open in self.open.values_mut().filter(|open| open.phase == TransferPhase::InProgress) {
             open.row.pending_polls = None;
         }
     }
@@ -197,7 +197,8 @@ impl Assembler {
 
     /// Ends transfers that ended long before `now_ns` and were not released: their rows need not wait.
     pub fn settle(&mut self, now_ns: i64) {
-        let old = |open: &Open| matches!(open.stage, Stage::Ended { at_ns } if now_ns - at_ns > RELEASE_WAIT_NS);
+        let old =
+            |open: &Open| matches!(open.phase, TransferPhase::Ended { at_ns } if now_ns - at_ns > RELEASE_WAIT_NS);
         for handle in self.handles(|_, open| old(open)) {
             self.close(handle.0, handle.1);
         }
@@ -215,7 +216,7 @@ impl Assembler {
     }
 
     /// The rows that are ready, which are forgotten here.
-    pub fn take_rows(&mut self) -> Rows {
+    pub fn take_rows(&mut self) -> NixlRows {
         std::mem::take(&mut self.rows)
     }
 
@@ -240,7 +241,7 @@ impl Assembler {
         self.losses.add(Cause::of(table, reason).in_process(process_id), count);
     }
 
-    fn agent(&mut self, process_id: i64, time_ns: i64, agent_ptr: u64, name: Txt) {
+    fn agent(&mut self, process_id: i64, time_ns: i64, agent_ptr: u64, name: TracedText) {
         let Some(name) = name.text else {
             self.agents.remove(&(process_id, agent_ptr));
             self.lose("nixl_agents", "name could not be read", process_id, 1);
@@ -340,27 +341,27 @@ impl Assembler {
         *uses += 1;
         self.next_transfer += 1;
         let row = NixlTransfer { pending_polls: (!self.misses_polls).then_some(0), ..row };
-        let open = Open { row, stage: Stage::Made, sum: None };
+        let open = Open { row, phase: TransferPhase::Made, sum: None };
         self.open.entry((process_id, handle)).insert_entry(open).into_mut()
     }
 
     /// Writes the row of a transfer in the state that it is in.
     fn close(&mut self, process_id: i64, handle: u64) {
-        let Some(Open { mut row, stage, .. }) = self.open.remove(&(process_id, handle)) else {
+        let Some(Open { mut row, phase, .. }) = self.open.remove(&(process_id, handle)) else {
             return;
         };
         // Its post said everything else that it lacks; the size may have come after that. What failed at once has none to be
         // read, and that of a long list is lost with its descriptors.
         let is_whole =
             row.descriptors.is_none_or(|count| u64::try_from(count).is_ok_and(|count| count <= DESCRIPTOR_LIMIT));
-        let has_descriptors = matches!(stage, Stage::InProgress) || &*row.status == "done";
+        let has_descriptors = matches!(phase, TransferPhase::InProgress) || &*row.status == "done";
         if row.post_end_ns.is_some() && row.bytes.is_none() && is_whole && has_descriptors {
             self.lose("nixl_transfers", "bytes could not be read", process_id, 1);
         }
-        match stage {
-            Stage::Made => row.status = "not_posted".into(),
-            Stage::InProgress => row.status = "pending".into(),
-            Stage::Ended { .. } => {}
+        match phase {
+            TransferPhase::Made => row.status = "not_posted".into(),
+            TransferPhase::InProgress => row.status = "pending".into(),
+            TransferPhase::Ended { .. } => {}
         }
         self.totals.transfers += 1;
         if &*row.status == "done" {
@@ -370,12 +371,12 @@ impl Assembler {
         self.rows.transfers.push(row);
     }
 
-    fn posted(&mut self, process_id: i64, post: &Post, earlier: Polls, about: &About) {
+    fn posted(&mut self, process_id: i64, post: &Post, earlier: Polls, about: &HandleInfo) {
         let key = (process_id, post.handle);
-        match self.open.get(&key).map(|open| open.stage) {
-            Some(Stage::InProgress) if post.status == REPOST_ACTIVE => return,
-            Some(Stage::Made) => {}
-            Some(Stage::InProgress | Stage::Ended { .. }) | None => {
+        match self.open.get(&key).map(|open| open.phase) {
+            Some(TransferPhase::InProgress) if post.status == REPOST_ACTIVE => return,
+            Some(TransferPhase::Made) => {}
+            Some(TransferPhase::InProgress | TransferPhase::Ended { .. }) | None => {
                 self.polls_left(process_id, post.handle, earlier);
                 self.close(process_id, post.handle);
                 self.begin(process_id, post.tid, post.agent_ptr, post.handle);
@@ -390,16 +391,16 @@ impl Assembler {
         row.post_end_ns = Some(post.end_ns);
         describe(row, about);
         open.sum = about.bytes.is_none().then(Sum::default);
-        open.stage = match post.status {
+        open.phase = match post.status {
             0 => {
                 row.done_poll_ns = Some(post.end_ns);
                 row.status = "done".into();
-                Stage::Ended { at_ns: post.end_ns }
+                TransferPhase::Ended { at_ns: post.end_ns }
             }
-            1.. => Stage::InProgress,
+            1.. => TransferPhase::InProgress,
             error => {
                 row.status = names::error(error);
-                Stage::Ended { at_ns: post.end_ns }
+                TransferPhase::Ended { at_ns: post.end_ns }
             }
         };
         let transfer_id = row.transfer_id;
@@ -422,7 +423,7 @@ impl Assembler {
     }
 
     /// Counts what a post's record lacks.
-    fn check_post(&mut self, process_id: i64, status: i32, about: &About) {
+    fn check_post(&mut self, process_id: i64, status: i32, about: &HandleInfo) {
         let fields = [
             ("descriptors", about.descriptors.is_none()),
             ("op", about.op.is_none()),
@@ -468,7 +469,7 @@ impl Assembler {
             self.lose("nixl_transfers", "posted before recording began, or its post was lost", process_id, 1);
             return;
         };
-        if matches!(open.stage, Stage::Ended { .. }) {
+        if matches!(open.phase, TransferPhase::Ended { .. }) {
             return;
         }
         count_polls(&mut open.row, polls);
@@ -478,10 +479,18 @@ impl Assembler {
         } else {
             open.row.status = names::error(status);
         }
-        open.stage = Stage::Ended { at_ns: time_ns };
+        open.phase = TransferPhase::Ended { at_ns: time_ns };
     }
 
-    fn notif(&mut self, process_id: i64, tid: i32, time_ns: i64, direction: &str, peer: Txt, message: Txt) {
+    fn notif(
+        &mut self,
+        process_id: i64,
+        tid: i32,
+        time_ns: i64,
+        direction: &str,
+        peer: TracedText,
+        message: TracedText,
+    ) {
         if peer.text.is_none() {
             self.lose("nixl_notifs", "peer could not be read", process_id, 1);
         }
@@ -536,7 +545,7 @@ fn add_up(open: &mut Open, first: u32, local: &[Range]) {
 }
 
 /// Fields that could be read replace those that an earlier record gave.
-fn describe(row: &mut NixlTransfer, about: &About) {
+fn describe(row: &mut NixlTransfer, about: &HandleInfo) {
     let signed = |value: u64| i64::try_from(value).ok();
     row.bytes = about.bytes.and_then(signed).or(row.bytes);
     row.descriptors = about.descriptors.and_then(signed).or(row.descriptors);

@@ -11,10 +11,10 @@ use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 use kvpath_schema::wire::ring::{Level, header};
 
 use super::folders::{Folders, host_pid, rings};
-use super::rows::Rows;
+use super::rows::GpuRows;
 use super::tap::Tap;
 use crate::capture::error::AttachError;
-use crate::capture::{Context, Source};
+use crate::capture::{Context, RecordSource};
 use crate::losses::Losses;
 use crate::states::Subject;
 
@@ -36,7 +36,7 @@ pub struct Rings {
     refused: HashSet<PathBuf>,
     /// Rings that somebody else has, since when; they may become free.
     taken: HashMap<PathBuf, i64>,
-    rows: Rows,
+    rows: GpuRows,
     losses: Losses,
     drained_ns: i64,
     looked_ns: i64,
@@ -57,7 +57,7 @@ impl Rings {
             taps: Vec::new(),
             refused: HashSet::new(),
             taken: HashMap::new(),
-            rows: Rows::default(),
+            rows: GpuRows::default(),
             losses: Losses::default(),
             drained_ns: 0,
             looked_ns: 0,
@@ -150,7 +150,7 @@ impl Rings {
     }
 }
 
-impl Source for Rings {
+impl RecordSource for Rings {
     fn name(&self) -> &'static str {
         "cupti"
     }

@@ -16,7 +16,7 @@ use tracing::Level as Importance;
 use crate::clock::{self, Clocking};
 use crate::gpu::Target;
 use crate::log::{Format, Logging};
-use crate::settings::{Extra, MAX_OVERHEAD, Settings, is_share, node};
+use crate::settings::{MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
 
 /// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
 #[derive(Debug, Parser)]
@@ -68,7 +68,7 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Record until interrupted, until a time is over, or until a command ends.
-    Record(Record),
+    Record(RecordOptions),
     /// Record as a service does, until it is told to stop (SIGTERM): settings come from a file.
     Run(Run),
     /// Print the variables that let a program that is started by other means be recorded, as shell commands.
@@ -87,7 +87,7 @@ pub enum Command {
 
 /// Options of `record`.
 #[derive(Debug, Args)]
-pub struct Record {
+pub struct RecordOptions {
     /// Folder of the run; it must be new or empty [default: `kvpath-run-` and the time, UTC].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -108,10 +108,11 @@ pub struct Record {
     /// telemetry (what NIXL itself counts, where the environment names a folder for it; its files are emptied, so no other may read
     /// them).
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',', value_parser = extra())]
-    pub sources: Vec<Extra>,
-    /// The most that uprobes on NIXL and UCX may cost the programs that they are on, % of a core in all: where they are hit so
-    /// often that it is more, the least valuable are taken off for a while (UCX, takings of notifications, polls, notifications,
-    /// all), which the run says. A hit is taken to cost what a poll's does; copying a post's descriptors is not counted.
+    pub sources: Vec<OptionalSource>,
+    /// The most that uprobes on NIXL and UCX may cost the traced programs, % of a core in all. Where they would cost more, one
+    /// group of probes is taken off for a while, the least valuable first: UCX, notifications received, polls, notifications,
+    /// everything else. The run records when. A hit is assumed to cost what a poll's hit does; copying a post's descriptors is
+    /// not counted.
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value_t = MAX_OVERHEAD)]
     pub max_overhead: f64,
     /// Name of this host in the run, which no other host of it may have [default: the kernel's host name].
@@ -120,8 +121,8 @@ pub struct Record {
     /// Clock probes.
     #[command(flatten)]
     pub clock: ClockOptions,
-    /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed. The exit code is 1 too
-    /// where something that was there was left out: a library of an unknown build, or GPU records that another agent reads.
+    /// Run this command, its input and output untouched, and stop when it ends; exit code 1 if it failed. The exit code is also 1
+    /// where something could not be recorded: a library of an unknown build, or GPU records that another agent reads.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
@@ -148,18 +149,18 @@ impl ClockOptions {
     }
 }
 
-impl From<Record> for Settings {
-    fn from(options: Record) -> Self {
+impl From<RecordOptions> for Settings {
+    fn from(options: RecordOptions) -> Self {
         let clock = options.clock.settings();
-        let Record { out, duration, libraries, gpu, sources: extras, max_overhead, node, command, .. } = options;
+        let RecordOptions { out, duration, libraries, gpu, sources: extras, max_overhead, node, command, .. } = options;
         Self { out, duration, libraries, gpu, extras, max_overhead, node, clock, command }
     }
 }
 
-fn extra() -> impl TypedValueParser<Value = Extra> {
-    let values = Extra::ALL.map(|extra| PossibleValue::new(extra.name()).help(extra.title()));
+fn extra() -> impl TypedValueParser<Value = OptionalSource> {
+    let values = OptionalSource::ALL.map(|extra| PossibleValue::new(extra.name()).help(extra.title()));
     PossibleValuesParser::new(values).map(|name| {
-        let extra = Extra::ALL.into_iter().find(|extra| extra.name() == name);
+        let extra = OptionalSource::ALL.into_iter().find(|extra| extra.name() == name);
         extra.expect("clap lets possible values pass alone")
     })
 }
@@ -276,7 +277,7 @@ mod tests {
         let Ok(Command::Record(options)) = record("ucx,telemetry").map(|cli| cli.command) else {
             panic!("it is sound")
         };
-        assert_eq!(Settings::from(options).extras, [Extra::Ucx, Extra::Telemetry]);
+        assert_eq!(Settings::from(options).extras, [OptionalSource::Ucx, OptionalSource::Telemetry]);
         let error = record("udp").unwrap_err().to_string();
         assert!(error.contains("[possible values: ucx, rdma, sockets, sched, telemetry]"), "{error}");
     }

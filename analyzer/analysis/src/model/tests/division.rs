@@ -2,8 +2,8 @@
 
 use kvpath_schema::table::Columns;
 
-use super::Recording;
-use super::tests::{analyse, live, prefill};
+use super::super::Recording;
+use super::{analyse, live, prefill};
 use crate::spill::Memory;
 use crate::structure::ranges::Ranges;
 use crate::synthetic::MS;
@@ -65,7 +65,7 @@ fn lose(recording: &mut Recording, lost: std::ops::Range<usize>) {
 
 #[test]
 fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
-    // The second stage's hand-over of the second request, and of the last.
+    // The second stage's hand-off of the second request, and of the last.
     for lost in [3, 5] {
         let mut recording = back_to_back(&[2, 5, 3], 40 * MS);
         lose(&mut recording, lost..lost + 1);
@@ -85,7 +85,7 @@ fn a_request_whose_row_was_lost_on_one_stage_keeps_its_passes_there() {
 fn a_request_that_is_lost_as_a_whole_leaves_the_others_far_from_it_their_passes() {
     let all = [2, 5, 3, 4, 2, 5, 3, 4, 2, 3];
     let mut recording = back_to_back(&all, 0);
-    // Both hand-overs of the second request: its five passes belong to nobody that is known.
+    // Both hand-offs of the second request: its five passes belong to nobody that is known.
     lose(&mut recording, 2..4);
     let found = analyse(&recording).requests;
     let chunks = |number: usize| {

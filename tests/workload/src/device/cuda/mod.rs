@@ -22,7 +22,7 @@ use nixl_sys::MemType;
 
 use super::{BUFFERS, Chunk, Device, Filled, Region};
 use ffi::{Buffer, Context, Event, Kernel, Module, Opened, Pinned, Stream};
-use given::Given;
+use given::SharedActivations;
 use lists::Lists;
 use model::Model;
 
@@ -30,7 +30,7 @@ pub use ffi::devices;
 pub use model::Shape;
 
 /// The kernels' source; they are compiled for the GPU that is there.
-const KERNELS: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("kernels.cu"), "\0").as_bytes()) {
+const KERNELS: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("../kernels.cu"), "\0").as_bytes()) {
     Ok(source) => source,
     Err(_) => panic!("a NUL in kernels.cu"),
 };
@@ -154,12 +154,12 @@ impl Device for Cuda {
         self.next = (self.next + 1) % BUFFERS;
         self.model.stream.copy(self.model.activations.address, self.sent.address + offset as u64, bytes)?;
         self.model.stream.finish()?;
-        Ok(Given { handle: self.handle, offset, bytes, tokens: self.tokens }.to_bytes())
+        Ok(SharedActivations { handle: self.handle, offset, bytes, tokens: self.tokens }.to_bytes())
     }
 
     fn take(&mut self, given: &[u8]) -> anyhow::Result<()> {
         let shape = &self.model.shape;
-        let given = Given::from_bytes(given).context("activations from another stage")?;
+        let given = SharedActivations::from_bytes(given).context("activations from another stage")?;
         let end = given.offset.checked_add(given.bytes);
         let ours = (1..=shape.max_tokens).contains(&given.tokens)
             && given.bytes == shape.bytes_of(given.tokens)

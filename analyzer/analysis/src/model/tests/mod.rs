@@ -1,16 +1,18 @@
 //! The analyses together, on tables made by hand.
 
+mod division;
+
 use kvpath_schema::table::Columns;
 
 use super::{Analysis, Model, Recording, Run, Settings};
 use crate::synthetic::MS;
 
-pub(super) fn analyse(recording: &Recording) -> Analysis {
+fn analyse(recording: &Recording) -> Analysis {
     Analysis::of(recording, &Settings::default())
 }
 
 /// Two stages (1, 2) and a decode process (3) without GPU records, as the CPU workload is recorded.
-pub(super) fn live() -> Recording {
+fn live() -> Recording {
     let mut recording = Recording::default();
     recording.process(1, "VLLM::Worker_PP0_TP0");
     recording.process(2, "VLLM::Worker_PP1_TP0");
@@ -142,7 +144,7 @@ fn a_transfer_not_seen_to_end_has_no_rate() {
 }
 
 /// Stage 1 then stage 2 run `chunks` chunks of 12 layers from `at`; returns the end of each stage.
-pub(super) fn prefill(recording: &mut Recording, at: i64, chunks: i64) -> (i64, i64) {
+fn prefill(recording: &mut Recording, at: i64, chunks: i64) -> (i64, i64) {
     let (mut first, mut second) = (at, at);
     for _ in 0..chunks {
         first = recording.pass(1, first, 12, MS / 10);

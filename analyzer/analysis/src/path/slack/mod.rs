@@ -32,7 +32,7 @@ use crate::timeline::LaneKind;
 
 /// The part of the graph from which a sink can be reached, from the source on.
 #[derive(Debug, Default)]
-struct Reach {
+struct ReachableGraph {
     /// Nodes, by when they happened, the last first.
     nodes: Vec<(i64, Node)>,
     /// Into each node: where from, and with what lag, ns.
@@ -51,7 +51,7 @@ enum Reacts {
 }
 
 /// An edge before its lag is known.
-struct Seen {
+struct EdgeBeforeLag {
     from: Node,
     to: Node,
     gap: i64,
@@ -73,7 +73,7 @@ impl Walker<'_> {
         let Some(sink) = self.sink(request) else {
             return Some(slacks);
         };
-        let reach = Reach::of(&graph, request, sink.node);
+        let reach = ReachableGraph::of(&graph, request, sink.node);
         let mut rows: Vec<(Node, i64, i64)> = reach
             .slack()
             .into_iter()
@@ -89,13 +89,13 @@ impl Walker<'_> {
     }
 }
 
-impl Reach {
+impl ReachableGraph {
     fn of(graph: &Graph, request: &Request, sink: Node) -> Self {
         let mut on_path: HashSet<(Node, Node)> = HashSet::new();
         let _ = walk_seeing(graph, request, sink, request.source_ns, |met| {
             on_path.insert((met.bound.map_or(Node::start(met.node.op), |gate| gate.from), met.node));
         });
-        let mut seen: Vec<Seen> = Vec::new();
+        let mut seen: Vec<EdgeBeforeLag> = Vec::new();
         let mut nodes: HashMap<Node, i64> = HashMap::from([(sink, graph.time(sink))]);
         let mut open = vec![sink];
         let mut gates: Vec<Gate> = Vec::new();
@@ -116,7 +116,7 @@ impl Reach {
         Self::with_lags(sink, nodes, &seen)
     }
 
-    fn with_lags(sink: Node, nodes: HashMap<Node, i64>, seen: &[Seen]) -> Self {
+    fn with_lags(sink: Node, nodes: HashMap<Node, i64>, seen: &[EdgeBeforeLag]) -> Self {
         let mut gaps: HashMap<(Option<GateKind>, Reacts), Vec<i64>> = HashMap::new();
         for edge in seen.iter().filter(|edge| edge.is_bound) {
             if let Some((kind, reacts)) = edge.kind {
@@ -173,22 +173,34 @@ impl Reach {
 }
 
 /// What a node waited for, and of an end the operation itself.
-fn edges_into(graph: &Graph, (node, at): (Node, i64), gates: &[Gate], into: &mut Vec<Seen>) {
+fn edges_into(graph: &Graph, (node, at): (Node, i64), gates: &[Gate], into: &mut Vec<EdgeBeforeLag>) {
     let start = graph.time(Node::start(node.op));
     let bound = last(gates).filter(|gate| !node.is_end || gate.at > start);
     let reacts = Reacts::of(graph, node);
     for gate in gates {
         let gap = at - gate.at;
         let is_bound = Some(gate) == bound;
-        into.push(Seen { from: gate.from, to: node, gap, kind: Some((gate.kind, reacts)), is_bound });
+        into.push(EdgeBeforeLag { from: gate.from, to: node, gap, kind: Some((gate.kind, reacts)), is_bound });
     }
     if node.is_end {
         // What went on after what it waited for is the operation's own; before, it may have waited all the time.
         let own = at - bound.map_or(start, |gate| gate.at);
-        into.push(Seen { from: Node::start(node.op), to: node, gap: own, kind: None, is_bound: bound.is_none() });
+        into.push(EdgeBeforeLag {
+            from: Node::start(node.op),
+            to: node,
+            gap: own,
+            kind: None,
+            is_bound: bound.is_none(),
+        });
         // A call that it made is a part of it.
         let within = last_within(graph, node.op).map(Node::end);
-        into.extend(within.map(|from| Seen { from, to: node, gap: at - graph.time(from), kind: None, is_bound: true }));
+        into.extend(within.map(|from| EdgeBeforeLag {
+            from,
+            to: node,
+            gap: at - graph.time(from),
+            kind: None,
+            is_bound: true,
+        }));
     }
 }
 
