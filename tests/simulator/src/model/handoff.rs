@@ -70,7 +70,7 @@ impl Builder {
         stage: usize,
         chunk: usize,
         pass: &Pass,
-        state: &mut HandoffState,
+        handoff_state: &mut HandoffState,
     ) {
         if self.model.handoff.mode != HandoffMode::Push {
             return;
@@ -78,34 +78,41 @@ impl Builder {
         match self.model.handoff.grain {
             Grain::Whole if chunk + 1 < self.model.chunks() => {}
             Grain::Whole => {
-                self.push(rig, request, KvPart { stage, chunk: None, layer: None }, pass.last, state);
+                self.push(rig, request, KvPart { stage, chunk: None, layer: None }, pass.last, handoff_state);
             }
             Grain::Chunk => {
-                self.push(rig, request, KvPart { stage, chunk: Some(chunk), layer: None }, pass.last, state);
+                self.push(rig, request, KvPart { stage, chunk: Some(chunk), layer: None }, pass.last, handoff_state);
             }
             Grain::Layer => {
                 for (layer, written) in pass.kv_writes.iter().enumerate() {
                     let layer = Some(i16::try_from(layer).unwrap_or(i16::MAX));
-                    self.push(rig, request, KvPart { stage, chunk: Some(chunk), layer }, *written, state);
+                    self.push(rig, request, KvPart { stage, chunk: Some(chunk), layer }, *written, handoff_state);
                 }
             }
         }
     }
 
     /// Writes a part into decode as soon as it is written and decode has registered.
-    fn push(&mut self, rig: &mut Rig, request: &mut Request, part: KvPart, written: OpId, state: &mut HandoffState) {
+    fn push(
+        &mut self,
+        rig: &mut Rig,
+        request: &mut Request,
+        part: KvPart,
+        written: OpId,
+        handoff_state: &mut HandoffState,
+    ) {
         let Some(decode) = self.topology.decode else { return };
         let lanes = self.topology.stages[part.stage];
         let label = Self::part_label(request, part);
         let mut gates = vec![Gate::after(written, GateKind::KvWritten)];
-        gates.extend(state.registered.map(|op| Gate::after(op, GateKind::Registered)));
+        gates.extend(handoff_state.registered.map(|op| Gate::after(op, GateKind::Registered)));
         let wake = label.doing(OpKind::HandoffReady);
         rig.host(lanes.writer, self.model.handoff.wake_ns, wake, &gates);
         let at = i16::try_from(part.stage).unwrap_or(i16::MAX);
-        let is_first = state.count == 0;
+        let is_first = handoff_state.count == 0;
         if is_first && self.model.faults.failing.contains(&(request.number, at)) {
             let error = Some("NIXL_ERR_REMOTE_DISCONNECT");
-            let mut failed = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), state);
+            let mut failed = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), handoff_state);
             failed.error = error;
             // It breaks off, is seen to have, and is made again.
             rig.host(
@@ -116,13 +123,13 @@ impl Builder {
             );
             request.transfers.push(failed);
         }
-        let mut plan = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), state);
+        let mut plan = self.transfer(rig, request, (part, written), (lanes.writer, lanes.process), handoff_state);
         plan.peer = (decode.process, decode.listener_tid);
         let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(OpKind::NotifMessage));
         let arrival = rig.engine.add(way, &[Gate::after(plan.wire, GateKind::Transferred)], &[]);
         plan.arrival = Some(arrival);
-        state.arrivals.push(arrival);
-        state.freed_by = Some(plan.wire);
+        handoff_state.arrivals.push(arrival);
+        handoff_state.freed_by = Some(plan.wire);
         request.transfers.push(plan);
     }
 
@@ -140,7 +147,7 @@ impl Builder {
         request: &Request,
         (part, written): (KvPart, OpId),
         (thread, poster): (u16, usize),
-        state: &mut HandoffState,
+        handoff_state: &mut HandoffState,
     ) -> TransferPlan {
         let decode = self.topology.decode.expect("only models with a hand-off make transfers");
         let (model, lanes) = (&self.model, self.topology.stages[part.stage]);
@@ -160,10 +167,10 @@ impl Builder {
         // requests were admitted.
         let of_request = self.transfers_per_stage() * 2;
         let handles = if handoff.reuses { 1 } else { of_request * (u64::from(model.concurrency) + 2) };
-        let handle = state.count + u64::from(request.number) * of_request;
+        let handle = handoff_state.count + u64::from(request.number) * of_request;
         let is_read = poster == decode.process;
         let text = format!("{}:1", ids::internal(request.number));
-        state.count += 1;
+        handoff_state.count += 1;
         TransferPlan {
             stage: label.stage,
             chunk: part.chunk.and_then(|chunk| i32::try_from(chunk).ok()),
@@ -227,15 +234,15 @@ impl Builder {
     }
 
     /// Decode reads if it pulls, waits until all KV is there, and makes the first token.
-    pub(super) fn decode(&mut self, rig: &mut Rig, request: &mut Request, states: &mut [HandoffState]) {
+    pub(super) fn decode(&mut self, rig: &mut Rig, request: &mut Request, handoffs: &mut [HandoffState]) {
         let Some(decode) = self.topology.decode else { return };
         let label = self.decode_label(request);
         let every = self.model.handoff.decode_poll_ns;
         let seen: Vec<Gate> = if self.model.handoff.mode == HandoffMode::Pull {
-            self.pull(rig, request, &decode, states);
+            self.pull(rig, request, &decode, handoffs);
             request.transfers.iter().map(|plan| Gate::after(plan.wire, GateKind::Transferred)).collect()
         } else {
-            states.iter().flat_map(|h| &h.arrivals).map(|op| Gate::after(*op, GateKind::Notified)).collect()
+            handoffs.iter().flat_map(|h| &h.arrivals).map(|op| Gate::after(*op, GateKind::Notified)).collect()
         };
         let poll = NewOp { poll_ns: every, ..NewOp::new(decode.main, 0, label.doing(OpKind::DecodePoll)) };
         let admitted = Gate::after(request.admission, GateKind::Arrived);
@@ -264,23 +271,23 @@ impl Builder {
     }
 
     /// Decode is told when the last stage has computed all, and reads every stage's KV.
-    fn pull(&mut self, rig: &mut Rig, request: &mut Request, decode: &DecodeLanes, states: &mut [HandoffState]) {
+    fn pull(&mut self, rig: &mut Rig, request: &mut Request, decode: &DecodeLanes, handoffs: &mut [HandoffState]) {
         let label = self.decode_label(request);
         let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label.doing(OpKind::ReadyMessage));
         let gates: Vec<Gate> = request.last.iter().map(|op| Gate::after(*op, GateKind::KvWritten)).collect();
         let ready = rig.engine.add(way, &gates, &[]);
         let told = [Gate::after(ready, GateKind::Registered)];
         rig.host(decode.nixl, self.model.handoff.wake_ns, label.doing(OpKind::HandoffReady), &told);
-        for (stage, state) in states.iter_mut().enumerate() {
+        for (stage, handoff_state) in handoffs.iter_mut().enumerate() {
             let part = KvPart { stage, chunk: None, layer: None };
             let written = request.last[stage];
-            let mut plan = self.transfer(rig, request, (part, written), (decode.nixl, decode.process), state);
+            let mut plan = self.transfer(rig, request, (part, written), (decode.nixl, decode.process), handoff_state);
             let label = Self::part_label(request, part).doing(OpKind::NotifMessage);
             let way = NewOp::new(self.topology.messages, self.model.handoff.message_ns, label);
             let arrival = rig.engine.add(way, &[Gate::after(plan.wire, GateKind::Transferred)], &[]);
             plan.arrival = Some(arrival);
             request.tail.push(arrival);
-            state.freed_by = Some(arrival);
+            handoff_state.freed_by = Some(arrival);
             request.transfers.push(plan);
         }
     }
