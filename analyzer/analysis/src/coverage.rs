@@ -112,8 +112,10 @@ fn lost_kernels(stages: &[StageWork], s: usize, work: &[RequestWork], last_ns: i
     Some(format!("lost records: kernels end {seconds} s before its last hand-off; {}", signs.join("; ")))
 }
 
+/// Of a process that copies KV, its own or what it pulls.
 fn lost_copies(stage: &StageWork, handoffs: &Handoffs) -> Option<String> {
-    let own: Vec<usize> = (0..handoffs.len()).filter(|row| handoffs.stage_id[*row] == stage.row.stage_id).collect();
+    let is_own = |row: &usize| handoffs.copy_process_id[*row] == Some(stage.row.process_id);
+    let own: Vec<usize> = (0..handoffs.len()).filter(is_own).collect();
     let lacking = own.iter().filter(|row| handoffs.completeness[**row] == Completeness::Incomplete).count();
     (lacking > 0).then(|| format!("lost records: {lacking} of {} hand-offs lack peer copies", own.len()))
 }

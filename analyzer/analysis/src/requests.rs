@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMethod, Requests, Role};
+use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMethod, RequestState, Requests, Role};
 
 use crate::structure::requests::{RequestWork, overlapping};
 use crate::structure::stages::StageWork;
@@ -18,27 +18,38 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
     for row in 0..handoffs.len() {
         of_request.entry(handoffs.request[row]).or_default().push(row);
     }
+    let ends = ends_by_peer(handoffs);
     for (at, request) in work.iter().enumerate() {
         let r = i32::try_from(at).unwrap_or(i32::MAX);
         let rows = of_request.remove(&r).unwrap_or_default();
         let participants: Vec<usize> = request.participants(stages).collect();
-        let ends = rows.iter().map(|row| end_of(handoffs, *row));
-        let handoff_end_ns = ends.collect::<Option<Vec<i64>>>().and_then(|ends| ends.into_iter().max());
+        let own = rows.iter().map(|row| end_of(handoffs, *row));
+        let handoff_end_ns = own.collect::<Option<Vec<i64>>>().and_then(|ends| ends.into_iter().max());
         let whole = participants.iter().all(|s| request.has_all_passes(*s, stages, work));
         let incomplete = !whole || rows.iter().any(|row| handoffs.completeness[*row] == Completeness::Incomplete);
         let prefill_end_ns = request.compute_end().filter(|_| whole);
-        let start_ns = request.compute_start().unwrap_or_else(|| first_sign(handoffs, &rows));
+        let sent = request.told.map(|told| told.arrival_ns);
+        let first = || if rows.is_empty() { sent.unwrap_or(0) } else { first_sign(handoffs, &rows) };
+        let start_ns = request.compute_start().unwrap_or_else(first).max(sent.unwrap_or(i64::MIN));
+        let peers = rows.iter().map(|row| handoffs.peer_process_id[*row]);
+        let began = handoff_end_ns.map_or(Began::Unknown, |end| began(timeline, stages, (end, &ends), peers));
+        let began = if request.told.is_some_and(|told| told.has_failed) { Began::Never } else { began };
         let chunks = participants.first().map(|s| request.passes[*s].len()).filter(|n| *n > 0);
         table.push(Request {
             request: r,
             request_id: request.id.clone(),
-            method: if request.id.is_some() { RequestMethod::Notif } else { RequestMethod::Activity },
+            method: match (request.is_by_client, request.id.is_some()) {
+                (true, _) => RequestMethod::Client,
+                (false, true) => RequestMethod::Notif,
+                (false, false) => RequestMethod::Activity,
+            },
+            state: state(stages, request, (handoff_end_ns, &began)),
+            sent_ns: request.told.map(|told| told.arrival_ns),
+            first_token_ns: request.told.and_then(|told| told.first_token_ns),
             start_ns,
             prefill_end_ns,
             handoff_end_ns,
-            decode_start_ns: handoff_end_ns.and_then(|end| {
-                decode_start(timeline, stages, end, rows.iter().map(|row| handoffs.peer_process_id[*row]))
-            }),
+            decode_start_ns: began.start(),
             prefill_ns: prefill_end_ns.map(|end| end - start_ns),
             handoff_exposed_ns: prefill_end_ns.zip(handoff_end_ns).map(|(from, to)| (to - from).max(0)),
             handoff_ns: handoff_end_ns.zip(begin(handoffs, &rows)).map(|(end, begin)| end - begin),
@@ -82,29 +93,91 @@ fn total(values: impl Iterator<Item = i64>) -> i64 {
 /// kernel says nothing of this one.
 const DECODE_IDLE_NS: i64 = 1_000_000;
 
-/// The first kernel after `end` of the one worker that received everything; `None` where several did, the receiver is unknown or
+/// An idle worker begins with KV that is there within a step. If it has not for so long when another request's KV comes, it begins
+/// with that.
+const DECODE_WAITS_NS: i64 = 200_000_000;
+
+/// Whether decode began with a request.
+enum Began {
+    /// Its first kernel, ns.
+    At(i64),
+    /// It did not.
+    Never,
+    /// Not known.
+    Unknown,
+}
+
+impl Began {
+    fn start(&self) -> Option<i64> {
+        if let Self::At(at) = self { Some(*at) } else { None }
+    }
+}
+
+/// When hand-offs to each process ended, rising.
+fn ends_by_peer(handoffs: &Handoffs) -> BTreeMap<i64, Vec<i64>> {
+    let mut found: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for row in 0..handoffs.len() {
+        if let Some((peer, end)) = handoffs.peer_process_id[row].zip(end_of(handoffs, row)) {
+            found.entry(peer).or_default().push(end);
+        }
+    }
+    for ends in found.values_mut() {
+        ends.sort_unstable();
+    }
+    found
+}
+
+/// The first kernel after `end` of the one worker that received everything; not known where several did, the receiver is unknown or
 /// no decode worker, or it was busy.
-fn decode_start(
+fn began(
     timeline: &Timeline,
     stages: &[StageWork],
-    end: i64,
+    (end, ends): (i64, &BTreeMap<i64, Vec<i64>>),
     mut peers: impl Iterator<Item = Option<i64>>,
-) -> Option<i64> {
-    let peer = peers.next()??;
+) -> Began {
+    let Some(peer) = peers.next().flatten() else { return Began::Unknown };
     let decodes = stages.iter().any(|stage| stage.row.role == Role::Decode && stage.row.process_id == peer);
     if !decodes || peers.any(|other| other != Some(peer)) {
-        return None;
+        return Began::Unknown;
     }
-    let mut first = None;
-    for at in &timeline.processes.get(&peer)?.streams {
+    let Some(lanes) = timeline.processes.get(&peer) else { return Began::Unknown };
+    let mut first: Option<i64> = None;
+    for at in &lanes.streams {
         let stream = timeline.lane(*at);
         let is_kernel = |op: &usize| timeline.names.class(stream.name[*op]).table() == "kernels";
         if stream.overlapping((end - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
-            return None;
+            return Began::Unknown;
         }
         let after = stream.start.partition_point(|start| *start < end);
         let next = (after..stream.len()).find(is_kernel).map(|op| stream.start[op]);
         first = [first, next].into_iter().flatten().min();
     }
-    first
+    let Some(first) = first else { return Began::Unknown };
+    let ends = ends.get(&peer).map_or(&[][..], Vec::as_slice);
+    let other = ends.get(ends.partition_point(|other| *other <= end)).filter(|other| **other <= first);
+    match other {
+        Some(other) if other.saturating_sub(end) > DECODE_WAITS_NS => Began::Never,
+        _ => Began::At(first),
+    }
+}
+
+/// How far a request came.
+fn state(stages: &[StageWork], request: &RequestWork, (handoff_end_ns, began): (Option<i64>, &Began)) -> RequestState {
+    let posts = || request.posts.iter().map(|(s, p)| (*s, &stages[*s].posts[*p]));
+    // What failed and was made again did not fail.
+    let has_failed = posts().any(|(s, post)| {
+        post.failed && !posts().any(|(other, again)| other == s && !again.failed && again.at >= post.at)
+    });
+    let (token, gave_up) = request.told.map_or((None, false), |told| (told.first_token_ns, told.has_failed));
+    let is_computed = request.passes.iter().any(|passes| !passes.is_empty());
+    match (handoff_end_ns, began) {
+        _ if token.is_some() => RequestState::Done,
+        _ if request.posts.is_empty() && is_computed => RequestState::Prefilled,
+        _ if request.posts.is_empty() => RequestState::Asked,
+        (None, _) if has_failed || gave_up => RequestState::Failed,
+        (None, _) => RequestState::Unfinished,
+        (Some(_), Began::Never) => RequestState::Aborted,
+        (Some(_), Began::At(_)) => RequestState::Done,
+        (Some(_), Began::Unknown) => RequestState::HandedOver,
+    }
 }

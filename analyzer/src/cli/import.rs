@@ -83,7 +83,7 @@ impl Client {
     fn run(self) -> anyhow::Result<u8> {
         let imported = client::import(&self.file, &self.run, self.host.as_deref())?;
         eprintln!("{:<14} {:>9} rows", "spans", imported.written.map_or(0, |written| written.rows));
-        let client::Imported { requests, converted, outside, .. } = imported;
+        let client::Imported { requests, converted, outside, failed, notes, .. } = imported;
         if converted > 0 {
             eprintln!(
                 "converted: {converted} of {requests} requests from wall clock, by the recording's own pair of clocks"
@@ -91,6 +91,12 @@ impl Client {
         }
         if outside > 0 {
             eprintln!("outside: {outside} of {requests} requests were not being served while the recording ran");
+        }
+        if failed > 0 {
+            eprintln!("failed: {failed} of {requests} requests had no first token");
+        }
+        if notes > 0 {
+            eprintln!("left out: {notes} lines that tell of no request");
         }
         println!("{}", self.run);
         Ok(OK)

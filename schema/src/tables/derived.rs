@@ -76,6 +76,36 @@ crate::define_values! {
         Notif = "notif",
         /// By activity.
         Activity = "activity",
+        /// By what its client says.
+        Client = "client",
+    }
+}
+
+crate::define_values! {
+    /// How far a request came.
+    RequestState {
+        /// Its client had a token, or decode began with its KV.
+        Done = "done",
+        /// Its KV was handed over; whether decode began with it is not known.
+        HandedOver = "handed_over",
+        /// Its KV was handed over, and decode did not begin with it: its client had given it up.
+        Aborted = "aborted",
+        /// Its hand-off failed, or its client had an error before it was over.
+        Failed = "failed",
+        /// The end of its hand-off was not recorded.
+        Unfinished = "unfinished",
+        /// Prefill worked for it, and handed nothing over.
+        Prefilled = "prefilled",
+        /// Only its client tells of it.
+        Asked = "asked",
+    }
+}
+
+impl RequestState {
+    /// Whether decode did nothing for it.
+    #[must_use]
+    pub const fn is_given_up(self) -> bool {
+        matches!(self, Self::Aborted | Self::Failed | Self::Prefilled | Self::Asked)
     }
 }
 
@@ -145,13 +175,20 @@ crate::define_table! {
         request_id: Option<String> => Plain,
         /// How it was told apart.
         method: RequestMethod => Dict,
-        /// First recorded activity of any prefill stage for it, ns.
+        /// How far it came.
+        state: RequestState => Dict,
+        /// When its client sent it, ns; null if no client's span is known.
+        sent_ns: Option<i64> => Plain,
+        /// When its first token was at the client, ns; null where that is not known.
+        first_token_ns: Option<i64> => Plain,
+        /// First recorded activity of any prefill stage for it, ns; where there is none, when its client sent it.
         start_ns: i64 => Plain,
         /// End of the last prefill chunk on the last stage, ns; null without GPU records.
         prefill_end_ns: Option<i64> => Plain,
         /// End of its last hand-off (last copy, else the poll or notif that showed completion), ns; null if none seen.
         handoff_end_ns: Option<i64> => Plain,
-        /// Start of the first decode kernel after the last hand-off, ns; null without GPU records of a decode worker.
+        /// Start of the first decode kernel after the last hand-off, ns; null without GPU records of a decode worker, and where
+        /// that kernel is of a later request.
         decode_start_ns: Option<i64> => Plain,
         /// From `start_ns` to `prefill_end_ns`, ns.
         prefill_ns: Option<i64> => Plain,
@@ -338,12 +375,12 @@ crate::define_table! {
         stage_id: i32 => Plain,
         /// Receiving process, if known.
         peer_process_id: Option<i64> => Plain,
-        /// Receiving device of the peer copies.
+        /// Receiving device of the peer copies, as the copying process numbers it.
         peer_device_id: Option<i32> => Plain,
         /// NIXL transfers in it, failed ones among them; 0 where NIXL was not recorded.
         transfers: i64 => Plain,
-        /// KV bytes: of the copies, else of the transfers. What a failed transfer carried is not counted, nor are copies into
-        /// the sending device or between devices of prefill stages: these carry activations.
+        /// KV bytes: of the copies, else of the transfers. What a failed transfer carried is not counted, nor are copies that carry
+        /// activations.
         bytes: i64 => Plain,
         /// Descriptors asked for, before merging; null where NIXL was not recorded.
         made_descriptors: Option<i64> => Plain,
@@ -361,8 +398,10 @@ crate::define_table! {
         /// else by what shows the order of K and V: `sizes`, `transfers` (those of single layers), `peer` (where they go in its
         /// longer list) or `engine` (as this engine registers them).
         layers_method: Option<Name> => Dict,
-        /// Peer copies; null without GPU records.
+        /// Copies that carried it: peer copies, and those within a GPU that sender and receiver share; null without GPU records.
         copies: Option<i64> => Plain,
+        /// Process that made the copies, of a pull the receiving one; of several the first. Null where `copies` is.
+        copy_process_id: Option<i64> => Plain,
         /// Median size of a copy (else of a descriptor), bytes.
         piece_median_bytes: Option<i64> => Plain,
         /// Bytes of it that went in pieces smaller than 1.05 MB (2^20 bytes); where only the first descriptors of a list were recorded,

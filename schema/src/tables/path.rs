@@ -84,7 +84,7 @@ with_operation! {
         /// Length, ns.
         dur_ns: i64 => Plain,
         /// What the time is spent on: `queue`, `host`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`,
-        /// `sync`, `ready_wait`, `make`, `post`, `wire`, `notify` (until the other end has received the notification),
+        /// `sync`, `ready_wait`, `handshake`, `make`, `post`, `wire`, `notify` (until the other end has received the notification),
         /// `schedule`, `respond`, `unexplained`.
         category: Name => Dict,
         /// `work` of the operation, its `completion` after the last thing that it waited for, the `gap` between its last
@@ -93,7 +93,7 @@ with_operation! {
         /// request's arrival to the first operation.
         kind: Name => Dict,
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
-        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `peer_done`, `kv_written`, `registered`,
+        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `peer_done`, `met`, `kv_written`, `registered`,
         /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`. Null at the source.
         gate: Option<Name> => Dict,
         /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`; `partial`: records are

@@ -14,6 +14,7 @@ mod live;
 mod output;
 mod path;
 mod planted;
+mod pulls;
 mod report;
 mod runs;
 mod sglang;

@@ -153,6 +153,18 @@ impl DeviceCopies {
         all.filter(|(_, peers)| peers.iter().next().is_some())
     }
 
+    /// All copies of a process between devices or within its own, if there are any.
+    #[must_use]
+    pub fn of_process(&self, process: i64) -> Option<Peers<'_>> {
+        let rows = self.of_process.get(&process)?;
+        Some(Peers { all: self, from: rows.start, until: rows.end })
+    }
+
+    /// The processes that made any.
+    pub fn processes(&self) -> impl Iterator<Item = i64> {
+        self.of_process.keys().copied()
+    }
+
     /// All peer copies.
     pub fn peer_copies(&self) -> impl Iterator<Item = PeerCopy> {
         let rows = (0..self.start.len()).filter(|row| self.way(*row).is_peer);
@@ -211,7 +223,7 @@ const PEER: u32 = 0;
 const OWN: u32 = 1;
 const OTHER: u32 = 2;
 
-/// Peer copies of a process that follow each other, by start.
+/// Copies of a process that follow each other, by start.
 #[derive(Debug, Clone, Copy)]
 pub struct Peers<'a> {
     all: &'a DeviceCopies,
@@ -231,12 +243,15 @@ impl<'a> Peers<'a> {
 
     /// Each of them.
     pub fn iter(self) -> impl Iterator<Item = Copy> + Clone + 'a {
-        let peers = (self.from..self.until).map(move |row| (self.all.way(row), row)).filter(|(way, _)| way.is_peer);
-        peers.map(move |(way, row)| Copy {
-            span: (self.all.start[row], self.all.end[row]),
-            bytes: self.all.bytes[row],
-            from: way.from,
-            to: way.to,
+        self.ways().filter(|(way, _)| way.is_peer).map(|(_, copy)| copy)
+    }
+
+    /// Each of them with its way, copies within a device among them.
+    pub fn ways(self) -> impl Iterator<Item = (CopyRoute, Copy)> + Clone + 'a {
+        (self.from..self.until).map(move |row| {
+            let way = self.all.way(row);
+            let span = (self.all.start[row], self.all.end[row]);
+            (way, Copy { span, bytes: self.all.bytes[row], from: way.from, to: way.to })
         })
     }
 }

@@ -1,12 +1,10 @@
 //! Rows of one of several hosts: times on its reference's clock, ids of its own.
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::spans::Spans;
 
 use super::Facts;
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
-use crate::load::limits::{SPAN, TIME, within};
 
 impl Facts {
     /// Adds the rows of another host.
@@ -18,6 +16,7 @@ impl Facts {
             regions,
             transfers,
             notifs,
+            spans,
             // These take rows of all hosts, or are set apart there.
             descriptors: _,
             nvtx: _,
@@ -29,6 +28,7 @@ impl Facts {
         self.regions.append(regions);
         self.transfers.append(transfers);
         self.notifs.append(notifs);
+        self.spans.append(spans);
     }
 
     /// Moves all times of a host's rows to the clock of its reference, and makes its ids differ from those of other hosts.
@@ -45,6 +45,7 @@ impl Facts {
             regions,
             transfers,
             notifs,
+            spans,
             // These take rows of all hosts, or are set apart there.
             descriptors: _,
             nvtx: _,
@@ -55,6 +56,7 @@ impl Facts {
         let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);
         let optional = |column: &mut Vec<Option<i64>>| column.iter_mut().flatten().for_each(time);
         open_spans(host, &mut regions.time_ns, &mut regions.dur_ns);
+        open_spans(host, &mut spans.start_ns, &mut spans.dur_ns);
         optional(&mut processes.start_ns);
         optional(&mut processes.end_ns);
         times(&mut agents.time_ns);
@@ -104,15 +106,4 @@ fn open_spans(host: &HostClock, starts: &mut [i64], durations: &mut [Option<i64>
         *start = host.time(*start);
         *dur = end.map(|end| end.saturating_sub(*start));
     }
-}
-
-/// Moves what programs of a host say of requests to the clock of its reference.
-///
-/// # Errors
-/// Times that cannot be.
-pub fn settle_spans(spans: &mut Spans, host: &HostClock) -> Result<(), LoadError> {
-    within("spans", "start_ns", spans.start_ns.iter().copied(), -TIME..=TIME)?;
-    within("spans", "dur_ns", spans.dur_ns.iter().copied().flatten(), 0..=SPAN)?;
-    open_spans(host, &mut spans.start_ns, &mut spans.dur_ns);
-    Ok(())
 }

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers, NotifDirection};
 use kvpath_schema::tables::process::Processes;
+use kvpath_schema::tables::spans::Spans;
 
 use crate::clocks::HostClock;
 use crate::error::LoadError;
@@ -52,6 +53,8 @@ pub struct Facts {
     pub notifs: NixlNotifs,
     /// The same, as received by the programs that asked for them.
     pub received: NixlNotifs,
+    /// What clients, routers and engines say of requests.
+    pub spans: Spans,
 }
 
 impl Facts {
@@ -123,7 +126,7 @@ impl Facts {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { transfers, notifs, .. } = self;
+        let Self { transfers, notifs, spans, .. } = self;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),
@@ -136,6 +139,8 @@ impl Facts {
         }
         within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
-        within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)
+        within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
+        within("spans", "start_ns", spans.start_ns.iter().copied(), -TIME..=TIME)?;
+        within("spans", "dur_ns", spans.dur_ns.iter().copied().flatten(), 0..=SPAN)
     }
 }

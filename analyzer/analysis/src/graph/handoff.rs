@@ -1,22 +1,62 @@
 //! What the calls and messages of a hand-off waited for.
 
 use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
-use crate::timeline::Class;
 use crate::timeline::build::nixl_row;
+use crate::timeline::{Class, LaneAt, LaneId, LaneKind};
 
 impl Graph<'_> {
-    /// A transfer is made when its KV was written and decode had registered; a pull, when decode was told that prefill is done.
-    pub(super) fn make_start(&self, key: i64, request: &Request, into: &mut Vec<Gate>) {
-        let Some(row) = nixl_row(key) else { return };
-        if request.transfers.has(row) {
-            self.made(row, request, into);
+    /// A transfer is made when its KV was written and decode had registered; a pull, when decode was told that prefill is done: what
+    /// the thread of a busy worker did before was for other requests, and kept this one waiting no longer than a step.
+    pub(super) fn make_start(&self, (lane, at): (LaneAt, usize), request: &Request, into: &mut Vec<Gate>) {
+        let own = self.timeline.lane(lane);
+        let Some(row) = nixl_row(own.key[at]).filter(|row| request.transfers.has(*row)) else { return };
+        let before = into.len();
+        self.made(row, request, into);
+        let is_own = |gate: &Gate| matches!(gate.from.op, Op::Lane(lane, at) if self.is_of_transfer(lane, at, request));
+        if self.transfers.is_pulled(row) && into.len() > before {
+            let mut position = 0;
+            into.retain(|gate| {
+                position += 1;
+                position > before || gate.kind != GateKind::ProgramOrder || is_own(gate)
+            });
+        }
+    }
+
+    /// Whether an operation makes or posts one of the request's transfers.
+    fn is_of_transfer(&self, lane: LaneAt, at: u32, request: &Request) -> bool {
+        let row = nixl_row(self.timeline.lane(lane).key[at as usize]);
+        let is_call = matches!(self.timeline.class(lane, at as usize), Class::Make | Class::Post);
+        is_call && row.is_some_and(|row| request.transfers.has(row))
+    }
+
+    /// What a receiving process that serves others too did for the request began when it was told of something, or got it, and what a
+    /// thread that only pushes did, when decode had registered: what they did before was for others. Where what kept an operation waiting opened
+    /// earlier than that, the last such sign did.
+    pub(super) fn told(&self, lane: LaneAt, node: Node, request: &Request, into: &mut Vec<Gate>) {
+        let (process, at) = (self.timeline.id(lane).process, self.time(node));
+        let since = into.iter().map(|gate| gate.at).filter(|gate| *gate <= at).max();
+        let is_later = |time: i64| since.is_none_or(|since| since < time);
+        let sign = request.transfers.last_sign(process, at).filter(|_| request.decode_is_shared);
+        if let Some((node, kind, method)) = sign {
+            let gate = self.gate(node, kind, method);
+            into.extend(Some(gate).filter(|gate| is_later(gate.at)));
+        } else if request.is_pulled_by(process) {
+            into.extend(self.prefill_done(at, request).filter(|gate| is_later(gate.at)));
+        } else if request.senders.contains(&lane) {
+            let own = request.registrations.iter().filter(|at| self.transfers.registered_with(**at) == process);
+            let own = own.map(|at| self.gate(Node::end(Op::Registration(*at)), GateKind::Registered, Method::Id));
+            let met = request.contacts.iter().filter(|at| self.is_contact_of(**at, lane)).map(|at| self.met(*at));
+            let last = own.chain(met).filter(|gate| gate.at <= at && is_later(gate.at)).max_by_key(|gate| gate.at);
+            into.extend(last);
         }
     }
 
     fn made(&self, row: u32, request: &Request, into: &mut Vec<Gate>) {
         let made = self.transfers.made(row);
+        into.extend(self.transfers.contact_before_make(row).map(|contact| self.met(contact)));
         if self.transfers.is_pulled(row) {
-            into.extend(self.prefill_done(made, request));
+            let done = self.prefill_done(made, request);
+            into.extend(done.or_else(|| self.sender_done(made, row)));
             return;
         }
         let sender = self.transfers.sender(row);
@@ -74,9 +114,41 @@ impl Graph<'_> {
     /// Decode registers when the request reached it: where the router sends it on after prefill, that is after all passes.
     pub(super) fn registration_start(&self, at: u32, request: &Request, into: &mut Vec<Gate>) {
         let sent = self.time(Node::start(Op::Registration(at)));
+        into.extend(self.transfers.contact_before_registration(at).map(|contact| self.met(contact)));
         if request.waits_for_prefill {
             into.extend(self.prefill_done(sent, request));
         }
+    }
+
+    /// Two agents meet when one of them has a request for the other: a worker that pulls or registers when prefill is done, a stage
+    /// that pushes when decode has registered.
+    pub(super) fn contact_start(&self, contact: u32, request: &Request, into: &mut Vec<Gate>) {
+        let process = self.transfers.contact(contact).process;
+        let at = self.transfers.contact(contact).at_ns;
+        if request.waits_for_prefill || request.is_pulled_by(process) {
+            into.extend(self.prefill_done(at, request));
+        }
+        let own = request.registrations.iter().filter(|at| self.transfers.registered_with(**at) == process);
+        into.extend(own.map(|at| self.gate(Node::end(Op::Registration(*at)), GateKind::Registered, Method::Time)));
+    }
+
+    /// Whether that thread was who met another agent.
+    fn is_contact_of(&self, contact: u32, lane: LaneAt) -> bool {
+        let contact = self.transfers.contact(contact);
+        self.timeline.id(lane) == LaneId { process: contact.process, kind: LaneKind::Thread(contact.tid) }
+    }
+
+    fn met(&self, contact: u32) -> Gate {
+        self.gate(Node::end(Op::Contact(contact)), GateKind::Met, Method::Neighbour)
+    }
+
+    /// Of a request whose passes are not known: the last pass of the process whose KV it pulls.
+    fn sender_done(&self, by: i64, row: u32) -> Option<Gate> {
+        let sender = self.transfers.sender(row)?;
+        let pass = self.stages.ended_by(sender, by)?;
+        let lane = self.timeline.processes.get(&sender)?.main?;
+        let kernel = self.timeline.lane(lane).ended_by(pass.1)?;
+        Some(self.gate(Node::end(op(lane, kernel)), GateKind::PrefillDone, Method::Time))
     }
 
     /// The end of the request's last pass on any stage, if it was over by then.

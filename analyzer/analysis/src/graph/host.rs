@@ -18,7 +18,7 @@ impl Graph<'_> {
             into.push(self.gate(Node::start(op(lane, outer)), GateKind::ProgramOrder, Method::Order));
         }
         match self.timeline.class(lane, at) {
-            Class::Make => self.make_start(own.key[at], request, into),
+            Class::Make => self.make_start((lane, at), request, into),
             Class::Post => {}
             _ => {
                 let since = before.map_or(i64::MIN, |before| own.end[before]);

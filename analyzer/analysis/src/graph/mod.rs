@@ -32,6 +32,8 @@ pub enum Op {
     Notif(u32),
     /// Decode's registration on its way: position in [`Transfers::registrations`].
     Registration(u32),
+    /// Two agents meet: one loads what the other says of itself. Position in the contacts of [`Transfers`].
+    Contact(u32),
 }
 
 /// One end of an operation.
@@ -81,6 +83,8 @@ pub enum GateKind {
     CopiedIn,
     /// The stage that made the activations had waited for its GPU, and could say so.
     PeerDone,
+    /// The agents of both ends had begun to meet.
+    Met,
     /// The KV of the hand-off was written.
     KvWritten,
     /// Decode's registration arrived.
@@ -114,6 +118,7 @@ impl GateKind {
             Self::PeerStarted => "peer_started",
             Self::CopiedIn => "copied_in",
             Self::PeerDone => "peer_done",
+            Self::Met => "met",
             Self::KvWritten => "kv_written",
             Self::Registered => "registered",
             Self::PrefillDone => "prefill_done",
@@ -163,6 +168,7 @@ impl Graph<'_> {
             (Op::Notif(row), false) => self.transfers.wire(row, true),
             (Op::Notif(row), true) => self.transfers.arrival(row),
             (Op::Registration(at), is_end) => self.transfers.registration(at, is_end),
+            (Op::Contact(at), _) => self.transfers.contact(at).at_ns,
         }
     }
 
@@ -185,6 +191,7 @@ impl Graph<'_> {
             (Op::Notif(row), true) => self.transfers.sender(row),
             (Op::Registration(at), false) => self.transfers.registrations[at as usize].from,
             (Op::Registration(at), true) => Some(self.transfers.registered_with(at)),
+            (Op::Contact(at), _) => Some(self.transfers.contact(at).process),
         }
     }
 
@@ -204,8 +211,12 @@ impl Graph<'_> {
                 into.push(self.gate(Node::end(Op::Wire(row)), GateKind::Transferred, Method::Id));
             }
             (Op::Registration(at), false) => self.registration_start(at, request, into),
+            (Op::Contact(at), false) => self.contact_start(at, request, into),
             (Op::Wire(row), true) => self.wire_end(row, request, into),
             (_, true) => {}
+        }
+        if let Op::Lane(lane, _) = node.op {
+            self.told(lane, node, request, into);
         }
         let latest = self.time(node);
         into.retain(|gate| gate.at <= latest);

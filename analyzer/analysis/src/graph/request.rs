@@ -1,6 +1,7 @@
 //! What a walk knows of the request whose path it looks for.
 
 use super::transfers::Carried;
+use crate::timeline::LaneAt;
 
 /// A forward pass of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,16 @@ impl Passes {
     }
 }
 
+impl Request {
+    /// Whether that process pulls its KV, or some of it.
+    #[must_use]
+    pub fn is_pulled_by(&self, process: i64) -> bool {
+        self.pullers.contains(&process)
+    }
+}
+
 /// A request.
+#[expect(clippy::struct_excessive_bools, reason = "each says something else that is known of it")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     /// `requests.request`.
@@ -69,6 +79,10 @@ pub struct Request {
     pub has_arrival: bool,
     /// When its first token was out, by the client's account, ns.
     pub first_token_ns: Option<i64>,
+    /// When the client gave it up, or had an error, ns.
+    pub failed_ns: Option<i64>,
+    /// It was given up, or failed: nothing that decode does is for it.
+    pub has_failed: bool,
     /// It is no request but a span of one process: its path ends with the last work in it.
     pub is_range: bool,
     /// `requests.incomplete`; `None` where that table does not hold it.
@@ -77,9 +91,17 @@ pub struct Request {
     pub passes: Passes,
     /// The transfers that carry its KV.
     pub transfers: Carried,
+    /// Decode had been handed over other requests before: what it did until it had this one's KV may have been for those.
+    pub decode_is_shared: bool,
+    /// Processes that pull its KV.
+    pub pullers: Vec<i64>,
+    /// Where agents met for it.
+    pub contacts: Vec<u32>,
+    /// Threads that only push its KV: they launch none of its passes.
+    pub senders: Vec<LaneAt>,
     /// Decode's registrations for it: positions in [`super::Transfers::registrations`].
     pub registrations: Vec<u32>,
-    /// Whether decode gets requests only when prefill is done with them, as some routers do: so it was with all of the run.
+    /// Whether decode got it only when prefill was done with it, as some routers do.
     pub waits_for_prefill: bool,
     /// Start of the first decode kernel that may read its KV, ns.
     pub decode_start_ns: Option<i64>,

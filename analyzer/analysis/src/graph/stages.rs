@@ -59,7 +59,7 @@ impl Stages {
     }
 
     /// The last pass of a process that had ended by then.
-    fn ended_by(&self, process: i64, by: i64) -> Option<Span> {
+    pub(super) fn ended_by(&self, process: i64, by: i64) -> Option<Span> {
         last(self.all.get(&process)?, by)
     }
 }

@@ -333,3 +333,56 @@ proptest! {
         }
     }
 }
+
+/// Process 2 pulls what 1 had computed by 2 ms: made at 18 ms, posted at 20, done at 30. Its thread launches for others all the time.
+fn pulled_by_a_busy_worker() -> Recording {
+    let mut recording = Recording::default();
+    recording.agent(1, "p");
+    recording.agent(2, "d");
+    recording.write(2, "d", "p", 20 * MS, 4096, "r");
+    recording.transfers.op[0] = "READ".into();
+    recording.timeline = Builder::within(&Memory::default()).finish(&recording.transfers).unwrap();
+    recording.kernel(1, 7, "prefill", MS, MS);
+    for at in (0..17).chain(31..40) {
+        recording.timeline.add_call(2, 1, "cudaLaunchKernel", (at * MS, at * MS + MS / 2, at + 1));
+    }
+    let decode = LaneId { process: 2, kind: LaneKind::Stream { context: 1, stream: 7 } };
+    recording.timeline.add_kernel(decode, 0, "decode", (41 * MS, 42 * MS, 40));
+    recording
+}
+
+/// The path of its one request.
+fn path_of_pull(recording: &Recording) -> Vec<(Category, i64, i64)> {
+    let transfers = Transfers::of(&recording.facts, &recording.timeline, &[(1, Some(0))]);
+    let request = Request {
+        transfers: Carried::of(vec![0], &transfers),
+        passes: Passes::of(vec![PassOf { process: 1, stage: 0, chunk: 0, span: (MS, 2 * MS) }]),
+        pullers: vec![2],
+        decode_is_shared: true,
+        contacts: transfers.contact_before_make(0).into_iter().collect(),
+        ..Request::default()
+    };
+    let (pairs, stages) = (Pairs::default(), Stages::default());
+    let graph = Graph { timeline: &recording.timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
+    let lane = LaneId { process: 2, kind: LaneKind::Stream { context: 1, stream: 7 } };
+    let lane = recording.timeline.find(lane).unwrap();
+    let walked = walk(&graph, &request, Node::end(op(lane, 0)), 0);
+    let step = |step: &crate::path::walk::Step| (Category::of(&graph, step), step.start / MS, step.end / MS);
+    walked.steps.iter().map(step).collect()
+}
+
+#[test]
+fn a_pull_of_a_busy_worker_waits_for_prefill_and_not_for_its_threads_last_call() {
+    let path = path_of_pull(&pulled_by_a_busy_worker());
+    assert_eq!(path[..2], [(Category::Queue, 0, 1), (Category::Compute, 1, 2)]);
+    assert_eq!(path[2], (Category::ReadyWait, 2, 18));
+    assert!(path.iter().any(|step| *step == (Category::Schedule, 30, 31)), "{path:?}");
+}
+
+#[test]
+fn agents_that_meet_for_the_first_time_shake_hands() {
+    let mut recording = pulled_by_a_busy_worker();
+    recording.nvtx.push(5 * MS, None, (2, 3), "nixl::loadRemoteMD");
+    let path = path_of_pull(&recording);
+    assert_eq!(path[2..4], [(Category::ReadyWait, 2, 5), (Category::Handshake, 5, 18)]);
+}

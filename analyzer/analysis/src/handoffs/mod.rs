@@ -19,11 +19,12 @@ use crate::facts::set::Set;
 use crate::intervals::{ByStart, Span, Union};
 use crate::serving::notifications::{Registered, Registrations, is_registration};
 use crate::settings::Settings;
+use crate::structure::carriers::Carriers;
 use crate::structure::held_layers::{self, HeldLayers, RegionLayerMap};
 use crate::structure::posts::Post;
 use crate::structure::requests::RequestWork;
 use crate::structure::stages::StageWork;
-use written::PostWithCopies;
+use written::{PostWithCopies, WrittenCopies};
 
 /// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
 pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
@@ -35,9 +36,10 @@ pub fn of(
     stages: &[StageWork],
     requests: &[RequestWork],
     regions: (&Regions, &RegionLayerMap),
+    carriers: &Carriers,
     settings: &Settings,
 ) -> Handoffs {
-    let copies = written::copies(stages);
+    let written = WrittenCopies::of(&facts.device_copies, carriers, stages);
     let arrivals = Arrivals::of(facts);
     let spans: Vec<Vec<Span>> =
         stages.iter().map(|stage| stage.posts.iter().map(|post| (post.at, post.end())).collect()).collect();
@@ -52,9 +54,10 @@ pub fn of(
         for (s, posts) in by_stage {
             let posts: Vec<PostWithCopies> = posts
                 .iter()
-                .map(|post| PostWithCopies { post: &stages[s].posts[*post], copies: copies[s].of_post(*post) })
+                .map(|post| &stages[s].posts[*post])
+                .map(|post| PostWithCopies { post, copies: written.of_post(post) })
                 .collect();
-            let mut row = handoff(facts, stages, (&stages[s], &open[s]), &posts, regions, &arrivals);
+            let mut row = handoff(facts, stages, (&stages[s], &open[s]), (&posts, &written), regions, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(written::open_ns(&posts, |post| post.done_after));
             table.push(row);
@@ -92,7 +95,7 @@ fn handoff(
     facts: &Facts,
     stages: &[StageWork],
     (stage, open): (&StageWork, &ByStart),
-    all: &[PostWithCopies],
+    (all, written): (&[PostWithCopies], &WrittenCopies),
     (regions, held): (&Regions, &RegionLayerMap),
     arrivals: &Arrivals,
 ) -> Handoff {
@@ -130,8 +133,9 @@ fn handoff(
         Some(Union::of(made.iter().filter_map(span)).len_ns())
     };
     let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
-    // No GPU copies at all in this process: the KV moved another way, and the transfers' bytes stand for it.
-    let copies_expected = stage.lane.is_some_and(|lane| lane.copies.is_some());
+    // Who posts has no GPU copies at all: the KV moved another way, and the transfers' bytes stand for it.
+    let by = all.first().map_or(stage.row.process_id, |made| made.post.by);
+    let copies_expected = written.are_expected(by);
     let all_descriptors = usize::try_from(sum(&facts.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
     let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
     // While two hand-offs are open, a copy may be either's.
@@ -155,6 +159,7 @@ fn handoff(
     Handoff {
         request: 0,
         stage_id: stage.row.stage_id,
+        copy_process_id: copies_expected.then_some(by),
         peer_process_id: peer(facts, stages, &arrivals.names, &transfers),
         peer_device_id: copies.first().and_then(|copy| copy.to),
         transfers: count(all.iter().filter(|made| made.post.transfer.is_some()).count()),
@@ -165,7 +170,7 @@ fn handoff(
         layers_method: layers.as_ref().map(|held| held.method.into()),
         layers: layers.map(|held| held.layers.to_string()),
         peer_layers: peer_layers.map(|held| held.layers.to_string()),
-        copies: stage.lane.map(|_| count(copies.len())).filter(|_| copies_expected),
+        copies: copies_expected.then(|| count(copies.len())),
         piece_median_bytes: median(pieces.clone()),
         small_piece_bytes: small_bytes(&pieces, all_pieces, bytes),
         copy_start_ns,

@@ -1,8 +1,10 @@
 //! The peer copies that carry a hand-off's KV.
 
-use crate::facts::Copy;
-use crate::facts::Peers;
+use std::collections::HashMap;
+
+use crate::facts::{Copy, DeviceCopies, Peers};
 use crate::intervals::{Span, Union};
+use crate::structure::carriers::Carriers;
 use crate::structure::posts::Post;
 use crate::structure::stages::StageWork;
 
@@ -11,7 +13,7 @@ use crate::structure::stages::StageWork;
 pub struct PostWithCopies<'a> {
     /// The hand-off.
     pub post: &'a Post,
-    /// Peer copies that began after it and before the stage's next.
+    /// Its copies.
     pub copies: CopiesOfPost<'a>,
 }
 
@@ -22,68 +24,59 @@ pub fn open_ns(posts: &[PostWithCopies], end: impl Fn(&Post) -> Option<i64>) -> 
     spans.filter(|spans| !spans.is_empty()).map(|spans| Union::of(spans).len_ns())
 }
 
-/// The copies of a stage that may carry KV.
-///
-/// Into a stage's own device go activations of the stage before, unless it pulls KV; to the device of another stage go its
-/// own. Devices are compared only where all stages number them alike.
+/// The copies of every process that carry KV, and which of them belong to which of its posts: those that began after it and before
+/// the process's next.
 #[derive(Debug)]
-pub struct CopiesOfStage<'a> {
-    peers: Option<Peers<'a>>,
-    posts: &'a [Post],
-    device: Option<i32>,
-    /// What comes into its device is none.
-    pushes_only: bool,
-    /// Nor what goes to one of these.
-    stages: Vec<i32>,
+pub struct WrittenCopies<'a> {
+    copies: &'a DeviceCopies,
+    carriers: &'a Carriers,
+    /// When each process posted, for whosever KV: rising.
+    posted: HashMap<i64, Vec<i64>>,
 }
 
-/// The copies of one post: those that began after it and before the stage's next.
+/// Those of a post.
 #[derive(Debug, Clone, Copy)]
 pub struct CopiesOfPost<'a> {
-    of: &'a CopiesOfStage<'a>,
-    peers: Option<Peers<'a>>,
+    carriers: &'a Carriers,
+    copies: Option<Peers<'a>>,
 }
 
-/// The copies of each stage.
-#[must_use]
-pub fn copies<'a>(stages: &'a [StageWork<'a>]) -> Vec<CopiesOfStage<'a>> {
-    let prefill = stages.iter().filter(|stage| stage.is_prefill());
-    let mut devices: Vec<i32> = prefill.filter_map(|stage| stage.row.device_id).collect();
-    let all = devices.len();
-    devices.sort_unstable();
-    devices.dedup();
-    if devices.len() < all {
-        devices.clear();
-    }
-    let of_stage = |stage: &'a StageWork<'a>| CopiesOfStage {
-        peers: stage.lane.and_then(|lane| lane.copies),
-        posts: stage.posts,
-        device: stage.row.device_id,
-        pushes_only: stage.posts.iter().all(|post| !post.pulled)
-            && stage.posts.iter().any(|post| post.transfer.is_some()),
-        stages: if stage.is_prefill() { devices.clone() } else { Vec::new() },
-    };
-    stages.iter().map(of_stage).collect()
-}
-
-impl CopiesOfStage<'_> {
-    /// Those of the post at that position.
+impl<'a> WrittenCopies<'a> {
+    /// Of all stages.
     #[must_use]
-    pub fn of_post(&self, at: usize) -> CopiesOfPost<'_> {
-        let until = self.posts.get(at + 1).map(|next| next.at);
-        CopiesOfPost { of: self, peers: self.peers.map(|peers| peers.begun(self.posts[at].at, until)) }
+    pub fn of(copies: &'a DeviceCopies, carriers: &'a Carriers, stages: &[StageWork]) -> Self {
+        let mut posted: HashMap<i64, Vec<i64>> = HashMap::new();
+        for post in stages.iter().flat_map(|stage| stage.posts) {
+            posted.entry(post.by).or_default().push(post.at);
+        }
+        for times in posted.values_mut() {
+            times.sort_unstable();
+        }
+        Self { copies, carriers, posted }
     }
 
-    fn may_be_kv(&self, copy: &Copy) -> bool {
-        let comes_in = copy.to.is_some() && copy.to == self.device && copy.from != copy.to;
-        let to_a_stage = copy.to != self.device && copy.to.is_some_and(|to| self.stages.contains(&to));
-        !(comes_in && self.pushes_only || to_a_stage)
+    /// Those of a post.
+    #[must_use]
+    pub fn of_post(&self, post: &Post) -> CopiesOfPost<'a> {
+        let times = self.posted.get(&post.by).map_or(&[][..], Vec::as_slice);
+        let until = times.get(times.partition_point(|at| *at <= post.at)).copied();
+        let copies = self.copies.of_process(post.by).map(|copies| copies.begun(post.at, until));
+        CopiesOfPost { carriers: self.carriers, copies }
+    }
+
+    /// Whether a process's KV goes by copies that are recorded.
+    #[must_use]
+    pub fn are_expected(&self, process: i64) -> bool {
+        let copies = self.copies.of_process(process);
+        self.carriers.has(process) || copies.is_some_and(|copies| copies.iter().next().is_some())
     }
 }
 
 impl<'a> CopiesOfPost<'a> {
     /// Each of them, by start.
     pub fn iter(self) -> impl Iterator<Item = Copy> + Clone + 'a {
-        self.peers.into_iter().flat_map(Peers::iter).filter(move |copy| self.of.may_be_kv(copy))
+        let carriers = self.carriers;
+        let all = self.copies.into_iter().flat_map(Peers::ways);
+        all.filter(move |(way, _)| carriers.carries(way)).map(|(_, copy)| copy)
     }
 }

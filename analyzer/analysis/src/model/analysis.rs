@@ -9,7 +9,9 @@ use super::Recording;
 use crate::facts::regions::Regions;
 use crate::findings::{Findings, Tables};
 use crate::intervals::Span;
+use crate::serving::told;
 use crate::settings::Settings;
+use crate::structure::carriers::Carriers;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
 use crate::{bubbles, coverage, handoffs};
 
@@ -61,10 +63,12 @@ impl Analysis {
         let mined = held_layers::mined(work.iter().map(|stage| (stage.row.process_id, stage.row.layers)));
         let held = held_layers::of(facts, &registered, &mined);
         stages::check(&mut work, &held);
-        let request_work = requests::of(facts, &work);
+        let told = told::of(&facts.spans);
+        let request_work = requests::of(facts, &work, &told);
         let (chunks, layers) = chunks::of(timeline, &work, &request_work);
         let bubbles = bubbles::of(timeline, &work, &request_work);
-        let handoffs = handoffs::of(facts, &work, &request_work, (&registered, &held), settings);
+        let carriers = Carriers::of(facts, timeline, &stages::prefill_devices(&work));
+        let handoffs = handoffs::of(facts, &work, &request_work, (&registered, &held), &carriers, settings);
         let requests = crate::requests::of(timeline, &work, &request_work, &handoffs);
         let coverage = coverage::of(facts, timeline, (&work, &request_work), &handoffs);
         let mut stages = stages::table(&work);

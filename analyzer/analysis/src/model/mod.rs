@@ -19,7 +19,6 @@ use kvpath_schema::tables::derived::{Clock, Clocks as ClockTable};
 use kvpath_schema::tables::spans::Spans;
 
 use crate::error::LoadError;
-use crate::facts::hosts::settle_spans;
 use crate::facts::regions::Regions;
 use crate::findings::Findings;
 use crate::gpu_clock;
@@ -28,6 +27,7 @@ use crate::joins::{self, Counter, Joined};
 use crate::load::losses::Losses;
 use crate::load::{Run, batches};
 use crate::path::{self, Prepared, Walker};
+use crate::serving::told::{self, RequestReport};
 use crate::settings::Settings;
 use crate::structure::held_layers;
 
@@ -134,7 +134,8 @@ impl Model {
     /// As [`Model::recording`].
     pub fn walker(&self) -> Loaded<Walker<'_>> {
         let inputs = self.path_inputs()?;
-        let prepared = once(&self.prepared, || Ok(Prepared::of(&inputs, &self.spans()?)))?;
+        let recording = self.recording()?;
+        let prepared = once(&self.prepared, || Ok(Prepared::of(&inputs, &told(recording))))?;
         Ok(Walker::new(inputs, prepared))
     }
 
@@ -185,17 +186,6 @@ impl Model {
         })
     }
 
-    /// What programs say of requests, on the clock of the reference.
-    fn spans(&self) -> Loaded<Spans> {
-        let mut all = Spans::default();
-        for host in &self.recording()?.clocks.hosts {
-            let mut own: Spans = self.run.of_host(&host.name).table()?;
-            settle_spans(&mut own, host)?;
-            all.append(own);
-        }
-        Ok(all)
-    }
-
     fn count_joins(&self) -> Loaded<Joined> {
         let recording = self.recording()?;
         let mut counter = Counter::default();
@@ -217,6 +207,15 @@ impl Model {
         })?;
         Ok(counter.finish())
     }
+}
+
+/// What clients say of requests, on whichever host they ran.
+fn told(recording: &Recording) -> Vec<RequestReport> {
+    let mut spans = Spans::default();
+    for own in std::iter::once(recording).chain(&recording.apart) {
+        spans.append(own.facts.spans.clone());
+    }
+    told::of(&spans)
 }
 
 fn links(recording: &Recording, analysis: &Analysis) -> Links {

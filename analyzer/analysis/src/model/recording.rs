@@ -106,6 +106,7 @@ impl Host {
             regions: run.table()?,
             transfers: run.table()?,
             notifs: run.table()?,
+            spans: run.table()?,
             ..Facts::default()
         };
         let probes = if is_one_of_several { run.table()? } else { ClockProbes::default() };

@@ -55,8 +55,10 @@ categories! {
     Copy => "copy",
     /// A blocking call returns.
     Sync => "sync",
-    /// Decode's registration is made and on its way.
+    /// Prefill is done, and decode is to learn of it; or decode's registration is made and on its way.
     ReadyWait => "ready_wait",
+    /// Two agents meet for the first time: they exchange what they say of themselves, and connect.
+    Handshake => "handshake",
     /// `makeXferReq`, and the waking of the thread that calls it.
     Make => "make",
     /// `postXferReq`.
@@ -66,7 +68,7 @@ categories! {
     /// A notification is on its way, waits to be sent until a poll shows the completion,
     /// or waits to be fetched by the receiver.
     Notify => "notify",
-    /// Decode has the notification and does not launch yet: it polls and plans.
+    /// Decode has the notification and does not launch yet: it polls, plans, and ends its step for other requests.
     Schedule => "schedule",
     /// From the last work on the path to the first token at the client.
     Respond => "respond",
@@ -101,7 +103,9 @@ impl Category {
             Op::Wire(_) if step.kind == StepKind::Gap && !is_posted(step) => Self::Make,
             Op::Wire(_) => Self::Wire,
             Op::Notif(_) => Self::Notify,
-            Op::Registration(_) => Self::ReadyWait,
+            Op::Contact(_) | Op::Registration(_) | Op::Lane(..) if has_met(step) => Self::Handshake,
+            Op::Contact(_) if matches!(step.gate, Some((GateKind::Registered, _))) => Self::Handshake,
+            Op::Contact(_) | Op::Registration(_) => Self::ReadyWait,
             Op::Lane(lane, at) => {
                 let class = graph.timeline.class(lane, at as usize);
                 match graph.timeline.id(lane).kind {
@@ -117,8 +121,9 @@ impl Category {
 
     fn of_call(class: Class, step: &Step) -> Self {
         match (class, step.kind, step.gate) {
+            (_, StepKind::Gap | StepKind::Completion, Some((GateKind::PrefillDone, _))) => Self::ReadyWait,
+            (_, StepKind::Completion, Some((GateKind::Notified | GateKind::Transferred, _))) => Self::Schedule,
             (Class::Post, ..) => Self::Post,
-            (Class::Make, StepKind::Gap, Some((GateKind::PrefillDone, _))) => Self::ReadyWait,
             (Class::Make, ..) => Self::Make,
             (_, StepKind::Source, _) => Self::Queue,
             (_, StepKind::Completion, _) => Self::Sync,
@@ -131,6 +136,13 @@ impl Category {
     fn of_gpu(class: Class, step: &Step, dispatch_ns: i64) -> Self {
         if step.kind == StepKind::Source {
             return Self::Queue;
+        }
+        match step.gate {
+            Some((GateKind::PrefillDone, _)) if step.kind != StepKind::Work => return Self::ReadyWait,
+            Some((GateKind::Notified | GateKind::Transferred, _)) if step.kind == StepKind::Completion => {
+                return Self::Schedule;
+            }
+            _ => {}
         }
         if step.kind != StepKind::Gap {
             return match class {
@@ -149,6 +161,11 @@ impl Category {
             _ => Self::KernelGap,
         }
     }
+}
+
+/// Whether it went on since agents had begun to meet.
+fn has_met(step: &Step) -> bool {
+    step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::Met, _)))
 }
 
 fn is_posted(step: &Step) -> bool {

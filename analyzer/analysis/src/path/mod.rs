@@ -19,15 +19,15 @@ use std::ops::ControlFlow;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Chunks, Handoffs, Layers, Requests, Stages};
 use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
-use kvpath_schema::tables::spans::Spans;
 
 use crate::clocks::Clocks;
 use crate::facts::Facts;
 use crate::graph::{Graph, Links, Request};
 use crate::intervals::Span;
+use crate::serving::told::RequestReport;
 use crate::timeline::Timeline;
 use places::PassesByProcess;
-use requests::{RequestReport, Sink};
+use requests::Sink;
 
 /// The paths of a run, as rows of `paths` and `critical_path`.
 #[derive(Debug, Default)]
@@ -86,9 +86,9 @@ pub struct Prepared {
 impl Prepared {
     /// Of the requests of the recording and those that clients tell of.
     #[must_use]
-    pub fn of(inputs: &Inputs, spans: &Spans) -> Self {
+    pub fn of(inputs: &Inputs, told: &[RequestReport]) -> Self {
         let places = PassesByProcess::of(inputs.stages, inputs.chunks, inputs.layers);
-        let (requests, ambiguous) = requests::of(inputs, &told(spans));
+        let (requests, ambiguous) = requests::of(inputs, told);
         Self { places, requests, ambiguous }
     }
 
@@ -222,20 +222,4 @@ fn pass_end(passes: &BTreeMap<i64, Vec<Span>>, process: i64, time: i64) -> Optio
     let passes = passes.get(&process)?;
     let at = passes.partition_point(|pass| pass.1 <= time);
     passes.get(at).map(|pass| pass.1)
-}
-
-/// What clients say of requests.
-fn told(spans: &Spans) -> Vec<RequestReport> {
-    let rows = (0..spans.len()).filter(|row| &*spans.service[*row] == "client" && &*spans.name[*row] == "request");
-    let mut told: Vec<RequestReport> = rows
-        .filter_map(|row| {
-            Some(RequestReport {
-                id: spans.request[row].clone()?,
-                arrival_ns: spans.start_ns[row],
-                first_token_ns: spans.start_ns[row].checked_add(spans.dur_ns[row]?)?,
-            })
-        })
-        .collect();
-    told.sort_by(|a, b| (a.arrival_ns, &a.id).cmp(&(b.arrival_ns, &b.id)));
-    told
 }

@@ -91,6 +91,7 @@ impl PassesByProcess {
             Op::Lane(lane, at) => self.of_lane(graph, lane, at),
             Op::Wire(row) | Op::Notif(row) => self.stage_of(graph.transfers.sender(row)),
             Op::Registration(at) => self.stage_of(Some(graph.transfers.registered_with(at))),
+            Op::Contact(at) => self.stage_of(Some(graph.transfers.contact(at).process)),
         }
     }
 

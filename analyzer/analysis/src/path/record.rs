@@ -19,6 +19,9 @@ pub fn of(graph: &Graph, transfers: &NixlTransfers, place: StepPlace, op: Op) ->
     let (lane, at) = match op {
         Op::Lane(lane, at) => (lane, at as usize),
         Op::Wire(row) | Op::Notif(row) => return Operation { transfer_id: id(row), ..placed },
+        Op::Contact(at) => {
+            return Operation { process_id: Some(graph.transfers.contact(at).process), ..placed };
+        }
         Op::Registration(at) => {
             return Operation { process_id: Some(graph.transfers.registered_with(at)), ..placed };
         }

@@ -1,25 +1,14 @@
 //! The requests whose paths can be walked, with what belongs to each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Inputs;
 use crate::graph::transfers::{Carried, Registration};
 use crate::graph::{Node, PassOf, Passes, Request, Transfers, op};
 use crate::serving::ids::Texts;
 use crate::serving::notifications::{Registered, Registrations};
-use crate::serving::without_suffix;
+use crate::serving::told::{ClientReports, RequestReport, client_reports};
 use crate::timeline::{LaneAt, Timeline};
-
-/// The times of a request as a client, router or engine logged them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestReport {
-    /// Id, as the recording has it.
-    pub id: String,
-    /// When it arrived, ns.
-    pub arrival_ns: i64,
-    /// When its first token was out, ns.
-    pub first_token_ns: i64,
-}
 
 /// Collects the requests of a run, and counts those that a client tells of by an id that several recorded ones hold: which of
 /// them it means is not known.
@@ -41,7 +30,9 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
                 number,
                 source_ns: said.map_or(inputs.requests.start_ns[row], |told| told.arrival_ns),
                 has_arrival: said.is_some(),
-                first_token_ns: said.map(|told| told.first_token_ns),
+                first_token_ns: said.and_then(|told| told.first_token_ns),
+                failed_ns: said.and_then(|told| told.failed_ns),
+                has_failed: inputs.requests.state[row].is_given_up(),
                 decode_start_ns: inputs.requests.decode_start_ns[row],
                 is_incomplete: Some(inputs.requests.incomplete[row]),
                 id,
@@ -75,6 +66,10 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
         request.passes = Passes::of(passes.remove(number).unwrap_or_default());
         request.transfers = Carried::of(carried.remove(number).unwrap_or_default(), transfers);
         request.decode = request.transfers.rows().iter().find_map(|row| transfers.receiver(*row));
+        let pulled = request.transfers.rows().iter().filter(|row| transfers.is_pulled(**row));
+        request.pullers = pulled.map(|row| transfers.poster(*row)).collect();
+        request.pullers.sort_unstable();
+        request.pullers.dedup();
     }
     let registered = |registration: &Registration| Registered::of(&inputs.facts.notifs, registration.notif);
     let registrations = Registrations::of(transfers.registrations.iter().map(registered));
@@ -82,6 +77,10 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
         let Some(id) = &request.id else { continue };
         let found = registrations.naming(id).into_iter();
         request.registrations = found.filter_map(|at| u32::try_from(at).ok()).collect();
+        let met = request.transfers.rows().iter().filter_map(|row| transfers.contact_before_make(*row));
+        let registered = request.registrations.iter().filter_map(|at| transfers.contact_before_registration(*at));
+        request.contacts = met.chain(registered).collect();
+        request.senders = senders(inputs.timeline, transfers, request);
         if !request.has_arrival {
             let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
             request.source_ns = request.source_ns.min(first.unwrap_or(i64::MAX));
@@ -93,9 +92,12 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
             request.decode = request.decode.or(inputs.handoffs.peer_process_id[row]);
         }
     }
+    let shared = sharing_decode(requests.values(), transfers);
     let waits_for_prefill = waits_for_prefill(requests.values(), transfers);
     for request in requests.values_mut() {
-        request.waits_for_prefill = waits_for_prefill;
+        request.decode_is_shared = shared.contains(&request.number);
+        request.waits_for_prefill =
+            waits_for_prefill && registered_after(request, transfers).is_none_or(|own| own >= 0);
     }
     // What the recording itself does not tell apart, the client does.
     let first = requests.keys().next_back().map_or(0, |last| last + 1);
@@ -107,7 +109,9 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
                 id: Some(told.id.clone()),
                 source_ns: told.arrival_ns,
                 has_arrival: true,
-                first_token_ns: Some(told.first_token_ns),
+                first_token_ns: told.first_token_ns,
+                failed_ns: told.failed_ns,
+                has_failed: told.has_failed,
                 ..Request::default()
             },
         );
@@ -115,56 +119,84 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
     (requests.into_values().collect(), ambiguous)
 }
 
-/// What the client logged, by request of the run.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ClientReports<'a> {
-    /// Of each request of the recording, by position.
-    of: HashMap<usize, &'a RequestReport>,
-    /// Of requests that the recording does not tell apart.
-    others: Vec<&'a RequestReport>,
-    /// How often it named no request: several hold the id.
-    ambiguous: usize,
-}
-
-/// What the client said of the requests with `ids`. Either may have what the engine puts around an id.
-fn client_reports<'a>(ids: &[&str], told: &'a [RequestReport]) -> ClientReports<'a> {
-    let texts = Texts::of(ids.iter().copied());
-    let by_id: HashMap<&str, usize> = ids.iter().copied().zip(0..).filter(|(id, _)| !id.is_empty()).collect();
-    let mut found = ClientReports::default();
-    for told in told {
-        let shorter = without_suffix(&told.id).and_then(|id| by_id.get(id)).copied();
-        let same = by_id.get(told.id.as_str()).copied().or(shorter);
-        let mut naming = texts.naming(&told.id);
-        match (same, naming.next(), naming.next()) {
-            (Some(at), ..) | (None, Some(at), None) => {
-                found.of.entry(at).or_insert(told);
-            }
-            (None, None, _) => found.others.push(told),
-            // A word that many ids hold (`0`) names none of them.
-            (None, Some(_), Some(_)) => found.ambiguous += 1,
+/// The requests whose decode worker had been handed over some of another one before it had all of theirs.
+fn sharing_decode<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> HashSet<i32> {
+    let mut by_worker: HashMap<i64, Vec<(i64, i64, i32)>> = HashMap::new();
+    for request in requests {
+        let Some(decode) = request.decode else { continue };
+        let over = || request.transfers.rows().iter().map(|row| transfers.wire(*row, true));
+        if let (Some(first), Some(last)) = (over().min(), over().max()) {
+            by_worker.entry(decode).or_default().push((first, last, request.number));
         }
+    }
+    let mut found = HashSet::new();
+    for mut own in by_worker.into_values() {
+        own.sort_unstable();
+        // All but the first follow another one, and so does that if the second began before it was whole.
+        let (Some(first), second) = (own.first(), own.get(1)) else { continue };
+        found.extend(second.filter(|second| second.0 < first.1).map(|_| first.2));
+        found.extend(own[1..].iter().map(|(.., number)| *number));
     }
     found
 }
 
-/// Whether decode registers because prefill is done. It does not if it ever came earlier, nor if it comes the same time after
-/// arrivals rather than after the ends of prefill.
+/// The threads that post what a request's stages push, and launch none of its passes.
+fn senders(timeline: &Timeline, transfers: &Transfers, request: &Request) -> Vec<LaneAt> {
+    let pushed = request.transfers.rows().iter().filter(|row| !transfers.is_pulled(**row));
+    let mut threads: Vec<LaneAt> = pushed.filter_map(|row| transfers.thread(*row, timeline)).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    let launches = |pass: &PassOf| {
+        let main = timeline.lane(timeline.processes.get(&pass.process)?.main?);
+        let first = main.start.partition_point(|start| *start < pass.span.0);
+        let key = (first < main.len()).then(|| main.key[first])?;
+        timeline.call(pass.process, key).map(|(thread, _)| thread)
+    };
+    let launching: Vec<LaneAt> = request.passes.iter().filter_map(launches).collect();
+    threads.retain(|thread| !launching.contains(thread));
+    threads
+}
+
+/// By how long decode's first registration came after the end of all prefill, ns; below 0 if before.
+fn registered_after(request: &Request, transfers: &Transfers) -> Option<i64> {
+    let prefilled = request.passes.iter().map(|pass| pass.span.1).max()?;
+    let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min()?;
+    Some(first.saturating_sub(prefilled))
+}
+
+/// Whether decode registers because prefill is done: it mostly does so after that, and its delay differs less from the end of prefill
+/// on than from the request's arrival on. By medians, so that no request decides for the others: one that was aborted, or whose two
+/// ends met for the first time.
 fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> bool {
     let (mut after_arrival, mut after_prefill) = (Vec::new(), Vec::new());
+    let (mut all, mut before) = (0, 0);
     for request in requests {
-        let prefilled = request.passes.iter().map(|pass| pass.span.1).max();
-        let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
-        let Some((sent, prefilled)) = first.zip(prefilled) else { continue };
-        if sent < prefilled {
-            return false;
-        }
-        if request.has_arrival {
-            after_arrival.push(sent.saturating_sub(request.source_ns));
-            after_prefill.push(sent.saturating_sub(prefilled));
+        let Some(after) = registered_after(request, transfers) else { continue };
+        (all, before) = (all + 1, before + usize::from(after < 0));
+        // Who meets for the first time takes longer, for another reason.
+        if request.has_arrival && !request.registrations.iter().any(|at| transfers.is_first(*at)) {
+            after_prefill.push(after);
+            let first = request.registrations.iter().map(|at| transfers.registration(*at, false)).min();
+            after_arrival.extend(first.map(|sent| sent.saturating_sub(request.source_ns)));
         }
     }
-    let spread = |times: &[i64]| times.iter().max().zip(times.iter().min()).map_or(0, |(most, least)| most - least);
-    spread(&after_prefill) <= spread(&after_arrival)
+    if 4 * before > all {
+        return false;
+    }
+    deviation(&mut after_prefill) <= deviation(&mut after_arrival)
+}
+
+/// The median of how far times lie from their median, ns.
+fn deviation(times: &mut [i64]) -> i64 {
+    let median = |times: &mut [i64]| {
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or(0)
+    };
+    let middle = median(times);
+    for time in times.iter_mut() {
+        *time = (*time - middle).abs();
+    }
+    median(times)
 }
 
 /// A span of one process as if it were a request: from its start to the last work that ended in it.
@@ -200,9 +232,10 @@ pub fn sink(
     request: &Request,
     decode_pass: impl Fn(i64, i64) -> Option<i64>,
 ) -> Option<Sink> {
-    let latest = request.first_token_ns.unwrap_or(i64::MAX);
+    // What went on after the client had given up is not what it waited for.
+    let latest = request.first_token_ns.or(request.failed_ns).unwrap_or(i64::MAX);
     let main = |process: i64| timeline.processes.get(&process).and_then(|process| process.main);
-    if let (Some(process), Some(start)) = (request.decode, request.decode_start_ns)
+    if let (Some(process), Some(start), false) = (request.decode, request.decode_start_ns, request.has_failed)
         && let Some(lane) = main(process)
     {
         let ended = |by: i64| timeline.lane(lane).ended_by(by).filter(|at| timeline.lane(lane).start[*at] >= start);
@@ -243,32 +276,4 @@ fn last_before_first_token(timeline: &Timeline, request: &Request, process: Opti
         (end > request.source_ns).then_some((end, *lane, at))
     });
     last.max().map(|(_, lane, at)| Sink { node: Node::end(op(lane, at)), method: "before_first_token" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_of_clients_and_engines_are_the_same_request() {
-        let is_told = |id: &str, told: &str| {
-            let told = [RequestReport { id: told.to_owned(), arrival_ns: 0, first_token_ns: 1 }];
-            let said = client_reports(&[id], &told);
-            assert_eq!(said.of.len() + said.others.len(), 1);
-            said.of.contains_key(&0)
-        };
-        assert!(is_told("cmpl-req-1-0", "req-1"));
-        assert!(is_told("cmpl-req-1", "cmpl-req-1-89025cc1"));
-        assert!(is_told("req-1", "req-1"));
-        assert!(!is_told("cmpl-req-1", "cmpl-req-10-89025cc1"));
-        assert!(!is_told("req-1", "req-1-2") && !is_told("", "-89025cc1") && !is_told("req-10", "req-1"));
-    }
-
-    #[test]
-    fn a_word_that_many_ids_hold_names_none_of_them_and_is_counted() {
-        let told = ["0", "cmpl-req-2-0", "req", "other"];
-        let told = told.map(|id| RequestReport { id: id.to_owned(), arrival_ns: 0, first_token_ns: 1 });
-        let said = client_reports(&["cmpl-req-1-0", "cmpl-req-2-0", "cmpl-req-3-0"], &told);
-        assert_eq!(said, ClientReports { of: HashMap::from([(1, &told[1])]), others: vec![&told[3]], ambiguous: 2 });
-    }
 }

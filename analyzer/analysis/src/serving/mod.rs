@@ -2,7 +2,7 @@
 //! order they register memory. The rest of the analyzer asks here and names no engine.
 //!
 //! One file an engine ([`vllm`], [`sglang`], [`workload`]: how it writes, by version where versions differ), and one a question:
-//! [`notifications`], [`ids`], [`titles`], [`layer_names`], [`region_order`].
+//! [`notifications`], [`ids`], [`titles`], [`layer_names`], [`region_order`]. [`told`] is what clients say.
 
 pub mod ids;
 pub mod layer_names;
@@ -12,6 +12,7 @@ pub mod notifications;
 pub mod region_order;
 mod sglang;
 pub mod titles;
+pub mod told;
 mod vllm;
 mod workload;
 

@@ -1,9 +1,10 @@
 //! What a run consists of.
 //!
 //! [`lanes`] (what ran, forward passes, found by [`mine`] or named by [`ranges`]) and [`posts`] (what was handed over) give
-//! [`stages`]; these give [`requests`], with the passes of each ([`division`]); [`held_layers`] says which layers lie in the memory
+//! [`stages`]; [`carriers`] says which copies carry KV; these give [`requests`], with the passes of each ([`division`]); [`held_layers`] says which layers lie in the memory
 //! that hand-offs touch; and from those come [`chunks`].
 
+pub mod carriers;
 pub mod chunks;
 pub mod division;
 pub mod held_layers;

@@ -1,6 +1,6 @@
 //! Where a process handed KV over: NIXL transfers, else NIXL's NVTX ranges, else bursts of peer copies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::tables::nixl::{XferOp, XferStatus};
 
@@ -20,6 +20,8 @@ const OPEN_NS: i64 = 1_000_000_000;
 pub struct Post {
     /// When it began: post, else the first copy, ns.
     pub at: i64,
+    /// The process that made it, and its copies: of a pull the receiving one.
+    pub by: i64,
     /// Entry of make, ns.
     pub made: Option<i64>,
     /// Time in make, ns.
@@ -56,9 +58,11 @@ impl Post {
 #[must_use]
 pub fn of(facts: &Facts, lanes: &BTreeMap<i64, Lane>) -> BTreeMap<i64, Vec<Post>> {
     let mut posts = if facts.transfers.transfer_id.is_empty() { from_nvtx(facts) } else { from_transfers(facts) };
+    // The copies of a process that pulls are those of the posts that it made for others' KV.
+    let posting: BTreeSet<i64> = posts.values().flatten().map(|post| post.by).collect();
     for (process, lane) in lanes {
-        if lane.copies.is_some() && !posts.contains_key(process) {
-            posts.insert(*process, from_copies(lane));
+        if lane.copies.is_some() && !posts.contains_key(process) && !posting.contains(process) {
+            posts.insert(*process, from_copies(*process, lane));
         }
     }
     for posts in posts.values_mut() {
@@ -85,6 +89,7 @@ fn from_transfers(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
         let done_by = transfers.done_poll_ns[row].or(released);
         posts.entry(owner).or_default().push(Post {
             at: posted,
+            by: transfers.process_id[row],
             made: transfers.made_ns[row],
             make_ns: transfers.make_dur_ns[row],
             posted: Some(posted),
@@ -119,6 +124,7 @@ fn from_nvtx(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
                 let made = made.remove(&mark.thread);
                 posts.entry(process).or_default().push(Post {
                     at: start,
+                    by: process,
                     made: made.map(|made| made.start),
                     make_ns: made.and_then(|made| made.dur),
                     posted: Some(start),
@@ -147,13 +153,13 @@ fn from_nvtx(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
     posts
 }
 
-fn from_copies(lane: &Lane) -> Vec<Post> {
+fn from_copies(process: i64, lane: &Lane) -> Vec<Post> {
     let mut posts: Vec<Post> = Vec::new();
     let mut end = i64::MIN;
     for copy in lane.copies() {
         if posts.is_empty() || copy.span.0.saturating_sub(end) > BURST_GAP_NS {
             let pulled = copy.from.is_some() && copy.from != lane.device_id && copy.to == lane.device_id;
-            posts.push(Post { at: copy.span.0, pulled, ..Post::default() });
+            posts.push(Post { at: copy.span.0, by: process, pulled, ..Post::default() });
         }
         end = end.max(copy.span.1);
     }

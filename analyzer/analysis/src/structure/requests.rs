@@ -6,13 +6,14 @@
 //! are one request's (chunk-wise push); each one after the group's end is a further request whose compute was not
 //! recorded or ran within the same group. Groups that nothing hands over (warm-up, dummy runs) are no requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::division;
 use super::lanes::Pass;
 use super::stages::StageWork;
 use crate::facts::Facts;
 use crate::intervals::{Span, Union};
+use crate::serving::told::{ClientReports, RequestReport, client_reports};
 
 /// No prefill stage computing for this long separates groups of activity.
 const GROUP_GAP_NS: i64 = 200_000_000;
@@ -20,9 +21,13 @@ const GROUP_GAP_NS: i64 = 200_000_000;
 /// A request's work.
 #[derive(Debug, Default)]
 pub struct RequestWork<'a> {
-    /// Request id, if recorded.
+    /// Request id, if recorded; else as its client has it.
     pub id: Option<String>,
-    /// Hand-offs: (position in the stage list, position in its posts).
+    /// What its client says of it.
+    pub told: Option<&'a RequestReport>,
+    /// Whether only its client tells it apart.
+    pub is_by_client: bool,
+    /// Hand-overs: (position in the stage list, position in its posts).
     pub posts: Vec<(usize, usize)>,
     /// Forward passes of each stage of the stage list, by time.
     pub passes: Vec<Vec<&'a Pass>>,
@@ -47,6 +52,12 @@ impl RequestWork<'_> {
     /// Time of its first hand-off.
     fn first_post(&self, stages: &[StageWork]) -> i64 {
         self.posts.iter().map(|(stage, post)| stages[*stage].posts[*post].at).min().unwrap_or(i64::MAX)
+    }
+
+    /// When it began, for all that is known.
+    fn began(&self, stages: &[StageWork]) -> i64 {
+        let sent = || self.told.filter(|_| self.posts.is_empty()).map(|told| told.arrival_ns);
+        self.compute_start().or_else(sent).unwrap_or(self.first_post(stages))
     }
 
     /// First forward pass's start.
@@ -100,9 +111,9 @@ impl RequestWork<'_> {
     }
 }
 
-/// Tells the requests of a run apart, ordered by time.
+/// Tells the requests of a run apart, ordered by time, and joins them with what their clients say.
 #[must_use]
-pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
+pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>], told: &'a [RequestReport]) -> Vec<RequestWork<'a>> {
     let groups = groups(stages);
     let mut by_key: BTreeMap<RequestKey, RequestWork> = BTreeMap::new();
     for (s, stage) in stages.iter().enumerate() {
@@ -125,9 +136,115 @@ pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>]) -> Vec<RequestWork<'a>> {
         request.group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
     }
     bytes(stages, facts, &mut requests);
+    let unmatched = join(stages, &mut requests, told);
     division::give_passes(stages, &groups, &mut requests);
-    requests.sort_by_key(|request| request.compute_start().unwrap_or(request.first_post(stages)));
+    for request in &mut requests {
+        let Some(told) = request.told else { continue };
+        // What ran for the most part before it was sent is not its own: warm-up. Clocks of clients differ by less than a pass.
+        for passes in &mut request.passes {
+            passes.retain(|pass| pass.span.0 / 2 + pass.span.1 / 2 > told.arrival_ns);
+        }
+    }
+    add_left(stages, &mut requests);
+    add_prefilled(stages, &groups, &mut requests, &unmatched);
+    requests.sort_by_key(|request| request.began(stages));
     requests
+}
+
+/// Gives requests what their clients say of them: by id, and those without one in their order, if there are as many and each may
+/// be. Returns what is said of others, if the client's log is of this recording at all.
+fn join<'a>(
+    stages: &[StageWork],
+    requests: &mut [RequestWork<'a>],
+    told: &'a [RequestReport],
+) -> Vec<&'a RequestReport> {
+    let ids: Vec<&str> = requests.iter().map(|request| request.id.as_deref().unwrap_or("")).collect();
+    let ClientReports { of, others, .. } = client_reports(&ids, told);
+    let mut nameless: Vec<usize> = (0..requests.len()).filter(|r| requests[*r].id.is_none()).collect();
+    nameless.sort_by_key(|r| requests[*r].first_post(stages));
+    let may_be = |(r, told): (&usize, &&RequestReport)| {
+        let post = requests[*r].first_post(stages);
+        told.arrival_ns <= post && told.first_token_ns.is_none_or(|token| post <= token)
+    };
+    let are_same = nameless.len() == others.len() && nameless.iter().zip(&others).all(may_be);
+    let is_of_run = !of.is_empty();
+    for (r, told) in of {
+        requests[r].told = Some(told);
+    }
+    if !are_same {
+        return if is_of_run && nameless.is_empty() { others } else { Vec::new() };
+    }
+    for (r, told) in nameless.into_iter().zip(others) {
+        let request = &mut requests[r];
+        (request.id, request.told, request.is_by_client) = (Some(told.id.clone()), Some(told), true);
+    }
+    Vec::new()
+}
+
+/// Passes that no request has, between its sending and its first hand-off, are of a request that was the only one by then: where KV
+/// goes through host memory a stage may pause for longer between chunks than between requests.
+fn add_left<'a>(stages: &[StageWork<'a>], requests: &mut [RequestWork<'a>]) {
+    let spans: Vec<Option<Span>> = requests
+        .iter()
+        .map(|request| Some((request.told?.arrival_ns, request.first_post(stages))).filter(|span| span.1 < i64::MAX))
+        .collect();
+    let given = given(requests);
+    for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
+        let all: &'a [Pass] = stage.lane.map_or(&[], |lane| &lane.passes);
+        for pass in all.iter().filter(|pass| !given.contains(&(s, pass.span.0))) {
+            let is_within = |r: &usize| spans[*r].is_some_and(|(from, to)| from < pass.span.0 && pass.span.1 <= to);
+            let meets = |r: &usize| spans[*r].is_some_and(|(from, to)| from < pass.span.1 && pass.span.0 < to);
+            let mut owners = (0..requests.len()).filter(meets);
+            if let (Some(r), None) = (owners.next(), owners.next())
+                && is_within(&r)
+            {
+                requests[r].passes[s].push(pass);
+            }
+        }
+    }
+    for passes in requests.iter_mut().flat_map(|request| &mut request.passes) {
+        passes.sort_by_key(|pass| pass.span);
+    }
+}
+
+/// The passes that some request has: stage and start.
+fn given(requests: &[RequestWork]) -> HashSet<(usize, i64)> {
+    let of_stages = requests.iter().flat_map(|request| request.passes.iter().enumerate());
+    of_stages.flat_map(|(s, passes)| passes.iter().map(move |pass| (s, pass.span.0))).collect()
+}
+
+/// Adds the requests of which only clients tell: with the passes that no other one has, from when they were sent until the next
+/// was, if these are of one group of activity.
+fn add_prefilled<'a>(
+    stages: &[StageWork<'a>],
+    groups: &[Span],
+    requests: &mut Vec<RequestWork<'a>>,
+    unmatched: &[&'a RequestReport],
+) {
+    let mut sent: Vec<i64> = requests.iter().filter_map(|request| Some(request.told?.arrival_ns)).collect();
+    sent.extend(unmatched.iter().map(|told| told.arrival_ns));
+    sent.sort_unstable();
+    let given = given(requests);
+    for told in unmatched {
+        let until = sent.get(sent.partition_point(|at| *at <= told.arrival_ns)).copied().unwrap_or(i64::MAX);
+        let until = told.failed_ns.map_or(until, |failed| failed.min(until));
+        let group = groups.partition_point(|(_, end)| *end <= told.arrival_ns);
+        let group = groups.get(group).filter(|(start, _)| *start < until);
+        let of_stage = |(s, stage): (usize, &StageWork<'a>)| -> Vec<&'a Pass> {
+            let all: &'a [Pass] = stage.lane.filter(|_| stage.is_prefill()).map_or(&[], |lane| &lane.passes);
+            let Some((start, end)) = group else { return Vec::new() };
+            let is_own = |pass: &&Pass| (told.arrival_ns.max(*start)..*end).contains(&pass.span.0);
+            all.iter().filter(is_own).filter(|pass| !given.contains(&(s, pass.span.0))).collect()
+        };
+        requests.push(RequestWork {
+            id: Some(told.id.clone()),
+            told: Some(told),
+            is_by_client: true,
+            passes: stages.iter().enumerate().map(of_stage).collect(),
+            is_short: vec![false; stages.len()],
+            ..RequestWork::default()
+        });
+    }
 }
 
 /// Of each request whether another one's window overlaps its own.

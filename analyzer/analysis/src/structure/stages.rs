@@ -204,6 +204,13 @@ fn method(lane: &Lane) -> Option<LayerMethod> {
     counts.into_iter().max_by_key(|(method, count)| (*count, method.text())).map(|(method, _)| method)
 }
 
+/// The processes of prefill, with the device of each.
+#[must_use]
+pub fn prefill_devices(stages: &[StageWork]) -> Vec<(i64, Option<i32>)> {
+    let prefill = stages.iter().filter(|stage| stage.is_prefill());
+    prefill.map(|stage| (stage.row.process_id, stage.row.device_id)).collect()
+}
+
 /// The table.
 #[must_use]
 pub fn table(stages: &[StageWork]) -> Stages {

@@ -29,6 +29,12 @@ pub(super) struct Log {
     pub(super) converted: usize,
     /// Requests that were not being served while the recording ran.
     pub(super) outside: usize,
+    /// Requests without a first token: given up, or answered with an error.
+    pub(super) failed: usize,
+    /// Lines that tell of no request.
+    pub(super) notes: usize,
+    /// Requests.
+    pub(super) requests: usize,
 }
 
 /// What a line says.
@@ -36,7 +42,11 @@ pub(super) struct Log {
 struct Line {
     id: String,
     start_ns: i64,
-    dur_ns: i64,
+    /// Until the first token; none where there was none.
+    dur_ns: Option<i64>,
+    has_failed: bool,
+    /// Until it failed, where the line says when.
+    failed_after_ns: Option<i64>,
     was_wall: bool,
 }
 
@@ -54,16 +64,31 @@ impl Log {
         let mut nearest: Option<(i64, usize)> = None;
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let value = serde_json::from_str(line).map_err(|error| (at + 1, error.to_string()))?;
+            if is_note(&value) {
+                log.notes += 1;
+                continue;
+            }
             let line = line_of(&value, clocks.wall_at_zero_ns).map_err(|why| (at + 1, why))?;
             log.converted += usize::from(line.was_wall);
-            let away = clocks.extent.map_or(0, |extent| distance((line.start_ns, line.dur_ns), extent));
+            let away = clocks.extent.map_or(0, |extent| distance((line.start_ns, line.dur_ns.unwrap_or(0)), extent));
             log.outside += usize::from(away != 0);
             if nearest.is_none_or(|(least, _)| away.abs() < least.abs()) {
                 nearest = Some((away, at + 1));
             }
-            let (service, name) = ("client".into(), "request".into());
-            let (start_ns, dur_ns, request) = (line.start_ns, Some(line.dur_ns), Some(line.id));
-            log.spans.push(Span { start_ns, dur_ns, service, name, request });
+            log.requests += 1;
+            let Line { id, start_ns, dur_ns, has_failed, failed_after_ns, .. } = line;
+            let span = |name: &str, dur_ns: Option<i64>, request: Option<String>| Span {
+                start_ns,
+                dur_ns,
+                service: "client".into(),
+                name: name.into(),
+                request,
+            };
+            log.failed += usize::from(dur_ns.is_none());
+            if has_failed {
+                log.spans.push(span("failed", failed_after_ns, Some(id.clone())));
+            }
+            log.spans.push(span("request", dur_ns, Some(id)));
         }
         match nearest {
             Some((away, line)) if away != 0 => {
@@ -124,15 +149,32 @@ fn line_of(line: &Value, wall_at_zero_ns: Option<i64>) -> Result<Line, String> {
     };
     // On the same clock as the start was told.
     let first_token = line["first_token_ns"].as_i64().and_then(|ns| ns.checked_sub(told_ns));
+    let failed_after_ns = line["failed_ns"].as_i64().and_then(|ns| ns.checked_sub(told_ns));
+    let has_failed = has_failed(line);
     let dur_ns = match (line["ttft_ns"].as_i64().or(first_token), line["ttft_s"].as_f64()) {
-        (Some(ns), _) => ns,
-        (None, Some(s)) => nanoseconds(s)?,
+        (Some(ns), _) => Some(ns),
+        (None, Some(s)) => Some(nanoseconds(s)?),
+        (None, None) if has_failed => None,
         (None, None) => return Err("no `ttft_s`".to_owned()),
     };
-    if !(0..=SPAN).contains(&dur_ns) || !(-TIME..=TIME).contains(&start_ns) {
+    let mut durations = [dur_ns, failed_after_ns].into_iter().flatten();
+    if !durations.all(|ns| (0..=SPAN).contains(&ns)) || !(-TIME..=TIME).contains(&start_ns) {
         return Err("times that cannot be".to_owned());
     }
-    Ok(Line { id: id.to_owned(), start_ns, dur_ns, was_wall })
+    Ok(Line { id: id.to_owned(), start_ns, dur_ns, has_failed, failed_after_ns, was_wall })
+}
+
+/// Whether a line tells of something else than a request: it has neither id nor times of one.
+fn is_note(line: &Value) -> bool {
+    const OF_REQUEST: [&str; 8] =
+        ["request", "rid", "request_id", "start_ns", "t0", "ttft_s", "ttft_ns", "first_token_ns"];
+    line.is_object() && OF_REQUEST.iter().all(|key| line[key].is_null())
+}
+
+/// Whether a request was given up, or answered with an error.
+fn has_failed(line: &Value) -> bool {
+    let is_error = |status: &Value| status.as_i64().is_some_and(|status| status >= 400);
+    !line["error"].is_null() || !line["failed_ns"].is_null() || is_error(&line["http"]) || is_error(&line["status"])
 }
 
 fn nanoseconds(seconds: f64) -> Result<i64, String> {
@@ -150,7 +192,8 @@ mod tests {
     use super::*;
 
     fn read(line: &str, zero: Option<i64>) -> Result<(i64, i64, bool), String> {
-        line_of(&serde_json::from_str(line).unwrap(), zero).map(|line| (line.start_ns, line.dur_ns, line.was_wall))
+        let line = line_of(&serde_json::from_str(line).unwrap(), zero);
+        line.map(|line| (line.start_ns, line.dur_ns.unwrap(), line.was_wall))
     }
 
     #[test]
@@ -179,6 +222,19 @@ mod tests {
         ] {
             assert!(read(line, None).unwrap_err().contains(why), "{line}");
         }
+    }
+
+    #[test]
+    fn failed_requests_and_notes_do_not_refuse_a_log() {
+        let log = r#"{"request": "a", "start_ns": 5, "ttft_ns": 7}
+            {"request": "b", "start_ns": 6, "error": "TimeoutError('timed out')", "failed_ns": 9}
+            {"killed": [17809], "at_ns": 10}
+            {"request": "c", "start_ns": 7, "http": 500}"#;
+        let log = Log::read(log, &Clocks::default()).unwrap();
+        assert_eq!((log.requests, log.failed, log.notes), (3, 2, 1));
+        let names: Vec<&str> = log.spans.name.iter().map(|name| &**name).collect();
+        assert_eq!(names, ["request", "failed", "request", "failed", "request"]);
+        assert_eq!(log.spans.dur_ns, [Some(7), Some(3), None, None, None]);
     }
 
     #[test]

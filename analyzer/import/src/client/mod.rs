@@ -2,6 +2,7 @@
 //!
 //! One JSON object a line. `request` (or `rid`, `request_id`): id as it was sent; `start_ns`, on the recording host's
 //! `CLOCK_MONOTONIC`, or `t0`, seconds of wall clock; `ttft_s`, or `ttft_ns`, or `first_token_ns` on the clock of `start_ns`.
+//! A request that failed has `error`, `failed_ns` (on the same clock) or `http` of 400 or more instead.
 //! Wall clock, also in `start_ns`, is converted by the recording's own pair of clocks.
 
 mod log;
@@ -30,6 +31,10 @@ pub struct Imported {
     pub converted: usize,
     /// Those that were not being served while the recording ran.
     pub outside: usize,
+    /// Those that had no first token.
+    pub failed: usize,
+    /// Lines that tell of no request.
+    pub notes: usize,
 }
 
 /// Why a log cannot be taken over.
@@ -46,7 +51,7 @@ pub enum ClientError {
     /// A line that says nothing of a request.
     #[error(
         "{path}, line {line}: {why}; a line is an object with `request`, `start_ns` (CLOCK_MONOTONIC of the recording host, ns) or \
-         `t0` (wall clock, s), and `ttft_s`"
+         `t0` (wall clock, s), and `ttft_s` (or `error`)"
     )]
     Line {
         /// The log.
@@ -96,7 +101,7 @@ pub fn import(log: &Path, run: &str, host: Option<&str>) -> Result<Imported, Cli
     let text = std::fs::read_to_string(log).map_err(|error| ClientError::Io { path: log.to_owned(), error })?;
     let log_lines =
         Log::read(&text, &clocks).map_err(|(line, why)| ClientError::Line { path: log.to_owned(), line, why })?;
-    let Log { spans, converted, outside } = log_lines;
+    let Log { spans, converted, outside, failed, notes, requests } = log_lines;
     if spans.is_empty() {
         return Err(ClientError::Empty(log.to_owned()));
     }
@@ -106,7 +111,7 @@ pub fn import(log: &Path, run: &str, host: Option<&str>) -> Result<Imported, Cli
     let writer = concat!("kvpath ", env!("CARGO_PKG_VERSION"));
     let mut writer = RunWriter::new(opened.root.join(IMPORTED), &host, writer, clocks.wall_at_zero_ns).imported();
     let written = writer.write("client", &spans, 0)?;
-    Ok(Imported { written, requests: spans.len(), converted, outside })
+    Ok(Imported { written, requests, converted, outside, failed, notes })
 }
 
 /// The clocks of what a host recorded.

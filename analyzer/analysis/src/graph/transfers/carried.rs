@@ -84,6 +84,14 @@ impl Carried {
         self.rows.binary_search(&row).ok().map(|at| self.places[at])
     }
 
+    /// What a process was handed over last by then.
+    #[must_use]
+    pub fn last_sign(&self, receiver: i64, until: i64) -> Option<(Node, GateKind, Method)> {
+        let after = self.signs.partition_point(|sign| (sign.receiver, sign.at) <= (receiver, until));
+        let last = self.signs[..after].last().filter(|sign| sign.receiver == receiver)?;
+        self.signs(receiver, last.at.saturating_sub(1), until).last()
+    }
+
     /// What a process was handed over after `since` and not after `until`. If records are missing by which it may have been told
     /// of more by then, what is left of them is but a part.
     pub fn signs(&self, receiver: i64, since: i64, until: i64) -> impl Iterator<Item = (Node, GateKind, Method)> {

@@ -1,10 +1,12 @@
 //! Hand-offs as a walk needs them: when bytes were on their way, when notifications arrived, who registered with whom.
 
 mod carried;
+mod contacts;
 mod link;
 mod lost;
 
 pub use carried::Carried;
+pub use contacts::Contact;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,6 +18,7 @@ use crate::facts::arrivals::{self, is_sent};
 use crate::facts::received::Received;
 use crate::facts::{self, Facts, PeerCopy};
 use crate::serving::notifications::is_registration;
+use crate::structure::carriers::Carriers;
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 
@@ -86,6 +89,7 @@ pub struct Transfers {
     lost: Vec<String>,
     /// Registrations by time.
     pub registrations: Vec<Registration>,
+    contacts: contacts::Contacts,
     /// Copies into the device of a process by another one, by end: (end, operation).
     copied_in: BTreeMap<i64, Vec<(i64, Op)>>,
     /// Copies that a process made itself from another one's device, by process and `correlation_id`: whose it was.
@@ -118,12 +122,15 @@ impl Transfers {
             row.is_told &= row.receiver.is_some_and(|receiver| told.contains(&receiver));
         }
         link::queue(&mut rows);
-        let fetched = fetched(facts, stages);
+        let carriers = Carriers::of(facts, timeline, stages);
+        let registrations = registrations(facts, &names);
+        let fetched = fetched(facts, stages, &carriers);
         Self {
+            contacts: contacts::Contacts::of(facts, &rows, &registrations),
             rows,
             lost: lost.iter().map(|lost| lost.text.to_owned()).collect(),
-            registrations: registrations(facts, &names),
-            copied_in: copied_in(facts, timeline, stages),
+            registrations,
+            copied_in: copied_in(facts, timeline, stages, &carriers),
             waited: waited(timeline, fetched.values()),
             fetched,
         }
@@ -256,6 +263,30 @@ impl Transfers {
         if is_end { registration.arrived_ns } else { registration.sent_ns }
     }
 
+    /// Where two agents met.
+    #[must_use]
+    pub fn contact(&self, at: u32) -> Contact {
+        self.contacts.all[at as usize]
+    }
+
+    /// The contact that a transfer is the first to follow.
+    #[must_use]
+    pub fn contact_before_make(&self, row: u32) -> Option<u32> {
+        self.contacts.of_transfer.get(&row).copied()
+    }
+
+    /// The contact that a registration is the first to follow.
+    #[must_use]
+    pub fn contact_before_registration(&self, at: u32) -> Option<u32> {
+        self.contacts.of_registration.get(&at).copied()
+    }
+
+    /// Whether a registration is the first that its process had to do with that one's.
+    #[must_use]
+    pub fn is_first(&self, registration: u32) -> bool {
+        self.contacts.first.contains(&registration)
+    }
+
     /// The transfer whose bytes had the link until this one's could go ([`link`]).
     #[must_use]
     pub fn behind(&self, row: u32) -> Option<u32> {
@@ -331,9 +362,10 @@ impl Transfers {
 }
 
 /// Peer copies that bring what another stage made: of each prefill stage those into its own device.
-fn fetched(facts: &Facts, stages: &[(i64, Option<i32>)]) -> HashMap<(i64, i64), i64> {
+fn fetched(facts: &Facts, stages: &[(i64, Option<i32>)], carriers: &Carriers) -> HashMap<(i64, i64), i64> {
     let mut found = HashMap::new();
-    for PeerCopy { way, correlation, .. } in facts.device_copies.peer_copies() {
+    let activations = facts.device_copies.peer_copies().filter(|copy| !carriers.is_of_whole_stream(&copy.way));
+    for PeerCopy { way, correlation, .. } in activations {
         let is_own = stages.contains(&(way.process, way.to)) && way.to.is_some();
         let from = |(of, device): &&(i64, Option<i32>)| *of != way.process && *device == way.from;
         if let (true, Some((from, _))) = (is_own && correlation > 0, stages.iter().find(from)) {
@@ -457,10 +489,16 @@ fn registrations(facts: &Facts, names: &AgentNames) -> Vec<Registration> {
 }
 
 /// Peer copies by the device that they went to: prefill stages see the same devices by the same numbers.
-fn copied_in(facts: &Facts, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> BTreeMap<i64, Vec<(i64, Op)>> {
+fn copied_in(
+    facts: &Facts,
+    timeline: &Timeline,
+    stages: &[(i64, Option<i32>)],
+    carriers: &Carriers,
+) -> BTreeMap<i64, Vec<(i64, Op)>> {
     let mut found: BTreeMap<i64, Vec<(i64, Op)>> = BTreeMap::new();
     let prefill: Vec<(i64, i32)> = stages.iter().filter_map(|(process, device)| Some((*process, (*device)?))).collect();
-    for PeerCopy { way, start, .. } in facts.device_copies.peer_copies() {
+    let activations = facts.device_copies.peer_copies().filter(|copy| !carriers.is_of_whole_stream(&copy.way));
+    for PeerCopy { way, start, .. } in activations {
         let from = way.process;
         if !prefill.iter().any(|(process, _)| *process == from) {
             continue;

@@ -3,6 +3,7 @@
 mod division;
 
 use kvpath_schema::table::Columns;
+use kvpath_schema::tables::spans::Span;
 
 use super::{Analysis, Model, Recording, Run, Settings};
 use crate::synthetic::MS;
@@ -73,6 +74,53 @@ fn a_pull_is_the_hand_off_of_the_peer_that_holds_the_kv() {
     let handoff = analysis.handoffs.row(0);
     assert_eq!(handoff.stage_id, analysis.stages.stage_id[stage]);
     assert_eq!(handoff.peer_process_id, Some(3));
+}
+
+#[test]
+fn copies_of_a_pull_are_its_readers_and_make_no_further_request() {
+    let mut recording = live();
+    recording.write(3, "d-0", "a-0", 100 * MS, 1 << 20, "req-1");
+    recording.transfers.op[0] = "READ".into();
+    recording.transfers.local_memory[0] = Some("VRAM".into());
+    recording.device_copies.extend(3, (1, 0), [((102 * MS, MS), 1 << 20)]);
+    let analysis = analyse(&recording);
+    assert_eq!((analysis.requests.len(), analysis.requests.handoff_bytes[0]), (1, Some(1 << 20)));
+    let handoff = analysis.handoffs.row(0);
+    assert_eq!((handoff.bytes, handoff.copies, handoff.copy_process_id), (1 << 20, Some(1), Some(3)));
+}
+
+#[test]
+fn a_request_that_an_idle_worker_left_alone_was_aborted() {
+    let mut recording = live();
+    for (request, at) in [("req-1", 100 * MS), ("req-2", 600 * MS)] {
+        recording.write(1, "a-0", "d-0", at, 1 << 20, request);
+    }
+    recording.kernel(3, 7, "decode", 615 * MS, MS);
+    let requests = analyse(&recording).requests;
+    assert_eq!(requests.state.iter().map(|state| state.text()).collect::<Vec<_>>(), ["aborted", "done"]);
+    assert_eq!(requests.decode_start_ns, [None, Some(615 * MS)]);
+}
+
+#[test]
+fn requests_are_joined_with_what_their_clients_say() {
+    let mut recording = live();
+    let say = |recording: &mut Recording, name: &str, id: &str, start_ns: i64, dur_ns: Option<i64>| {
+        let (service, request) = ("client".into(), Some(id.to_owned()));
+        recording.spans.push(Span { start_ns, dur_ns, service, name: name.into(), request });
+    };
+    recording.write(1, "a-0", "d-0", 100 * MS, 1 << 20, "req-1");
+    recording.write(1, "a-0", "d-0", 500 * MS, 1 << 20, "req-2");
+    say(&mut recording, "request", "req-1", 90 * MS, Some(40 * MS));
+    say(&mut recording, "request", "req-2", 490 * MS, None);
+    say(&mut recording, "failed", "req-2", 490 * MS, Some(5 * MS));
+    say(&mut recording, "request", "req-3", 900 * MS, None);
+    say(&mut recording, "failed", "req-3", 900 * MS, None);
+    let requests = analyse(&recording).requests;
+    assert_eq!(requests.state.iter().map(|state| state.text()).collect::<Vec<_>>(), ["done", "aborted", "asked"]);
+    assert_eq!(requests.method.iter().map(|method| method.text()).collect::<Vec<_>>(), ["notif", "notif", "client"]);
+    assert_eq!(requests.sent_ns, [Some(90 * MS), Some(490 * MS), Some(900 * MS)]);
+    assert_eq!(requests.first_token_ns, [Some(130 * MS), None, None]);
+    assert_eq!(requests.start_ns[2], 900 * MS);
 }
 
 /// A process that is started anew makes an agent of the same name: who it was depends on when.
