@@ -51,6 +51,9 @@ crate::define_values! {
         Decided = "decided",
         /// There are neither one nor two regions a layer.
         Differ = "differ",
+        /// What repeats in a pass holds several layers, as the kernels that mix tokens (attention, scans of states) show. How many
+        /// is not known, so there is no `layers`, and each row of `layers` is such a period.
+        Periods = "periods",
         /// One of them is not known.
         Unknown = "unknown",
     }
@@ -242,6 +245,9 @@ crate::define_table! {
         device_id: Option<i32> => Plain,
         /// End of the last kernel, ns.
         end_ns: i64 => Plain,
+        /// Share of the pass's tokens that are the request's, 0 to 1: below 1, the batch holds other requests too, and its times
+        /// are those of the whole batch. Null where grids of kernels and bytes of hand-offs do not tell.
+        share: Option<f64> => Plain,
     }
 }
 

@@ -49,7 +49,7 @@ categories! {
     Compute => "compute",
     /// Activations are on their way between stages.
     P2p => "p2p",
-    /// A collective of NCCL runs.
+    /// A collective runs, or another kernel that moves data between GPUs.
     Collective => "collective",
     /// The GPU copies or sets memory, not to another device.
     Copy => "copy",

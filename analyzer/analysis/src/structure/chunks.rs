@@ -27,7 +27,9 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], requests: &[RequestWork]) -
             let comm = comm_of_chunks(lane, passes, start);
             for (c, pass) in passes.iter().enumerate() {
                 let key = (r, stage.row.stage_id, i32::try_from(c).unwrap_or(i32::MAX));
-                chunks.push(chunk(timeline, (key, stage), lane, pass, &comm[c]));
+                let mut row = chunk(timeline, (key, stage), lane, pass, &comm[c]);
+                row.share = request.shares.get(&(s, pass.span.0)).copied();
+                chunks.push(row);
                 push_layers(&mut layers, key, pass, stage.resolution(pass));
             }
         }
@@ -64,10 +66,11 @@ fn chunk(
         p2p_exposed_ns,
         idle_ns: dur_ns - busy.within(pass.span),
         kernels: pass.kernels,
-        layers: i32::try_from(pass.layers.len()).ok().filter(|n| *n > 0),
+        layers: i32::try_from(pass.layers.len()).ok().filter(|n| *n > 0 && !lane.is_of_periods),
         process_id: stage.row.process_id,
         device_id: stage.row.device_id,
         end_ns: pass.span.1,
+        share: None,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::mine;
 use super::ranges::Ranges;
+use super::{mine, periods, tokens};
 use kvpath_schema::tables::derived::LayerMethod;
 
 use crate::facts::{Copy, Facts, Peers};
@@ -27,6 +27,8 @@ pub struct Lane<'a> {
     pub passes: Vec<Pass>,
     /// Whether only the number of registered regions told how many layers these have.
     pub is_by_regions: bool,
+    /// Whether what repeats in them is no layer, but holds several.
+    pub is_of_periods: bool,
     /// Peer copies, if there are any.
     pub copies: Option<Peers<'a>>,
     /// Start of the first and end of the last kernel.
@@ -42,6 +44,8 @@ pub struct Pass {
     pub kernels: i64,
     /// Its layers.
     pub layers: Vec<PassLayer>,
+    /// How many tokens it computed, in a unit of the stream's own, where kernels tell.
+    pub tokens: Option<f64>,
 }
 
 /// A layer of a forward pass.
@@ -106,21 +110,27 @@ const BLOCK: usize = 65_536;
 
 /// The passes of a stream, by the names of its kernels or, where these alone repeat nothing, by names and shapes.
 fn passes(timeline: &Timeline, main: LaneAt, ranges: &Ranges, regions: Option<u32>) -> (Vec<Pass>, bool) {
+    let from_host = timeline.names.find(Class::Copy, "HtoD");
     let by = |with_shapes: bool| {
         let mut miner = mine::Miner::new(regions);
         let mut found = Vec::new();
         let (id, own) = (timeline.id(main), timeline.lane(main));
-        let kernel = |at: usize| {
+        let mut is_step = false;
+        let mut kernel = |at: usize| {
             let name = own.name[at];
+            let node = own.node.get(at).copied().filter(|node| *node != 0);
+            // A graph copies within a pass what it copied when it was captured.
+            is_step |= node.is_none() && Some(name) == from_host;
             (timeline.names.class(name) == Class::Compute).then(|| mine::Kernel {
                 symbol: if with_shapes { name } else { timeline.names.base(name) },
                 span: (own.start[at], own.end[at]),
-                node: own.node.get(at).copied().filter(|node| *node != 0),
+                node,
+                is_step: std::mem::take(&mut is_step),
                 range: layer_of_call(timeline, ranges, (id.process, own.key[at])),
             })
         };
         for from in (0..own.len()).step_by(BLOCK) {
-            let block: Vec<mine::Kernel> = (from..(from + BLOCK).min(own.len())).filter_map(kernel).collect();
+            let block: Vec<mine::Kernel> = (from..(from + BLOCK).min(own.len())).filter_map(&mut kernel).collect();
             miner.feed(&block, &mut found);
         }
         miner.finish(&mut found);
@@ -138,6 +148,7 @@ impl Pass {
             span: pass.span,
             kernels: i64::try_from(pass.kernels).unwrap_or(i64::MAX),
             layers: pass.layers.iter().map(|layer| PassLayer::of(layer, pattern)).collect(),
+            tokens: None,
         }
     }
 }
@@ -189,8 +200,11 @@ fn lane(timeline: &Timeline, own: &ProcessLanes, ranges: &Ranges, regions: Optio
     found.p2p.sort_unstable();
     found.collectives.sort_unstable();
     found.device_id = devices.into_iter().max_by_key(|(_, count)| *count).map(|(device, _)| device);
-    (found.passes, found.is_by_regions) =
-        own.main.map(|main| passes(timeline, main, ranges, regions)).unwrap_or_default();
+    if let Some(main) = own.main {
+        (found.passes, found.is_by_regions) = passes(timeline, main, ranges, regions);
+        found.is_of_periods = periods::are_several_layers(timeline, main, &found.passes);
+        tokens::tell(timeline, main, &mut found.passes);
+    }
     found
 }
 

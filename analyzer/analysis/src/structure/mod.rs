@@ -7,10 +7,13 @@
 pub mod carriers;
 pub mod chunks;
 pub mod division;
+mod fills;
 pub mod held_layers;
 pub mod lanes;
 pub mod mine;
+mod periods;
 pub mod posts;
 pub mod ranges;
 pub mod requests;
 pub mod stages;
+mod tokens;

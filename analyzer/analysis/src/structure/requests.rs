@@ -6,11 +6,11 @@
 //! are one request's (chunk-wise push); each one after the group's end is a further request whose compute was not
 //! recorded or ran within the same group. Groups that nothing hands over (warm-up, dummy runs) are no requests.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::division;
 use super::lanes::Pass;
 use super::stages::StageWork;
+use super::{division, fills};
 use crate::facts::Facts;
 use crate::intervals::{Span, Union};
 use crate::serving::told::{ClientReports, RequestReport, client_reports};
@@ -31,6 +31,8 @@ pub struct RequestWork<'a> {
     pub posts: Vec<(usize, usize)>,
     /// Forward passes of each stage of the stage list, by time.
     pub passes: Vec<Vec<&'a Pass>>,
+    /// Of each pass, by stage and start: the share of its tokens that are the request's, where that is known.
+    pub shares: BTreeMap<(usize, i64), f64>,
     /// The last group of activity that began before its first hand-off.
     pub(super) group: Option<usize>,
     /// Its KV, in a unit that is the same for all requests of the run.
@@ -138,6 +140,9 @@ pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>], told: &'a [RequestReport]
     bytes(stages, facts, &mut requests);
     let unmatched = join(stages, &mut requests, told);
     division::give_passes(stages, &groups, &mut requests);
+    for s in (0..stages.len()).filter(|s| stages[*s].is_prefill()) {
+        give_by_tokens(stages, s, &mut requests);
+    }
     for request in &mut requests {
         let Some(told) = request.told else { continue };
         // What ran for the most part before it was sent is not its own: warm-up. Clocks of clients differ by less than a pass.
@@ -244,6 +249,23 @@ fn add_prefilled<'a>(
             is_short: vec![false; stages.len()],
             ..RequestWork::default()
         });
+    }
+}
+
+/// Gives the requests of a stage the passes that tokens tell are theirs, in place of those that order and bytes alone told.
+fn give_by_tokens<'a>(stages: &[StageWork<'a>], s: usize, requests: &mut [RequestWork<'a>]) {
+    let fills = fills::of(stages, s, requests);
+    let Some(lane) = stages[s].lane else { return };
+    let told: BTreeSet<usize> = fills.iter().map(|fill| fill.request).collect();
+    let taken: BTreeSet<i64> = fills.iter().map(|fill| lane.passes[fill.pass].span.0).collect();
+    for (r, request) in requests.iter_mut().enumerate() {
+        let is_told = told.contains(&r);
+        request.passes[s].retain(|pass| !is_told && !taken.contains(&pass.span.0));
+    }
+    for fill in fills {
+        let (pass, request) = (&lane.passes[fill.pass], &mut requests[fill.request]);
+        request.passes[s].push(pass);
+        request.shares.insert((s, pass.span.0), fill.share);
     }
 }
 
@@ -370,7 +392,7 @@ mod tests {
     proptest! {
         #[test]
         fn requests_overlap_if_their_windows_do(spans in prop::collection::vec(prop::option::of((0i64..40, 0i64..12)), 0..12)) {
-            let pass = |(start, dur): (i64, i64)| Pass { span: (start, start + dur), kernels: 0, layers: Vec::new() };
+            let pass = |(start, dur): (i64, i64)| Pass { span: (start, start + dur), kernels: 0, layers: Vec::new(), tokens: None };
             let passes: Vec<Option<Pass>> = spans.iter().map(|span| span.map(pass)).collect();
             let of = |pass: &'_ Option<Pass>| pass.iter().map(|pass| pass.span).next();
             let requests: Vec<RequestWork> = passes

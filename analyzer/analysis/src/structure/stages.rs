@@ -75,7 +75,9 @@ pub fn of<'a>(
             (None, Some(role)) => (role, StageMethod::Traffic),
             (None, None) => (Role::Unknown, StageMethod::None),
         };
-        let (layers, layers_method, layers_confidence) = layer_count(lane);
+        let is_of_periods = lane.is_some_and(|lane| lane.is_of_periods);
+        let (layers, layers_method, layers_confidence) =
+            if is_of_periods { (None, LayerMethod::None, 0.0) } else { layer_count(lane) };
         let regions = facts.regions.process_id.iter().filter(|p| **p == process).count();
         let stage = Stage {
             stage_id: 0,
@@ -93,7 +95,7 @@ pub fn of<'a>(
             layers_confidence,
             kv_regions: None,
             regions_per_layer: None,
-            layers_check: LayersCheck::Unknown,
+            layers_check: if is_of_periods { LayersCheck::Periods } else { LayersCheck::Unknown },
             layer_median_ns: None,
         };
         found.push((title, StageWork { row: stage, lane, posts, resolution: LayerResolution::None }));

@@ -1,8 +1,10 @@
 //! Everything that ran, by stream and thread: about 28 bytes an operation, in memory up to its limit ([`crate::spill`]).
 
 pub mod build;
+mod communication;
 pub mod dispatch;
 pub mod lane;
+pub mod mixers;
 pub mod names;
 pub mod recorded;
 mod waiting;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::communication;
+
 /// What an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -10,7 +12,7 @@ pub enum Class {
     Compute,
     /// An NCCL kernel that sends or receives.
     PointToPoint,
-    /// Another NCCL kernel.
+    /// Another kernel that moves data between GPUs.
     Collective,
     /// A copy.
     Copy,
@@ -31,17 +33,10 @@ pub enum Class {
 }
 
 impl Class {
-    /// Of a kernel, by name: NCCL calls its kernels `ncclDevKernel_*` (2.18 and later) or `ncclKernel_*`, and sends and receives
-    /// `…SendRecv…`. Their time includes waiting for the peer, so it is never counted as compute.
+    /// Of a kernel, by name. Communication includes waiting for the peer, so it is never counted as compute.
     #[must_use]
     pub fn of_kernel(name: &str) -> Self {
-        if !name.contains("ncclDevKernel") && !name.contains("ncclKernel") {
-            Self::Compute
-        } else if name.contains("SendRecv") {
-            Self::PointToPoint
-        } else {
-            Self::Collective
-        }
+        communication::class(name).unwrap_or(Self::Compute)
     }
 
     /// The raw table that holds it.
@@ -84,6 +79,7 @@ struct OpName {
     class: Class,
     /// Number of the name without a shape.
     base: u32,
+    shape: Shape,
 }
 
 impl OpNames {
@@ -100,8 +96,14 @@ impl OpNames {
         }
         let number = self.count();
         self.by_text.insert((class, Arc::clone(&text)), number);
-        self.add(OpName { text, class, base: number });
+        self.add(OpName { text, class, base: number, shape: [0; 6] });
         number
+    }
+
+    /// The number of a name of that class, if it has one.
+    #[must_use]
+    pub fn find(&self, class: Class, text: &str) -> Option<u32> {
+        self.by_text.get(&(class, text.into())).copied()
     }
 
     /// The number of a kernel of that name and shape.
@@ -118,7 +120,7 @@ impl OpNames {
             let number = self.count();
             let OpName { text, class, .. } = &self.texts[base as usize];
             let (text, class) = (Arc::clone(text), *class);
-            self.add(OpName { text, class, base });
+            self.add(OpName { text, class, base, shape });
             self.by_shape.insert((base, shape), number);
             number
         };
@@ -147,6 +149,12 @@ impl OpNames {
     #[must_use]
     pub fn class(&self, number: u32) -> Class {
         self.texts[number as usize].class
+    }
+
+    /// Its shape, if it is a kernel's and was recorded.
+    #[must_use]
+    pub fn shape(&self, number: u32) -> Shape {
+        self.texts[number as usize].shape
     }
 
     /// The number of the same name without its shape.

@@ -91,6 +91,7 @@ fn analysis() -> Analysis {
             process_id: i64::from(stage_id) + 1,
             device_id: Some(stage_id),
             end_ns: start_ns + dur_ns,
+            share: None,
         });
     }
     for (layer, dur_ns) in [(0, 10), (1, 10), (2, 10), (3, 30), (4, 10)] {

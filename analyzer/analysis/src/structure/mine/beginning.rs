@@ -40,6 +40,7 @@ pub(super) fn find(pattern: &mut Pattern, sample: &[Kernel], is_first_known: boo
     let mut since: Option<usize> = None;
     let mut is_end = false;
     for (i, kernel) in sample.iter().enumerate() {
+        is_end |= pattern.ends_before(kernel);
         match pattern.place(kernel) {
             StreamPosition::Mark(rank) => {
                 if let Some(from) = since.filter(|_| rank == 0) {
@@ -73,6 +74,9 @@ fn leads(pattern: &Pattern, sample: &[Kernel]) -> Vec<Lead> {
     let mut counts: Vec<Vec<usize>> = vec![Vec::new(); usize::from(pattern.marks)];
     let mut begin: Option<usize> = None;
     for (i, kernel) in sample.iter().enumerate() {
+        if pattern.ends_before(kernel) {
+            begin = None;
+        }
         match pattern.place(kernel) {
             StreamPosition::Mark(rank) => {
                 if let Some(before) = begin.and_then(|begin| i.checked_sub(begin)) {

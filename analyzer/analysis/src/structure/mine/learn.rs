@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::pattern::Pattern;
 use super::scanner::Scanner;
-use super::{Kernel, Layer, Pass, known, loops, marks, mode, period, share};
+use super::{Kernel, Layer, Pass, known, loops, marks, mode, period, share, steps};
 
 /// Share of the passes that must have the same number of layers for it to be that of the stage.
 const AGREE: f64 = 0.5;
@@ -29,6 +29,9 @@ impl Pattern {
         if let Some(pattern) = by_ranges(sample) {
             return Some(pattern);
         }
+        if let Some(pattern) = by_steps(sample) {
+            return Some(pattern);
+        }
         let symbols: Vec<u32> = sample.iter().map(|kernel| kernel.symbol).collect();
         let mut runs: HashMap<u32, usize> = HashMap::new();
         for symbol in &symbols {
@@ -39,7 +42,7 @@ impl Pattern {
         let without_loops = period::marking(&loops::collapse(&symbols), never_loops);
         let with_loops = period::marking(&symbols, |_, _| true).filter(|kernel| Some(*kernel) != without_loops);
         let mut found = [without_loops, with_loops].map(|kernel| {
-            let mut pattern = marks::around(sample, kernel?)?;
+            let mut pattern = marks::around(sample, kernel?, false)?;
             count(&mut pattern, sample, regions);
             Some(pattern)
         });
@@ -61,6 +64,13 @@ impl Pattern {
     }
 }
 
+/// Where copies show the engine's steps, these are the passes, and what repeats in each is a layer.
+fn by_steps(sample: &[Kernel]) -> Option<Pattern> {
+    let mut pattern = marks::around(sample, steps::marking(sample)?, true)?;
+    count(&mut pattern, sample, None);
+    Some(pattern).filter(|pattern| pattern.layers.is_some())
+}
+
 /// Where NVTX ranges tell the layers of kernels, nothing is mined.
 fn by_ranges(sample: &[Kernel]) -> Option<Pattern> {
     let told = sample.iter().filter(|kernel| kernel.range.is_some()).count();
@@ -75,6 +85,7 @@ fn by_ranges(sample: &[Kernel]) -> Option<Pattern> {
         leads: Vec::new(),
         first: None,
         is_marked: true,
+        is_by_steps: false,
         layers: None,
         is_sure: false,
         is_by_regions: false,

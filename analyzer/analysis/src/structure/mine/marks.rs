@@ -34,8 +34,9 @@ impl Turns<'_> {
     }
 }
 
-/// A pattern of which only the number of layers is still to be found, around a kernel that runs once a layer.
-pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
+/// A pattern of which only the number of layers is still to be found, around a kernel that runs once a layer. `is_by_steps` says
+/// whether the engine's steps show where passes end.
+pub(super) fn around(sample: &[Kernel], kernel: u32, is_by_steps: bool) -> Option<Pattern> {
     let at: Vec<usize> = (0..sample.len()).filter(|i| sample[*i].symbol == kernel).collect();
     let mut lengths: Vec<usize> = at.windows(2).map(|ends| ends[1] - ends[0]).collect();
     lengths.sort_unstable();
@@ -72,7 +73,8 @@ pub(super) fn around(sample: &[Kernel], kernel: u32) -> Option<Pattern> {
         seam: 0,
         leads: Vec::new(),
         first: None,
-        is_marked: !between.is_empty(),
+        is_marked: is_by_steps || !between.is_empty(),
+        is_by_steps,
         layers: None,
         is_sure: false,
         is_by_regions: false,

@@ -5,8 +5,9 @@
 //! loop of more or fewer rounds, a kernel that was inserted, a variant for another shape; and if records of some marks
 //! were lost, the others still show the layer (an alignment whose band is a layer). Some kernels run before the first
 //! layer and after the last one only: they show where a pass ends. Without any (a middle stage may run nothing but
-//! layers), what else is known of the number of layers does, and that all layers of a pass run the same loops. Names are
-//! compared, never parsed, so this holds for any model and engine.
+//! layers), what else is known of the number of layers does, and that all layers of a pass run the same loops. Copies from the
+//! host show where an engine's steps begin (`steps.rs`): where they do, a pass is what lies in one, and neither names nor
+//! regions decide. Names are compared, never parsed, so this holds for any model and engine.
 //!
 //! [`Pattern::learn`] takes a sample of a stream, a [`Scanner`] follows the pattern, and a [`Miner`] does both.
 //!
@@ -25,6 +26,7 @@ mod open;
 mod pattern;
 mod period;
 mod scanner;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +47,8 @@ pub struct Kernel {
     pub span: Span,
     /// Node of an instantiated CUDA graph, where it is one.
     pub node: Option<i64>,
+    /// Whether the host copied something to the stream after the kernel before: a step of the engine may begin with it.
+    pub is_step: bool,
     /// Layer of which an NVTX range says that it launched this kernel.
     pub range: Option<u32>,
 }

@@ -50,8 +50,10 @@ pub struct Pattern {
     pub(super) leads: Vec<Lead>,
     /// The kernel that a layer most often begins with.
     pub(super) first: Option<u32>,
-    /// Whether some kernels run between passes only, and show where one ends.
+    /// Whether something shows where a pass ends: kernels that run between passes only, or the beginnings of steps.
     pub(super) is_marked: bool,
+    /// Whether each step of the engine is a pass, or none.
+    pub(super) is_by_steps: bool,
     /// Layers of a pass; none if the passes differ too much to say.
     pub(super) layers: Option<u32>,
     /// Whether nearly all passes of the sample have that many.
@@ -86,6 +88,11 @@ impl Pattern {
     #[must_use]
     pub fn is_by_regions(&self) -> bool {
         self.is_by_regions
+    }
+
+    /// Whether a pass that is open is over before this kernel.
+    pub(super) fn ends_before(&self, kernel: &Kernel) -> bool {
+        self.is_by_steps && kernel.is_step
     }
 
     pub(super) fn place(&self, kernel: &Kernel) -> StreamPosition {

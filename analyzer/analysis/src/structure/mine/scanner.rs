@@ -47,6 +47,10 @@ impl Scanner {
     /// Takes the next kernels; passes that have ended are added to `out`.
     pub fn feed(&mut self, kernels: &[Kernel], out: &mut Vec<Pass>) {
         for kernel in kernels {
+            if self.pattern.ends_before(kernel) && self.open.is_some() {
+                self.close(self.since.len(), true, out);
+                self.forget(i64::MIN);
+            }
             match self.pattern.place(kernel) {
                 StreamPosition::Body => self.since.push(*kernel),
                 StreamPosition::Between => {

@@ -363,3 +363,54 @@ fn it_is_said_whether_regions_chose_the_number_of_layers() {
     assert_eq!((counts, pattern.is_by_regions()), (vec![8; 8], true));
     assert!(!learnt(&pass(18, UNIT, 50).repeat(6), Some(18)).1.is_by_regions());
 }
+
+/// Kernels back to back; before those at these places the host copied something.
+fn stepped(symbols: &[u32], copies: impl Fn(usize) -> bool) -> Vec<Kernel> {
+    let mut kernels = stream(symbols);
+    for (at, kernel) in kernels.iter_mut().enumerate() {
+        kernel.is_step = copies(at);
+    }
+    kernels
+}
+
+/// A layer as vLLM runs Gemma 3's: the same norm of eleven kernels six times, of which attention and MLP come between.
+fn many_norms(attention: u32) -> Vec<u32> {
+    let norm: Vec<u32> = (20..31).collect();
+    let between = [&[40][..], &[41], &[42, 43, 44, attention, 45], &[46], &[47, 48, 49], &[50]];
+    between.iter().flat_map(|part| norm.iter().chain(part.iter())).copied().collect()
+}
+
+#[test]
+fn a_norm_that_repeats_within_a_layer_is_no_layer_where_steps_are_known() {
+    // Every sixth layer has full attention.
+    let one: Vec<u32> = (0..12).flat_map(|layer| many_norms(if layer % 6 == 5 { 61 } else { 60 })).collect();
+    let once: Vec<u32> = [900, 901].into_iter().chain(one).chain([903, 904]).collect();
+    let kernels = stepped(&once.repeat(6), |at| at.is_multiple_of(once.len()));
+    // As many regions as its groups of layers have.
+    assert_eq!(counts(&mined(&kernels, Some(2))), [12; 6]);
+}
+
+#[test]
+fn steps_divide_passes_between_which_no_kernel_runs() {
+    let once: Vec<u32> = UNIT.repeat(12);
+    let kernels = stepped(&once.repeat(5), |at| at.is_multiple_of(once.len()));
+    assert_eq!(counts(&mined(&kernels, Some(36))), [12; 5]);
+}
+
+#[test]
+fn preparation_between_several_copies_is_of_the_pass_that_follows() {
+    let once = pass(12, UNIT, 50);
+    let kernels = stepped(&once.repeat(4), |at| at % once.len() < 3);
+    let found = mined(&kernels, None);
+    assert_eq!(counts(&found), [12; 4]);
+    assert!(found.iter().all(|pass| pass.kernels == once.len() as u64), "{found:?}");
+}
+
+#[test]
+fn copies_within_passes_show_no_steps() {
+    // Weights that are fetched before each layer; attention in parts, of which each layer has as many.
+    let layer: Vec<u32> = [1, 2].into_iter().chain([2, 3, 4].repeat(16)).chain([11, 1, 12, 13, 11, 14]).collect();
+    let once: Vec<u32> = [15].into_iter().chain(layer.repeat(8)).collect();
+    let kernels = stepped(&once.repeat(8), |at| (at % once.len() % layer.len()) == 1);
+    assert_eq!(counts(&mined(&kernels, None)), [8; 8]);
+}
