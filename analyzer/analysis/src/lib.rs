@@ -9,13 +9,14 @@
 //! 5. [`timeline`] holds everything that ran.
 //! 6. [`structure`] finds stages, forward passes, layers, requests and chunks in it.
 //! 7. [`graph`] says what waited for what.
-//! 8. Answers, one question each, none of which imports another: [`path`], [`bubbles`], [`handoffs`], [`requests`], [`coverage`],
+//! 8. Answers, one question each, none of which imports another: [`path`], [`audit`], [`bubbles`], [`handoffs`], [`requests`], [`coverage`],
 //!    [`joins`], [`gpu_clock`].
 //! 9. [`findings`] says what the tables justify saying.
 //! 10. [`model`] makes and keeps all of these for a run.
 //!
 //! [`spill`], [`intervals`], [`method`], [`number`], [`settings`], and [`units`] and [`title`] for sentences, serve all floors.
 
+pub mod audit;
 pub mod bubbles;
 pub mod clocks;
 pub mod coverage;

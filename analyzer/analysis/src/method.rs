@@ -17,6 +17,8 @@ pub enum Method {
     Time,
     /// By what serving engines are known to do.
     Engine,
+    /// By how the stages of a pipeline follow each other, where no record shows how the one waited for the other.
+    Structure,
     /// By records of which some are missing: what came later may be among those.
     Partial,
 }
@@ -33,6 +35,7 @@ impl Method {
             Self::Count => "count",
             Self::Time => "time",
             Self::Engine => "engine",
+            Self::Structure => "structure",
             Self::Partial => "partial",
         }
     }
@@ -46,7 +49,7 @@ impl Method {
             Self::Count => 0.9,
             Self::Handle | Self::Time => 0.7,
             Self::Neighbour => 0.6,
-            Self::Engine => 0.5,
+            Self::Engine | Self::Structure => 0.5,
             Self::Partial => 0.3,
         }
     }

@@ -1,5 +1,6 @@
 //! Is a run whole? Files that cannot be read, files cut off in writing, counted drops, and signs of uncounted loss.
 
+mod audited;
 pub mod text;
 
 use arrow::error::ArrowError;
@@ -10,10 +11,11 @@ use serde_json::{Value, json};
 use crate::error::{BAD_INPUT, FOUND, OK};
 use crate::json::Output;
 use crate::report::json as report_json;
+use audited::Audited;
 use kvpath_analysis::error::LoadError;
 use kvpath_analysis::load::Run;
 use kvpath_analysis::load::losses::Losses;
-use kvpath_analysis::model::{Analysis, Recording};
+use kvpath_analysis::model::{Analysis, Loaded, Model};
 use kvpath_analysis::settings::Settings;
 use kvpath_analysis::spill::Memory;
 
@@ -36,6 +38,8 @@ pub struct Checked {
     pub not_judged: Option<String>,
     /// What each process's records cover.
     pub analysis: Analysis,
+    /// How far the paths of requests agree with what the GPUs alone say, a line each.
+    pub audit: Vec<String>,
 }
 
 impl Checked {
@@ -47,9 +51,17 @@ impl Checked {
         run.verify()?;
         // Segments that do not decode are out by now, so these reads meet only whole ones.
         let losses = Losses::of(&run)?;
-        let (run, analysis, not_judged) = match run.clone().reading(|run| Recording::of(run, memory)) {
-            Ok((run, recording)) => (run, Analysis::of(&recording, &Settings::default()), None),
-            Err(error) => (run, Analysis::default(), Some(error.to_string())),
+        let settings = Settings { memory: memory.clone(), ..Settings::default() };
+        let (run, judged) = match Model::reading(run.clone(), &settings, |model| model.recording().map(drop)) {
+            Ok(model) => {
+                let judged = judged(&model);
+                (model.run().clone(), judged)
+            }
+            Err(error) => (run, Err(error)),
+        };
+        let (analysis, audit, not_judged) = match judged {
+            Ok((analysis, audit)) => (analysis, audit, None),
+            Err(error) => (Analysis::default(), Vec::new(), Some(error.to_string())),
         };
         let unreadable = run.damaged.iter().map(|damaged| damaged.error.clone()).collect();
         let mut lost = analysis.findings().missing();
@@ -63,6 +75,7 @@ impl Checked {
             lost,
             not_judged,
             analysis,
+            audit,
         })
     }
 
@@ -98,12 +111,20 @@ impl Checked {
             "lost": self.lost,
             "not_judged": self.not_judged,
             "coverage": report_json::rows(&self.analysis.coverage.to_batch())?,
+            "audit": self.audit,
         });
         if self.analysis.clocks.len() > 1 {
             object["clocks"] = report_json::rows(&self.analysis.clocks.to_batch())?;
         }
         Ok(Output::Check.stamped(object))
     }
+}
+
+/// What the processes' records cover, and how far paths agree with them.
+fn judged(model: &Model) -> Loaded<(Analysis, Vec<String>)> {
+    let mut audited = Audited::default();
+    model.walker()?.each(|_| true, |path, _| audited.add(path));
+    Ok((model.analysis()?.clone(), audited.lines()))
 }
 
 /// Processes that records name and `processes` does not.

@@ -19,6 +19,7 @@ pub fn render(checked: &Checked) -> String {
     let _ = writeln!(out, "{}: {} segments, {} rows", checked.run, count(segments), count(checked.rows));
     list(&mut out, "CLOCKS", &clocks::lines(&checked.analysis.clocks));
     coverage(&mut out, checked);
+    list(&mut out, "AUDIT OF PATHS", &checked.audit);
     list(&mut out, "UNREADABLE", &checked.unreadable);
     list(&mut out, "LOST, COUNTED OR SAID BY THE RECORDER", &checked.losses.lines());
     list(&mut out, "LOST, NOT COUNTED", &checked.lost);

@@ -129,6 +129,7 @@ fn check() -> Vec<Property> {
             true,
         ),
         ("coverage", rows(Coverages::DEF), true),
+        ("audit", texts("How far the paths of requests agree with what the GPUs alone say."), true),
         ("clocks", rows(Clocks::DEF), false),
     ]
 }
@@ -157,6 +158,11 @@ fn path() -> Vec<Property> {
         "sink",
         "unexplained_ns",
         "coverage",
+        "agreement",
+        "judged_ns",
+        "disputed_from_ns",
+        "disputed_to_ns",
+        "disputed_stage_id",
         "guessed_ns",
         "uncertain_ns",
         "segments",

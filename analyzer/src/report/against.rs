@@ -180,46 +180,24 @@ mod tests {
             let ttft_ns = segments.iter().map(|(_, ns)| ns).sum();
             let path = Path {
                 request,
-                request_id: None,
-                source_ns: 0,
                 end_ns: ttft_ns,
                 ttft_ns,
                 source: "client".into(),
                 sink: "decode_pass".into(),
-                unexplained_ns: 0,
                 coverage: 1.0,
-                segments: 0,
-                guessed_ns: 0,
-                uncertain_ns: 0,
-                incomplete: None,
+                ..Path::default()
             };
             let mut rows = Vec::new();
             for (position, (category, dur_ns)) in (0i32..).zip(segments) {
                 rows.push(PathSegment {
                     request,
                     position,
-                    start_ns: 0,
                     dur_ns: *dur_ns,
                     category: CATEGORIES[*category].into(),
                     kind: "work".into(),
-                    gate: None,
-                    method: None,
                     confidence: 1.0,
-                    margin_ns: None,
-                    uncertain_ns: 0,
-                    stage_id: None,
-                    chunk: None,
-                    layer: None,
-                    layer_from: None,
-                    of_request: None,
-                    process_id: None,
-                    tid: None,
-                    stream_id: None,
-                    table_name: None,
-                    correlation_id: None,
-                    graph_node_id: None,
-                    transfer_id: None,
-                    name: None,
+                    is_explained: true,
+                    ..PathSegment::default()
                 });
             }
             found.add(path, rows);

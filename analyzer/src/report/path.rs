@@ -7,6 +7,7 @@ use kvpath_analysis::load::Run;
 use kvpath_analysis::number::float;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Stages;
+use kvpath_schema::tables::path::Paths;
 use serde_json::{Value, json};
 
 use super::ends::{self, RowBoundaries};
@@ -46,7 +47,8 @@ pub fn text(body: &Body) -> String {
     let ends = RowBoundaries::of(paths);
     let _ = writeln!(out, "{}: {} requests\n\n{}", body.run.name, paths.len(), ends.title());
     let time_heading = if ends.is_ttft() { "TTFT" } else { "time" };
-    let headings = ["request", "id", "from", "to", time_heading, "explained", "by guesses", "uncertain", "segments"];
+    let headings =
+        ["request", "id", "from", "to", time_heading, "explained", "audit", "by guesses", "uncertain", "segments"];
     let mut table = Table::new(4, &headings);
     for row in 0..paths.len() {
         let (from, to) = ends::of(paths, row);
@@ -57,6 +59,7 @@ pub fn text(body: &Body) -> String {
             to.to_owned(),
             time(paths.ttft_ns[row]),
             share(paths.coverage[row], 1.0),
+            paths.agreement[row].map_or_else(|| "-".to_owned(), |agreement| share(agreement, 1.0)),
             time(paths.guessed_ns[row]),
             time(paths.uncertain_ns[row]),
             paths.segments[row].to_string(),
@@ -72,10 +75,30 @@ pub fn text(body: &Body) -> String {
         let (request, explained) = (paths.request[row], share(paths.coverage[row], 1.0));
         let _ = writeln!(out, "\nRequest {request}: only {explained} is explained; draw no conclusion from its path.");
     }
+    for line in (0..paths.len()).filter_map(|row| disputed(paths, row)) {
+        let _ = writeln!(out, "\n{line}");
+    }
     for (request, _) in paths.request.iter().zip(&paths.incomplete).filter(|(_, lacks)| **lacks == Some(true)) {
         let _ = writeln!(out, "\nRequest {request}: not wholly recorded; its path may miss what it waited for.");
     }
     out
+}
+
+/// Where a path cannot be right, and what was taken back.
+#[must_use]
+pub fn disputed(paths: &Paths, row: usize) -> Option<String> {
+    let agreement = paths.agreement[row]?;
+    let (from, to) = (paths.disputed_from_ns[row]?, paths.disputed_to_ns[row]?);
+    let stage = paths.disputed_stage_id[row]?;
+    let at = |ns: i64| format!("+{}", time(ns - paths.source_ns[row]));
+    Some(format!(
+        "Request {}: audit {} of {}; from {} to {} only stage {stage} computed, and the path was elsewhere: it says nothing of such times.",
+        paths.request[row],
+        share(agreement, 1.0),
+        time(paths.judged_ns[row]),
+        at(from),
+        at(to),
+    ))
 }
 
 fn on_path(out: &mut String, body: &Body) {
@@ -140,7 +163,9 @@ pub fn json(body: &Body) -> serde_json::Result<String> {
                 "request": paths.request[row], "request_id": paths.request_id[row], "source_ns": paths.source_ns[row],
                 "end_ns": paths.end_ns[row], "ttft_ns": paths.ttft_ns[row], "source": &*paths.source[row],
                 "sink": &*paths.sink[row], "unexplained_ns": paths.unexplained_ns[row],
-                "coverage": paths.coverage[row], "guessed_ns": paths.guessed_ns[row],
+                "coverage": paths.coverage[row], "agreement": paths.agreement[row], "judged_ns": paths.judged_ns[row],
+                "disputed_from_ns": paths.disputed_from_ns[row], "disputed_to_ns": paths.disputed_to_ns[row],
+                "disputed_stage_id": paths.disputed_stage_id[row], "guessed_ns": paths.guessed_ns[row],
                 "uncertain_ns": paths.uncertain_ns[row], "segments": paths.segments[row],
             })
         })

@@ -4,6 +4,7 @@ use crate::cell::Name;
 
 crate::define_table! {
     /// A request's critical path as a whole: where it begins and ends, and how much of it is explained.
+    #[derive(Default)]
     Derived paths: Path, Paths, sorted by [request] {
         /// `requests.request`; requests that only a client reports have numbers after those.
         request: i32 => Plain,
@@ -20,11 +21,22 @@ crate::define_table! {
         /// What the last recorded work is: `decode_pass` (the last kernel of decode's first pass), `before_first_token` (the
         /// last work that ended before the client had its token), `handoff` (decode's GPU was not recorded), `prefill_pass`.
         sink: Name => Dict,
-        /// Time that no gate explains, ns.
+        /// Time of which no record shows what it was spent on, ns: of segments that are not `critical_path.is_explained`.
         unexplained_ns: i64 => Plain,
-        /// 1 - `unexplained_ns` / `ttft_ns`. Below 0.8 no cause should be named. What lies between the client and the first and
-        /// last records (`queue`, `respond`) counts as explained, though its inside is not recorded.
+        /// 1 - `unexplained_ns` / `ttft_ns`: the share that is explained. Below 0.8 no cause should be named.
         coverage: f64 => Plain,
+        /// The audit: of the time in which exactly one prefill stage computed, and this request alone was in flight, the share in
+        /// which the path is on that stage's GPU. It is reckoned from the GPU's records alone, without the path's gates. Below 0.95
+        /// the path is wrong somewhere, and says nothing for those times. Null where there was no such time, and of ranges.
+        agreement: Option<f64> => Plain,
+        /// The time that `agreement` is of, ns.
+        judged_ns: i64 => Plain,
+        /// Start of the longest of these times in which the path is elsewhere, ns; null where `agreement` is 0.95 or more.
+        disputed_from_ns: Option<i64> => Plain,
+        /// Its end, ns.
+        disputed_to_ns: Option<i64> => Plain,
+        /// `stages.stage_id` of the stage that computed alone in it; of several ranks the first.
+        disputed_stage_id: Option<i32> => Plain,
         /// Segments.
         segments: i32 => Plain,
         /// Time that rests on joins of a confidence below 0.9, ns.
@@ -83,7 +95,7 @@ with_operation! {
         start_ns: i64 => Plain,
         /// Length, ns.
         dur_ns: i64 => Plain,
-        /// What the time is spent on: `queue`, `host`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`,
+        /// What the time is spent on: `queue`, `host`, `waiting`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`,
         /// `sync`, `ready_wait`, `handshake`, `make`, `post`, `wire`, `notify` (until the other end has received the notification),
         /// `schedule`, `respond`, `unexplained`.
         category: Name => Dict,
@@ -93,16 +105,20 @@ with_operation! {
         /// request's arrival to the first operation.
         kind: Name => Dict,
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
-        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `peer_started`, `copied_in`, `peer_done`, `met`, `kv_written`, `registered`,
+        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `loading`, `peer_started`, `copied_in`, `peer_done`, `met`, `kv_written`, `registered`,
         /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`. Null at the source.
         gate: Option<Name> => Dict,
-        /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`; `partial`: records are
-        /// missing that may have shown something later, and the time is `unexplained`.
+        /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`, `structure` (a stage cannot begin
+        /// before the one before it is done, though no record shows how it waited); `partial`: records are missing that may have
+        /// shown something later, and the time is `unexplained`; `withdrawn`: the audit contradicts the path there
+        /// (`paths.agreement`), and the time is `unexplained`.
         method: Option<Name> => Dict,
-        /// How sure the join is, 0 to 1; 1 follows from ids and order. A thread's time between two calls is `host` whatever it
-        /// does there, also waiting that no record shows: above 1 ms it counts as a guess, 0.5; and so does all before an
-        /// operation that waited for another lane, where a lost record of its own lane may have ended later.
+        /// How sure the join is, 0 to 1; 1 follows from ids and order. `waiting` is 0.5 at most; and so is all before an operation
+        /// that waited for another lane, where a lost record of its own lane may have ended later.
         confidence: f64 => Plain,
+        /// Records show what the time was spent on: work that ran, or waiting for what a join of a confidence of 0.9 or more shows.
+        /// Never of `queue`, `waiting`, `respond` and `unexplained`, nor of what a lost record may have belonged to.
+        is_explained: bool => Plain,
         /// How much earlier the next-to-last gate opened, ns: what removing the last one would gain here at most. Null where
         /// there was no other.
         margin_ns: Option<i64> => Plain,

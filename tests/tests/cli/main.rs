@@ -1,5 +1,6 @@
 //! The analyzer as its users run it: on the bundled H200 recordings, and on bad input.
 
+mod audit;
 mod bad_input;
 mod clocks;
 mod edges;

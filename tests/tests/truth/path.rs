@@ -90,7 +90,7 @@ impl Kind<'_> {
     /// Whether two stretches are alike in category, and in stage. What lies between processes is at either.
     fn is_like(&self, found: &Self) -> (bool, bool) {
         // What a thread does between its calls is not told apart.
-        let is_planned = (self.category, found.category) == ("plan", "host");
+        let is_planned = matches!((self.category, found.category), ("plan", "host") | ("plan" | "host", "waiting"));
         let is_between = matches!(found.category, "plan" | "wire" | "notify" | "ready_wait" | "make" | "post");
         let is_same = self.category == found.category || is_planned;
         (is_same, is_same && (is_between || self.stage == found.stage))

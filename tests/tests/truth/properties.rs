@@ -128,7 +128,7 @@ fn shares(seen: &AnalysedRun) -> PropertyResult {
     for (path, rows) in paths(seen.found) {
         let sum =
             |is: &dyn Fn(usize) -> bool| rows.clone().filter(|row| is(*row)).map(|row| segments.dur_ns[row]).sum();
-        let unexplained: i64 = sum(&|row| &*segments.category[row] == "unexplained");
+        let unexplained: i64 = sum(&|row| !segments.is_explained[row]);
         let guessed: i64 = sum(&|row| segments.confidence[row] < 0.9);
         held((unexplained, guessed) == (path.unexplained_ns, path.guessed_ns), || {
             format!("{unexplained} and {guessed} ns: {path:?}")
@@ -136,6 +136,11 @@ fn shares(seen: &AnalysedRun) -> PropertyResult {
         #[expect(clippy::cast_precision_loss, reason = "a share of some seconds")]
         let coverage = if path.ttft_ns > 0 { 1.0 - unexplained as f64 / path.ttft_ns as f64 } else { path.coverage };
         held((coverage - path.coverage).abs() < 1e-12 && (0.0..=1.0).contains(&path.coverage), || format!("{path:?}"))?;
+        let names_no_cause =
+            |row: usize| matches!(&*segments.category[row], "queue" | "waiting" | "respond" | "unexplained");
+        let is_sure = |row: usize| &*segments.kind[row] == "work" || segments.confidence[row] >= 0.9;
+        let is_explained = |row: usize| !segments.is_explained[row] || (is_sure(row) && !names_no_cause(row));
+        held(rows.clone().all(is_explained), || format!("explained without a record: {path:?}"))?;
         held(rows.clone().all(|row| segments.uncertain_ns[row] >= 0), || format!("uncertain below 0: {path:?}"))?;
     }
     Ok(())

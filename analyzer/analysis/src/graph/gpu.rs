@@ -6,6 +6,10 @@ use crate::timeline::{Class, LaneAt, LaneKind, WaitTarget};
 
 /// CUPTI's number of the legacy default stream.
 const LEGACY_DEFAULT: i32 = 7;
+/// Streams that wait for each other one behind the other without work of their own: programs use two or three.
+const CHAIN: usize = 8;
+/// Calls of a process in which such a stream's waits are looked for: those of a few passes.
+const LOOK_BACK: i64 = 16_384;
 
 impl Graph<'_> {
     pub(super) fn gpu_start(&self, lane: LaneAt, at: usize, request: &Request, into: &mut Vec<Gate>) {
@@ -49,6 +53,7 @@ impl Graph<'_> {
         } else if self.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) != Some(true) {
             self.send_start(lane, start, into);
         }
+        self.unrecorded_wait(lane, start, into);
     }
 
     /// Whether a gate of a stream's operation may be the last only because the record of one was lost that ran before it on that
@@ -138,37 +143,94 @@ impl Graph<'_> {
 
     /// What a wait by the call numbered `key` of a process is for.
     pub(super) fn awaited(&self, process: i64, key: i64, awaited: WaitTarget, kind: GateKind, into: &mut Vec<Gate>) {
-        let mut add = |stream: LaneAt, before: i64, method| {
-            let at = self.timeline.lane(stream).before_key(before)?;
-            let at = self.last_of_launch(stream, self.timeline.lane(stream).key[at]).unwrap_or(at);
-            into.push(self.gate(Node::end(op(stream, at)), kind, method));
-            Some((stream, at))
-        };
         match awaited {
             WaitTarget::Event { stream, correlation, exact } => {
                 let method = if exact { Method::Id } else { Method::Handle };
-                if let Some((stream, at)) = add(stream, correlation, method) {
-                    self.rest_of_launch(stream, at, (kind, method), into);
-                }
+                self.reached(stream, correlation, (kind, method), into);
             }
-            WaitTarget::Stream(stream) => {
-                if let Some((stream, at)) = add(stream, key, Method::Id) {
-                    self.rest_of_launch(stream, at, (kind, Method::Id), into);
-                }
-            }
+            WaitTarget::Stream(stream) => self.reached(stream, key, (kind, Method::Id), into),
             WaitTarget::Context(context) => {
                 let streams = self.timeline.processes.get(&process).map_or(&[][..], |lanes| &lanes.streams);
                 for stream in streams {
-                    if matches!(self.timeline.id(*stream).kind, LaneKind::Stream { context: of, .. } if of == context) {
-                        add(*stream, key, Method::Id);
+                    if matches!(self.timeline.id(*stream).kind, LaneKind::Stream { context: of, .. } if of == context)
+                        && let Some(at) = self.last_before(*stream, key)
+                    {
+                        into.push(self.gate(Node::end(op(*stream, at)), kind, Method::Id));
                     }
                 }
             }
         }
     }
 
+    /// A stream has reached the call numbered `by` when what was launched on it before has ended, and all that it was made to wait
+    /// for since: an event that is recorded behind such a wait happens after what that wait is for, though the stream ran nothing
+    /// of its own in between.
+    fn reached(&self, stream: LaneAt, by: i64, (kind, method): (GateKind, Method), into: &mut Vec<Gate>) {
+        let mut seen: Vec<(LaneAt, i64)> = Vec::new();
+        let mut open = vec![(stream, by, method)];
+        while let Some((stream, by, method)) = open.pop() {
+            if seen.len() == CHAIN || seen.iter().any(|(other, later)| *other == stream && *later >= by) {
+                continue;
+            }
+            seen.push((stream, by));
+            let last = self.last_before(stream, by);
+            if let Some(at) = last {
+                into.push(self.gate(Node::end(op(stream, at)), kind, method));
+                self.rest_of_launch(stream, at, (kind, method), into);
+            }
+            let after = last.map_or(0, |at| self.timeline.lane(stream).key[at]).max(by.saturating_sub(LOOK_BACK));
+            let from = open.len();
+            for awaited in self.timeline.waits.of_stream(stream, after, by) {
+                let WaitTarget::Event { stream: other, correlation, exact } = awaited else { continue };
+                let wait = (other, correlation, if exact { method } else { Method::Handle });
+                // A later event of the same stream happens after the earlier ones.
+                match open[from..].iter_mut().find(|(open, ..)| *open == other) {
+                    Some(known) if known.1 < correlation => *known = wait,
+                    Some(_) => {}
+                    None => open.push(wait),
+                }
+            }
+        }
+    }
+
+    /// The last operation that was launched on a stream before the call with that number.
+    fn last_before(&self, stream: LaneAt, key: i64) -> Option<usize> {
+        let at = self.timeline.lane(stream).before_key(key)?;
+        Some(self.last_of_launch(stream, self.timeline.lane(stream).key[at]).unwrap_or(at))
+    }
+
+    /// A kernel that was launched to begin before the one ahead of it on its stream is done waits for that all the same (programmatic
+    /// dependent launch). Branches of a graph do not.
+    fn overlapped(&self, lane: LaneAt, at: usize, into: &mut Vec<Gate>) {
+        let own = self.timeline.lane(lane);
+        let is_of_graph = |at: usize| own.node.get(at).is_some_and(|node| *node != 0);
+        let ahead = at.checked_sub(1).filter(|ahead| own.end[*ahead] > own.start[at] && own.end[*ahead] <= own.end[at]);
+        if let Some(ahead) = ahead.filter(|ahead| !is_of_graph(*ahead) && !is_of_graph(at)) {
+            into.push(self.gate(Node::end(op(lane, ahead)), GateKind::StreamOrder, Method::Order));
+        }
+    }
+
+    /// Importers of traces do not always know what a stream was made to wait for. Where nothing else explains when an operation began
+    /// and no wait of its stream is recorded at all, it waited for what another stream of its process had just ended.
+    fn unrecorded_wait(&self, lane: LaneAt, start: i64, into: &mut Vec<Gate>) {
+        let dispatch_ns = self.timeline.lane(lane).dispatch_ns;
+        let since = start.saturating_sub(dispatch_ns);
+        if self.timeline.waits.is_waiting(lane) || into.iter().any(|gate| since <= gate.at && gate.at <= start) {
+            return;
+        }
+        let Some(process) = self.timeline.processes.get(&self.timeline.id(lane).process) else { return };
+        let others = process.streams.iter().copied().filter(|other| *other != lane);
+        let ended = others.filter_map(|other| {
+            let at = self.timeline.lane(other).ended_by(start)?;
+            Some((self.timeline.lane(other).end[at], op(other, at)))
+        });
+        let last = ended.max().filter(|(end, _)| *end >= since);
+        into.extend(last.map(|(_, op)| self.gate(Node::end(op), GateKind::EventWait, Method::Time)));
+    }
+
     /// An NCCL kernel ends after its other end started.
     pub(super) fn gpu_end(&self, lane: LaneAt, at: u32, into: &mut Vec<Gate>) {
+        self.overlapped(lane, at as usize, into);
         if self.timeline.class(lane, at as usize) != Class::PointToPoint {
             return;
         }

@@ -152,7 +152,7 @@ impl Graph<'_> {
     }
 
     /// The end of the request's last pass on any stage, if it was over by then.
-    fn prefill_done(&self, by: i64, request: &Request) -> Option<Gate> {
+    pub(super) fn prefill_done(&self, by: i64, request: &Request) -> Option<Gate> {
         let last = request.passes.ended_by(by)?;
         let lane = self.timeline.processes.get(&last.process)?.main?;
         let kernel = self.timeline.lane(lane).ended_by(last.span.1)?;

@@ -1,10 +1,16 @@
 //! What calls of host threads waited for.
 
+use super::stages::REACTS_NS;
 use super::{Gate, GateKind, Graph, Method, Node, Request, op};
-use crate::timeline::{Class, LaneAt};
+use crate::timeline::{Class, LaneAt, LaneKind};
 
 /// Calls from the opening of another process's memory to the copy from it.
 const AHEAD: usize = 4;
+/// Between two calls a thread runs code of the program: plans, allocates, prepares a launch. What takes longer than this may as well
+/// be waiting, ns.
+pub const HOLE_NS: i64 = 1_000_000;
+/// Calls of a step of an engine before its first launch: events that are made and asked for, copies.
+const FIRST_CALLS: usize = 64;
 
 impl Graph<'_> {
     pub(super) fn host_start(&self, lane: LaneAt, at: usize, request: &Request, into: &mut Vec<Gate>) {
@@ -27,7 +33,72 @@ impl Graph<'_> {
                 let calls = &own.key[at..own.len().min(at + AHEAD)];
                 let from = calls.iter().find_map(|key| self.transfers.fetched_from(id.process, *key));
                 into.extend(from.and_then(|from| self.peer_done(from, own.start[at])));
+                let since = since.max(request.source_ns);
+                if own.start[at].saturating_sub(since) > HOLE_NS {
+                    self.hole(lane, at, (since, own.start[at]), into);
+                    self.handed_over((id.process, since, own.start[at]), request, into);
+                    self.handed_on(lane, (since, own.start[at]), request, into);
+                }
             }
+        }
+    }
+
+    /// What a thread may have waited for that made no call for long: that its GPU was idle, and else the stage before.
+    fn hole(&self, lane: LaneAt, at: usize, (since, until): (i64, i64), into: &mut Vec<Gate>) {
+        let id = self.timeline.id(lane);
+        let LaneKind::Thread(tid) = id.kind else { return };
+        let mut waited = |ended: Option<(i64, Node)>, kind, method| {
+            let gate = ended.filter(|(end, _)| *end > since).map(|(_, node)| self.gate(node, kind, method));
+            into.extend(gate);
+        };
+        if let Some(loaded) = self.timeline.threads.loaded((id.process, tid), (since, until)) {
+            waited(self.last_ended(id.process, loaded), GateKind::Loading, Method::Time);
+        }
+        // Calls that are not recorded wait for the GPU too: memory that is freed, code that is loaded, results that are asked for.
+        let idle = self.last_ended(id.process, until).filter(|(end, _)| until - end <= REACTS_NS);
+        waited(idle.filter(|(end, _)| self.is_idle(id.process, (*end, until))), GateKind::HostSync, Method::Structure);
+        let own = self.timeline.lane(lane);
+        let calls = &own.key[at..own.len().min(at + FIRST_CALLS)];
+        let launched = calls.iter().find_map(|key| self.timeline.started_by(id.process, *key));
+        if let Some((stream, first)) = launched {
+            self.fed((id.process, self.timeline.lane(stream).start[first]), (since, until), into);
+        }
+    }
+
+    /// The operation of a process that ended last by then, on any stream.
+    fn last_ended(&self, process: i64, by: i64) -> Option<(i64, Node)> {
+        let streams = self.timeline.processes.get(&process).map_or(&[][..], |lanes| &lanes.streams);
+        let ended = streams.iter().filter_map(|stream| {
+            let last = self.timeline.lane(*stream).ended_by(by)?;
+            Some((self.timeline.lane(*stream).end[last], Node::end(op(*stream, last))))
+        });
+        ended.max()
+    }
+
+    /// Whether a process ran nothing on its GPU from a time on until another.
+    fn is_idle(&self, process: i64, (from, until): (i64, i64)) -> bool {
+        let streams = self.timeline.processes.get(&process).map_or(&[][..], |lanes| &lanes.streams);
+        streams.iter().all(|stream| self.timeline.lane(*stream).overlapping((from, until)).next().is_none())
+    }
+
+    /// A thread that hands KV over does nothing for a request before a pass of it has ended on its stage.
+    fn handed_on(&self, lane: LaneAt, (since, until): (i64, i64), request: &Request, into: &mut Vec<Gate>) {
+        let process = self.timeline.id(lane).process;
+        let ended = request.passes.of_process(Some(process)).iter().map(|pass| pass.span.1);
+        let last = ended.filter(|end| since < *end && *end <= until).max();
+        // The keys of calls of NIXL are below those of CUDA's.
+        let Some(last) = last.filter(|_| self.timeline.lane(lane).before_key(0).is_some()) else { return };
+        let main = self.timeline.processes.get(&process).and_then(|lanes| lanes.main);
+        let kernel = main.and_then(|main| Some(op(main, self.timeline.lane(main).ended_by(last)?)));
+        into.extend(kernel.map(|op| self.gate(Node::end(op), GateKind::KvWritten, Method::Structure)));
+    }
+
+    /// Decode cannot begin with a request before prefill is done with it. How it learned of that is recorded of transfers; where
+    /// there are none, only that it made no call until then.
+    fn handed_over(&self, (process, since, until): (i64, i64, i64), request: &Request, into: &mut Vec<Gate>) {
+        if request.decode == Some(process) && request.transfers.rows().is_empty() {
+            let done = self.prefill_done(until, request).filter(|gate| gate.at > since);
+            into.extend(done.map(|gate| Gate { method: Method::Structure, ..gate }));
         }
     }
 

@@ -13,6 +13,7 @@ mod tests;
 pub mod transfers;
 
 pub use crate::method::Method;
+pub use host::HOLE_NS;
 pub use links::Links;
 pub use request::{PassOf, Passes, Request};
 pub use transfers::Transfers;
@@ -75,6 +76,8 @@ pub enum GateKind {
     Launch,
     /// The stream was made to wait for a recorded event.
     EventWait,
+    /// The GPU was idle: code was loaded into it on first use.
+    Loading,
     /// What a blocking call waits for ended.
     HostSync,
     /// The other end of an NCCL message started.
@@ -115,6 +118,7 @@ impl GateKind {
             Self::Launch => "launch",
             Self::EventWait => "event_wait",
             Self::HostSync => "host_sync",
+            Self::Loading => "loading",
             Self::PeerStarted => "peer_started",
             Self::CopiedIn => "copied_in",
             Self::PeerDone => "peer_done",

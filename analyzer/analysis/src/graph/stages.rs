@@ -9,6 +9,9 @@ use super::{Gate, GateKind, Graph, Method, Node, op};
 use crate::intervals::Span;
 use crate::timeline::LaneAt;
 
+/// A thread that waited for its GPU or another stage goes on within this, ns: messages and the planning of a step take as long.
+pub(super) const REACTS_NS: i64 = 5_000_000;
+
 /// A pass, and the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Pass {
@@ -50,6 +53,13 @@ impl Stages {
             passes.sort_unstable();
         }
         Self { passes: found, all }
+    }
+
+    /// The pass of a process that ran at a time, else the next one.
+    fn at(&self, process: i64, time: i64) -> Option<&Pass> {
+        let passes = self.passes.get(&process)?;
+        let begun = passes.partition_point(|pass| pass.start <= time);
+        begun.checked_sub(1).and_then(|at| passes.get(at)).or_else(|| passes.first())
     }
 
     /// The first pass that a process began at or after a time.
@@ -128,6 +138,18 @@ impl Graph<'_> {
         }
         let pass = self.stages.next(process, start).filter(|pass| pass.start == start);
         self.pass_end(pass.map(|pass| pass.before), GateKind::PeerDone, into);
+    }
+
+    /// A stage cannot compute what the stage before has not made. A thread that made no call while that ran, and goes on with what
+    /// follows as soon as it ended, waited for it: over sockets and shared memory, which are not on record.
+    pub(super) fn fed(&self, (process, launched): (i64, i64), (since, until): (i64, i64), into: &mut Vec<Gate>) {
+        let before = self.stages.at(process, launched).map(|pass| pass.before);
+        let before = before.filter(|(end, _)| since < *end && *end <= until && until - end <= REACTS_NS);
+        let kernel = before.and_then(|(end, process)| {
+            let lane = self.timeline.processes.get(&process)?.main?;
+            Some(op(lane, self.timeline.lane(lane).ended_by(end)?))
+        });
+        into.extend(kernel.map(|kernel| self.gate(Node::end(kernel), GateKind::PeerDone, Method::Structure)));
     }
 
     /// A message that waited for nothing of the pass before it was sent after that, for its stream waits for others.

@@ -69,6 +69,86 @@ fn what_a_stream_runs_after_a_graph_follows_all_of_it() {
     assert_eq!(binds(&timeline, Node::start(op(lane, 1))), Some((GateKind::GraphOrder, 300)));
 }
 
+#[test]
+fn an_event_behind_a_wait_happens_after_what_that_wait_is_for() {
+    let mut timeline = Timeline::default();
+    timeline.add_kernel(stream(7), 0, "work", (10, 400, 10));
+    timeline.add_kernel(stream(9), 0, "after", (405, 410, 20));
+    timeline.add_kernel(stream(8), 0, "long_ago", (0, 5, 5));
+    timeline.add_call(1, 1, "cudaLaunchKernel", (50, 60, 20));
+    // Stream 8 waits for 7 and records an event, which stream 9 waits for; 8 itself runs nothing in between.
+    let record = |stream, event, correlation| EventRecord {
+        process: 1,
+        context: 1,
+        stream,
+        event,
+        recording: Some(i64::from(event)),
+        correlation,
+    };
+    let wait = |stream, event: i32, correlation| Sync {
+        process: 1,
+        context: 1,
+        stream: Some(stream),
+        event: Some(event),
+        recording: Some(i64::from(event)),
+        correlation,
+        kind: SyncKind::StreamWait,
+    };
+    let syncs = [wait(8, 1, 12), wait(9, 2, 14)];
+    timeline.waits = Waits::by_hand(&syncs, &[record(7, 1, 11), record(8, 2, 13)], |id| timeline.find(id));
+    let lane = timeline.find(stream(9)).unwrap();
+    assert_eq!(binds(&timeline, Node::start(op(lane, 0))), Some((GateKind::EventWait, 400)));
+    // An event that was recorded before that wait does not.
+    timeline.waits = Waits::by_hand(&syncs, &[record(7, 1, 11), record(8, 2, 9)], |id| timeline.find(id));
+    assert_eq!(binds(&timeline, Node::start(op(lane, 0))), Some((GateKind::Launch, 60)));
+}
+
+#[test]
+fn a_kernel_that_begins_before_the_one_ahead_is_done_ends_after_it() {
+    let mut timeline = Timeline::default();
+    for span_and_key in [(0, 100, 1), (100, 900, 2), (890, 1_000, 3)] {
+        timeline.add_kernel(stream(7), 0, "dependent", span_and_key);
+    }
+    let lane = timeline.find(stream(7)).unwrap();
+    assert_eq!(binds(&timeline, Node::end(op(lane, 2))), Some((GateKind::StreamOrder, 900)));
+    assert_eq!(binds(&timeline, Node::end(op(lane, 1))), None);
+    timeline.lanes[lane as usize].1.node = vec![0, 5, 6].into();
+    assert_eq!(binds(&timeline, Node::end(op(lane, 2))), None, "branches of a graph");
+}
+
+#[test]
+fn where_no_waits_are_recorded_an_operation_follows_what_another_stream_just_ended() {
+    let mut timeline = Timeline::default();
+    timeline.add_kernel(stream(7), 0, "before", (0, 100, 1));
+    timeline.add_kernel(stream(8), 0, "received", (0, 5 * MS, 2));
+    timeline.add_kernel(stream(7), 0, "next", (5 * MS + 2_000, 6 * MS, 3));
+    let lane = timeline.find(stream(7)).unwrap();
+    assert_eq!(binds(&timeline, Node::start(op(lane, 1))), Some((GateKind::StreamOrder, 100)), "dispatch is not known");
+    timeline.lanes[lane as usize].1.dispatch_ns = 20_000;
+    assert_eq!(binds(&timeline, Node::start(op(lane, 1))), Some((GateKind::EventWait, 5 * MS)));
+}
+
+#[test]
+fn a_thread_that_makes_no_call_until_its_gpu_is_idle_waited_for_it() {
+    let call = |timeline: &mut Timeline, span_and_key| timeline.add_call(1, 1, "cudaLaunchKernel", span_and_key);
+    let mut timeline = Timeline::default();
+    call(&mut timeline, (0, 5_000, 1));
+    timeline.add_kernel(stream(7), 0, "work", (10_000, 40 * MS, 1));
+    call(&mut timeline, (41 * MS, 41 * MS + 5_000, 2));
+    let binding = |timeline: &Timeline| {
+        let thread = timeline.find(LaneId { process: 1, kind: LaneKind::Thread(1) }).unwrap();
+        binds(timeline, Node::start(op(thread, 1)))
+    };
+    assert_eq!(binding(&timeline), Some((GateKind::HostSync, 40 * MS)));
+    // Code was loaded at its end, for which the GPU had to be idle.
+    timeline.threads.load((1, 1), (40 * MS + 1_000, 40 * MS + 9_000));
+    assert_eq!(binding(&timeline), Some((GateKind::Loading, 40 * MS)));
+    timeline.threads = crate::timeline::Threads::default();
+    // It came back long after, or while other work ran: nothing says what it did.
+    timeline.add_kernel(stream(8), 0, "other", (39 * MS, 60 * MS, 3));
+    assert_eq!(binding(&timeline), Some((GateKind::ProgramOrder, 5_000)));
+}
+
 /// Transfers of one request from process 1 to 2, each posted 3 ms after the one before and done `ms` after its post, with the
 /// kernels before and after them.
 fn handed_over(count: i64, ms: i64) -> Recording {

@@ -16,7 +16,7 @@ use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
 use crate::{bubbles, coverage, handoffs};
 
 /// Derived tables of a run, but for paths and joins.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Analysis {
     /// Stages.
     pub stages: Stages,

@@ -4,6 +4,7 @@
 //! tables that the model can make.
 
 mod analysis;
+mod auditor;
 pub mod derived;
 mod recording;
 #[cfg(test)]
@@ -11,6 +12,8 @@ mod tests;
 
 pub use analysis::Analysis;
 pub use recording::Recording;
+
+use auditor::Auditor;
 
 use std::sync::{Arc, OnceLock};
 
@@ -46,6 +49,7 @@ pub struct Model {
     losses: Once<Losses>,
     links: Once<Links>,
     prepared: Once<Prepared>,
+    auditor: Once<Auditor>,
     joined: Once<Joined>,
     clocks: Once<ClockTable>,
     findings: Once<Findings>,
@@ -136,7 +140,8 @@ impl Model {
         let inputs = self.path_inputs()?;
         let recording = self.recording()?;
         let prepared = once(&self.prepared, || Ok(Prepared::of(&inputs, &told(recording))))?;
-        Ok(Walker::new(inputs, prepared))
+        let audit = || Ok(Auditor::of(inputs.timeline, inputs.stages, prepared));
+        Ok(Walker::new(inputs, prepared, once(&self.auditor, audit)?))
     }
 
     /// What could be joined with what.

@@ -1,8 +1,8 @@
 //! What the time on a path was spent on.
 
 use super::walk::{Step, StepKind};
-use crate::graph::{GateKind, Graph, Method, Op};
-use crate::timeline::{Class, LaneKind};
+use crate::graph::{GateKind, Graph, HOLE_NS, Method, Op};
+use crate::timeline::{Class, LaneAt, LaneKind, dispatch};
 
 /// Defines the categories: each with its name in tables, and with its documentation as its meaning.
 macro_rules! categories {
@@ -39,8 +39,11 @@ macro_rules! categories {
 categories! {
     /// From the request's arrival to its first work: HTTP, queue, scheduler.
     Queue => "queue",
-    /// A host thread works: calls, and whatever it does between them.
+    /// A host thread works: calls, what lies between calls that follow each other closely, and time that it is known to have been
+    /// on a CPU.
     Host => "host",
+    /// A host thread makes no call for long: what it waited for, or whether it ran, is not on record.
+    Waiting => "waiting",
     /// From a launch to the start of what it launched.
     Launch => "launch",
     /// Dispatch of work on a GPU after what it waited for there.
@@ -83,6 +86,13 @@ impl Category {
         Self::ALL.iter().copied().find(|category| category.name() == name)
     }
 
+    /// Whether records show what the time goes to. Of the time before the first and after the last of them, and of a thread that makes
+    /// no call, they show only that it passed.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        !matches!(self, Self::Queue | Self::Waiting | Self::Respond | Self::Unexplained)
+    }
+
     /// Of a step.
     #[must_use]
     pub fn of(graph: &Graph, step: &Step) -> Self {
@@ -113,6 +123,9 @@ impl Category {
                     LaneKind::Stream { .. } if is_order(step) && graph.timeline.may_lack_before(lane, at as usize) => {
                         Self::Unexplained
                     }
+                    LaneKind::Stream { .. } if is_launch(step) && is_late(graph, step, (lane, at as usize)) => {
+                        Self::Unexplained
+                    }
                     LaneKind::Stream { .. } => Self::of_gpu(class, step, graph.timeline.lane(lane).dispatch_ns),
                 }
             }
@@ -121,14 +134,19 @@ impl Category {
 
     fn of_call(class: Class, step: &Step) -> Self {
         match (class, step.kind, step.gate) {
+            (_, StepKind::Source, _) => Self::Queue,
             (_, StepKind::Gap | StepKind::Completion, Some((GateKind::PrefillDone, _))) => Self::ReadyWait,
             (_, StepKind::Completion, Some((GateKind::Notified | GateKind::Transferred, _))) => Self::Schedule,
             (Class::Post, ..) => Self::Post,
+            (Class::Make, StepKind::Gap, Some((GateKind::ProgramOrder, _))) if step.end - step.start > HOLE_NS => {
+                Self::Waiting
+            }
             (Class::Make, ..) => Self::Make,
-            (_, StepKind::Source, _) => Self::Queue,
             (_, StepKind::Completion, _) => Self::Sync,
             (_, StepKind::Gap, Some((GateKind::PeerDone, _))) => Self::P2p,
             (_, StepKind::Gap, Some((GateKind::Notified | GateKind::Transferred, _))) => Self::Schedule,
+            (_, StepKind::Gap, Some((GateKind::PrefillDone | GateKind::KvWritten, _))) => Self::Waiting,
+            (_, StepKind::Gap, Some((GateKind::ProgramOrder, _))) if step.end - step.start > HOLE_NS => Self::Waiting,
             _ => Self::Host,
         }
     }
@@ -170,6 +188,19 @@ fn has_met(step: &Step) -> bool {
 
 fn is_posted(step: &Step) -> bool {
     matches!(step.gate, Some((GateKind::Posted, _)))
+}
+
+fn is_launch(step: &Step) -> bool {
+    step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::Launch, Method::Id)))
+}
+
+/// A launch reaches its GPU within some us after its call has returned. What takes longer waits for something there, and no stream
+/// or event shows what.
+fn is_late(graph: &Graph, step: &Step, (lane, at): (LaneAt, usize)) -> bool {
+    let key = graph.timeline.lane(lane).key[at];
+    let call = graph.timeline.call(graph.timeline.id(lane).process, key);
+    let returned = call.map_or(step.start, |(thread, call)| graph.timeline.lane(thread).end[call]);
+    step.end.saturating_sub(returned.max(step.start)) > dispatch::MOST_NS
 }
 
 /// Whether it is what a stream did between two of its operations.

@@ -99,11 +99,18 @@ impl Prepared {
     }
 }
 
+/// Looks at each path that was walked, and may change what its rows say.
+pub trait Judge: std::fmt::Debug + Sync {
+    /// Judges one.
+    fn judge(&self, path: &mut Path, segments: &mut Vec<PathSegment>);
+}
+
 /// Walks paths.
 #[derive(Debug, Clone, Copy)]
 pub struct Walker<'a> {
     inputs: Inputs<'a>,
     prepared: &'a Prepared,
+    judge: &'a dyn Judge,
 }
 
 /// Requests that are walked before their rows are handed on: on many threads too, so that rows do not take more memory there.
@@ -112,8 +119,8 @@ const SHARE: usize = 64;
 impl<'a> Walker<'a> {
     /// Over these.
     #[must_use]
-    pub fn new(inputs: Inputs<'a>, prepared: &'a Prepared) -> Self {
-        Self { inputs, prepared }
+    pub fn new(inputs: Inputs<'a>, prepared: &'a Prepared, judge: &'a dyn Judge) -> Self {
+        Self { inputs, prepared, judge }
     }
 
     /// The requests that it knows.
@@ -177,7 +184,9 @@ impl<'a> Walker<'a> {
         let context = self.context(&graph);
         let sink = self.sink(request)?;
         let walked = walk::walk(&graph, request, sink.node, request.source_ns);
-        Some(context.rows(request, &sink, &walked))
+        let (mut path, mut segments) = context.rows(request, &sink, &walked);
+        self.judge.judge(&mut path, &mut segments);
+        Some((path, segments))
     }
 
     /// The paths of the requests that `wanted` picks, in their order, a share at a time: only so much is in memory.

@@ -10,11 +10,10 @@ use super::requests::Sink;
 use super::walk::{Step, StepKind, WalkedPath};
 use crate::clocks::Clocks;
 use crate::graph::{Graph, Method, Op, Request};
+use crate::timeline::{LaneAt, LaneKind};
 
-/// A thread may do anything between two calls, also wait for what is not recorded; longer than this it counts as a guess, ns.
-const HOST_GAP_NS: i64 = 1_000_000;
 /// Joins below this are guesses.
-const SURE: f64 = 0.9;
+pub const SURE: f64 = 0.9;
 
 /// What the rows need.
 #[derive(Debug)]
@@ -39,41 +38,32 @@ impl Context<'_> {
     /// The row of a request's path, and those of its segments.
     #[must_use]
     pub fn rows(&self, request: &Request, sink: &Sink, walked: &WalkedPath) -> (Path, Vec<PathSegment>) {
-        let mut rows: Vec<PathSegment> = walked.steps.iter().map(|step| self.segment(request, step)).collect();
+        let mut rows: Vec<PathSegment> = Vec::with_capacity(walked.steps.len() + 1);
+        for step in &walked.steps {
+            self.segments(request, step, &mut rows);
+        }
         let sink_end = self.graph.time(sink.node);
         let told = request.first_token_ns.filter(|_| !request.is_range);
         let end_ns = told.map_or(sink_end, |told| told.max(sink_end));
         if end_ns > sink_end {
             rows.push(respond(rows.last(), sink_end, end_ns));
         }
-        for (position, row) in rows.iter_mut().enumerate() {
-            row.request = request.number;
-            row.position = i32::try_from(position).unwrap_or(i32::MAX);
-        }
-        let sum = |keep: &dyn Fn(&PathSegment) -> bool| rows.iter().filter(|row| keep(row)).map(|row| row.dur_ns).sum();
-        let ttft_ns = (end_ns - request.source_ns).max(0);
-        let unexplained_ns: i64 = sum(&|row| &*row.category == Category::Unexplained.name());
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let coverage = if ttft_ns > 0 { 1.0 - unexplained_ns as f64 / ttft_ns as f64 } else { 0.0 };
-        let path = Path {
+        let mut path = Path {
             request: request.number,
             request_id: request.id.clone(),
             source_ns: request.source_ns,
             end_ns,
-            ttft_ns,
+            ttft_ns: (end_ns - request.source_ns).max(0),
             source: match (request.is_range, request.has_arrival) {
                 (true, _) => "range".into(),
                 (false, true) => "client".into(),
                 (false, false) => "first_record".into(),
             },
             sink: sink.method.into(),
-            unexplained_ns,
-            coverage,
-            segments: i32::try_from(rows.len()).unwrap_or(i32::MAX),
-            guessed_ns: sum(&|row| row.confidence < SURE),
-            uncertain_ns: rows.iter().map(|row| row.uncertain_ns).sum(),
             incomplete: request.is_incomplete,
+            ..Path::default()
         };
+        settle(&mut path, &mut rows);
         (path, rows)
     }
 
@@ -82,13 +72,44 @@ impl Context<'_> {
         record::of(self.graph, self.transfers, self.places.of_op(self.graph, op), op)
     }
 
-    fn segment(&self, request: &Request, step: &Step) -> PathSegment {
+    /// The rows of a step: more than one where it is known when a thread ran within it.
+    fn segments(&self, request: &Request, step: &Step, into: &mut Vec<PathSegment>) {
+        let category = Category::of(self.graph, step);
+        let row = self.segment(request, step, category);
+        let ran = match (category, step.op) {
+            (Category::Waiting, Op::Lane(lane, _)) => self.ran(lane, (step.start, step.end)),
+            _ => Vec::new(),
+        };
+        let mut at = step.start;
+        for (start, end) in ran.into_iter().chain([(step.end, step.end)]) {
+            let part = |from: i64, until: i64| PathSegment { start_ns: from, dur_ns: until - from, ..row.clone() };
+            if start > at {
+                into.push(part(at, start));
+            }
+            if end > start {
+                let known = PathSegment { category: Category::Host.name().into(), confidence: 1.0, ..part(start, end) };
+                into.push(PathSegment { is_explained: !step.is_doubtful, ..known });
+            }
+            at = end;
+        }
+    }
+
+    /// When the thread of a lane is known to have been on a CPU.
+    fn ran(&self, lane: LaneAt, within: (i64, i64)) -> Vec<(i64, i64)> {
+        let id = self.graph.timeline.id(lane);
+        match id.kind {
+            LaneKind::Thread(tid) => self.graph.timeline.threads.ran((id.process, tid), within),
+            LaneKind::Stream { .. } => Vec::new(),
+        }
+    }
+
+    fn segment(&self, request: &Request, step: &Step, category: Category) -> PathSegment {
         let operation = self.operation(step.op);
         let operation = Operation { of_request: operation.of_request.or(Some(request.number)), ..operation };
         let mut row = PathSegment {
             start_ns: step.start,
             dur_ns: step.end - step.start,
-            category: Category::of(self.graph, step).name().into(),
+            category: category.name().into(),
             kind: step.kind.name().into(),
             gate: step.gate.map(|(kind, _)| kind.name().into()),
             method: step.gate.map(|(_, method)| method.name().into()),
@@ -100,19 +121,34 @@ impl Context<'_> {
             row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
         }
         row.uncertain_ns += step.between.map_or(0, |between| self.clock_error(between, (step.start, step.end)));
-        let is_host = step.kind == StepKind::Gap && &*row.category == Category::Host.name();
-        if is_host && row.dur_ns > HOST_GAP_NS {
+        if step.is_doubtful || category == Category::Waiting {
             row.confidence = row.confidence.min(Method::Engine.confidence());
         }
-        if step.is_doubtful {
-            row.confidence = row.confidence.min(Method::Engine.confidence());
-        }
+        // Work ran, whatever led to it; that something waited is as sure as what shows it.
+        let is_shown = step.kind == StepKind::Work || row.confidence >= SURE;
+        row.is_explained = is_shown && !step.is_doubtful && category.is_known();
         // A gap is not the operation's own.
         if step.kind == StepKind::Source {
             row.table_name = None;
         }
         row
     }
+}
+
+/// Numbers the segments of a path, and sums up what they say.
+pub fn settle(path: &mut Path, rows: &mut [PathSegment]) {
+    for (position, row) in rows.iter_mut().enumerate() {
+        row.request = path.request;
+        row.position = i32::try_from(position).unwrap_or(i32::MAX);
+    }
+    let sum = |keep: &dyn Fn(&PathSegment) -> bool| rows.iter().filter(|row| keep(row)).map(|row| row.dur_ns).sum();
+    path.segments = i32::try_from(rows.len()).unwrap_or(i32::MAX);
+    path.unexplained_ns = sum(&|row| !row.is_explained);
+    path.guessed_ns = sum(&|row| row.confidence < SURE);
+    path.uncertain_ns = rows.iter().map(|row| row.uncertain_ns).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let coverage = if path.ttft_ns > 0 { 1.0 - path.unexplained_ns as f64 / path.ttft_ns as f64 } else { 0.0 };
+    path.coverage = coverage;
 }
 
 /// From the last recorded work to the token at the client: sampling's copy, detokenizing, HTTP.

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, GraphLaunches, Kernels, Memcpys, Memsets};
+use kvpath_schema::tables::gpu::{
+    ApiCalls, CudaEvents, CuptiOverheads, GpuSyncs, GraphLaunches, Kernels, Memcpys, Memsets,
+};
 use kvpath_schema::tables::nixl::NixlTransfers;
+use kvpath_schema::tables::sched::OffCpus;
 
 use super::recorded::{EventRecord, Records, Sync, SyncKind, Syncs};
-use super::{Class, Lane, LaneId, LaneKind, New, OpNames, Timeline, Waits, dispatch};
+use super::{Class, Lane, LaneId, LaneKind, New, OpNames, Threads, Timeline, Waits, dispatch};
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 use crate::facts::{Consumer, WantedColumns};
@@ -23,6 +26,7 @@ pub struct Builder {
     by_id: HashMap<LaneId, usize>,
     last: usize,
     names: OpNames,
+    threads: Threads,
     memory: Memory,
 }
 
@@ -37,6 +41,7 @@ impl Builder {
             by_id: HashMap::new(),
             last: 0,
             names: OpNames::default(),
+            threads: Threads::default(),
             memory: memory.clone(),
         }
     }
@@ -47,8 +52,10 @@ impl Builder {
     /// It goes beyond the memory limit, and there is no room for files.
     pub fn finish(mut self, transfers: &NixlTransfers) -> Result<Timeline, LoadError> {
         nixl_calls(&mut self, transfers)?;
-        let Self { syncs, records, lanes, names, memory, .. } = self;
+        let Self { syncs, records, lanes, names, mut threads, memory, .. } = self;
+        threads.sort();
         let mut timeline = timeline(lanes, names)?;
+        timeline.threads = threads;
         // Transports ask for events all the time; only waits of recorded calls can be on a path.
         let is_known =
             |sync: &Sync| sync.kind == SyncKind::StreamWait || timeline.call(sync.process, sync.correlation).is_some();
@@ -94,7 +101,7 @@ impl Builder {
 }
 
 /// What lanes are made of: GPU work first, then calls, then what calls waited for.
-const TABLES: [WantedColumns; 7] = [
+const TABLES: [WantedColumns; 9] = [
     WantedColumns {
         table: Kernels::DEF,
         columns: &[
@@ -158,6 +165,8 @@ const TABLES: [WantedColumns; 7] = [
         table: CudaEvents::DEF,
         columns: &["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"],
     },
+    WantedColumns { table: CuptiOverheads::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "kind"] },
+    WantedColumns { table: OffCpus::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "state"] },
 ];
 /// A kernel's grid and block.
 const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
@@ -187,6 +196,8 @@ impl Consumer for Builder {
             }
             table if table == ApiCalls::DEF.name => self.calls(batch, host),
             table if table == GpuSyncs::DEF.name => self.syncs(batch, host),
+            table if table == CuptiOverheads::DEF.name => self.loads(batch, host),
+            table if table == OffCpus::DEF.name => self.off_cpu(batch, host),
             _ => self.records(batch, host),
         }
     }
@@ -211,6 +222,32 @@ impl Builder {
                 LaneId { process: rows::process(batch.table(), host, process[row])?, kind: LaneKind::Thread(tid[row]) };
             let span = rows::span(batch.table(), host, start[row], dur[row])?;
             self.push(id, span, (correlation[row], names[row], 0))?;
+        }
+        Ok(())
+    }
+
+    /// Code is loaded into a GPU on first use; what CUPTI's own work cost is none of the program's.
+    fn loads(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let loads =
+            batch.names("kind", |text| u32::from(text == "lazy_function_loading" || text == "module_loading"))?;
+        let (start, dur, process) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i64("process_id")?);
+        let tid = batch.optional_i32("tid")?;
+        for row in (0..batch.len()).filter(|row| loads[*row] == 1) {
+            let Some(tid) = tid(row) else { continue };
+            let thread = (rows::process(batch.table(), host, process[row])?, tid);
+            self.threads.load(thread, rows::span(batch.table(), host, start[row], dur[row])?);
+        }
+        Ok(())
+    }
+
+    /// Sums of short intervals do not say when they were.
+    fn off_cpu(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let sums = batch.names("state", |text| u32::from(text == "short"))?;
+        let (start, dur) = (batch.i64("start_ns")?, batch.i64("dur_ns")?);
+        let (process, tid) = (batch.i64("process_id")?, batch.i32("tid")?);
+        for row in (0..batch.len()).filter(|row| sums[*row] == 0) {
+            let thread = (rows::process(batch.table(), host, process[row])?, tid[row]);
+            self.threads.off(thread, rows::span(batch.table(), host, start[row], dur[row])?);
         }
         Ok(())
     }
@@ -294,7 +331,7 @@ fn timeline(mut lanes: Vec<(LaneId, Lane)>, names: OpNames) -> Result<Timeline, 
         lane.sort(|name| rank[name as usize])?;
     }
     let processes = processes(&lanes, &names);
-    Ok(Timeline { lanes, names, processes, waits: Waits::default() })
+    Ok(Timeline { lanes, names, processes, ..Timeline::default() })
 }
 
 /// The lanes of each process.

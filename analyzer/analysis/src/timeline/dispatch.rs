@@ -10,7 +10,7 @@ const ENOUGH: usize = 200;
 const LEAST_NS: i64 = 20_000;
 
 /// More is no dispatch, ns.
-const MOST_NS: i64 = 100_000;
+pub const MOST_NS: i64 = 100_000;
 
 /// The 99th percentile of the gaps before operations whose launch had returned before the one before them ended: those
 /// gaps are the GPU's own, but for what other streams kept waiting, which is left out where a wait for an event shows it and

@@ -7,6 +7,7 @@ pub mod lane;
 pub mod mixers;
 pub mod names;
 pub mod recorded;
+pub mod threads;
 mod waiting;
 pub mod waits;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 
 pub use lane::{Lane, LaneId, LaneKind, New};
 pub use names::{Class, OpNames};
+pub use threads::Threads;
 pub use waits::{WaitTarget, Waits};
 
 /// A lane's position in [`Timeline::lanes`].
@@ -30,6 +32,8 @@ pub struct Timeline {
     pub processes: BTreeMap<i64, ProcessLanes>,
     /// What streams and threads waited for.
     pub waits: Waits,
+    /// What is recorded of threads besides their calls.
+    pub threads: Threads,
 }
 
 /// The lanes of a process.

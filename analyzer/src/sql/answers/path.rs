@@ -28,12 +28,9 @@ pub(super) fn found() -> RunPaths {
             ttft_ns,
             source: "client".into(),
             sink: "decode_pass".into(),
-            unexplained_ns: 0,
             coverage: 1.0,
             segments: 2,
-            guessed_ns: 0,
-            uncertain_ns: 0,
-            incomplete: None,
+            ..Path::default()
         });
         let mut start_ns = source_ns;
         for (position, (stage, category, dur_ns, confidence, margin_ns)) in (0i32..).zip(segments) {
@@ -48,20 +45,13 @@ pub(super) fn found() -> RunPaths {
                 method: Some("time".into()),
                 confidence: *confidence,
                 margin_ns: *margin_ns,
-                uncertain_ns: 0,
+                is_explained: *confidence >= 0.9,
                 stage_id: Some(*stage),
                 chunk: Some(0),
-                layer: None,
-                layer_from: None,
                 of_request: Some(request),
                 process_id: Some(1),
-                tid: None,
-                stream_id: None,
-                table_name: None,
-                correlation_id: None,
-                graph_node_id: None,
-                transfer_id: None,
                 name: Some("k".into()),
+                ..PathSegment::default()
             });
             start_ns += dur_ns;
         }

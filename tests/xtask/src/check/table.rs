@@ -19,7 +19,7 @@ pub(super) const FLOORS: &[Floor] = &[
     Floor { name: "graph", modules: &["graph"], apart: false },
     Floor {
         name: "answers",
-        modules: &["path", "bubbles", "handoffs", "coverage", "requests", "joins", "gpu_clock"],
+        modules: &["path", "audit", "bubbles", "handoffs", "coverage", "requests", "joins", "gpu_clock"],
         apart: true,
     },
     Floor { name: "findings", modules: &["findings"], apart: false },

@@ -1,0 +1,123 @@
+//! When exactly one prefill stage computed: from what ran on the GPUs, and from nothing that a path is found by.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kvpath_schema::tables::derived::{Role, Stages};
+
+use crate::intervals::Span;
+use crate::timeline::{Class, Timeline};
+
+/// A stage goes on computing over gaps up to this, ns: its kernels were launched, and follow each other.
+const BRIDGED_NS: i64 = 20_000;
+/// Shorter times are not judged, ns.
+const LEAST_NS: i64 = 1_000_000;
+
+/// A prefill stage: all its ranks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// `stages.stage_id` of its first rank.
+    pub id: i32,
+    /// Its processes.
+    pub processes: Vec<i64>,
+}
+
+/// A time in which one of them computed, no other did, and nothing was copied from one device to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alone {
+    /// The time, ns.
+    pub span: Span,
+    /// Which: position in the list of stages.
+    pub stage: usize,
+}
+
+/// What makes processes ranks of one stage.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Pipeline(i32),
+    Tensor,
+    Process(i64),
+}
+
+/// The prefill stages.
+#[must_use]
+pub fn stages(table: &Stages) -> Vec<Stage> {
+    let mut found: BTreeMap<Key, Stage> = BTreeMap::new();
+    for row in (0..table.stage_id.len()).filter(|row| table.role[*row] == Role::Prefill) {
+        let process = table.process_id[row];
+        let key = match (table.pp_rank[row], table.tp_rank[row]) {
+            (Some(rank), _) => Key::Pipeline(rank),
+            (None, Some(_)) => Key::Tensor,
+            (None, None) => Key::Process(process),
+        };
+        let stage = found.entry(key).or_insert_with(|| Stage { id: table.stage_id[row], processes: Vec::new() });
+        stage.id = stage.id.min(table.stage_id[row]);
+        stage.processes.push(process);
+    }
+    found.into_values().collect()
+}
+
+/// Times in which one of the stages computed alone, in order.
+#[must_use]
+pub fn of(timeline: &Timeline, stages: &[Stage]) -> Vec<Alone> {
+    let of_process: HashMap<i64, usize> =
+        stages.iter().enumerate().flat_map(|(at, stage)| stage.processes.iter().map(move |id| (*id, at))).collect();
+    // What copies comes last.
+    let mut busy: Vec<Vec<Span>> = vec![Vec::new(); stages.len() + 1];
+    for (id, lanes) in &timeline.processes {
+        let stage = of_process.get(id).copied();
+        for lane in &lanes.streams {
+            let mut computing = None;
+            for at in 0..timeline.lane(*lane).len() {
+                let span = (timeline.lane(*lane).start[at], timeline.lane(*lane).end[at]);
+                match (timeline.class(*lane, at), stage) {
+                    (Class::PeerCopy, _) => busy[stages.len()].push(span),
+                    (class, Some(stage)) if class.is_compute() => join(&mut computing, span, &mut busy[stage]),
+                    _ => {}
+                }
+            }
+            busy[stage.unwrap_or(stages.len())].extend(computing);
+        }
+    }
+    let mut ends: Vec<(i64, i32, usize)> = Vec::new();
+    for (who, spans) in busy.iter_mut().enumerate() {
+        spans.sort_unstable();
+        let (mut last, mut all) = (None, Vec::new());
+        for span in spans.iter() {
+            join(&mut last, *span, &mut all);
+        }
+        all.extend(last);
+        ends.extend(all.into_iter().flat_map(|(start, end)| [(start, 1, who), (end, -1, who)]));
+    }
+    sweep(ends, stages.len())
+}
+
+/// Adds a span to the one that it follows closely, else puts that away.
+fn join(last: &mut Option<Span>, span: Span, done: &mut Vec<Span>) {
+    match last {
+        Some(last) if span.0 <= last.1.saturating_add(BRIDGED_NS) => last.1 = last.1.max(span.1),
+        _ => done.extend(last.replace(span)),
+    }
+}
+
+fn sweep(mut ends: Vec<(i64, i32, usize)>, stages: usize) -> Vec<Alone> {
+    ends.sort_unstable();
+    let mut running = vec![0i32; stages + 1];
+    let mut found: Vec<Alone> = Vec::new();
+    let mut since = i64::MIN;
+    for (time, change, who) in ends {
+        let mut on = (0..=stages).filter(|at| running[*at] > 0);
+        if let (Some(stage), None) = (on.next(), on.next())
+            && stage < stages
+            && time > since
+        {
+            match found.last_mut() {
+                Some(last) if last.stage == stage && since - last.span.1 <= BRIDGED_NS => last.span.1 = time,
+                _ => found.push(Alone { span: (since, time), stage }),
+            }
+        }
+        running[who] += change;
+        since = time;
+    }
+    found.retain(|alone| alone.span.1 - alone.span.0 >= LEAST_NS);
+    found
+}

@@ -1,0 +1,161 @@
+//! Is a path where the work was? While exactly one prefill stage computes and only one request is in flight, that request waits for
+//! that stage, so its path has to be on that stage's GPU, whatever its gates say. This is reckoned from what ran on GPUs alone, by
+//! code that shares nothing with the walk.
+
+mod alone;
+#[cfg(test)]
+mod tests;
+
+use kvpath_schema::tables::derived::Stages;
+use kvpath_schema::tables::path::{Path, PathSegment};
+
+use crate::intervals::{ByStart, Span};
+use crate::timeline::Timeline;
+use alone::{Alone, Stage};
+
+/// Below this share a path says nothing of the times in which it is elsewhere.
+pub const ENOUGH: f64 = 0.95;
+
+/// How a segment is known of which the path says nothing.
+const WITHDRAWN: &str = "withdrawn";
+/// Its category, but for those that name no cause.
+const UNEXPLAINED: &str = "unexplained";
+/// Categories that say only that time passed.
+const NO_CAUSE: [&str; 3] = ["queue", "waiting", "respond"];
+/// What a GPU does on a path.
+const ON_GPU: [&str; 5] = ["compute", "kernel_gap", "copy", "p2p", "collective"];
+
+/// When which prefill stage computed alone.
+#[derive(Debug, Default)]
+pub struct Audit {
+    stages: Vec<Stage>,
+    alone: Vec<Alone>,
+}
+
+/// What was found of a path.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Time that could be judged, ns.
+    judged: i64,
+    /// Of it, where the path is elsewhere, and which stage computed: in order.
+    disputed: Vec<Alone>,
+}
+
+impl Audit {
+    /// Of a run.
+    #[must_use]
+    pub fn of(timeline: &Timeline, table: &Stages) -> Self {
+        let stages = alone::stages(table);
+        let alone = alone::of(timeline, &stages);
+        Self { stages, alone }
+    }
+
+    /// Puts into the rows of a path how far it agrees, and takes back what they say where it does not, if that is much. `others`
+    /// are the times in which other requests are in flight, by start: in those nothing is judged.
+    ///
+    /// Returns whether rows were changed other than by what is said of the audit: then their sums have to be made anew.
+    pub fn judge(&self, path: &mut Path, rows: &mut Vec<PathSegment>, others: &[Span]) -> bool {
+        let found = self.compare(path, rows, others);
+        path.judged_ns = found.judged;
+        if found.judged == 0 {
+            return false;
+        }
+        let apart: i64 = found.disputed.iter().map(|alone| alone.span.1 - alone.span.0).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let agreement = 1.0 - apart as f64 / found.judged as f64;
+        path.agreement = Some(agreement);
+        if agreement >= ENOUGH {
+            return false;
+        }
+        let longest = found.disputed.iter().rev().max_by_key(|alone| alone.span.1 - alone.span.0);
+        path.disputed_from_ns = longest.map(|alone| alone.span.0);
+        path.disputed_to_ns = longest.map(|alone| alone.span.1);
+        path.disputed_stage_id = longest.map(|alone| self.stages[alone.stage].id);
+        let spans: Vec<Span> = found.disputed.iter().map(|alone| alone.span).collect();
+        withdraw(rows, &spans);
+        true
+    }
+
+    fn compare(&self, path: &Path, rows: &[PathSegment], others: &[Span]) -> Found {
+        let mut found = Found::default();
+        let window = (path.source_ns, path.end_ns);
+        let others = ByStart::of(others);
+        let from = self.alone.partition_point(|alone| alone.span.1 <= window.0);
+        let mut at = 0;
+        for alone in self.alone[from..].iter().take_while(|alone| alone.span.0 < window.1) {
+            let span = (alone.span.0.max(window.0), alone.span.1.min(window.1));
+            let processes = &self.stages[alone.stage].processes;
+            for (start, end) in without(span, others.within(span).spans()) {
+                found.judged += end - start;
+                while at < rows.len() && rows[at].start_ns + rows[at].dur_ns <= start {
+                    at += 1;
+                }
+                for row in rows[at..].iter().take_while(|row| row.start_ns < end) {
+                    let is_there = row.process_id.is_some_and(|process| processes.contains(&process))
+                        && ON_GPU.contains(&&*row.category);
+                    if !is_there {
+                        let part = (row.start_ns.max(start), (row.start_ns + row.dur_ns).min(end));
+                        found.dispute(Alone { span: part, stage: alone.stage });
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+impl Found {
+    fn dispute(&mut self, part: Alone) {
+        match self.disputed.last_mut() {
+            Some(last) if last.stage == part.stage && last.span.1 == part.span.0 => last.span.1 = part.span.1,
+            _ => self.disputed.push(part),
+        }
+    }
+}
+
+/// The parts of a span that lie outside of others, which are sorted and apart.
+fn without(span: Span, others: &[Span]) -> Vec<Span> {
+    let mut parts = Vec::new();
+    let mut from = span.0;
+    for (start, end) in others {
+        if *start > from {
+            parts.push((from, *start));
+        }
+        from = from.max(*end);
+    }
+    if from < span.1 {
+        parts.push((from, span.1));
+    }
+    parts
+}
+
+/// Makes segments, or the parts of them that lie within `spans`, say nothing.
+fn withdraw(rows: &mut Vec<PathSegment>, spans: &[Span]) {
+    let mut all = Vec::with_capacity(rows.len() + spans.len());
+    let mut next = 0;
+    for row in rows.drain(..) {
+        let (start, end) = (row.start_ns, row.start_ns + row.dur_ns);
+        while next < spans.len() && spans[next].1 <= start {
+            next += 1;
+        }
+        let mut from = start;
+        let mut part = |until: i64, is_withdrawn: bool| {
+            if until > from {
+                let own = PathSegment { start_ns: from, dur_ns: until - from, ..row.clone() };
+                all.push(if is_withdrawn { withdrawn(own) } else { own });
+                from = until;
+            }
+        };
+        for span in spans[next..].iter().take_while(|span| span.0 < end) {
+            part(span.0, false);
+            part(span.1.min(end), true);
+        }
+        part(end, false);
+    }
+    *rows = all;
+}
+
+fn withdrawn(row: PathSegment) -> PathSegment {
+    let category = if NO_CAUSE.contains(&&*row.category) { row.category } else { UNEXPLAINED.into() };
+    PathSegment { category, method: Some(WITHDRAWN.into()), confidence: 0.0, is_explained: false, ..row }
+}

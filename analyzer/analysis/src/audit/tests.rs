@@ -1,0 +1,127 @@
+use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::derived::{LayerMethod, LayersCheck, Role, Stage as Row, StageMethod};
+
+use super::*;
+use crate::timeline::{LaneId, LaneKind};
+
+const MS: i64 = 1_000_000;
+
+fn stage(stage_id: i32, process_id: i64, (pp_rank, tp_rank): (i32, Option<i32>)) -> Row {
+    Row {
+        stage_id,
+        role: Role::Prefill,
+        pp_rank: Some(pp_rank),
+        tp_rank,
+        process_id,
+        device_id: None,
+        name: String::new(),
+        kernels: 0,
+        method: StageMethod::Title,
+        regions: None,
+        layers: None,
+        layers_method: LayerMethod::None,
+        layers_confidence: 0.0,
+        kv_regions: None,
+        regions_per_layer: None,
+        layers_check: LayersCheck::Unknown,
+        layer_median_ns: None,
+    }
+}
+
+fn stream(process: i64) -> LaneId {
+    LaneId { process, kind: LaneKind::Stream { context: 1, stream: 7 } }
+}
+
+/// Two stages, of which the first computes until 10 ms and the second from 8 to 20 ms, beside a message.
+fn audit() -> Audit {
+    let mut timeline = Timeline::default();
+    for (process, name, span) in [
+        (1, "gemm", (0, 4 * MS)),
+        (1, "gemm", (4 * MS + 5_000, 10 * MS)),
+        (2, "ncclDevKernel_SendRecv", (0, 8 * MS)),
+        (2, "gemm", (8 * MS, 20 * MS)),
+    ] {
+        timeline.add_kernel(stream(process), 0, name, (span.0, span.1, 1 + span.0));
+    }
+    let mut table = Stages::default();
+    table.push(stage(0, 1, (0, None)));
+    table.push(stage(1, 2, (1, None)));
+    Audit::of(&timeline, &table)
+}
+
+fn segment(process: i64, category: &str, (start, end): Span) -> PathSegment {
+    PathSegment {
+        start_ns: start,
+        dur_ns: end - start,
+        category: category.into(),
+        method: Some("order".into()),
+        confidence: 1.0,
+        is_explained: true,
+        process_id: Some(process),
+        ..PathSegment::default()
+    }
+}
+
+fn path() -> Path {
+    Path { source_ns: 0, end_ns: 20 * MS, ttft_ns: 20 * MS, ..Path::default() }
+}
+
+#[test]
+fn a_path_on_the_stage_that_computes_alone_agrees() {
+    let mut rows = vec![segment(1, "compute", (0, 9 * MS)), segment(2, "compute", (9 * MS, 20 * MS))];
+    let before = rows.clone();
+    let mut path = path();
+    assert!(!audit().judge(&mut path, &mut rows, &[]));
+    assert_eq!((path.agreement, path.judged_ns, path.disputed_from_ns), (Some(1.0), 18 * MS, None));
+    assert_eq!(rows, before);
+}
+
+#[test]
+fn a_path_elsewhere_says_nothing_there() {
+    let mut rows = vec![
+        segment(2, "host", (0, 3 * MS)),
+        segment(1, "compute", (3 * MS, 9 * MS)),
+        segment(2, "compute", (9 * MS, 20 * MS)),
+    ];
+    let mut path = path();
+    assert!(audit().judge(&mut path, &mut rows, &[]));
+    assert_eq!(path.agreement.map(|share| share < 0.84 && share > 0.83), Some(true));
+    let disputed = (path.disputed_from_ns, path.disputed_to_ns, path.disputed_stage_id);
+    assert_eq!(disputed, (Some(0), Some(3 * MS), Some(0)));
+    let found: Vec<_> = rows.iter().map(|row| (&*row.category, row.method.as_deref(), row.is_explained)).collect();
+    let stays = ("compute", Some("order"), true);
+    assert_eq!(found, [("unexplained", Some("withdrawn"), false), stays, stays]);
+    // While both compute, either may be what is waited for.
+    let mut both = vec![segment(1, "compute", (0, 8 * MS)), segment(2, "compute", (8 * MS, 20 * MS))];
+    assert!(!audit().judge(&mut self::path(), &mut both, &[]));
+}
+
+#[test]
+fn segments_are_cut_where_the_path_goes_wrong() {
+    let mut rows = vec![segment(1, "compute", (0, 15 * MS)), segment(2, "compute", (15 * MS, 20 * MS))];
+    let mut path = path();
+    assert!(audit().judge(&mut path, &mut rows, &[]));
+    let found: Vec<_> = rows.iter().map(|row| (row.start_ns / MS, row.dur_ns / MS, &*row.category)).collect();
+    assert_eq!(found, [(0, 10, "compute"), (10, 5, "unexplained"), (15, 5, "compute")]);
+    assert_eq!(path.disputed_stage_id, Some(1));
+}
+
+#[test]
+fn nothing_is_judged_while_another_request_is_in_flight() {
+    let mut rows = vec![segment(2, "host", (0, 20 * MS))];
+    let mut path = path();
+    assert!(!audit().judge(&mut path, &mut rows, &[(-MS, 30 * MS)]));
+    assert_eq!((path.agreement, path.judged_ns), (None, 0));
+    assert!(audit().judge(&mut path, &mut rows, &[(5 * MS, 30 * MS)]));
+    assert_eq!((path.agreement, path.judged_ns), (Some(0.0), 5 * MS));
+}
+
+#[test]
+fn ranks_of_one_stage_count_as_one() {
+    let mut table = Stages::default();
+    for (id, ranks) in [(0, (0, 0)), (1, (0, 1)), (2, (1, 0)), (3, (1, 1))] {
+        table.push(stage(id, i64::from(id) + 1, (ranks.0, Some(ranks.1))));
+    }
+    let ids: Vec<_> = alone::stages(&table).into_iter().map(|stage| (stage.id, stage.processes)).collect();
+    assert_eq!(ids, [(0, vec![1, 2]), (2, vec![3, 4])]);
+}
