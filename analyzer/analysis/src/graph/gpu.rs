@@ -53,7 +53,7 @@ impl Graph<'_> {
         } else if self.pairs.receives(lane, u32::try_from(at).unwrap_or(u32::MAX)) != Some(true) {
             self.send_start(lane, start, into);
         }
-        self.unrecorded_wait(lane, start, into);
+        self.unrecorded_wait(lane, at, into);
     }
 
     /// Whether a gate of a stream's operation may be the last only because the record of one was lost that ran before it on that
@@ -211,11 +211,16 @@ impl Graph<'_> {
     }
 
     /// Importers of traces do not always know what a stream was made to wait for. Where nothing else explains when an operation began
-    /// and no wait of its stream is recorded at all, it waited for what another stream of its process had just ended.
-    fn unrecorded_wait(&self, lane: LaneAt, start: i64, into: &mut Vec<Gate>) {
+    /// and no wait of its stream is recorded at all, it waited for what another stream of its process had just ended. Not so the
+    /// copies of a transport, which wait for its calls alone.
+    fn unrecorded_wait(&self, lane: LaneAt, at: usize, into: &mut Vec<Gate>) {
+        let (own, start) = (op(lane, at), self.timeline.lane(lane).start[at]);
         let dispatch_ns = self.timeline.lane(lane).dispatch_ns;
         let since = start.saturating_sub(dispatch_ns);
-        if self.timeline.waits.is_waiting(lane) || into.iter().any(|gate| since <= gate.at && gate.at <= start) {
+        if self.timeline.waits.is_waiting(lane)
+            || self.is_peer_copy(own)
+            || into.iter().any(|gate| since <= gate.at && gate.at <= start)
+        {
             return;
         }
         let Some(process) = self.timeline.processes.get(&self.timeline.id(lane).process) else { return };
@@ -224,7 +229,7 @@ impl Graph<'_> {
             let at = self.timeline.lane(other).ended_by(start)?;
             Some((self.timeline.lane(other).end[at], op(other, at)))
         });
-        let last = ended.max().filter(|(end, _)| *end >= since);
+        let last = ended.max().filter(|(end, other)| *end >= since && !self.is_peer_copy(*other));
         into.extend(last.map(|(_, op)| self.gate(Node::end(op), GateKind::EventWait, Method::Time)));
     }
 

@@ -1,7 +1,7 @@
 //! What calls of host threads waited for.
 
 use super::stages::REACTS_NS;
-use super::{Gate, GateKind, Graph, Method, Node, Request, op};
+use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
 use crate::timeline::{Class, LaneAt, LaneKind};
 
 /// Calls from the opening of another process's memory to the copy from it.
@@ -34,7 +34,9 @@ impl Graph<'_> {
                 let from = calls.iter().find_map(|key| self.transfers.fetched_from(id.process, *key));
                 into.extend(from.and_then(|from| self.peer_done(from, own.start[at])));
                 let since = since.max(request.source_ns);
-                if own.start[at].saturating_sub(since) > HOLE_NS {
+                // Guesses stand only where no record shows what it waited for.
+                let is_known = into.iter().any(|gate| gate.at > since);
+                if own.start[at].saturating_sub(since) > HOLE_NS && !is_known {
                     self.hole(lane, at, (since, own.start[at]), into);
                     self.handed_over((id.process, since, own.start[at]), request, into);
                     self.handed_on(lane, (since, own.start[at]), request, into);
@@ -55,8 +57,10 @@ impl Graph<'_> {
             waited(self.last_ended(id.process, loaded), GateKind::Loading, Method::Time);
         }
         // Calls that are not recorded wait for the GPU too: memory that is freed, code that is loaded, results that are asked for.
+        // Copies of a transport are waited for by its own calls.
         let idle = self.last_ended(id.process, until).filter(|(end, _)| until - end <= REACTS_NS);
-        waited(idle.filter(|(end, _)| self.is_idle(id.process, (*end, until))), GateKind::HostSync, Method::Structure);
+        let idle = idle.filter(|(end, node)| !self.is_peer_copy(node.op) && self.is_idle(id.process, (*end, until)));
+        waited(idle, GateKind::HostSync, Method::Structure);
         let own = self.timeline.lane(lane);
         let calls = &own.key[at..own.len().min(at + FIRST_CALLS)];
         let launched = calls.iter().find_map(|key| self.timeline.started_by(id.process, *key));
@@ -73,6 +77,11 @@ impl Graph<'_> {
             Some((self.timeline.lane(*stream).end[last], Node::end(op(*stream, last))))
         });
         ended.max()
+    }
+
+    /// Whether an operation copies from one device to another.
+    pub(super) fn is_peer_copy(&self, op: Op) -> bool {
+        matches!(op, Op::Lane(lane, at) if self.timeline.class(lane, at as usize) == Class::PeerCopy)
     }
 
     /// Whether a process ran nothing on its GPU from a time on until another.

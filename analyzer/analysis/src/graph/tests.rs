@@ -119,10 +119,10 @@ fn a_kernel_that_begins_before_the_one_ahead_is_done_ends_after_it() {
 #[test]
 fn where_no_waits_are_recorded_an_operation_follows_what_another_stream_just_ended() {
     let mut timeline = Timeline::default();
-    timeline.add_kernel(stream(7), 0, "before", (0, 100, 1));
+    timeline.add_kernel(stream(9), 0, "before", (0, 100, 1));
     timeline.add_kernel(stream(8), 0, "received", (0, 5 * MS, 2));
-    timeline.add_kernel(stream(7), 0, "next", (5 * MS + 2_000, 6 * MS, 3));
-    let lane = timeline.find(stream(7)).unwrap();
+    timeline.add_kernel(stream(9), 0, "next", (5 * MS + 2_000, 6 * MS, 3));
+    let lane = timeline.find(stream(9)).unwrap();
     assert_eq!(binds(&timeline, Node::start(op(lane, 1))), Some((GateKind::StreamOrder, 100)), "dispatch is not known");
     timeline.lanes[lane as usize].1.dispatch_ns = 20_000;
     assert_eq!(binds(&timeline, Node::start(op(lane, 1))), Some((GateKind::EventWait, 5 * MS)));
@@ -456,7 +456,7 @@ fn a_pull_of_a_busy_worker_waits_for_prefill_and_not_for_its_threads_last_call()
     let path = path_of_pull(&pulled_by_a_busy_worker());
     assert_eq!(path[..2], [(Category::Queue, 0, 1), (Category::Compute, 1, 2)]);
     assert_eq!(path[2], (Category::ReadyWait, 2, 18));
-    assert!(path.iter().any(|step| *step == (Category::Schedule, 30, 31)), "{path:?}");
+    assert!(path.contains(&(Category::Schedule, 30, 31)), "{path:?}");
 }
 
 #[test]

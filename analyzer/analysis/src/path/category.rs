@@ -145,7 +145,7 @@ impl Category {
             (_, StepKind::Completion, _) => Self::Sync,
             (_, StepKind::Gap, Some((GateKind::PeerDone, _))) => Self::P2p,
             (_, StepKind::Gap, Some((GateKind::Notified | GateKind::Transferred, _))) => Self::Schedule,
-            (_, StepKind::Gap, Some((GateKind::PrefillDone | GateKind::KvWritten, _))) => Self::Waiting,
+            (_, StepKind::Gap, Some((GateKind::KvWritten, _))) => Self::Waiting,
             (_, StepKind::Gap, Some((GateKind::ProgramOrder, _))) if step.end - step.start > HOLE_NS => Self::Waiting,
             _ => Self::Host,
         }

@@ -143,11 +143,11 @@ impl Measure {
             let mut ratios: Vec<f64> = of(*at).iter().chain(of(at + 1)).map(|(_, ratio)| *ratio).collect();
             ratios.sort_by(f64::total_cmp);
             // A request may have two sums that are nearly alike.
-            let voters: BTreeSet<usize> = of(*at).iter().chain(of(at + 1)).map(|(voter, _)| *voter).collect();
-            let is_agreed = share(voters.len(), asked.len()) >= AGREE;
+            let requests: BTreeSet<usize> = of(*at).iter().chain(of(at + 1)).map(|(voter, _)| *voter).collect();
+            let is_agreed = share(requests.len(), asked.len()) >= AGREE;
             let measure = Self { each: ratios[ratios.len() / 2], base: 0.0, is_agreed };
             let off = measure.off(asked, tokens);
-            let is_one = voters.len() > 1 && (off <= ALL || off <= MOST && is_agreed);
+            let is_one = requests.len() > 1 && (off <= ALL || off <= MOST && is_agreed);
             is_one.then_some((off, measure))
         });
         candidates.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, measure)| measure)

@@ -9,7 +9,7 @@ use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{
     Cause, CeilingMethod, Chunk, Completeness, Handoff, HandoffFinding, Layer, LayerMethod, LayerResolution,
-    LayersCheck, Request, RequestMethod, Role, Stage, StageMethod,
+    LayersCheck, Request, RequestMethod, RequestState, Role, Stage, StageMethod,
 };
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
@@ -58,6 +58,9 @@ fn analysis() -> Analysis {
             request,
             request_id: (request == 0).then(|| "r0".to_owned()),
             method: RequestMethod::Activity,
+            state: RequestState::Done,
+            sent_ns: None,
+            first_token_ns: None,
             start_ns,
             prefill_end_ns: Some(start_ns + 400),
             handoff_end_ns: Some(start_ns + 450),

@@ -37,6 +37,7 @@ impl Lead {
 
 /// What was learnt of a stream.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says how far another field is known")]
 pub struct Pattern {
     /// By symbol.
     pub(super) places: Vec<StreamPosition>,

@@ -383,8 +383,8 @@ fn many_norms(attention: u32) -> Vec<u32> {
 #[test]
 fn a_norm_that_repeats_within_a_layer_is_no_layer_where_steps_are_known() {
     // Every sixth layer has full attention.
-    let one: Vec<u32> = (0..12).flat_map(|layer| many_norms(if layer % 6 == 5 { 61 } else { 60 })).collect();
-    let once: Vec<u32> = [900, 901].into_iter().chain(one).chain([903, 904]).collect();
+    let layers: Vec<u32> = (0..12).flat_map(|layer| many_norms(if layer % 6 == 5 { 61 } else { 60 })).collect();
+    let once: Vec<u32> = [900, 901].into_iter().chain(layers).chain([903, 904]).collect();
     let kernels = stepped(&once.repeat(6), |at| at.is_multiple_of(once.len()));
     // As many regions as its groups of layers have.
     assert_eq!(counts(&mined(&kernels, Some(2))), [12; 6]);
