@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::tables::derived::{Role, Stages};
+use kvpath_schema::tables::nixl::NixlTransfers;
 
 use crate::intervals::Span;
 use crate::timeline::{Class, Timeline};
@@ -21,7 +22,8 @@ pub struct Stage {
     pub processes: Vec<i64>,
 }
 
-/// A time in which one of them computed, no other did, and nothing was copied from one device to another.
+/// A time in which one of them computed, no other did, nothing was copied from one device to another, and no transfer was on its way:
+/// a hand-off may hold a request up as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alone {
     /// The time, ns.
@@ -58,7 +60,7 @@ pub fn stages(table: &Stages) -> Vec<Stage> {
 
 /// Times in which one of the stages computed alone, in order.
 #[must_use]
-pub fn of(timeline: &Timeline, stages: &[Stage]) -> Vec<Alone> {
+pub fn of(timeline: &Timeline, transfers: &NixlTransfers, stages: &[Stage]) -> Vec<Alone> {
     let of_process: HashMap<i64, usize> =
         stages.iter().enumerate().flat_map(|(at, stage)| stage.processes.iter().map(move |id| (*id, at))).collect();
     // What copies comes last.
@@ -78,6 +80,9 @@ pub fn of(timeline: &Timeline, stages: &[Stage]) -> Vec<Alone> {
             busy[stage.unwrap_or(stages.len())].extend(computing);
         }
     }
+    let posted =
+        (0..transfers.transfer_id.len()).filter_map(|row| transfers.posted_ns[row].zip(transfers.done_poll_ns[row]));
+    busy[stages.len()].extend(posted.filter(|(start, end)| start < end));
     let mut ends: Vec<(i64, i32, usize)> = Vec::new();
     for (who, spans) in busy.iter_mut().enumerate() {
         spans.sort_unstable();

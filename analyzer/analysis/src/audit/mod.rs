@@ -7,6 +7,7 @@ mod alone;
 mod tests;
 
 use kvpath_schema::tables::derived::Stages;
+use kvpath_schema::tables::nixl::NixlTransfers;
 use kvpath_schema::tables::path::{Path, PathSegment};
 
 use crate::intervals::{ByStart, Span};
@@ -22,6 +23,8 @@ const WITHDRAWN: &str = "withdrawn";
 const UNEXPLAINED: &str = "unexplained";
 /// Categories that say only that time passed.
 const NO_CAUSE: [&str; 3] = ["queue", "waiting", "respond"];
+/// Messages between processes that are on record: a late one holds a request up also while a stage computes ahead.
+const MESSAGES: [&str; 5] = ["p2p", "ready_wait", "post", "wire", "notify"];
 /// What a GPU does on a path.
 const ON_GPU: [&str; 5] = ["compute", "kernel_gap", "copy", "p2p", "collective"];
 
@@ -44,9 +47,9 @@ struct Found {
 impl Audit {
     /// Of a run.
     #[must_use]
-    pub fn of(timeline: &Timeline, table: &Stages) -> Self {
+    pub fn of(timeline: &Timeline, transfers: &NixlTransfers, table: &Stages) -> Self {
         let stages = alone::stages(table);
-        let alone = alone::of(timeline, &stages);
+        let alone = alone::of(timeline, transfers, &stages);
         Self { stages, alone }
     }
 
@@ -129,7 +132,7 @@ fn without(span: Span, others: &[Span]) -> Vec<Span> {
     parts
 }
 
-/// Makes segments, or the parts of them that lie within `spans`, say nothing.
+/// Makes segments, or the parts of them that lie within `spans`, say nothing; but for recorded messages.
 fn withdraw(rows: &mut Vec<PathSegment>, spans: &[Span]) {
     let mut all = Vec::with_capacity(rows.len() + spans.len());
     let mut next = 0;
@@ -156,6 +159,9 @@ fn withdraw(rows: &mut Vec<PathSegment>, spans: &[Span]) {
 }
 
 fn withdrawn(row: PathSegment) -> PathSegment {
+    if MESSAGES.contains(&&*row.category) {
+        return row;
+    }
     let category = if NO_CAUSE.contains(&&*row.category) { row.category } else { UNEXPLAINED.into() };
     PathSegment { category, method: Some(WITHDRAWN.into()), confidence: 0.0, is_explained: false, ..row }
 }

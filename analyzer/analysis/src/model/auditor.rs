@@ -5,9 +5,7 @@ use kvpath_schema::tables::path::{Path, PathSegment};
 use crate::audit::Audit;
 use crate::graph::Request;
 use crate::intervals::Span;
-use crate::path::{Judge, Prepared, table};
-use crate::timeline::Timeline;
-use kvpath_schema::tables::derived::Stages;
+use crate::path::{Inputs, Judge, Prepared, table};
 
 /// An audit, and when each request was in flight.
 #[derive(Debug, Default)]
@@ -20,12 +18,13 @@ pub(super) struct Auditor {
 }
 
 impl Auditor {
-    pub(super) fn of(timeline: &Timeline, stages: &Stages, prepared: &Prepared) -> Self {
+    pub(super) fn of(inputs: &Inputs, prepared: &Prepared) -> Self {
         let span = |request: &Request| ((request.source_ns, end(request)), request.number);
         let mut in_flight: Vec<(Span, i32)> = prepared.requests().iter().map(span).collect();
         in_flight.sort_unstable();
         let longest = in_flight.iter().map(|((start, end), _)| end.saturating_sub(*start)).max().unwrap_or(0);
-        Self { audit: Audit::of(timeline, stages), in_flight, longest }
+        let audit = Audit::of(inputs.timeline, &inputs.facts.transfers, inputs.stages);
+        Self { audit, in_flight, longest }
     }
 
     /// When other requests than this one were in flight while it was.

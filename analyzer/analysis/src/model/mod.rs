@@ -140,7 +140,7 @@ impl Model {
         let inputs = self.path_inputs()?;
         let recording = self.recording()?;
         let prepared = once(&self.prepared, || Ok(Prepared::of(&inputs, &told(recording))))?;
-        let audit = || Ok(Auditor::of(inputs.timeline, inputs.stages, prepared));
+        let audit = || Ok(Auditor::of(&inputs, prepared));
         Ok(Walker::new(inputs, prepared, once(&self.auditor, audit)?))
     }
 
