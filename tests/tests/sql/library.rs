@@ -46,7 +46,10 @@ fn the_catalog_and_the_schema_are_tables() {
     assert_eq!(catalog, "params,reads\n\"domain TEXT = NULL, rows BIGINT = 30\",nvtx_ranges\n");
     let column = ask("SELECT type, nullable, meaning FROM schema_columns \
                       WHERE table_name = 'handoffs' AND column_name = 'copies'");
-    assert_eq!(column, "type,nullable,meaning\nBIGINT,true,Peer copies; null without GPU records.\n");
+    assert_eq!(
+        column,
+        "type,nullable,meaning\nBIGINT,true,\"Copies that carried it: peer copies, and those within a GPU that sender and receiver share; null without GPU records.\"\n"
+    );
     assert!(ask("SHOW TABLES").contains("kvpath,run,handoffs,"));
     assert!(ask("DESCRIBE kernels").contains("dur_ns,Int64,NO"));
 }

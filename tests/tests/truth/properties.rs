@@ -321,7 +321,8 @@ fn at_another_time(model: &Model, _: &Simulated, walked: &WalkedRun, knobs: &Kno
     }
     let mut other = Simulated::of_model(model, distort).walk();
     let RunPaths { paths, segments } = &mut other.found;
-    for time in paths.source_ns.iter_mut().chain(&mut paths.end_ns).chain(&mut segments.start_ns) {
+    let disputed = paths.disputed_from_ns.iter_mut().chain(&mut paths.disputed_to_ns).flatten();
+    for time in paths.source_ns.iter_mut().chain(&mut paths.end_ns).chain(&mut segments.start_ns).chain(disputed) {
         *time -= knobs.offset_ns;
     }
     same_paths(walked, &other)

@@ -147,7 +147,7 @@ pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>], told: &'a [RequestReport]
         let Some(told) = request.told else { continue };
         // What ran for the most part before it was sent is not its own: warm-up. Clocks of clients differ by less than a pass.
         for passes in &mut request.passes {
-            passes.retain(|pass| pass.span.0 / 2 + pass.span.1 / 2 > told.arrival_ns);
+            passes.retain(|pass| pass.span.0 + (pass.span.1 - pass.span.0) / 2 > told.arrival_ns);
         }
     }
     add_left(stages, &mut requests);
