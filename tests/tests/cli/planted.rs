@@ -107,9 +107,10 @@ fn paths_run_from_the_routers_arrival_to_its_first_token() {
         for (told, request) in told.iter().zip(requests) {
             assert_eq!((&told["start_ns"], &told["end_ns"]), (&request["source_ns"], &request["end_ns"]), "{fault}");
         }
-        // At the first request each process loads code, which is not recorded in all of them.
+        // At the first request each process loads code, which is not recorded in all of them; that a host pauses is not recorded either.
+        let least = if fault == "host-pause" { 0.9 } else { 0.95 };
         for request in &requests[1..] {
-            assert!(request["coverage"].as_f64().is_some_and(|share| share >= 0.95), "{fault}: {request}");
+            assert!(request["coverage"].as_f64().is_some_and(|share| share >= least), "{fault}: {request}");
         }
     }
 }
