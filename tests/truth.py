@@ -19,7 +19,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def rows(run, query):
     out = subprocess.run([KVPATH, "sql", run, query, "--format", "json"], capture_output=True, text=True)
     if out.returncode:
-        return []
+        sys.exit(f"{run}: {query}: {out.stderr.strip()}")
     return [json.loads(line) for line in out.stdout.splitlines() if line.strip()]
 
 

@@ -160,11 +160,6 @@ impl DeviceCopies {
         Some(Peers { all: self, from: rows.start, until: rows.end })
     }
 
-    /// The processes that made any.
-    pub fn processes(&self) -> impl Iterator<Item = i64> {
-        self.of_process.keys().copied()
-    }
-
     /// All peer copies.
     pub fn peer_copies(&self) -> impl Iterator<Item = PeerCopy> {
         let rows = (0..self.start.len()).filter(|row| self.way(*row).is_peer);

@@ -193,8 +193,10 @@ fn add_left<'a>(stages: &[StageWork<'a>], requests: &mut [RequestWork<'a>]) {
         .iter()
         .map(|request| Some((request.told?.arrival_ns, request.first_post(stages))).filter(|span| span.1 < i64::MAX))
         .collect();
+    // Where no client tells of them there is nobody to give passes to.
+    let told = spans.iter().any(Option::is_some);
     let given = given(requests);
-    for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
+    for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| told && stage.is_prefill()) {
         let all: &'a [Pass] = stage.lane.map_or(&[], |lane| &lane.passes);
         for pass in all.iter().filter(|pass| !given.contains(&(s, pass.span.0))) {
             let is_within = |r: &usize| spans[*r].is_some_and(|(from, to)| from < pass.span.0 && pass.span.1 <= to);
@@ -238,7 +240,7 @@ fn add_prefilled<'a>(
         let of_stage = |(s, stage): (usize, &StageWork<'a>)| -> Vec<&'a Pass> {
             let all: &'a [Pass] = stage.lane.filter(|_| stage.is_prefill()).map_or(&[], |lane| &lane.passes);
             let Some((start, end)) = group else { return Vec::new() };
-            let is_own = |pass: &&Pass| (told.arrival_ns.max(*start)..*end).contains(&pass.span.0);
+            let is_own = |pass: &&Pass| (told.arrival_ns.max(*start)..until.min(*end)).contains(&pass.span.0);
             all.iter().filter(is_own).filter(|pass| !given.contains(&(s, pass.span.0))).collect()
         };
         requests.push(RequestWork {

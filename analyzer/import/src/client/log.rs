@@ -174,7 +174,9 @@ fn is_note(line: &Value) -> bool {
 /// Whether a request was given up, or answered with an error.
 fn has_failed(line: &Value) -> bool {
     let is_error = |status: &Value| status.as_i64().is_some_and(|status| status >= 400);
-    !line["error"].is_null() || !line["failed_ns"].is_null() || is_error(&line["http"]) || is_error(&line["status"])
+    // Benchmark clients write an empty error into lines of requests that went well.
+    let is_said = |error: &Value| !matches!(error, Value::Null | Value::Bool(false)) && error.as_str() != Some("");
+    is_said(&line["error"]) || !line["failed_ns"].is_null() || is_error(&line["http"]) || is_error(&line["status"])
 }
 
 fn nanoseconds(seconds: f64) -> Result<i64, String> {
@@ -226,7 +228,7 @@ mod tests {
 
     #[test]
     fn failed_requests_and_notes_do_not_refuse_a_log() {
-        let log = r#"{"request": "a", "start_ns": 5, "ttft_ns": 7}
+        let log = r#"{"request": "a", "start_ns": 5, "ttft_ns": 7, "error": ""}
             {"request": "b", "start_ns": 6, "error": "TimeoutError('timed out')", "failed_ns": 9}
             {"killed": [17809], "at_ns": 10}
             {"request": "c", "start_ns": 7, "http": 500}"#;
