@@ -7,6 +7,7 @@ use kvpath_schema::segment::SegmentError;
 use super::Context;
 use crate::budget::{Costs, Group, Spent};
 use crate::capture::error::AttachError;
+use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::error::AgentError;
 
@@ -32,14 +33,23 @@ pub trait RecordSource {
         false
     }
 
-    /// Takes a library that the settings name, before any process maps it; gives whether it is one of its own. The sources are
-    /// asked from the last to the first.
+    /// Takes a library that the settings name, before any process maps it; gives whether it is one of its own: by default, whether
+    /// its name is that of a candidate. The sources are asked from the last to the first.
     ///
     /// # Errors
     /// The library cannot be opened, or is none.
-    fn named(&mut self, _path: &Path, _context: &mut Context) -> Result<bool, AgentError> {
-        Ok(false)
+    fn named(&mut self, path: &Path, context: &mut Context) -> Result<bool, AgentError> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !self.is_candidate(name) {
+            return Ok(false);
+        }
+        let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
+        self.found(library, name, context);
+        Ok(true)
     }
+
+    /// Attaches to a candidate with that file name, once.
+    fn found(&mut self, _library: Library, _file_name: &str, _context: &mut Context) {}
 
     /// A process maps a candidate.
     fn mapped(&mut self, _pid: i32, _mapping: &Mapping, _context: &mut Context) {}

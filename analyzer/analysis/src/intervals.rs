@@ -1,5 +1,6 @@
 //! Half-open intervals of integer ns: unions, so that no ns is counted twice.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// `[start, end)`, ns.
@@ -56,21 +57,23 @@ impl Union {
 
 /// Intervals by start, which may overlap, and the latest end up to each: those that meet a window are found without a look at
 /// all of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ByStart<'a> {
-    spans: &'a [Span],
+    spans: Cow<'a, [Span]>,
     latest_end: Vec<i64>,
 }
 
 impl<'a> ByStart<'a> {
     /// Of intervals that are sorted.
     #[must_use]
-    pub fn of(spans: &'a [Span]) -> Self {
+    pub fn of(spans: impl Into<Cow<'a, [Span]>>) -> Self {
+        let spans = spans.into();
         let latest = spans.iter().scan(i64::MIN, |latest, span| {
             *latest = span.1.max(*latest);
             Some(*latest)
         });
-        Self { spans, latest_end: latest.collect() }
+        let latest_end = latest.collect();
+        Self { spans, latest_end }
     }
 
     /// Positions among which all that meet `window` are; some of these may not.

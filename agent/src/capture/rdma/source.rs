@@ -1,7 +1,5 @@
 //! RDMA in a recording: its libraries, what is drained, and what is written.
 
-use std::path::Path;
-
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::segment::SegmentError;
@@ -16,7 +14,6 @@ use crate::capture::pairs::Pair;
 use crate::capture::{Context, RecordSource};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
-use crate::error::AgentError;
 use crate::libraries::{Libraries, Probe};
 use crate::losses::{Cause, Losses};
 use crate::states::Subject;
@@ -57,9 +54,18 @@ impl Rdma {
             losses: Losses::default(),
         })
     }
+}
 
-    /// A library: it is attached to, once.
-    fn found(&mut self, library: Library, context: &mut Context) {
+impl RecordSource for Rdma {
+    fn name(&self) -> &'static str {
+        "rdma"
+    }
+
+    fn is_candidate(&self, file_name: &str) -> bool {
+        functions::is_candidate(file_name)
+    }
+
+    fn found(&mut self, library: Library, _file_name: &str, context: &mut Context) {
         if self.libraries.is_probed(&library).is_some() {
             return;
         }
@@ -86,30 +92,10 @@ impl Rdma {
             }
         }
     }
-}
-
-impl RecordSource for Rdma {
-    fn name(&self) -> &'static str {
-        "rdma"
-    }
-
-    fn is_candidate(&self, file_name: &str) -> bool {
-        functions::is_candidate(file_name)
-    }
-
-    fn named(&mut self, path: &Path, context: &mut Context) -> Result<bool, AgentError> {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !functions::is_candidate(name) {
-            return Ok(false);
-        }
-        let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
-        self.found(library, context);
-        Ok(true)
-    }
 
     fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {
         if let Some(library) = self.libraries.open(pid, mapping, context) {
-            self.found(library, context);
+            self.found(library, mapping.file_name(), context);
         }
     }
 

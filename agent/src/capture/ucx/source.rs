@@ -1,7 +1,6 @@
 //! UCX in a recording: its libraries, what is drained, and what is written.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
@@ -18,7 +17,6 @@ use crate::capture::{Budgeted, Context, EndedProcess, RecordSource};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::elf::First;
-use crate::error::AgentError;
 use crate::libraries::Libraries;
 use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
@@ -60,7 +58,31 @@ impl Ucx {
         })
     }
 
-    /// A library with that file name: it is attached to, once.
+    fn count_calls(&mut self, now_ns: i64, only: Option<i32>, processes: &mut ProcessTable) {
+        for (pid, number, calls) in self.programs.calls(only) {
+            if let Some((transport, function)) = self.programs.transport(number) {
+                self.calls.push(UcxTransportCall {
+                    start_ns: self.calls_from_ns,
+                    dur_ns: now_ns - self.calls_from_ns,
+                    process_id: processes.id_of(pid),
+                    transport: transport.as_str().into(),
+                    function: function.as_str().into(),
+                    calls: i64::try_from(calls).unwrap_or(i64::MAX),
+                });
+            }
+        }
+    }
+}
+
+impl RecordSource for Ucx {
+    fn name(&self) -> &'static str {
+        "ucx"
+    }
+
+    fn is_candidate(&self, file_name: &str) -> bool {
+        functions::is_candidate(file_name)
+    }
+
     fn found(&mut self, library: Library, file_name: &str, context: &mut Context) {
         if self.libraries.is_probed(&library).is_some() {
             return;
@@ -92,41 +114,6 @@ impl Ucx {
                 context.set(subject, RecordingState::Refused, error.to_string());
             }
         }
-    }
-
-    fn count_calls(&mut self, now_ns: i64, only: Option<i32>, processes: &mut ProcessTable) {
-        for (pid, number, calls) in self.programs.calls(only) {
-            if let Some((transport, function)) = self.programs.transport(number) {
-                self.calls.push(UcxTransportCall {
-                    start_ns: self.calls_from_ns,
-                    dur_ns: now_ns - self.calls_from_ns,
-                    process_id: processes.id_of(pid),
-                    transport: transport.as_str().into(),
-                    function: function.as_str().into(),
-                    calls: i64::try_from(calls).unwrap_or(i64::MAX),
-                });
-            }
-        }
-    }
-}
-
-impl RecordSource for Ucx {
-    fn name(&self) -> &'static str {
-        "ucx"
-    }
-
-    fn is_candidate(&self, file_name: &str) -> bool {
-        functions::is_candidate(file_name)
-    }
-
-    fn named(&mut self, path: &Path, context: &mut Context) -> Result<bool, AgentError> {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !functions::is_candidate(name) {
-            return Ok(false);
-        }
-        let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
-        self.found(library, name, context);
-        Ok(true)
     }
 
     fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {

@@ -43,7 +43,7 @@ pub fn of(
     let arrivals = Arrivals::of(facts);
     let spans: Vec<Vec<Span>> =
         stages.iter().map(|stage| stage.posts.iter().map(|post| (post.at, post.end())).collect()).collect();
-    let open: Vec<ByStart> = spans.iter().map(|spans| ByStart::of(spans)).collect();
+    let open: Vec<ByStart> = spans.iter().map(ByStart::of).collect();
     let mut table = Handoffs::default();
     let mut shortest = Vec::new();
     for (r, request) in requests.iter().enumerate() {

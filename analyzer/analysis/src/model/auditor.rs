@@ -4,35 +4,32 @@ use kvpath_schema::tables::path::{Path, PathSegment};
 
 use crate::audit::Audit;
 use crate::graph::Request;
-use crate::intervals::Span;
+use crate::intervals::{ByStart, Span};
 use crate::path::{Inputs, Judge, Prepared, table};
 
 /// An audit, and when each request was in flight.
 #[derive(Debug, Default)]
 pub(super) struct Auditor {
     audit: Audit,
-    /// By start.
-    in_flight: Vec<(Span, i32)>,
-    /// The longest of them, ns.
-    longest: i64,
+    in_flight: ByStart<'static>,
+    /// Each one's time in flight and number, as they stand there.
+    requests: Vec<(Span, i32)>,
 }
 
 impl Auditor {
     pub(super) fn of(inputs: &Inputs, prepared: &Prepared) -> Self {
         let span = |request: &Request| ((request.source_ns, end(request)), request.number);
-        let mut in_flight: Vec<(Span, i32)> = prepared.requests().iter().map(span).collect();
-        in_flight.sort_unstable();
-        let longest = in_flight.iter().map(|((start, end), _)| end.saturating_sub(*start)).max().unwrap_or(0);
+        let mut requests: Vec<(Span, i32)> = prepared.requests().iter().map(span).collect();
+        requests.sort_unstable();
+        let in_flight = ByStart::of(requests.iter().map(|(span, _)| *span).collect::<Vec<Span>>());
         let audit = Audit::of(inputs.timeline, &inputs.facts.transfers, inputs.stages);
-        Self { audit, in_flight, longest }
+        Self { audit, in_flight, requests }
     }
 
     /// When other requests than this one were in flight while it was.
     fn others(&self, path: &Path) -> Vec<Span> {
-        let from = path.source_ns.saturating_sub(self.longest);
-        let first = self.in_flight.partition_point(|((start, _), _)| *start < from);
-        let begun = self.in_flight[first..].iter().take_while(|((start, _), _)| *start < path.end_ns);
-        begun.filter(|(_, number)| *number != path.request).map(|(span, _)| *span).collect()
+        let near = &self.requests[self.in_flight.near((path.source_ns, path.end_ns))];
+        near.iter().filter(|(_, number)| *number != path.request).map(|(span, _)| *span).collect()
     }
 }
 

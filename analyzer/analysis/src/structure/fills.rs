@@ -7,7 +7,6 @@
 //! requests agree on. A number of requests whose tokens are those of a number of passes, and which were handed over after them, have
 //! these; of others nothing is said here.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lanes::Pass;
@@ -227,7 +226,7 @@ fn fill(asked: &[Asked], tokens: &[f64], measure: Measure) -> Vec<Fill> {
             left -= 1;
         }
     }
-    found.sort_by_key(|fill| (fill.request, fill.pass, Reverse(fill.request)));
+    found.sort_by_key(|fill| (fill.request, fill.pass));
     found
 }
 

@@ -12,7 +12,7 @@ use super::lanes::Pass;
 use super::stages::StageWork;
 use super::{division, fills};
 use crate::facts::Facts;
-use crate::intervals::{Span, Union};
+use crate::intervals::{ByStart, Span, Union};
 use crate::serving::told::{ClientReports, RequestReport, client_reports};
 
 /// No prefill stage computing for this long separates groups of activity.
@@ -189,23 +189,22 @@ fn join<'a>(
 /// Passes that no request has, between its sending and its first hand-off, are of a request that was the only one by then: where KV
 /// goes through host memory a stage may pause for longer between chunks than between requests.
 fn add_left<'a>(stages: &[StageWork<'a>], requests: &mut [RequestWork<'a>]) {
-    let spans: Vec<Option<Span>> = requests
-        .iter()
-        .map(|request| Some((request.told?.arrival_ns, request.first_post(stages))).filter(|span| span.1 < i64::MAX))
-        .collect();
-    // Where no client tells of them there is nobody to give passes to.
-    let told = spans.iter().any(Option::is_some);
+    let span = |request: &RequestWork| Some((request.told?.arrival_ns, request.first_post(stages)));
+    let spans = requests.iter().map(|request| span(request).filter(|span| span.1 < i64::MAX)).zip(0..);
+    let mut waiting: Vec<(Span, usize)> = spans.filter_map(|(span, r)| Some((span?, r))).collect();
+    waiting.sort_unstable();
+    let by_start = ByStart::of(waiting.iter().map(|(span, _)| *span).collect::<Vec<Span>>());
     let given = given(requests);
-    for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| told && stage.is_prefill()) {
+    for (s, stage) in stages.iter().enumerate().filter(|(_, stage)| stage.is_prefill()) {
         let all: &'a [Pass] = stage.lane.map_or(&[], |lane| &lane.passes);
         for pass in all.iter().filter(|pass| !given.contains(&(s, pass.span.0))) {
-            let is_within = |r: &usize| spans[*r].is_some_and(|(from, to)| from < pass.span.0 && pass.span.1 <= to);
-            let meets = |r: &usize| spans[*r].is_some_and(|(from, to)| from < pass.span.1 && pass.span.0 < to);
-            let mut owners = (0..requests.len()).filter(meets);
-            if let (Some(r), None) = (owners.next(), owners.next())
-                && is_within(&r)
+            let near = waiting[by_start.near(pass.span)].iter();
+            let mut owners = near.filter(|((from, to), _)| *from < pass.span.1 && pass.span.0 < *to);
+            if let (Some(((from, to), r)), None) = (owners.next(), owners.next())
+                && *from < pass.span.0
+                && pass.span.1 <= *to
             {
-                requests[r].passes[s].push(pass);
+                requests[*r].passes[s].push(pass);
             }
         }
     }

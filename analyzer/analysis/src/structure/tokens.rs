@@ -5,7 +5,7 @@
 //! matrix products and attention choose tiles. What most kernels with changing grids agree on is the number of tokens, in a unit
 //! that is the same for all passes of the stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lanes::Pass;
 use crate::timeline::{Class, LaneAt, Timeline};
@@ -22,17 +22,22 @@ type Grids = BTreeMap<u32, f64>;
 
 /// Tells each pass its tokens, where the kernels of the stream agree on them.
 pub(super) fn tell(timeline: &Timeline, main: LaneAt, passes: &mut [Pass]) {
-    let grids: Vec<Grids> = passes.iter().map(|pass| grids(timeline, main, pass)).collect();
-    let Some(name) = counting(&grids) else { return };
-    for (pass, grids) in passes.iter_mut().zip(&grids) {
+    let judged: Vec<Grids> = passes.iter().take(JUDGED).map(|pass| grids(timeline, main, pass)).collect();
+    let Some(name) = counting(&judged) else { return };
+    let (first, rest) = passes.split_at_mut(judged.len());
+    for (pass, grids) in first.iter_mut().zip(&judged) {
         pass.tokens = grids.get(&name).copied();
+    }
+    // Of the many others nothing is kept but what is asked.
+    for pass in rest {
+        pass.tokens = grids(timeline, main, pass).get(&name).copied();
     }
 }
 
 fn grids(timeline: &Timeline, main: LaneAt, pass: &Pass) -> Grids {
     let ops = timeline.lane(main);
     let mut found: BTreeMap<u32, (f64, usize)> = BTreeMap::new();
-    let mut changing: Vec<u32> = Vec::new();
+    let mut changing: BTreeSet<u32> = BTreeSet::new();
     for op in ops.overlapping(pass.span) {
         let name = ops.name[op];
         if timeline.names.class(name) != Class::Compute {
@@ -43,7 +48,7 @@ fn grids(timeline: &Timeline, main: LaneAt, pass: &Pass) -> Grids {
         let (first, runs) = found.entry(timeline.names.base(name)).or_insert((blocks, 0));
         *runs += 1;
         if (*first - blocks).abs() > 0.0 {
-            changing.push(timeline.names.base(name));
+            changing.insert(timeline.names.base(name));
         }
     }
     found.retain(|name, (blocks, runs)| *blocks > 0.0 && *runs >= pass.layers.len().max(2) && !changing.contains(name));
@@ -51,8 +56,7 @@ fn grids(timeline: &Timeline, main: LaneAt, pass: &Pass) -> Grids {
 }
 
 /// The kernel whose grid counts tokens: that with which most others agree, and of those the one with the finest steps.
-fn counting(passes: &[Grids]) -> Option<u32> {
-    let judged = &passes[..passes.len().min(JUDGED)];
+fn counting(judged: &[Grids]) -> Option<u32> {
     let mut values: BTreeMap<u32, Vec<Option<f64>>> = BTreeMap::new();
     for (at, grids) in judged.iter().enumerate() {
         for (name, blocks) in grids {
