@@ -1,27 +1,32 @@
-//! The scheduler's tracepoints: when threads that the agent has named go off a CPU, become ready, and are on one again.
-//! Whatever other threads do costs two look-ups.
-#![expect(unsafe_code, reason = "the tracepoints' records and map values are reached by pointers")]
+//! The scheduler's tracepoints: when threads that the agent has named go off a CPU, in which system call, who wakes them, and when
+//! they are on one again. Whatever other threads do costs look-ups.
+#![expect(unsafe_code, reason = "the tracepoints' records, registers and map values are reached by pointers")]
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel,
+    bpf_probe_read_user, bpf_task_pt_regs,
+};
 use aya_ebpf::macros::{map, tracepoint};
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::TracePointContext;
 use kvpath_schema::wire::sched::{
-    Interval, LONG_NS, RING_BYTES, SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, THREADS, Thread, WAKEUP_PID,
+    COUNTS, Interval, LONG_NS, LOST, NO_CALL, NO_FILE, POLL, PPOLL, REGS_ARG, REGS_CALL, RING_BYTES, RUNS,
+    SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, THREADS, TIMED, TIMED_EVERY, TIMED_NS, Thread, WAKING_PID,
 };
 
-use crate::count::count;
+use crate::count::{add, count};
 
 #[map(name = "SCHED_RING")]
 static RING: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map(name = "SCHED_THREADS")]
 static THREAD_OF: HashMap<u32, Thread> = HashMap::with_max_entries(THREADS, 0);
-#[map(name = "SCHED_LOST")]
-static LOST: PerCpuArray<[u64; 1]> = PerCpuArray::with_max_entries(1, 0);
+#[map(name = "SCHED_COUNTS")]
+static COUNTERS: PerCpuArray<[u64; COUNTS as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 #[tracepoint]
 pub fn sched_switch(ctx: TracePointContext) -> u32 {
+    let began = begin();
     // SAFETY: reads within the tracepoint's record; the agent has compared the offsets with the kernel's description.
     let fields = unsafe {
         (
@@ -32,11 +37,16 @@ pub fn sched_switch(ctx: TracePointContext) -> u32 {
     };
     let (Ok(prev), Ok(state), Ok(next)) = fields else { return 0 };
     if let Some(thread) = THREAD_OF.get_ptr_mut(&(prev as u32)) {
+        // It is still the current one.
+        let (call, file) = current_call();
         // SAFETY: a live map value; a thread goes off and on in turn, so no two write at once.
         unsafe {
             let now = bpf_ktime_get_ns();
             (*thread).off_ns = now;
             (*thread).state = state as u64;
+            (*thread).call = call as i64 as u64;
+            (*thread).file = file as i64 as u64;
+            (*thread).waker = 0;
             // State 0: it could go on, and waits for a CPU from now on.
             (*thread).ready_ns = if state & 0xff == 0 { now } else { 0 };
         }
@@ -45,22 +55,72 @@ pub fn sched_switch(ctx: TracePointContext) -> u32 {
         // SAFETY: as above.
         unsafe { on_again(thread, next as u32) };
     }
+    end(began);
     0
 }
 
 #[tracepoint]
-pub fn sched_wakeup(ctx: TracePointContext) -> u32 {
+pub fn sched_waking(ctx: TracePointContext) -> u32 {
+    let began = begin();
     // SAFETY: as above.
-    let Ok(pid) = (unsafe { ctx.read_at::<i32>(WAKEUP_PID) }) else { return 0 };
+    let Ok(pid) = (unsafe { ctx.read_at::<i32>(WAKING_PID) }) else { return 0 };
     if let Some(thread) = THREAD_OF.get_ptr_mut(&(pid as u32)) {
         // SAFETY: a live map value; a waker may come while the thread is on its way off, and is then overwritten by that.
         unsafe {
             if (*thread).off_ns != 0 && (*thread).ready_ns == 0 {
                 (*thread).ready_ns = bpf_ktime_get_ns();
+                (*thread).waker = bpf_get_current_pid_tgid();
+                (*thread).waker_call = current_call().0 as i64 as u64;
+                let name = bpf_get_current_comm().unwrap_or_default();
+                (*thread).waker_name = core::mem::transmute::<[u8; 16], [u64; 2]>(name);
             }
         }
     }
+    end(began);
     0
+}
+
+/// The system call that the current thread is in, and the file that it names first.
+#[inline(always)]
+fn current_call() -> (i32, i32) {
+    // SAFETY: the registers that a thread entered the kernel with lie on its own stack; what cannot be read is an error.
+    unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
+        let Ok(call) = bpf_probe_read_kernel(registers.add(REGS_CALL).cast::<i64>()) else { return (NO_CALL, NO_FILE) };
+        if call < 0 {
+            return (NO_CALL, NO_FILE);
+        }
+        let Ok(argument) = bpf_probe_read_kernel(registers.add(REGS_ARG).cast::<u64>()) else {
+            return (call as i32, NO_FILE);
+        };
+        let file = match call as i32 {
+            // Of several files the first.
+            POLL | PPOLL => bpf_probe_read_user(argument as *const i32).unwrap_or(NO_FILE),
+            _ => argument as i32,
+        };
+        (call as i32, file)
+    }
+}
+
+/// Counts a run; gives when it began, if it is one of those that are timed.
+#[inline(always)]
+fn begin() -> u64 {
+    count(COUNTERS.get_ptr_mut(0), RUNS);
+    // SAFETY: a live map value of this CPU.
+    let runs = COUNTERS.get_ptr(0).map_or(1, |counts| unsafe { (*counts)[RUNS as usize] });
+    // SAFETY: reads a clock.
+    if runs % TIMED_EVERY == 0 { unsafe { bpf_ktime_get_ns() } } else { 0 }
+}
+
+#[inline(always)]
+fn end(began: u64) {
+    if began != 0 {
+        // SAFETY: reads a clock.
+        let ns = unsafe { bpf_ktime_get_ns() } - began;
+        count(COUNTERS.get_ptr_mut(0), TIMED);
+        // SAFETY: within the live map value.
+        add(COUNTERS.get_ptr_mut(0).map(|counts| unsafe { counts.cast::<u64>().add(TIMED_NS as usize) }), ns);
+    }
 }
 
 /// # Safety
@@ -83,10 +143,24 @@ unsafe fn on_again(thread: *mut Thread, tid: u32) {
             return;
         }
         let Some(mut slot) = RING.reserve::<Interval>(0) else {
-            count(LOST.get_ptr_mut(0), 0);
+            count(COUNTERS.get_ptr_mut(0), LOST);
             return;
         };
-        slot.write(Interval { time_ns: now, off_ns, queue_ns, tid, state: (*thread).state as u32 });
+        let waker = (*thread).waker;
+        slot.write(Interval {
+            time_ns: now,
+            off_ns,
+            queue_ns,
+            tid,
+            state: (*thread).state as u32,
+            call: (*thread).call as i32,
+            file: (*thread).file as i32,
+            waker_pid: (waker >> 32) as u32,
+            waker_tid: waker as u32,
+            waker_call: (*thread).waker_call as i32,
+            zero: 0,
+            waker_name: core::mem::transmute::<[u64; 2], [u8; 16]>((*thread).waker_name),
+        });
         // The agent drains on a timer.
         slot.submit(BPF_RB_NO_WAKEUP as u64);
     }

@@ -19,6 +19,8 @@ const LONGEST_PAUSE_NS: i64 = 600_000_000_000;
 /// Probes that are taken off together, the least valuable first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
+    /// The scheduler's tracepoints: every switch on the machine runs them.
+    Scheduler,
     /// Everything of UCX.
     Ucx,
     /// getNotifs: when the program received notifications that had arrived. Most of its calls return none.
@@ -33,7 +35,8 @@ pub enum Group {
 
 impl Group {
     /// All, in the order in which they are given up.
-    pub const ALL: [Self; 5] = [Self::Ucx, Self::NotificationsReceived, Self::Polls, Self::Notifs, Self::Transfers];
+    pub const ALL: [Self; 6] =
+        [Self::Scheduler, Self::Ucx, Self::NotificationsReceived, Self::Polls, Self::Notifs, Self::Transfers];
 
     /// That of a probe of NIXL.
     pub fn of(kind: Kind) -> Self {
@@ -56,6 +59,7 @@ impl Group {
     /// The source whose probes these are.
     pub fn source(self) -> &'static str {
         match self {
+            Self::Scheduler => "sched",
             Self::Ucx => "ucx",
             Self::NotificationsReceived | Self::Polls | Self::Notifs | Self::Transfers => "nixl",
         }
@@ -64,6 +68,7 @@ impl Group {
     /// Name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Scheduler => "scheduler",
             Self::Ucx => "UCX ops",
             Self::NotificationsReceived => "notifications received",
             Self::Polls => "polls",

@@ -49,9 +49,19 @@ pub fn start(
             OptionalSource::Ucx => Box::new(Ucx::start(context.now_ns)?),
             OptionalSource::Rdma => Box::new(Rdma::start()?),
             OptionalSource::Sockets => Box::new(SocketCalls::start(context.now_ns)?),
-            OptionalSource::Sched => Box::new(Scheduler::start(context)?),
+            OptionalSource::Sched => continue,
             OptionalSource::Telemetry => Box::new(Telemetry::start(context.now_ns)),
         });
+    }
+    if settings.is_without_scheduler {
+        context.set(Subject::source("sched"), RecordingState::Off, "by --without sched");
+    } else {
+        match Scheduler::start(context) {
+            Ok(scheduler) => sources.push(Box::new(scheduler)),
+            Err(error) if settings.asks_for(OptionalSource::Sched) => return Err(error.into()),
+            // Not asked for, and no loss: then what threads waited for is not known.
+            Err(error) => _ = context.set(Subject::source("sched"), RecordingState::Off, error.to_string()),
+        }
     }
     if let Some(clock) = &settings.clock {
         let key = clock::key(&clock.key);

@@ -104,14 +104,18 @@ pub struct RecordOptions {
     pub gpu: Option<Level>,
     /// Record more, each at a price: ucx (every send, its end and its transport; two traps for each of a transfer's pieces),
     /// rdma (registration of memory, queue pairs), sockets (bytes by connection; a look-up for each send and receive on the
-    /// machine), sched (when threads that post, poll or launch are off the CPU; two look-ups for each switch on the machine),
+    /// machine), sched (on by default where the machine allows it; asked for, it is an error where it does not),
     /// telemetry (what NIXL itself counts, where the environment names a folder for it; its files are emptied, so no other may read
     /// them).
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',', value_parser = extra())]
     pub sources: Vec<OptionalSource>,
-    /// The most that uprobes on NIXL and UCX may cost the traced programs, % of a core in all. Where they would cost more, one
-    /// group of probes is taken off for a while, the least valuable first: UCX, notifications received, polls, notifications,
-    /// everything else. The run records when. A hit is assumed to cost what a poll's hit does; copying a post's descriptors is
+    /// Leave out what is recorded by default: sched (when and why threads that post, poll or launch are off the CPU, and who wakes
+    /// them; look-ups for each switch and each waking on the machine). Without it, what such threads waited for is mostly unknown.
+    #[arg(long = "without", value_name = "SOURCE", value_parser = ["sched"])]
+    pub without: Vec<String>,
+    /// The most that probes may cost, % of a core in all: uprobes on NIXL and UCX, and the scheduler's tracepoints. Where they would
+    /// cost more, one group of probes is taken off for a while, the least valuable first: the scheduler, UCX, notifications received,
+    /// polls, notifications, everything else. The run records when. A hit is assumed to cost what a poll's hit does; copying a post's descriptors is
     /// not counted.
     #[arg(long, value_name = "PERCENT", value_parser = percent, default_value_t = MAX_OVERHEAD)]
     pub max_overhead: f64,
@@ -152,8 +156,10 @@ impl ClockOptions {
 impl From<RecordOptions> for Settings {
     fn from(options: RecordOptions) -> Self {
         let clock = options.clock.settings();
-        let RecordOptions { out, duration, libraries, gpu, sources: extras, max_overhead, node, command, .. } = options;
-        Self { out, duration, libraries, gpu, extras, max_overhead, node, clock, command }
+        let RecordOptions { out, duration, libraries, gpu, sources: extras, without, max_overhead, node, command, .. } =
+            options;
+        let is_without_scheduler = !without.is_empty();
+        Self { out, duration, libraries, gpu, extras, is_without_scheduler, max_overhead, node, clock, command }
     }
 }
 

@@ -194,17 +194,17 @@ fn checks() -> (Vec<Check>, Option<Costs>) {
             cure: None,
         },
         source_check("sockets", "--with sockets", &sockets::programs::offsets()),
-        source_check("scheduler", "--with sched", &sched::programs::are_known()),
+        source_check("scheduler", "on by default", &sched::programs::are_known()),
         cost_check(&costs),
     ];
     (checks, costs.ok())
 }
 
-/// Sources that are recorded only where they are asked for, and that need more than probes.
+/// Sources that need more than probes.
 fn source_check<T>(name: &'static str, option: &str, known: &Result<T, AttachError>) -> Check {
     let found = match known {
         Ok(_) => format!("this kernel's are known ({option})"),
-        Err(error) => format!("{option} is off: {error}"),
+        Err(error) => format!("cannot be recorded ({option}): {error}"),
     };
     Check { name, ok: known.is_ok(), required: false, found, cure: None }
 }

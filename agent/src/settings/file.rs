@@ -18,6 +18,8 @@ struct Config {
     gpu: Option<String>,
     #[serde(default)]
     with: Vec<OptionalSource>,
+    #[serde(default)]
+    without: Vec<LeftOut>,
     #[serde(default = "default_overhead")]
     max_overhead: f64,
     #[serde(default)]
@@ -26,6 +28,13 @@ struct Config {
     node: Option<String>,
     #[serde(default)]
     clock: Option<Clocking>,
+}
+
+/// What may be left out.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LeftOut {
+    Sched,
 }
 
 fn default_overhead() -> f64 {
@@ -58,12 +67,17 @@ fn parse(text: &str, time: &str) -> Result<Settings, String> {
     if let Some(clock) = &config.clock {
         clock.peers.iter().try_for_each(|peer| clock::peer(peer).map(drop))?;
     }
+    let is_without_scheduler = config.without.iter().any(|LeftOut::Sched| true);
+    if is_without_scheduler && config.with.contains(&OptionalSource::Sched) {
+        return Err("sched is in `with` and in `without`".to_owned());
+    }
     Ok(Settings {
         out: Some(config.out.join(format!("kvpath-run-{time}"))),
         duration: None,
         libraries: config.libraries,
         gpu,
         extras: config.with,
+        is_without_scheduler,
         max_overhead: config.max_overhead,
         node,
         clock: config.clock,
@@ -80,7 +94,9 @@ mod tests {
     /// The example with its commented settings in force.
     fn all_set() -> String {
         let is_setting = |line: &&str| line.starts_with("# ") && (line.contains(" = ") || line.starts_with("# ["));
-        let lines = EXAMPLE.lines().map(|line| if is_setting(&line) { &line[2..] } else { line });
+        // What is asked for cannot be left out too.
+        let lines = EXAMPLE.lines().filter(|line| !line.contains("without ="));
+        let lines = lines.map(|line| if is_setting(&line) { &line[2..] } else { line });
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -89,7 +105,7 @@ mod tests {
         let read = parse(EXAMPLE, "T").unwrap();
         assert_eq!(read.out.as_deref(), Some(Path::new("/var/lib/kvpath/kvpath-run-T")));
         assert_eq!((read.gpu, read.max_overhead), (None, MAX_OVERHEAD));
-        assert!(read.extras.is_empty() && read.libraries.is_empty() && read.command.is_empty());
+        assert!(!read.is_without_scheduler && read.extras.is_empty() && read.libraries.is_empty() && read.command.is_empty());
         assert!(read.node.is_none() && read.clock.is_none());
     }
 
@@ -106,6 +122,12 @@ mod tests {
     }
 
     #[test]
+    fn the_scheduler_can_be_left_out() {
+        assert!(EXAMPLE.contains("# without = [\"sched\"]"));
+        assert!(parse("out = \"/x\"\nwithout = [\"sched\"]", "T").unwrap().is_without_scheduler);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, word) in [
             ("", "out"),
@@ -114,6 +136,8 @@ mod tests {
             ("out = \"/x\"\nmax_overhead = nan", "max_overhead = NaN"),
             ("out = \"/x\"\ngpu = \"all\"", "gpu = \"all\""),
             ("out = \"/x\"\nwith = [\"udp\"]", "udp"),
+            ("out = \"/x\"\nwithout = [\"ucx\"]", "ucx"),
+            ("out = \"/x\"\nwith = [\"sched\"]\nwithout = [\"sched\"]", "sched is in"),
             ("out = \"/x\"\nmax_overhed = 5", "max_overhed"),
             ("out = \"/x\"\nnode = \"a/b\"", "a/b"),
             ("out = \"/x\"\n[clock]\nlisten = \"0.0.0.0:7433\"", "key"),

@@ -27,8 +27,10 @@ pub struct Settings {
     pub libraries: Vec<PathBuf>,
     /// How much to record of the GPU, if that is said.
     pub gpu: Option<Level>,
-    /// Sources that are recorded only where they are asked for.
+    /// Sources that are asked for.
     pub extras: Vec<OptionalSource>,
+    /// Whether the scheduler is left out, which is recorded where the machine allows it.
+    pub is_without_scheduler: bool,
     /// What probes may cost, % of a core.
     pub max_overhead: f64,
     /// Name of this host in the run; `None`: the kernel's.
@@ -51,7 +53,7 @@ impl Settings {
     }
 }
 
-/// A source that is recorded only where it is asked for.
+/// A source that can be asked for: then it is an error where it cannot be recorded. But for the scheduler it is recorded only then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptionalSource {

@@ -106,18 +106,20 @@ with_operation! {
         kind: Name => Dict,
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
         /// `graph_order`, `launch`, `event_wait`, `host_sync`, `loading`, `peer_started`, `copied_in`, `peer_done`, `met`, `kv_written`, `registered`,
-        /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`. Null at the source.
+        /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`, `blocked` (the
+        /// thread itself had waited until then), `woken` (the waker's call). Null at the source.
         gate: Option<Name> => Dict,
         /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`, `structure` (a stage cannot begin
         /// before the one before it is done, though no record shows how it waited); `partial`: records are missing that may have
         /// shown something later, and the time is `unexplained`; `withdrawn`: the audit contradicts the path there
         /// (`paths.agreement`), and the time is `unexplained`.
         method: Option<Name> => Dict,
-        /// How sure the join is, 0 to 1; 1 follows from ids and order. `waiting` is 0.5 at most; and so is all before an operation
+        /// How sure the join is, 0 to 1; 1 follows from ids and order. `waiting` is 0.5 at most where no record says for what; and so is all before an operation
         /// that waited for another lane, where a lost record of its own lane may have ended later.
         confidence: f64 => Plain,
         /// Records show what the time was spent on: work that ran, or waiting for what a join of a confidence of 0.9 or more shows.
-        /// Never of `queue`, `waiting`, `respond` and `unexplained`, nor of what a lost record may have belonged to.
+        /// Never of `queue`, `respond` and `unexplained`, of `waiting` only where a thread slept or waited for a disk or a signal, which is on
+        /// record; nor of what a lost record may have belonged to.
         is_explained: bool => Plain,
         /// How much earlier the next-to-last gate opened, ns: what removing the last one would gain here at most. Null where
         /// there was no other.

@@ -3,9 +3,11 @@
 use crate::cell::Name;
 
 crate::define_table! {
-    /// A thread that makes recorded calls was off the CPU (`--with sched`): one interval of 200 us or more (or one that had not
-    /// ended when the thread, its process or the recording did), or the sum of its
-    /// shorter ones over a span. Waking late shows as `run_queue_ns`: ready to run, and no CPU.
+    /// A thread that makes recorded calls, or the main thread of a process that started one, was off the CPU: one interval of
+    /// 100 us or more (or one that had not ended when the thread, its process or the recording did), or the sum of its
+    /// shorter ones over a span. Waking late shows as `run_queue_ns`: ready to run, and no CPU. Recordings of before 2026-12 have
+    /// intervals from 200 us on, and not what a thread waited for.
+    #[derive(Default)]
     Raw sched: OffCpu, OffCpus, sorted by [start_ns] {
         /// When it went off, or start of the span, ns.
         start_ns: i64 => Delta,
@@ -15,8 +17,8 @@ crate::define_table! {
         process_id: i64 => Dict,
         /// Thread.
         tid: i32 => Dict,
-        /// How it went off: `sleeping`, `uninterruptible` (I/O, page faults), `preempted`, `yielded` (gave the CPU up itself and was
-        /// ready to go on), `stopped`; `short` for a sum.
+        /// How it went off: `sleeping`, `uninterruptible` (I/O, page faults), `preempted`, `yielded` (it called `sched_yield`; in recordings
+        /// of before 2026-12 many that were preempted), `stopped`; `short` for a sum.
         state: Name => Dict,
         /// Off the CPU, ns: `dur_ns` of one interval, the sum of the short ones.
         off_ns: i64 => Split,
@@ -24,5 +26,17 @@ crate::define_table! {
         run_queue_ns: i64 => Split,
         /// Intervals: 1, or how many are summed up.
         intervals: i64 => Plain,
+        /// The system call that it waited in; null: in none (a page fault), it could have gone on (`preempted`, `yielded`), or not recorded.
+        call: Option<Name> => Dict,
+        /// The file that the call names, of `poll` the first: `tcp 10.0.0.1:4000 to 10.0.0.2:5000`, `pipe`, `eventfd`, a path; as it
+        /// was up to 20 ms later. Null: it names none.
+        file: Option<Name> => Dict,
+        /// Process of the thread that woke it by a call that ends such waiting (a futex, a write, a send, its end); null: none did
+        /// (a time was over, a device or another host was ready), or the process is none that is recorded.
+        waker_process_id: Option<i64> => Dict,
+        /// Thread that woke it so.
+        waker_tid: Option<i32> => Dict,
+        /// The name of that thread.
+        waker: Option<Name> => Dict,
     }
 }

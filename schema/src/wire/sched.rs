@@ -5,7 +5,7 @@ pub const RING_BYTES: u32 = 1 << 20;
 /// Most threads of a recording.
 pub const THREADS: u32 = 65_536;
 /// Intervals off the CPU from here on are records, ns; shorter ones are summed up by thread.
-pub const LONG_NS: u64 = 200_000;
+pub const LONG_NS: u64 = 100_000;
 
 /// Offset of `prev_pid` (i32) in the tracepoint `sched_switch`; the agent compares these with the kernel's own description.
 pub const SWITCH_PREV_PID: usize = 24;
@@ -13,8 +13,35 @@ pub const SWITCH_PREV_PID: usize = 24;
 pub const SWITCH_PREV_STATE: usize = 32;
 /// Of `next_pid` (i32).
 pub const SWITCH_NEXT_PID: usize = 56;
-/// Of `pid` (i32) in `sched_wakeup`.
-pub const WAKEUP_PID: usize = 24;
+/// Of `pid` (i32) in `sched_waking`, which is met on the CPU of the waker.
+pub const WAKING_PID: usize = 24;
+
+/// Offset of `orig_ax` in `struct pt_regs` of x86-64 (arch/x86/include/asm/ptrace.h): the number of the system call that the thread
+/// is in, below 0 outside of one.
+pub const REGS_CALL: usize = 120;
+/// Of `di`, its first argument.
+pub const REGS_ARG: usize = 112;
+/// No system call; as `u64` in the map.
+pub const NO_CALL: i32 = -1;
+/// No file: the call names none, or it could not be read.
+pub const NO_FILE: i32 = -1;
+/// `poll` and `ppoll`, whose first argument points to the first file that is waited for (arch/x86/entry/syscalls/syscall_64.tbl).
+pub const POLL: i32 = 7;
+/// See [`POLL`].
+pub const PPOLL: i32 = 271;
+
+/// What the programs count by CPU, in this order: intervals lost, runs of the programs, runs that were timed, ns of those.
+pub const COUNTS: u32 = 4;
+/// Slots of the map `SCHED_COUNTS`.
+pub const LOST: u32 = 0;
+/// See [`COUNTS`].
+pub const RUNS: u32 = 1;
+/// See [`COUNTS`].
+pub const TIMED: u32 = 2;
+/// See [`COUNTS`].
+pub const TIMED_NS: u32 = 3;
+/// Of so many runs one is timed.
+pub const TIMED_EVERY: u64 = 64;
 
 /// Value of the map `SCHED_THREADS`, by thread. In the map as [`Thread::WORDS`] words of 8 bytes in this order.
 #[repr(C)]
@@ -32,11 +59,21 @@ pub struct Thread {
     pub short_ns: u64,
     /// Of that, waiting for a CPU, ns.
     pub short_queue_ns: u64,
+    /// System call that it went off in: [`NO_CALL`] outside of one.
+    pub call: u64,
+    /// File descriptor that the call names first: [`NO_FILE`] where it names none.
+    pub file: u64,
+    /// Process (above) and thread (below 32 bits) that woke it; 0: not woken yet, or by an idle CPU.
+    pub waker: u64,
+    /// System call that the waker was in.
+    pub waker_call: u64,
+    /// The waker's name, up to 15 bytes.
+    pub waker_name: [u64; 2],
 }
 
 impl Thread {
     /// Words in the map.
-    pub const WORDS: usize = 6;
+    pub const WORDS: usize = 12;
 }
 
 /// A thread is on a CPU again after a long interval.
@@ -54,9 +91,23 @@ pub struct Interval {
     pub tid: u32,
     /// The state that it went off in, as the kernel numbers it.
     pub state: u32,
+    /// As in [`Thread`].
+    pub call: i32,
+    /// As in [`Thread`].
+    pub file: i32,
+    /// Process of the waker; 0: none.
+    pub waker_pid: u32,
+    /// Its thread.
+    pub waker_tid: u32,
+    /// The system call that it was in.
+    pub waker_call: i32,
+    /// Padding.
+    pub zero: u32,
+    /// Its name, up to the first 0.
+    pub waker_name: [u8; 16],
 }
 
 const _: () = {
     assert!(size_of::<Thread>() == 8 * Thread::WORDS);
-    assert!(size_of::<Interval>() == 32);
+    assert!(size_of::<Interval>() == 72);
 };

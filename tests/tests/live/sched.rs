@@ -13,9 +13,10 @@ use crate::setup::{children, ready_to_count, signal, text, wait_for};
 #[test]
 fn a_thread_that_is_stopped_is_off_for_that_long() {
     let Some(live) = ready_to_count("a_thread_that_is_stopped_is_off_for_that_long") else { return };
-    let agent = live.start_agent(&["--gpu", "off", "--with", "sched"]);
+    let agent = live.start_agent(&["--gpu", "off", "--max-overhead", "1000"]);
     let mut workload = live.workload(&live.nixl, &["--requests", "60"]);
     let mut workload = workload.stderr(Stdio::null()).spawn().expect("the workload");
+    let workload_pid = workload.id();
     let decode = || {
         children(workload.id()).into_iter().find(|pid| {
             std::fs::read(format!("/proc/{pid}/cmdline"))
@@ -43,13 +44,48 @@ fn a_thread_that_is_stopped_is_off_for_that_long() {
         let most = i64::try_from(most.as_nanos()).expect("short");
         assert!((290_000_000..=most).contains(&row.off_ns), "{row:?}, at most {most}");
     }
-    // Threads of three processes, and nobody waits longer than it is off.
+    // Threads of three processes and of the one that started them, and nobody waits longer than it is off.
     let mut processes: Vec<i64> = rows.iter().map(|row| row.process_id).collect();
     processes.sort_unstable();
     processes.dedup();
-    assert_eq!(processes.len(), 3, "{said}");
+    assert_eq!(processes.len(), 4, "{said}");
+    assert!(processes.contains(&i64::from(workload_pid)), "{processes:?}");
     for row in &rows {
         assert!(0 <= row.run_queue_ns && row.run_queue_ns <= row.off_ns && row.off_ns <= row.dur_ns, "{row:?}");
         assert_eq!(&*row.state == "short", row.off_ns != row.dur_ns || row.intervals != 1, "{row:?}");
+        let waits = matches!(&*row.state, "sleeping" | "uninterruptible" | "stopped");
+        assert!(waits || (row.call.is_none() && row.file.is_none() && row.waker_tid.is_none()), "{row:?}");
+        assert_eq!(row.waker.is_some(), row.waker_tid.is_some(), "{row:?}");
     }
+    // The one that started them looks at them again and again, and nobody wakes it.
+    let own = |row: &&OffCpu| row.process_id == i64::from(workload_pid) && &*row.state == "sleeping";
+    let slept: Vec<&OffCpu> = rows.iter().filter(own).collect();
+    assert!(!slept.is_empty(), "{said}");
+    for row in slept {
+        assert_eq!((row.call.as_deref(), row.waker_tid), (Some("clock_nanosleep"), None), "{row:?}");
+    }
+    // A stage waits for the one before it on a socket, and that one's thread wakes it.
+    let crossed = rows.iter().filter(|row| {
+        let file = row.file.as_deref().unwrap_or_default();
+        row.waker_process_id.is_some_and(|waker| waker != row.process_id) && file.starts_with("unix")
+    });
+    let crossed: Vec<&OffCpu> = crossed.collect();
+    assert!(!crossed.is_empty(), "{said}");
+    for row in crossed {
+        assert!(row.waker_process_id.is_some_and(|waker| processes.contains(&waker)), "{row:?}");
+    }
+}
+
+#[test]
+fn nothing_of_the_scheduler_is_recorded_without_it() {
+    let Some(live) = ready_to_count("nothing_of_the_scheduler_is_recorded_without_it") else { return };
+    let agent = live.start_agent(&["--gpu", "off", "--without", "sched"]);
+    let mut workload = live.workload(&live.nixl, &["--requests", "2"]);
+    assert!(workload.stderr(Stdio::null()).status().expect("the workload").success());
+    signal(agent.id(), "INT");
+    let said = text(&agent.wait_with_output().expect("the agent"));
+    let recorded = Recorded::read(&live.path("run"));
+    recorded.assert_nothing_lost();
+    assert_eq!(recorded.sched.len(), 0, "{said}");
+    assert_eq!(recorded.transfers.len(), 4, "{said}");
 }

@@ -1,11 +1,16 @@
-//! The scheduler by its tracepoints, where it is asked for: every switch on the machine pays two look-ups.
+//! The scheduler by its tracepoints: why threads were off the CPU, and who ended that. Every switch and every waking on the machine
+//! pays for look-ups.
 //!
-//! Hooks: `sched:sched_switch` and `sched:sched_wakeup`, for threads that made a recorded call; filtered in the kernel.
+//! Hooks: `sched:sched_switch` and `sched:sched_waking`, for threads that made a recorded call and for the main threads of the
+//! processes that started theirs; filtered in the kernel.
 //! Emits: `sched`.
 //! Loses when full: whole intervals, counted.
 //! Limits: a thread is watched from the first look after its first recorded call on (20 ms), and an interval that was
-//! begun before that is not told.
+//! begun before that is not told. A file is looked up when its interval is read, up to 20 ms later.
 
+mod calls;
+mod files;
+mod parents;
 pub mod programs;
 mod rows;
 pub mod source;

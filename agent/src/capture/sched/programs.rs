@@ -2,7 +2,9 @@
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
-use kvpath_schema::wire::sched::{SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, Thread, WAKEUP_PID};
+use kvpath_schema::wire::sched::{
+    COUNTS, LOST, RUNS, SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, TIMED, TIMED_NS, Thread, WAKING_PID,
+};
 
 use crate::capture::error::AttachError;
 use crate::capture::tracepoints::{self, Field};
@@ -17,8 +19,24 @@ pub struct Programs {
     _ebpf: Ebpf,
     ring: RingBuf<MapData>,
     threads: HashMap<MapData, u32, ThreadWords>,
-    lost: PerCpuArray<MapData, u64>,
-    seen_lost: u64,
+    counts: PerCpuArray<MapData, CountWords>,
+    seen: CountWords,
+}
+
+/// What the programs count: see [`COUNTS`].
+type CountWords = [u64; COUNTS as usize];
+
+/// What the programs did in some time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Intervals lost.
+    pub lost: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Runs that were timed.
+    pub timed: u64,
+    /// What those took, ns.
+    pub timed_ns: u64,
 }
 
 impl Programs {
@@ -29,14 +47,14 @@ impl Programs {
     pub fn start() -> Result<Self, AttachError> {
         are_known()?;
         let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
-        tracepoints::attach(&mut ebpf, "sched", &["sched_switch", "sched_wakeup"])?;
+        tracepoints::attach(&mut ebpf, "sched", &["sched_switch", "sched_waking"])?;
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         Ok(Self {
             ring: RingBuf::try_from(take("SCHED_RING")?)?,
             threads: HashMap::try_from(take("SCHED_THREADS")?)?,
-            lost: PerCpuArray::try_from(take("SCHED_LOST")?)?,
+            counts: PerCpuArray::try_from(take("SCHED_COUNTS")?)?,
             _ebpf: ebpf,
-            seen_lost: 0,
+            seen: CountWords::default(),
         })
     }
 
@@ -68,13 +86,16 @@ impl Programs {
         }
     }
 
-    /// Intervals lost since the last call.
+    /// What was counted since the last call.
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn lost(&mut self) -> Result<u64, AttachError> {
-        let now: u64 = self.lost.get(&0, 0)?.iter().sum();
-        Ok(now - std::mem::replace(&mut self.seen_lost, now))
+    pub fn counts(&mut self) -> Result<Counts, AttachError> {
+        let by_cpu = self.counts.get(&0, 0)?;
+        let now: CountWords = std::array::from_fn(|slot| by_cpu.iter().map(|counts| counts[slot]).sum());
+        let before = std::mem::replace(&mut self.seen, now);
+        let since = |slot: u32| now[slot as usize] - before[slot as usize];
+        Ok(Counts { lost: since(LOST), runs: since(RUNS), timed: since(TIMED), timed_ns: since(TIMED_NS) })
     }
 }
 
@@ -88,6 +109,6 @@ pub fn are_known() -> Result<(), AttachError> {
         field("sched_switch", "pid_t prev_pid", SWITCH_PREV_PID, 4),
         field("sched_switch", "long prev_state", SWITCH_PREV_STATE, 8),
         field("sched_switch", "pid_t next_pid", SWITCH_NEXT_PID, 4),
-        field("sched_wakeup", "pid_t pid", WAKEUP_PID, 4),
+        field("sched_waking", "pid_t pid", WAKING_PID, 4),
     ])
 }

@@ -6,12 +6,16 @@ use std::path::Path;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sched::{OffCpu, OffCpus};
-use kvpath_schema::wire::sched::{LONG_NS, Thread};
+use kvpath_schema::wire::sched::{Interval, LONG_NS, NO_CALL, Thread};
 
+use super::calls;
+use super::files::Files;
+use super::parents;
 use super::programs::{Programs, ThreadWords};
-use super::rows::{interval, is_over, state, thread};
+use super::rows::{interval, is_over, is_waiting, state, thread, waker};
+use crate::budget::{Costs, Group, Spent};
 use crate::capture::error::AttachError;
-use crate::capture::{Context, EndedProcess, RecordSource};
+use crate::capture::{Budgeted, Context, EndedProcess, RecordSource};
 use crate::losses::{Cause, Losses};
 use crate::processes::ProcessTable;
 
@@ -22,9 +26,20 @@ struct Watched {
     seen: Thread,
 }
 
+/// What the kernel takes to come to a program and back, which the programs' own times do not hold, ns: measured, see docs/costs.md.
+const ENTRY_NS: f64 = 60.0;
+/// What a run takes where none was timed yet, ns.
+const RUN_NS: f64 = 100.0;
+
 /// The source.
 pub struct Scheduler {
-    programs: Programs,
+    /// None while they are off.
+    programs: Option<Programs>,
+    files: Files,
+    /// Processes whose parents are known.
+    asked: HashSet<i64>,
+    run_ns: f64,
+    runs: u64,
     watched: BTreeMap<i32, Watched>,
     /// Threads that have ended, or that cannot be watched, by process: they are not watched again.
     left: HashSet<(i64, i32)>,
@@ -40,9 +55,12 @@ impl Scheduler {
     /// The kernel refuses.
     pub fn start(context: &mut Context) -> Result<Self, AttachError> {
         context.facts.say("sched", "setting.long_ns", LONG_NS.to_string());
-        let programs = Programs::start()?;
         Ok(Self {
-            programs,
+            programs: Some(Programs::start()?),
+            files: Files::default(),
+            asked: HashSet::new(),
+            run_ns: RUN_NS,
+            runs: 0,
             watched: BTreeMap::new(),
             left: HashSet::new(),
             rows: OffCpus::default(),
@@ -51,8 +69,21 @@ impl Scheduler {
         })
     }
 
+    /// Makes the processes known that started traced ones, and their main threads: what those wait for the others do.
+    fn know_parents(&mut self, processes: &mut ProcessTable) {
+        for pid in processes.pids() {
+            if processes.known(pid).is_some_and(|process_id| self.asked.insert(process_id))
+                && let Some(parent) = parents::same_program(pid)
+            {
+                processes.id_of(parent);
+                processes.saw_thread(parent, parent);
+            }
+        }
+    }
+
     /// Watches threads that have made their first recorded call.
     fn watch_new(&mut self, processes: &ProcessTable) {
+        let Some(programs) = &mut self.programs else { return };
         for (pid, process_id, tid) in processes.living_threads() {
             let Ok(number) = u32::try_from(tid) else { continue };
             let is_watched = self.watched.get(&tid).is_some_and(|watched| watched.process_id == process_id);
@@ -60,7 +91,7 @@ impl Scheduler {
                 continue;
             }
             let seen = Thread::default();
-            match self.programs.watch(number) {
+            match programs.watch(number) {
                 Ok(()) => _ = self.watched.insert(tid, Watched { pid, process_id, seen }),
                 Err(error) => {
                     self.left.insert((process_id, tid));
@@ -70,29 +101,19 @@ impl Scheduler {
         }
     }
 
-    fn take_records(&mut self) {
-        let Self { programs, watched, rows, losses, .. } = self;
+    fn take_records(&mut self, now_ns: i64, processes: &ProcessTable) {
+        let Self { programs: Some(programs), files, watched, rows, losses, .. } = self else { return };
+        files.forget();
         programs.drain(|bytes| {
             let Some(interval) = interval(bytes) else {
                 return losses.add(Cause::of("sched", "record that contradicts itself"), 1);
             };
-            let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
             // Left since: its last records are still on their way.
             let Some((tid, watched)) = i32::try_from(interval.tid).ok().and_then(|tid| Some((tid, watched.get(&tid)?)))
             else {
                 return;
             };
-            let off_ns = signed(interval.time_ns.saturating_sub(interval.off_ns));
-            rows.push(OffCpu {
-                start_ns: signed(interval.off_ns),
-                dur_ns: off_ns,
-                process_id: watched.process_id,
-                tid,
-                state: state(interval.state),
-                off_ns,
-                run_queue_ns: signed(interval.queue_ns),
-                intervals: 1,
-            });
+            rows.push(row(&interval, tid, watched, (files, now_ns), processes));
         });
     }
 
@@ -100,13 +121,17 @@ impl Scheduler {
         self.watched.iter().filter(|(_, watched)| which(watched)).map(|(tid, _)| *tid).collect()
     }
 
-    fn leave(&mut self, tids: &[i32], now_ns: i64) {
+    /// Watches threads no more that have ended; `for_good` where they are not to be watched again.
+    fn leave(&mut self, tids: &[i32], now_ns: i64, for_good: bool) {
         for tid in tids {
-            if let Some(words) = u32::try_from(*tid).ok().and_then(|tid| self.programs.leave(tid)) {
+            let words = u32::try_from(*tid).ok().zip(self.programs.as_mut()).and_then(|(tid, own)| own.leave(tid));
+            if let Some(words) = words {
                 self.sum_up(*tid, words, now_ns);
                 self.off_at_the_end(*tid, words, now_ns);
             }
-            if let Some(watched) = self.watched.remove(tid) {
+            if let Some(watched) = self.watched.remove(tid)
+                && for_good
+            {
                 self.left.insert((watched.process_id, *tid));
             }
         }
@@ -118,15 +143,23 @@ impl Scheduler {
         let now = thread(words);
         let since = |ns: u64| i64::try_from(ns).ok().filter(|ns| *ns > 0 && *ns < now_ns);
         if let Some(start_ns) = since(now.off_ns).filter(|_| !is_over(now.state)) {
+            let number = u32::try_from(now.state & 0xffff).unwrap_or(0);
+            let call = i32::try_from(now.call.cast_signed()).unwrap_or(NO_CALL);
+            let state = state(number, call);
+            let call = if is_waiting(number) { call } else { NO_CALL };
+            let file = i32::try_from(now.file.cast_signed()).ok().filter(|_| calls::names_file(call));
             self.rows.push(OffCpu {
                 start_ns,
                 dur_ns: now_ns - start_ns,
                 process_id: watched.process_id,
                 tid,
-                state: state(u32::try_from(now.state & 0xffff).unwrap_or(0)),
+                state,
                 off_ns: now_ns - start_ns,
                 run_queue_ns: since(now.ready_ns).map_or(0, |ready_ns| now_ns - ready_ns),
                 intervals: 1,
+                call: calls::name(call),
+                file: file.and_then(|file| self.files.text(watched.pid, file, now_ns)),
+                ..OffCpu::default()
             });
         }
     }
@@ -148,8 +181,39 @@ impl Scheduler {
                 off_ns: since(now.short_ns, before.short_ns),
                 run_queue_ns: since(now.short_queue_ns, before.short_queue_ns),
                 intervals,
+                ..OffCpu::default()
             });
         }
+    }
+}
+
+/// The row of an interval.
+fn row(
+    interval: &Interval,
+    tid: i32,
+    watched: &Watched,
+    (files, now_ns): (&mut Files, i64),
+    processes: &ProcessTable,
+) -> OffCpu {
+    let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+    let off_ns = signed(interval.time_ns.saturating_sub(interval.off_ns));
+    let waker = waker(interval);
+    let call = if is_waiting(interval.state) { interval.call } else { NO_CALL };
+    let file = calls::names_file(call).then_some(interval.file).filter(|file| *file >= 0);
+    OffCpu {
+        start_ns: signed(interval.off_ns),
+        dur_ns: off_ns,
+        process_id: watched.process_id,
+        tid,
+        state: state(interval.state, interval.call),
+        off_ns,
+        run_queue_ns: signed(interval.queue_ns),
+        intervals: 1,
+        call: calls::name(call),
+        file: file.and_then(|file| files.text(watched.pid, file, now_ns)),
+        waker_process_id: waker.as_ref().and_then(|waker| processes.known(waker.pid)),
+        waker_tid: waker.as_ref().map(|waker| waker.tid),
+        waker: waker.map(|waker| waker.name),
     }
 }
 
@@ -159,42 +223,78 @@ impl RecordSource for Scheduler {
     }
 
     fn drain(&mut self, context: &mut Context) {
+        self.know_parents(&mut context.processes);
         self.watch_new(&context.processes);
-        self.take_records();
+        self.take_records(context.now_ns, &context.processes);
     }
 
     fn process_ended(&mut self, process: EndedProcess, _context: &mut Context) {
         let tids: Vec<i32> = self.tids(|watched| watched.process_id == process.process_id);
-        self.leave(&tids, process.end_ns);
+        self.leave(&tids, process.end_ns, true);
         self.left.retain(|(process_id, _)| *process_id != process.process_id);
+    }
+
+    fn budgeted(&mut self) -> Option<&mut dyn Budgeted> {
+        Some(self)
     }
 
     /// What is off the CPU still is written as well.
     fn finish(&mut self, context: &mut Context) -> Result<(), AttachError> {
-        self.take_records();
-        self.leave(&self.tids(|_| true), context.now_ns);
+        self.take_records(context.now_ns, &context.processes);
+        self.leave(&self.tids(|_| true), context.now_ns, true);
+        context.facts.say("sched", "hits.runs", self.runs.to_string());
+        context.facts.say("sched", "measured.run_ns", format!("{:.0}", self.run_ns + ENTRY_NS));
         Ok(())
     }
 
     fn write(&mut self, context: &mut Context) -> Result<(), SegmentError> {
         let now_ns = context.now_ns;
-        self.take_records();
+        self.take_records(now_ns, &context.processes);
         // A thread's number may be given to another one of the machine.
         let mut gone = self.tids(|_| true);
         gone.retain(|tid| !Path::new(&format!("/proc/{}/task/{tid}", self.watched[tid].pid)).exists());
-        self.leave(&gone, now_ns);
+        self.leave(&gone, now_ns, true);
         for tid in self.tids(|_| true) {
-            if let Some(words) = u32::try_from(tid).ok().and_then(|tid| self.programs.words(tid)) {
+            let words = u32::try_from(tid).ok().zip(self.programs.as_ref()).and_then(|(tid, own)| own.words(tid));
+            if let Some(words) = words {
                 self.sum_up(tid, words, now_ns);
             }
         }
         self.from_ns = now_ns;
-        match self.programs.lost() {
-            Ok(count) => self.losses.add(Cause::of("sched", "ring buffer full"), count),
-            Err(error) => self.losses.add(Cause::of("sched", format!("losses cannot be counted: {error}")), 1),
-        }
         let losses = std::mem::take(&mut self.losses);
         context.segments.table("sched", &std::mem::take(&mut self.rows), losses.total())?;
         context.segments.drops("sched", now_ns, &losses)
+    }
+}
+
+impl Budgeted for Scheduler {
+    fn groups(&self) -> &'static [Group] {
+        &[Group::Scheduler]
+    }
+
+    /// Takes the counter of losses too, which lies beside.
+    #[expect(clippy::cast_precision_loss, reason = "runs of a few ms")]
+    fn add_spent(&mut self, _costs: Costs, spent: &mut Spent) -> Result<(), AttachError> {
+        let Some(programs) = &mut self.programs else { return Ok(()) };
+        let counts = programs.counts()?;
+        self.losses.add(Cause::of("sched", "ring buffer full"), counts.lost);
+        if counts.timed > 0 {
+            self.run_ns = counts.timed_ns as f64 / counts.timed as f64;
+        }
+        self.runs += counts.runs;
+        *spent.entry(Group::Scheduler).or_default() += (self.run_ns + ENTRY_NS) * counts.runs as f64;
+        Ok(())
+    }
+
+    fn shed(&mut self, _group: Group, context: &mut Context) {
+        self.take_records(context.now_ns, &context.processes);
+        self.leave(&self.tids(|_| true), context.now_ns, false);
+        self.programs = None;
+    }
+
+    fn restore(&mut self, _group: Group, context: &mut Context) -> Result<(), AttachError> {
+        self.from_ns = context.now_ns;
+        self.programs = Some(Programs::start()?);
+        Ok(())
     }
 }

@@ -96,8 +96,10 @@ impl Audit {
                 for row in rows[at..].iter().take_while(|row| row.start_ns < end) {
                     let is_there = row.process_id.is_some_and(|process| processes.contains(&process))
                         && ON_GPU.contains(&&*row.category);
-                    if !is_there {
-                        let part = (row.start_ns.max(start), (row.start_ns + row.dur_ns).min(end));
+                    let part = (row.start_ns.max(start), (row.start_ns + row.dur_ns).min(end));
+                    if is_recorded_wait(row) {
+                        found.judged -= part.1 - part.0;
+                    } else if !is_there {
                         found.dispute(Alone { span: part, stage: alone.stage });
                     }
                 }
@@ -105,6 +107,12 @@ impl Audit {
         }
         found
     }
+}
+
+/// A thread slept, which the scheduler recorded: its GPU may work on meanwhile at what was launched before, and no longer holds the
+/// request up.
+fn is_recorded_wait(row: &PathSegment) -> bool {
+    row.is_explained && &*row.category == "waiting"
 }
 
 impl Found {

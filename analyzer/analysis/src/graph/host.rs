@@ -2,13 +2,16 @@
 
 use super::stages::REACTS_NS;
 use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
-use crate::timeline::{Class, LaneAt, LaneKind};
+use crate::timeline::threads::ThreadId;
+use crate::timeline::{Class, LaneAt, LaneId, LaneKind};
 
 /// Calls from the opening of another process's memory to the copy from it.
 const AHEAD: usize = 4;
 /// Between two calls a thread runs code of the program: plans, allocates, prepares a launch. What takes longer than this may as well
 /// be waiting, ns.
 pub const HOLE_NS: i64 = 1_000_000;
+/// Shorter times off the CPU are not recorded one by one, ns.
+const WAIT_NS: i64 = 100_000;
 /// Calls of a step of an engine before its first launch: events that are made and asked for, copies.
 const FIRST_CALLS: usize = 64;
 
@@ -36,13 +39,30 @@ impl Graph<'_> {
                 let since = since.max(request.source_ns);
                 // Guesses stand only where no record shows what it waited for.
                 let is_known = into.iter().any(|gate| gate.at > since);
-                if own.start[at].saturating_sub(since) > HOLE_NS && !is_known {
-                    self.hole(lane, at, (since, own.start[at]), into);
-                    self.handed_over((id.process, since, own.start[at]), request, into);
-                    self.handed_on(lane, (since, own.start[at]), request, into);
+                if own.start[at].saturating_sub(since) > WAIT_NS && !is_known {
+                    let blocked = self.thread(lane).and_then(|thread| self.blocked(thread, (since, own.start[at])));
+                    if let Some(blocked) = blocked {
+                        into.push(blocked);
+                    } else if own.start[at].saturating_sub(since) > HOLE_NS {
+                        self.guesses(lane, at, (since, own.start[at]), request, into);
+                    }
                 }
             }
         }
+    }
+
+    fn thread(&self, lane: LaneAt) -> Option<ThreadId> {
+        match self.timeline.id(lane) {
+            LaneId { process, kind: LaneKind::Thread(tid) } => Some((process, tid)),
+            LaneId { kind: LaneKind::Stream { .. }, .. } => None,
+        }
+    }
+
+    /// What a thread may have waited for between two times, before its call at a position: no record shows it.
+    pub(super) fn guesses(&self, lane: LaneAt, at: usize, between: (i64, i64), request: &Request, into: &mut Vec<Gate>) {
+        self.hole(lane, at, between, into);
+        self.handed_over((self.timeline.id(lane).process, between.0, between.1), request, into);
+        self.handed_on(lane, between, request, into);
     }
 
     /// What a thread may have waited for that made no call for long: that its GPU was idle, and else the stage before.

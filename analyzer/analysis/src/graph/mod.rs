@@ -1,6 +1,7 @@
 //! What waited for what. Nothing is built ahead: the gates of a node are looked up when a walk asks for them, so a path costs
 //! its own length, not the run's.
 
+mod blocked;
 mod gpu;
 mod handoff;
 mod host;
@@ -35,6 +36,10 @@ pub enum Op {
     Registration(u32),
     /// Two agents meet: one loads what the other says of itself. Position in the contacts of [`Transfers`].
     Contact(u32),
+    /// A thread was off the CPU and waited, until it could go on: row of [`crate::timeline::Threads`].
+    OffCpu(u32),
+    /// Another thread ended that: where it was then.
+    Wake(u32),
 }
 
 /// One end of an operation.
@@ -94,6 +99,10 @@ pub enum GateKind {
     Registered,
     /// Prefill's work was done: the router, or decode, was told.
     PrefillDone,
+    /// The thread had waited, and could go on.
+    Blocked,
+    /// Another thread woke it.
+    Woken,
     /// The transfer was posted.
     Posted,
     /// Another transfer to the same receiver, posted before, was there: it had the link.
@@ -126,6 +135,8 @@ impl GateKind {
             Self::KvWritten => "kv_written",
             Self::Registered => "registered",
             Self::PrefillDone => "prefill_done",
+            Self::Blocked => "blocked",
+            Self::Woken => "woken",
             Self::Posted => "posted",
             Self::LinkFree => "link_free",
             Self::Failed => "failed",
@@ -173,6 +184,8 @@ impl Graph<'_> {
             (Op::Notif(row), true) => self.transfers.arrival(row),
             (Op::Registration(at), is_end) => self.transfers.registration(at, is_end),
             (Op::Contact(at), _) => self.transfers.contact(at).at_ns,
+            (Op::OffCpu(row), false) => self.timeline.threads.interval(row).start,
+            (Op::OffCpu(row), true) | (Op::Wake(row), _) => self.timeline.threads.interval(row).ready,
         }
     }
 
@@ -196,6 +209,8 @@ impl Graph<'_> {
             (Op::Registration(at), false) => self.transfers.registrations[at as usize].from,
             (Op::Registration(at), true) => Some(self.transfers.registered_with(at)),
             (Op::Contact(at), _) => Some(self.transfers.contact(at).process),
+            (Op::OffCpu(row), _) => Some(self.timeline.threads.interval(row).thread.0),
+            (Op::Wake(row), _) => self.timeline.threads.interval(row).waker.map(|waker| waker.0),
         }
     }
 
@@ -217,6 +232,8 @@ impl Graph<'_> {
             (Op::Registration(at), false) => self.registration_start(at, request, into),
             (Op::Contact(at), false) => self.contact_start(at, request, into),
             (Op::Wire(row), true) => self.wire_end(row, request, into),
+            (Op::OffCpu(row), is_end) => self.off_cpu(row, is_end, request, into),
+            (Op::Wake(row), _) => self.wake(row, into),
             (_, true) => {}
         }
         if let Op::Lane(lane, _) = node.op {

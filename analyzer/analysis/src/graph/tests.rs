@@ -12,6 +12,7 @@ use crate::path::walk::{StepKind, walk};
 use crate::spill::Memory;
 use crate::timeline::build::Builder;
 use crate::timeline::recorded::{EventRecord, Sync, SyncKind};
+use crate::timeline::threads::{Cause, ThreadId};
 use crate::timeline::{LaneId, LaneKind, Waits};
 
 const MS: i64 = 1_000_000;
@@ -147,6 +148,73 @@ fn a_thread_that_makes_no_call_until_its_gpu_is_idle_waited_for_it() {
     // It came back long after, or while other work ran: nothing says what it did.
     timeline.add_kernel(stream(8), 0, "other", (39 * MS, 60 * MS, 3));
     assert_eq!(binding(&timeline), Some((GateKind::ProgramOrder, 5_000)));
+}
+
+/// Threads 1 of processes 1 and 2 with calls up to 5 us; thread 1 of process 1 launches at 41 ms, having been off the CPU as is said.
+fn waited(off: &[((i64, i64), Cause, Option<ThreadId>)]) -> Timeline {
+    let mut timeline = Timeline::default();
+    for (process, start, key) in [(1, 0, 1), (1, 41 * MS, 2), (2, 20 * MS, 3), (2, 38 * MS, 4)] {
+        timeline.add_call(process, 1, "cudaLaunchKernel", (start, start + 5_000, key));
+    }
+    for (span, cause, waker) in off {
+        timeline.threads.off((1, 1), *span, 0, cause, *waker).unwrap();
+    }
+    timeline.threads = std::mem::take(&mut timeline.threads).sorted(&Memory::default()).unwrap();
+    timeline
+}
+
+/// The kinds of gates and their times, back from the launch at 41 ms as far as they go.
+fn back(timeline: &Timeline) -> Vec<(GateKind, i64)> {
+    let (transfers, pairs, stages) = (Transfers::default(), Pairs::default(), Stages::default());
+    let graph = Graph { timeline, transfers: &transfers, pairs: &pairs, stages: &stages };
+    let thread = timeline.find(LaneId { process: 1, kind: LaneKind::Thread(1) }).unwrap();
+    let (mut node, mut found, mut gates) = (Node::start(op(thread, 1)), Vec::new(), Vec::new());
+    while found.len() < 10 {
+        graph.gates(node, &Request::default(), &mut gates);
+        let start = graph.time(Node::start(node.op));
+        let next = last(&gates).copied().filter(|gate| !node.is_end || gate.at > start);
+        match next {
+            Some(gate) => {
+                found.push((gate.kind, gate.at));
+                node = gate.from;
+            }
+            None if node.is_end => node = Node::start(node.op),
+            None => break,
+        }
+    }
+    found
+}
+
+const SLEEP: Cause = Cause { state: "sleeping", call: Some("clock_nanosleep"), file: None, waker: None };
+const WOKEN: Cause = Cause { state: "sleeping", call: Some("recvfrom"), file: None, waker: Some("pt_0") };
+
+#[test]
+fn a_thread_that_another_one_woke_waited_for_what_that_one_did() {
+    use GateKind::{Blocked, ProgramOrder, Woken};
+    let timeline = waited(&[((6 * MS, 30 * MS), WOKEN, Some((2, 1)))]);
+    let crossed = [(Blocked, 30 * MS), (Woken, 30 * MS), (ProgramOrder, 20 * MS + 5_000)];
+    assert_eq!(back(&timeline), crossed, "the waker's call before it woke it");
+    // The waker is not recorded: then it is only known that it waited.
+    let timeline = waited(&[((6 * MS, 30 * MS), WOKEN, Some((3, 1)))]);
+    assert_eq!(back(&timeline), [(Blocked, 30 * MS), (ProgramOrder, 5_000)]);
+}
+
+#[test]
+fn a_thread_that_slept_once_waited_for_a_time_and_one_that_looks_again_and_again_for_something() {
+    use GateKind::{Blocked, ProgramOrder};
+    let timeline = waited(&[((10 * MS, 40 * MS), SLEEP, None)]);
+    assert_eq!(back(&timeline), [(Blocked, 40 * MS), (ProgramOrder, 5_000)]);
+    let timeline = waited(&[((10 * MS, 20 * MS), SLEEP, None), ((21 * MS, 40 * MS), SLEEP, None)]);
+    assert_eq!(back(&timeline), [(ProgramOrder, 5_000)]);
+}
+
+#[test]
+fn a_wait_of_which_no_record_says_what_for_is_guessed_within_its_time() {
+    use GateKind::{Blocked, HostSync};
+    let futex = Cause { state: "sleeping", call: Some("futex"), file: None, waker: None };
+    let mut timeline = waited(&[((6 * MS, 40 * MS), futex, None)]);
+    timeline.add_kernel(stream(7), 0, "work", (10_000, 39 * MS, 1));
+    assert_eq!(back(&timeline)[..2], [(Blocked, 40 * MS), (HostSync, 39 * MS)]);
 }
 
 /// Transfers of one request from process 1 to 2, each posted 3 ms after the one before and done `ms` after its post, with the

@@ -150,6 +150,27 @@ impl Batch {
         array.keys().values().iter().map(id).collect::<Option<Vec<u32>>>().ok_or_else(wrong)
     }
 
+    /// The same of a column that may hold nulls, or be absent where a recorder did not write it yet.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub fn optional_names(
+        &self,
+        column: &'static str,
+        mut intern: impl FnMut(&str) -> u32,
+    ) -> Result<Vec<Option<u32>>, LoadError> {
+        let Some(array) = self.rows.column_by_name(column) else { return Ok(vec![None; self.len()]) };
+        let wrong = || {
+            let expected = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            self.wrong(column, array, expected, true)
+        };
+        let array = array.as_dictionary_opt::<Int32Type>().ok_or_else(wrong)?;
+        let values = array.values().as_string_opt::<i32>().ok_or_else(wrong)?;
+        let ids: Vec<u32> = (0..values.len()).map(|at| intern(values.value(at))).collect();
+        let id = |key: Option<i32>| key.map(|key| usize::try_from(key).ok().and_then(|key| ids.get(key)).copied());
+        array.keys().iter().map(|key| id(key).map_or(Some(None), |id| id.map(Some))).collect::<Option<_>>().ok_or_else(wrong)
+    }
+
     fn optional<T: ArrowPrimitiveType>(
         &self,
         column: &'static str,
@@ -197,7 +218,8 @@ mod tests {
     use super::*;
 
     fn batch() -> Batch {
-        let columns: [(&str, ArrayRef); 5] = [
+        let columns: [(&str, ArrayRef); 6] = [
+            ("named", Arc::new([Some("a"), None].into_iter().collect::<DictionaryArray<Int32Type>>())),
             ("long", Arc::new(Int64Array::from(vec![1, 2]))),
             ("short", Arc::new(Int32Array::from(vec![1, 2]))),
             ("gaps", Arc::new(Int64Array::from(vec![Some(1), None]))),
@@ -218,6 +240,10 @@ mod tests {
         let gaps = batch.optional_i64("gaps").unwrap();
         assert_eq!((gaps(0), gaps(1), batch.optional_i64("none").unwrap()(0)), (Some(1), None, None));
         assert_eq!(batch.names("names", |name| u32::from(name.as_bytes()[0])).unwrap(), [97, 98]);
+        let first = |name: &str| u32::from(name.as_bytes()[0]);
+        assert_eq!(batch.optional_names("names", first).unwrap(), [Some(97), Some(98)]);
+        assert_eq!(batch.optional_names("named", first).unwrap(), [Some(97), None]);
+        assert_eq!(batch.optional_names("none", first).unwrap(), [None, None]);
         assert_eq!(batch.all_or_none_i32(["short", "none"]).unwrap(), [Some(&[1, 2][..]), None]);
     }
 
@@ -232,6 +258,7 @@ mod tests {
             batch.all_or_none_i32(["short", "long"]).map(|_| ()).unwrap_err(),
             batch.names("long", |_| 0).unwrap_err(),
             batch.names("unnamed", |_| 0).unwrap_err(),
+            batch.optional_names("unnamed", |_| 0).map(drop).unwrap_err(),
             batch.i64("none").map(<[i64]>::len).unwrap_err(),
         ];
         let expected = [
@@ -242,6 +269,7 @@ mod tests {
             "`long` should be Int32 but is Int64",
             "`long` should be Dictionary(Int32, Utf8) without nulls but is Int64",
             "`unnamed` should be Dictionary(Int32, Utf8) without nulls but is Utf8",
+            "`unnamed` should be Dictionary(Int32, Utf8) but is Utf8",
             "`none` is missing",
         ];
         for (said, expected) in said.iter().zip(expected) {

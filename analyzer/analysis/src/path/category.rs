@@ -2,6 +2,7 @@
 
 use super::walk::{Step, StepKind};
 use crate::graph::{GateKind, Graph, HOLE_NS, Method, Op};
+use crate::timeline::threads::Blocking;
 use crate::timeline::{Class, LaneAt, LaneKind, dispatch};
 
 /// Defines the categories: each with its name in tables, and with its documentation as its meaning.
@@ -42,7 +43,8 @@ categories! {
     /// A host thread works: calls, what lies between calls that follow each other closely, and time that it is known to have been
     /// on a CPU.
     Host => "host",
-    /// A host thread makes no call for long: what it waited for, or whether it ran, is not on record.
+    /// A host thread waits: off the CPU, for what the path names (a sleep, a lock, a socket), or makes no call for long, and whether it
+    /// ran is not on record.
     Waiting => "waiting",
     /// From a launch to the start of what it launched.
     Launch => "launch",
@@ -113,9 +115,15 @@ impl Category {
             Op::Wire(_) if step.kind == StepKind::Gap && !is_posted(step) => Self::Make,
             Op::Wire(_) => Self::Wire,
             Op::Notif(_) => Self::Notify,
+            // What led to it is not known.
+            Op::Contact(_) | Op::Registration(_) if step.kind == StepKind::Source => Self::Queue,
             Op::Contact(_) | Op::Registration(_) | Op::Lane(..) if has_met(step) => Self::Handshake,
             Op::Contact(_) if matches!(step.gate, Some((GateKind::Registered, _))) => Self::Handshake,
             Op::Contact(_) | Op::Registration(_) => Self::ReadyWait,
+            // It had waited when the request came: for that.
+            Op::OffCpu(row) if step.kind == StepKind::Work && is_idle(graph, step, row) => Self::Queue,
+            Op::OffCpu(_) if step.kind == StepKind::Work => Self::Waiting,
+            Op::OffCpu(_) | Op::Wake(_) => Self::of_call(Class::Call, step),
             Op::Lane(lane, at) => {
                 let class = graph.timeline.class(lane, at as usize);
                 match graph.timeline.id(lane).kind {
@@ -146,7 +154,11 @@ impl Category {
             (_, StepKind::Gap, Some((GateKind::PeerDone, _))) => Self::P2p,
             (_, StepKind::Gap, Some((GateKind::Notified | GateKind::Transferred, _))) => Self::Schedule,
             (_, StepKind::Gap, Some((GateKind::KvWritten, _))) => Self::Waiting,
-            (_, StepKind::Gap, Some((GateKind::ProgramOrder, _))) if step.end - step.start > HOLE_NS => Self::Waiting,
+            (_, StepKind::Gap, Some((GateKind::ProgramOrder | GateKind::Blocked, _)))
+                if step.end - step.start > HOLE_NS =>
+            {
+                Self::Waiting
+            }
             _ => Self::Host,
         }
     }
@@ -184,6 +196,12 @@ impl Category {
 /// Whether it went on since agents had begun to meet.
 fn has_met(step: &Step) -> bool {
     step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::Met, _)))
+}
+
+/// Whether a thread had begun to wait before what the step shows of that, and no record says for what.
+fn is_idle(graph: &Graph, step: &Step, row: u32) -> bool {
+    let wait = graph.timeline.threads.interval(row);
+    wait.start < step.start && matches!(wait.blocking, Blocking::Unknown | Blocking::Woken)
 }
 
 fn is_posted(step: &Step) -> bool {

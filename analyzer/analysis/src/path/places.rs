@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use kvpath_schema::tables::derived::{Chunks, Layers, Stages};
 
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Node, Op};
 use crate::timeline::{Class, LaneKind};
 
 /// The stage, request, chunk and layer that an operation belongs to.
@@ -92,6 +92,7 @@ impl PassesByProcess {
             Op::Wire(row) | Op::Notif(row) => self.stage_of(graph.transfers.sender(row)),
             Op::Registration(at) => self.stage_of(Some(graph.transfers.registered_with(at))),
             Op::Contact(at) => self.stage_of(Some(graph.transfers.contact(at).process)),
+            Op::OffCpu(_) | Op::Wake(_) => self.stage_of(graph.process(Node::start(op))),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::NixlTransfers;
 use kvpath_schema::tables::path::Operation;
+use kvpath_schema::tables::sched::OffCpus;
 
 use super::places::StepPlace;
 use crate::graph::{Graph, Op};
@@ -22,6 +24,7 @@ pub fn of(graph: &Graph, transfers: &NixlTransfers, place: StepPlace, op: Op) ->
         Op::Contact(at) => {
             return Operation { process_id: Some(graph.transfers.contact(at).process), ..placed };
         }
+        Op::OffCpu(row) | Op::Wake(row) => return of_thread(graph, placed, op, row),
         Op::Registration(at) => {
             return Operation { process_id: Some(graph.transfers.registered_with(at)), ..placed };
         }
@@ -42,6 +45,20 @@ pub fn of(graph: &Graph, transfers: &NixlTransfers, place: StepPlace, op: Op) ->
         graph_node_id: ops.node.get(at).copied().filter(|node| *node != 0 && !is_nixl),
         transfer_id: if is_nixl { nixl_row(ops.key[at]).and_then(id) } else { None },
         name: Some(Arc::clone(timeline.names.text(ops.name[at]))),
+        ..placed
+    }
+}
+
+/// A thread's wait, or the thread that ended one.
+fn of_thread(graph: &Graph, placed: Operation, op: Op, row: u32) -> Operation {
+    let interval = graph.timeline.threads.interval(row);
+    let is_wait = matches!(op, Op::OffCpu(_));
+    let thread = Some(interval.thread).filter(|_| is_wait).or(interval.waker);
+    Operation {
+        process_id: thread.map(|thread| thread.0),
+        tid: thread.map(|thread| thread.1),
+        table_name: is_wait.then(|| OffCpus::DEF.name.into()),
+        name: is_wait.then(|| Arc::clone(&interval.what)),
         ..placed
     }
 }

@@ -164,9 +164,8 @@ fn registered_after(request: &Request, transfers: &Transfers) -> Option<i64> {
     Some(first.saturating_sub(prefilled))
 }
 
-/// Whether decode registers because prefill is done: it mostly does so after that, and its delay differs less from the end of prefill
-/// on than from the request's arrival on. By medians, so that no request decides for the others: one that was aborted, or whose two
-/// ends met for the first time.
+/// Whether decode registers because prefill is done: it mostly does so after that, and not at a fixed time after the request's
+/// arrival. By medians, so that no request decides for the others: one that was aborted, or whose two ends met for the first time.
 fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> bool {
     let (mut after_arrival, mut after_prefill) = (Vec::new(), Vec::new());
     let (mut all, mut before) = (0, 0);
@@ -183,7 +182,16 @@ fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers:
     if 4 * before > all {
         return false;
     }
-    deviation(&mut after_prefill) <= deviation(&mut after_arrival)
+    !is_by_arrival(&after_arrival, &after_prefill)
+}
+
+/// Whether delays are those of something that follows a request's arrival, and the end of prefill only by chance: they differ less
+/// from the arrival on, and by less than half of what prefills differ by. Where prefills take the same time neither can be told.
+fn is_by_arrival(after_arrival: &[i64], after_prefill: &[i64]) -> bool {
+    let prefills = after_arrival.iter().zip(after_prefill).map(|(arrival, prefill)| arrival - prefill);
+    let mut prefills: Vec<i64> = prefills.collect();
+    let by_arrival = deviation(&mut after_arrival.to_vec());
+    by_arrival < deviation(&mut after_prefill.to_vec()) && by_arrival < deviation(&mut prefills) / 2
 }
 
 /// The median of how far times lie from their median, ns.
@@ -276,4 +284,29 @@ fn last_before_first_token(timeline: &Timeline, request: &Request, process: Opti
         (end > request.source_ns).then_some((end, *lane, at))
     });
     last.max().map(|(_, lane, at)| Sink { node: Node::end(op(lane, at)), method: "before_first_token" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_by_arrival;
+
+    #[test]
+    fn delays_of_prompts_of_one_length_do_not_say_what_they_follow() {
+        // ms: a router sends requests on after prefills of 130.4, 132.3, 130.0 and 131.1.
+        let after_arrival = [144_500, 146_400, 145_300, 145_600];
+        let after_prefill = [14_100, 14_100, 15_300, 14_500];
+        assert!(!is_by_arrival(&after_arrival, &after_prefill));
+        // By chance the arrival's differ a little less.
+        let after_prefill = [13_900, 14_600, 15_300, 14_000];
+        assert!(!is_by_arrival(&after_arrival, &after_prefill));
+    }
+
+    #[test]
+    fn who_registers_at_a_fixed_time_after_the_arrival_does_not_wait_for_prefill() {
+        let after_arrival = [400_000, 401_000, 399_000, 400_500];
+        let after_prefill = [300_000, 201_000, 99_000, 50_500];
+        assert!(is_by_arrival(&after_arrival, &after_prefill));
+        assert!(!is_by_arrival(&after_prefill, &[2_000, 2_100, 1_900, 2_000]));
+        assert!(!is_by_arrival(&[], &[]));
+    }
 }

@@ -10,7 +10,8 @@ use super::requests::Sink;
 use super::walk::{Step, StepKind, WalkedPath};
 use crate::clocks::Clocks;
 use crate::graph::{Graph, Method, Op, Request};
-use crate::timeline::{LaneAt, LaneKind};
+use crate::timeline::threads::{Blocking, ThreadId};
+use crate::timeline::{LaneId, LaneKind};
 
 /// Joins below this are guesses.
 pub const SURE: f64 = 0.9;
@@ -76,12 +77,10 @@ impl Context<'_> {
     fn segments(&self, request: &Request, step: &Step, into: &mut Vec<PathSegment>) {
         let category = Category::of(self.graph, step);
         let row = self.segment(request, step, category);
-        let ran = match (category, step.op) {
-            (Category::Waiting, Op::Lane(lane, _)) => self.ran(lane, (step.start, step.end)),
-            _ => Vec::new(),
-        };
+        let thread = self.thread(step.op).filter(|_| category == Category::Waiting);
+        let ran = thread.map(|thread| self.graph.timeline.threads.ran(thread, (step.start, step.end)));
         let mut at = step.start;
-        for (start, end) in ran.into_iter().chain([(step.end, step.end)]) {
+        for (start, end) in ran.unwrap_or_default().into_iter().chain([(step.end, step.end)]) {
             let part = |from: i64, until: i64| PathSegment { start_ns: from, dur_ns: until - from, ..row.clone() };
             if start > at {
                 into.push(part(at, start));
@@ -94,13 +93,24 @@ impl Context<'_> {
         }
     }
 
-    /// When the thread of a lane is known to have been on a CPU.
-    fn ran(&self, lane: LaneAt, within: (i64, i64)) -> Vec<(i64, i64)> {
-        let id = self.graph.timeline.id(lane);
-        match id.kind {
-            LaneKind::Thread(tid) => self.graph.timeline.threads.ran((id.process, tid), within),
-            LaneKind::Stream { .. } => Vec::new(),
+    /// The thread of an operation.
+    fn thread(&self, op: Op) -> Option<ThreadId> {
+        let threads = &self.graph.timeline.threads;
+        match op {
+            Op::Lane(lane, _) => match self.graph.timeline.id(lane) {
+                LaneId { process, kind: LaneKind::Thread(tid) } => Some((process, tid)),
+                LaneId { kind: LaneKind::Stream { .. }, .. } => None,
+            },
+            Op::OffCpu(row) => Some(threads.interval(row).thread),
+            Op::Wake(row) => threads.interval(row).waker,
+            _ => None,
         }
+    }
+
+    /// Whether an operation is a wait of which the record says what it was for: a time, a disk, a signal.
+    fn is_own_wait(&self, op: Op) -> bool {
+        let Op::OffCpu(row) = op else { return false };
+        matches!(self.graph.timeline.threads.interval(row).blocking, Blocking::Own | Blocking::Sleep)
     }
 
     fn segment(&self, request: &Request, step: &Step, category: Category) -> PathSegment {
@@ -121,12 +131,13 @@ impl Context<'_> {
             row.uncertain_ns = self.graph.transfers.uncertain_ns(transfer);
         }
         row.uncertain_ns += step.between.map_or(0, |between| self.clock_error(between, (step.start, step.end)));
-        if step.is_doubtful || category == Category::Waiting {
+        let is_own_wait = step.kind == StepKind::Work && self.is_own_wait(step.op);
+        if step.is_doubtful || category == Category::Waiting && !is_own_wait {
             row.confidence = row.confidence.min(Method::Engine.confidence());
         }
         // Work ran, whatever led to it; that something waited is as sure as what shows it.
         let is_shown = step.kind == StepKind::Work || row.confidence >= SURE;
-        row.is_explained = is_shown && !step.is_doubtful && category.is_known();
+        row.is_explained = is_shown && !step.is_doubtful && (category.is_known() || is_own_wait);
         // A gap is not the operation's own.
         if step.kind == StepKind::Source {
             row.table_name = None;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::capture::{Drops, RecordingState, SourceStates};
 use kvpath_schema::tables::gpu::{
     ApiCalls, CudaEvents, CuptiOverheads, GpuSyncs, GraphLaunches, Kernels, Memcpys, Memsets,
 };
@@ -10,12 +12,13 @@ use kvpath_schema::tables::nixl::NixlTransfers;
 use kvpath_schema::tables::sched::OffCpus;
 
 use super::recorded::{EventRecord, Records, Sync, SyncKind, Syncs};
+use super::threads::Cause;
 use super::{Class, Lane, LaneId, LaneKind, New, OpNames, Threads, Timeline, Waits, dispatch};
 use crate::clocks::{HostClock, rows};
 use crate::error::LoadError;
 use crate::facts::{Consumer, WantedColumns};
 use crate::load::batches::Batch;
-use crate::spill::Memory;
+use crate::spill::{Memory, Numbers};
 
 /// Lanes while they are filled, of one host after another.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Builder {
             by_id: HashMap::new(),
             last: 0,
             names: OpNames::default(),
-            threads: Threads::default(),
+            threads: Threads::within(memory),
             memory: memory.clone(),
         }
     }
@@ -52,10 +55,9 @@ impl Builder {
     /// It goes beyond the memory limit, and there is no room for files.
     pub fn finish(mut self, transfers: &NixlTransfers) -> Result<Timeline, LoadError> {
         nixl_calls(&mut self, transfers)?;
-        let Self { syncs, records, lanes, names, mut threads, memory, .. } = self;
-        threads.sort();
+        let Self { syncs, records, lanes, names, threads, memory, .. } = self;
         let mut timeline = timeline(lanes, names)?;
-        timeline.threads = threads;
+        timeline.threads = threads.sorted(&memory)?;
         // Transports ask for events all the time; only waits of recorded calls can be on a path.
         let is_known =
             |sync: &Sync| sync.kind == SyncKind::StreamWait || timeline.call(sync.process, sync.correlation).is_some();
@@ -101,7 +103,7 @@ impl Builder {
 }
 
 /// What lanes are made of: GPU work first, then calls, then what calls waited for.
-const TABLES: [WantedColumns; 9] = [
+const TABLES: [WantedColumns; 11] = [
     WantedColumns {
         table: Kernels::DEF,
         columns: &[
@@ -166,8 +168,30 @@ const TABLES: [WantedColumns; 9] = [
         columns: &["process_id", "context_id", "stream_id", "event_id", "event_sync_id", "correlation_id"],
     },
     WantedColumns { table: CuptiOverheads::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "kind"] },
-    WantedColumns { table: OffCpus::DEF, columns: &["start_ns", "dur_ns", "process_id", "tid", "state"] },
+    WantedColumns {
+        table: OffCpus::DEF,
+        columns: &[
+            "start_ns",
+            "dur_ns",
+            "process_id",
+            "tid",
+            "state",
+            "off_ns",
+            "run_queue_ns",
+            "call",
+            "file",
+            "waker_process_id",
+            "waker_tid",
+            "waker",
+        ],
+    },
+    WantedColumns { table: SourceStates::DEF, columns: &["source", "state", "since_ns", "until_ns"] },
+    WantedColumns { table: Drops::DEF, columns: &["time_ns", "source"] },
 ];
+/// A loss is counted when its segment is written: it was in the 2 s before, and some ms that the writing took.
+const COUNTED_WITHIN_NS: i64 = 2_500_000_000;
+/// Source of the scheduler's intervals.
+const SCHEDULER: &str = "sched";
 /// A kernel's grid and block.
 const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
 
@@ -198,6 +222,8 @@ impl Consumer for Builder {
             table if table == GpuSyncs::DEF.name => self.syncs(batch, host),
             table if table == CuptiOverheads::DEF.name => self.loads(batch, host),
             table if table == OffCpus::DEF.name => self.off_cpu(batch, host),
+            table if table == SourceStates::DEF.name => self.not_recording(batch, host),
+            table if table == Drops::DEF.name => self.dropped(batch, host),
             _ => self.records(batch, host),
         }
     }
@@ -240,14 +266,53 @@ impl Builder {
         Ok(())
     }
 
-    /// Sums of short intervals do not say when they were.
     fn off_cpu(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
-        let sums = batch.names("state", |text| u32::from(text == "short"))?;
+        let mut texts: Numbers<Name> = Numbers::default();
+        let state = batch.names("state", |text| texts.of(text.into()))?;
+        let call = batch.optional_names("call", |text| texts.of(text.into()))?;
+        let file = batch.optional_names("file", |text| texts.of(text.into()))?;
+        let woken_by = batch.optional_names("waker", |text| texts.of(text.into()))?;
         let (start, dur) = (batch.i64("start_ns")?, batch.i64("dur_ns")?);
+        let (off, queue) = (batch.i64("off_ns")?, batch.i64("run_queue_ns")?);
         let (process, tid) = (batch.i64("process_id")?, batch.i32("tid")?);
-        for row in (0..batch.len()).filter(|row| sums[*row] == 0) {
-            let thread = (rows::process(batch.table(), host, process[row])?, tid[row]);
-            self.threads.off(thread, rows::span(batch.table(), host, start[row], dur[row])?);
+        let (waker_process, waker_tid) = (batch.optional_i64("waker_process_id")?, batch.optional_i32("waker_tid")?);
+        let text = |number: Option<u32>| number.map(|number| &**texts.value(number));
+        for row in 0..batch.len() {
+            let table = batch.table();
+            let thread = (rows::process(table, host, process[row])?, tid[row]);
+            let span = rows::span(table, host, start[row], dur[row])?;
+            let state = &**texts.value(state[row]);
+            if state == "short" {
+                self.threads.off_shortly(thread, span, off[row]);
+                continue;
+            }
+            let waker = waker_process(row).map(|process| rows::process(table, host, process)).transpose()?;
+            let cause = Cause { state, call: text(call[row]), file: text(file[row]), waker: text(woken_by[row]) };
+            self.threads.off(thread, span, queue[row], &cause, waker.zip(waker_tid(row)))?;
+        }
+        Ok(())
+    }
+
+    /// When the scheduler's intervals were not recorded.
+    fn not_recording(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let own = batch.names("source", |text| u32::from(text == SCHEDULER))?;
+        let records = batch.names("state", |text| u32::from(text == RecordingState::Recording.word()))?;
+        let (since, until) = (batch.i64("since_ns")?, batch.optional_i64("until_ns")?);
+        for row in (0..batch.len()).filter(|row| own[*row] == 1 && records[*row] == 0) {
+            let time = |column, ns| rows::time(batch.table(), column, host, ns);
+            let until = until(row).map_or(Ok(i64::MAX), |ns| time("until_ns", ns))?;
+            self.threads.unrecorded((time("since_ns", since[row])?, until));
+        }
+        Ok(())
+    }
+
+    /// When some of them were lost.
+    fn dropped(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
+        let own = batch.names("source", |text| u32::from(text == SCHEDULER))?;
+        let time = batch.i64("time_ns")?;
+        for row in (0..batch.len()).filter(|row| own[*row] == 1) {
+            let counted = rows::time(batch.table(), "time_ns", host, time[row])?;
+            self.threads.unrecorded((counted - COUNTED_WITHIN_NS, counted));
         }
         Ok(())
     }

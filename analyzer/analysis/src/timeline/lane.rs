@@ -196,6 +196,12 @@ impl Lane {
         self.start.partition_point(|start| *start < time).checked_sub(1)
     }
 
+    /// The first operation that started at `time` or after.
+    #[must_use]
+    pub fn started_from(&self, time: i64) -> Option<usize> {
+        Some(self.start.partition_point(|start| *start < time)).filter(|at| *at < self.len())
+    }
+
     /// The operation that ended last at or before `time`, among the last ones that started before it.
     #[must_use]
     pub fn ended_by(&self, time: i64) -> Option<usize> {
