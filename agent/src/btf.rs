@@ -3,6 +3,9 @@
 
 use crate::bytes::u32_at;
 
+/// The kernel's description of its types.
+pub const KERNEL: &str = "/sys/kernel/btf/vmlinux";
+
 /// Why a member was not found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {

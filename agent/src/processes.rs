@@ -18,6 +18,7 @@ struct KnownProcess {
     start_ns: Option<i64>,
     name: String,
     end_ns: Option<i64>,
+    parent: Option<i64>,
     threads: BTreeMap<i32, Option<Name>>,
     /// Names that the program gave by NVTX; they go before the system's.
     given: BTreeMap<i32, Name>,
@@ -47,6 +48,7 @@ impl ProcessTable {
             start_ns: start_ns(pid),
             name: title(pid).unwrap_or_default(),
             end_ns: None,
+            parent: None,
             threads: BTreeMap::new(),
             given: BTreeMap::new(),
         };
@@ -59,6 +61,17 @@ impl ProcessTable {
     #[must_use]
     pub fn known(&self, pid: i32) -> Option<i64> {
         self.living.get(&pid).map(|known| known.process_id)
+    }
+
+    /// A process was started by another one; both become known, and the main thread of that one.
+    pub fn started_by(&mut self, pid: i32, parent: i32) {
+        let parent_id = self.id_of(parent);
+        self.saw_thread(parent, parent);
+        self.id_of(pid);
+        if let Some(known) = self.living.get_mut(&pid) {
+            known.parent = Some(parent_id);
+            self.changed = true;
+        }
     }
 
     /// A thread made a recorded call.
@@ -153,6 +166,7 @@ impl ProcessTable {
                 name: known.name.clone(),
                 start_ns: known.start_ns,
                 end_ns: known.end_ns,
+                parent_process_id: known.parent,
             });
             for (tid, name) in &known.threads {
                 let name = known.given.get(tid).or(name.as_ref()).cloned();

@@ -1,18 +1,18 @@
 //! The scheduler's tracepoints: when threads that the agent has named go off a CPU, in which system call, who wakes them, and when
-//! they are on one again. Whatever other threads do costs look-ups.
-#![expect(unsafe_code, reason = "the tracepoints' records, registers and map values are reached by pointers")]
+//! they are on one again. Whatever other threads do costs look-ups. By the kernel's own types (BTF), which need no tracefs.
+#![expect(unsafe_code, reason = "the tracepoints' arguments, registers and map values are reached by pointers")]
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel,
     bpf_probe_read_user, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{map, tracepoint};
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
-use aya_ebpf::programs::TracePointContext;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::programs::BtfTracePointContext;
 use kvpath_schema::wire::sched::{
-    COUNTS, Interval, LONG_NS, LOST, NO_CALL, NO_FILE, POLL, PPOLL, REGS_ARG, REGS_CALL, RING_BYTES, RUNS,
-    SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, THREADS, TIMED, TIMED_EVERY, TIMED_NS, Thread, WAKING_PID,
+    COUNTS, Interval, LONG_NS, LOST, NO_CALL, NO_FILE, POLL, PPOLL, REGS_ARG, REGS_CALL, RING_BYTES, RUNS, THREADS,
+    TIMED, TIMED_EVERY, TIMED_MOST_NS, TIMED_NS, Thread,
 };
 
 use crate::count::{add, count};
@@ -24,21 +24,21 @@ static THREAD_OF: HashMap<u32, Thread> = HashMap::with_max_entries(THREADS, 0);
 #[map(name = "SCHED_COUNTS")]
 static COUNTERS: PerCpuArray<[u64; COUNTS as usize]> = PerCpuArray::with_max_entries(1, 0);
 
-#[tracepoint]
-pub fn sched_switch(ctx: TracePointContext) -> u32 {
+/// Offset of `pid` in `task_struct`.
+#[map(name = "SCHED_OFFSETS")]
+static OFFSETS: Array<u32> = Array::with_max_entries(1, 0);
+
+/// `bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state` (include/trace/events/sched.h).
+#[btf_tracepoint(function = "sched_switch")]
+pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let began = begin();
-    // SAFETY: reads within the tracepoint's record; the agent has compared the offsets with the kernel's description.
-    let fields = unsafe {
-        (
-            ctx.read_at::<i32>(SWITCH_PREV_PID),
-            ctx.read_at::<i64>(SWITCH_PREV_STATE),
-            ctx.read_at::<i32>(SWITCH_NEXT_PID),
-        )
-    };
-    let (Ok(prev), Ok(state), Ok(next)) = fields else { return 0 };
-    if let Some(thread) = THREAD_OF.get_ptr_mut(&(prev as u32)) {
-        // It is still the current one.
+    let (is_preempted, next, state): (u64, *const u8, u32) = (ctx.arg(0), ctx.arg(2), ctx.arg(3));
+    // The one that goes off is still the current one.
+    let prev = bpf_get_current_pid_tgid() as u32;
+    if let Some(thread) = THREAD_OF.get_ptr_mut(&prev) {
         let (call, file) = current_call();
+        // Preempted as it was about to wait, it can go on.
+        let state = if is_preempted & 1 == 0 { state } else { 0 };
         // SAFETY: a live map value; a thread goes off and on in turn, so no two write at once.
         unsafe {
             let now = bpf_ktime_get_ns();
@@ -51,20 +51,23 @@ pub fn sched_switch(ctx: TracePointContext) -> u32 {
             (*thread).ready_ns = if state & 0xff == 0 { now } else { 0 };
         }
     }
-    if let Some(thread) = THREAD_OF.get_ptr_mut(&(next as u32)) {
+    if let Some(next) = tid(next)
+        && let Some(thread) = THREAD_OF.get_ptr_mut(&next)
+    {
         // SAFETY: as above.
-        unsafe { on_again(thread, next as u32) };
+        unsafe { on_again(thread, next) };
     }
     end(began);
     0
 }
 
-#[tracepoint]
-pub fn sched_waking(ctx: TracePointContext) -> u32 {
+/// `struct task_struct *p`.
+#[btf_tracepoint(function = "sched_waking")]
+pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
     let began = begin();
-    // SAFETY: as above.
-    let Ok(pid) = (unsafe { ctx.read_at::<i32>(WAKING_PID) }) else { return 0 };
-    if let Some(thread) = THREAD_OF.get_ptr_mut(&(pid as u32)) {
+    if let Some(woken) = tid(ctx.arg(0))
+        && let Some(thread) = THREAD_OF.get_ptr_mut(&woken)
+    {
         // SAFETY: a live map value; a waker may come while the thread is on its way off, and is then overwritten by that.
         unsafe {
             if (*thread).off_ns != 0 && (*thread).ready_ns == 0 {
@@ -78,6 +81,14 @@ pub fn sched_waking(ctx: TracePointContext) -> u32 {
     }
     end(began);
     0
+}
+
+/// The thread id of a task.
+#[inline(always)]
+fn tid(task: *const u8) -> Option<u32> {
+    let offset = *OFFSETS.get(0)?;
+    // SAFETY: what cannot be read is an error.
+    unsafe { bpf_probe_read_kernel(task.add(offset as usize).cast::<u32>()).ok() }
 }
 
 /// The system call that the current thread is in, and the file that it names first.
@@ -117,6 +128,10 @@ fn end(began: u64) {
     if began != 0 {
         // SAFETY: reads a clock.
         let ns = unsafe { bpf_ktime_get_ns() } - began;
+        // It was interrupted, or its CPU was taken away: none of its own cost.
+        if ns > TIMED_MOST_NS {
+            return;
+        }
         count(COUNTERS.get_ptr_mut(0), TIMED);
         // SAFETY: within the live map value.
         add(COUNTERS.get_ptr_mut(0).map(|counts| unsafe { counts.cast::<u64>().add(TIMED_NS as usize) }), ns);

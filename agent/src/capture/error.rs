@@ -22,11 +22,14 @@ pub enum AttachError {
     )]
     NoTracefs(&'static str),
     /// The kernel does not describe its types.
-    #[error("/sys/kernel/btf/vmlinux cannot be read, so where sockets keep their addresses is not known")]
+    #[error("/sys/kernel/btf/vmlinux cannot be read, so where the kernel keeps ids and addresses is not known")]
     NoBtf,
     /// A structure of this kernel is another than the programs read.
     #[error("this kernel's types: {0}")]
     Btf(#[from] crate::btf::BtfError),
+    /// The kernel's types cannot be read, or lack a tracepoint.
+    #[error("this kernel's types: {0}")]
+    KernelTypes(#[from] aya::BtfError),
     /// A tracepoint of this kernel is another than the programs read.
     #[error("this kernel's tracepoint {tracepoint} has `{field}` elsewhere, or not at all")]
     Tracepoint {

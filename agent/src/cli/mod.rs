@@ -156,8 +156,9 @@ impl ClockOptions {
 impl From<RecordOptions> for Settings {
     fn from(options: RecordOptions) -> Self {
         let clock = options.clock.settings();
-        let RecordOptions { out, duration, libraries, gpu, sources: extras, without, max_overhead, node, command, .. } =
-            options;
+        let RecordOptions {
+            out, duration, libraries, gpu, sources: extras, without, max_overhead, node, command, ..
+        } = options;
         let is_without_scheduler = !without.is_empty();
         Self { out, duration, libraries, gpu, extras, is_without_scheduler, max_overhead, node, clock, command }
     }

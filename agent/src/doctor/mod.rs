@@ -190,11 +190,11 @@ fn checks() -> (Vec<Check>, Option<Costs>) {
             name: "kernel BTF",
             ok: btf,
             required: false,
-            found: if btf { "there" } else { "not there; no probe of this version needs it" }.to_owned(),
+            found: if btf { "there" } else { "not there; sockets and the scheduler cannot be recorded" }.to_owned(),
             cure: None,
         },
         source_check("sockets", "--with sockets", &sockets::programs::offsets()),
-        source_check("scheduler", "on by default", &sched::programs::are_known()),
+        source_check("scheduler", "on by default", &sched::programs::tid_offset()),
         cost_check(&costs),
     ];
     (checks, costs.ok())

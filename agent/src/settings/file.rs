@@ -105,7 +105,12 @@ mod tests {
         let read = parse(EXAMPLE, "T").unwrap();
         assert_eq!(read.out.as_deref(), Some(Path::new("/var/lib/kvpath/kvpath-run-T")));
         assert_eq!((read.gpu, read.max_overhead), (None, MAX_OVERHEAD));
-        assert!(!read.is_without_scheduler && read.extras.is_empty() && read.libraries.is_empty() && read.command.is_empty());
+        assert!(
+            !read.is_without_scheduler
+                && read.extras.is_empty()
+                && read.libraries.is_empty()
+                && read.command.is_empty()
+        );
         assert!(read.node.is_none() && read.clock.is_none());
     }
 

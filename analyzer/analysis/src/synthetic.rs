@@ -15,7 +15,14 @@ pub(crate) const MS: i64 = 1_000_000;
 impl Facts {
     pub(crate) fn process(&mut self, process_id: i64, name: &str) {
         let pid = i32::try_from(process_id).unwrap();
-        self.processes.push(Process { process_id, pid, name: name.to_owned(), start_ns: None, end_ns: None });
+        self.processes.push(Process {
+            process_id,
+            pid,
+            name: name.to_owned(),
+            start_ns: None,
+            end_ns: None,
+            parent_process_id: None,
+        });
     }
 
     pub(crate) fn agent(&mut self, process_id: i64, name: &str) {

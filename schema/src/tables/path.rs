@@ -107,7 +107,8 @@ with_operation! {
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
         /// `graph_order`, `launch`, `event_wait`, `host_sync`, `loading`, `peer_started`, `copied_in`, `peer_done`, `met`, `kv_written`, `registered`,
         /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`, `blocked` (the
-        /// thread itself had waited until then), `woken` (the waker's call). Null at the source.
+        /// thread itself had waited until then), `woken` (the waker's call), `step_given` (the engine's core had
+        /// waited, and then gave its worker a step). Null at the source.
         gate: Option<Name> => Dict,
         /// How that was found: `order`, `id`, `handle`, `neighbour`, `count`, `time`, `engine`, `structure` (a stage cannot begin
         /// before the one before it is done, though no record shows how it waited); `partial`: records are missing that may have

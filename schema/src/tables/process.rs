@@ -16,6 +16,8 @@ crate::define_table! {
         start_ns: Option<i64> => Delta,
         /// When the process was seen to have ended, ns; null while it ran at the end of the recording or if unknown.
         end_ns: Option<i64> => Delta,
+        /// Process that started it, where both run the same program and the recorder looked: an engine's core starts its workers.
+        parent_process_id: Option<i64> => Plain,
     }
 }
 

@@ -7,15 +7,6 @@ pub const THREADS: u32 = 65_536;
 /// Intervals off the CPU from here on are records, ns; shorter ones are summed up by thread.
 pub const LONG_NS: u64 = 100_000;
 
-/// Offset of `prev_pid` (i32) in the tracepoint `sched_switch`; the agent compares these with the kernel's own description.
-pub const SWITCH_PREV_PID: usize = 24;
-/// Of `prev_state` (i64).
-pub const SWITCH_PREV_STATE: usize = 32;
-/// Of `next_pid` (i32).
-pub const SWITCH_NEXT_PID: usize = 56;
-/// Of `pid` (i32) in `sched_waking`, which is met on the CPU of the waker.
-pub const WAKING_PID: usize = 24;
-
 /// Offset of `orig_ax` in `struct pt_regs` of x86-64 (arch/x86/include/asm/ptrace.h): the number of the system call that the thread
 /// is in, below 0 outside of one.
 pub const REGS_CALL: usize = 120;
@@ -42,6 +33,8 @@ pub const TIMED: u32 = 2;
 pub const TIMED_NS: u32 = 3;
 /// Of so many runs one is timed.
 pub const TIMED_EVERY: u64 = 64;
+/// Longer runs do not count as timed, ns: those of the programs take below 1 us.
+pub const TIMED_MOST_NS: u64 = 10_000;
 
 /// Value of the map `SCHED_THREADS`, by thread. In the map as [`Thread::WORDS`] words of 8 bytes in this order.
 #[repr(C)]

@@ -339,7 +339,14 @@ pub(crate) fn same_paths(one: &WalkedRun, other: &WalkedRun) -> PropertyResult {
 pub(crate) fn add_stranger(simulated: &Simulated, (many, busy_ns): (usize, i64), has_kernels: bool) {
     let (process_id, tid, begin) = (77_777, 77_777, simulated.truth[0].arrival_ns);
     let (mut kernels, mut calls, mut processes) = (Kernels::default(), ApiCalls::default(), Processes::default());
-    processes.push(Process { process_id, pid: 77_777, name: "python train.py".into(), start_ns: None, end_ns: None });
+    processes.push(Process {
+        process_id,
+        pid: 77_777,
+        name: "python train.py".into(),
+        start_ns: None,
+        end_ns: None,
+        parent_process_id: None,
+    });
     for at in (0i64..).take(many) {
         let start_ns = begin + at * busy_ns;
         calls.push(ApiCall {

@@ -133,7 +133,8 @@ mod tests {
         assert_eq!(socket("tcp6", &line), Some((4712, "tcp 127.0.0.1:80 to 127.0.0.1:80".into())));
         let line = "0000000000000000: 00000002 00000000 00010000 0001 01 4713 /run/x";
         assert_eq!(socket("unix", line), Some((4713, "unix /run/x".into())));
-        for line in ["", "sl local_address rem_address", "1: 0100007F 0:0 1", "ÿ: ÿÿÿÿÿÿÿÿ:1 2 3 4 5 6 7 8 9"] {
+        for line in ["", "sl local_address rem_address", "1: 0100007F 0:0 1", "ÿ: ÿÿÿÿÿÿÿÿ:1 2 3 4 5 6 7 8 9"]
+        {
             assert_eq!(socket("tcp", line), None, "{line}");
         }
     }

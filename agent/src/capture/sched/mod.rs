@@ -1,7 +1,7 @@
 //! The scheduler by its tracepoints: why threads were off the CPU, and who ended that. Every switch and every waking on the machine
 //! pays for look-ups.
 //!
-//! Hooks: `sched:sched_switch` and `sched:sched_waking`, for threads that made a recorded call and for the main threads of the
+//! Hooks: `sched_switch` and `sched_waking` by the kernel's types (BTF), for threads that made a recorded call and for the main threads of the
 //! processes that started theirs; filtered in the kernel.
 //! Emits: `sched`.
 //! Loses when full: whole intervals, counted.

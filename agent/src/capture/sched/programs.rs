@@ -1,13 +1,14 @@
 //! The BPF programs of the scheduler.
 
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::{Ebpf, EbpfLoader};
-use kvpath_schema::wire::sched::{
-    COUNTS, LOST, RUNS, SWITCH_NEXT_PID, SWITCH_PREV_PID, SWITCH_PREV_STATE, TIMED, TIMED_NS, Thread, WAKING_PID,
-};
+use std::fs;
 
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::BtfTracePoint;
+use aya::{Ebpf, EbpfLoader};
+use kvpath_schema::wire::sched::{COUNTS, LOST, RUNS, TIMED, TIMED_NS, Thread};
+
+use crate::btf::{Btf, KERNEL};
 use crate::capture::error::AttachError;
-use crate::capture::tracepoints::{self, Field};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-sched"));
 /// A thread's words in the map: see [`Thread`].
@@ -45,9 +46,18 @@ impl Programs {
     /// # Errors
     /// The kernel refuses, or its tracepoints are not those that the programs read.
     pub fn start() -> Result<Self, AttachError> {
-        are_known()?;
+        let offset = tid_offset()?;
         let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
-        tracepoints::attach(&mut ebpf, "sched", &["sched_switch", "sched_waking"])?;
+        let map = ebpf.take_map("SCHED_OFFSETS").ok_or(AttachError::Missing("SCHED_OFFSETS"))?;
+        let mut offsets: Array<_, u32> = Array::try_from(map)?;
+        offsets.set(0, &offset, 0)?;
+        let types = aya::Btf::from_sys_fs()?;
+        for name in ["sched_switch", "sched_waking"] {
+            let program: &mut BtfTracePoint =
+                ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)?;
+            program.load(name, &types)?;
+            program.attach()?;
+        }
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         Ok(Self {
             ring: RingBuf::try_from(take("SCHED_RING")?)?,
@@ -99,16 +109,11 @@ impl Programs {
     }
 }
 
-/// Whether this kernel's tracepoints are those that the programs read.
+/// Where a task's thread id lies, by the kernel's own description; its tracepoints are found there too.
 ///
 /// # Errors
-/// They are not, or cannot be looked at.
-pub fn are_known() -> Result<(), AttachError> {
-    let field = |name, declaration, offset, size| Field { tracepoint: ("sched", name), declaration, offset, size };
-    tracepoints::are_known(&[
-        field("sched_switch", "pid_t prev_pid", SWITCH_PREV_PID, 4),
-        field("sched_switch", "long prev_state", SWITCH_PREV_STATE, 8),
-        field("sched_switch", "pid_t next_pid", SWITCH_NEXT_PID, 4),
-        field("sched_waking", "pid_t pid", WAKING_PID, 4),
-    ])
+/// It cannot be read.
+pub fn tid_offset() -> Result<u32, AttachError> {
+    let data = fs::read(KERNEL).map_err(|_| AttachError::NoBtf)?;
+    Ok(Btf::parse(&data)?.offset_of("task_struct", "pid")?)
 }

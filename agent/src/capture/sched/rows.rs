@@ -38,20 +38,18 @@ pub fn waker(interval: &Interval) -> Option<Waker> {
     is_woken.then(|| Waker { pid, tid, name: String::from_utf8_lossy(name).into() })
 }
 
-/// Whether a thread went off for good: `EXIT_DEAD` or `EXIT_ZOMBIE`.
+/// Whether a thread went off for good: `TASK_DEAD`.
 pub fn is_over(state: u64) -> bool {
-    state & 0x30 != 0
+    state & 0x80 != 0
 }
 
-/// Name of a state that a thread goes off the CPU in: bits of `TASK_*` in include/linux/sched.h, as the tracepoint
-/// `sched_switch` prints them. 0, with or without `+`: it could go on (a time slice ends on the way back to the program without `+`).
+/// Name of a state that a thread goes off the CPU in: bits of `TASK_*` in include/linux/sched.h. 0: it could go on.
 pub fn state(number: u32, call: i32) -> Name {
     match number & 0xff {
         0 if call == YIELD => "yielded",
         0 => "preempted",
         bits if bits & 2 != 0 => "uninterruptible",
         bits if bits & 1 != 0 => "sleeping",
-        0x80 => "sleeping",
         _ => "stopped",
     }
     .into()
@@ -69,7 +67,7 @@ mod tests {
     #[test]
     fn states_have_the_kernels_meaning() {
         for (number, name) in
-            [(0, "preempted"), (0x100, "preempted"), (1, "sleeping"), (2, "uninterruptible"), (0x80, "sleeping"), (4, "stopped")]
+            [(0, "preempted"), (1, "sleeping"), (2, "uninterruptible"), (0x102, "uninterruptible"), (4, "stopped")]
         {
             assert_eq!(&*state(number, 202), name, "{number:#x}");
         }
@@ -78,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_ended_is_not_off_for_a_while() {
-        assert!(is_over(0x10) && is_over(0x20) && !is_over(1) && !is_over(4) && !is_over(0x100));
+        assert!(is_over(0x80) && !is_over(0) && !is_over(1) && !is_over(4) && !is_over(0x100));
     }
 
     #[test]
@@ -100,6 +98,6 @@ mod tests {
         assert_eq!(waker(&Interval { waker_call: -1, ..own }), None, "no call");
         assert_eq!(waker(&Interval { call: 230, ..own }), None, "a time was over");
         assert_eq!(waker(&Interval { waker_pid: 0, ..own }), None, "an idle CPU");
-        assert_eq!(waker(&Interval { state: 0x100, ..own }), None, "it did not wait");
+        assert_eq!(waker(&Interval { state: 0, ..own }), None, "it did not wait");
     }
 }

@@ -28,8 +28,10 @@ struct Watched {
 
 /// What the kernel takes to come to a program and back, which the programs' own times do not hold, ns: measured, see docs/costs.md.
 const ENTRY_NS: f64 = 60.0;
-/// What a run takes where none was timed yet, ns.
-const RUN_NS: f64 = 100.0;
+/// What a run takes where few were timed yet, ns.
+const RUN_NS: f64 = 200.0;
+/// So few runs say nothing about their mean.
+const FEW_RUNS: u64 = 16;
 
 /// The source.
 pub struct Scheduler {
@@ -39,6 +41,8 @@ pub struct Scheduler {
     /// Processes whose parents are known.
     asked: HashSet<i64>,
     run_ns: f64,
+    /// Runs that were timed, and what they took, ns.
+    timed: (u64, u64),
     runs: u64,
     watched: BTreeMap<i32, Watched>,
     /// Threads that have ended, or that cannot be watched, by process: they are not watched again.
@@ -60,6 +64,7 @@ impl Scheduler {
             files: Files::default(),
             asked: HashSet::new(),
             run_ns: RUN_NS,
+            timed: (0, 0),
             runs: 0,
             watched: BTreeMap::new(),
             left: HashSet::new(),
@@ -75,8 +80,7 @@ impl Scheduler {
             if processes.known(pid).is_some_and(|process_id| self.asked.insert(process_id))
                 && let Some(parent) = parents::same_program(pid)
             {
-                processes.id_of(parent);
-                processes.saw_thread(parent, parent);
+                processes.started_by(pid, parent);
             }
         }
     }
@@ -278,8 +282,9 @@ impl Budgeted for Scheduler {
         let Some(programs) = &mut self.programs else { return Ok(()) };
         let counts = programs.counts()?;
         self.losses.add(Cause::of("sched", "ring buffer full"), counts.lost);
-        if counts.timed > 0 {
-            self.run_ns = counts.timed_ns as f64 / counts.timed as f64;
+        self.timed = (self.timed.0 + counts.timed, self.timed.1 + counts.timed_ns);
+        if self.timed.0 >= FEW_RUNS {
+            self.run_ns = self.timed.1 as f64 / self.timed.0 as f64;
         }
         self.runs += counts.runs;
         *spent.entry(Group::Scheduler).or_default() += (self.run_ns + ENTRY_NS) * counts.runs as f64;

@@ -6,13 +6,11 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::sockets::{FAMILY, FLAGS, Flow, Offsets, PROTOCOL, RET, SK};
 
-use crate::btf::{Btf, BtfError};
+use crate::btf::{Btf, BtfError, KERNEL};
 use crate::capture::error::AttachError;
 use crate::capture::tracepoints::{self, Field};
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-sockets"));
-/// The kernel's description of its types.
-const BTF: &str = "/sys/kernel/btf/vmlinux";
 const TRACEPOINTS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
 
 /// A connection: socket, and process below ports; see `FlowKey`.
@@ -46,7 +44,7 @@ pub fn offsets() -> Result<Offsets, AttachError> {
         .map(|(declaration, offset, size)| Field { tracepoint: ("sock", name), declaration, offset, size })
     });
     tracepoints::are_known(&fields.collect::<Vec<_>>())?;
-    let data = fs::read(BTF).map_err(|_| AttachError::NoBtf)?;
+    let data = fs::read(KERNEL).map_err(|_| AttachError::NoBtf)?;
     let btf = Btf::parse(&data)?;
     let offset = |member: &str| btf.offset_of("sock_common", member);
     let ports = offset("skc_dport")?;

@@ -93,6 +93,9 @@ impl Facts {
         ids("nixl_transfers", "process_id", &mut self.transfers.process_id)?;
         ids("nixl_transfers", "transfer_id", &mut self.transfers.transfer_id)?;
         ids("nixl_notifs", "process_id", &mut self.notifs.process_id)?;
+        for id in self.processes.parent_process_id.iter_mut().flatten() {
+            *id = rows::own("processes", "parent_process_id", Some(host), *id)?;
+        }
         self.notifs.transfer_id.iter_mut().flatten().try_for_each(|id| {
             *id = rows::own("nixl_notifs", "transfer_id", Some(host), *id)?;
             Ok(())

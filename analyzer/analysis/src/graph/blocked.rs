@@ -1,8 +1,9 @@
 //! What threads waited for that were off the CPU: another thread that woke them, or what the engine's structure says.
 
-use super::{Gate, GateKind, Graph, Method, Node, Op, Request, op};
+use super::stages::REACTS_NS;
+use super::{Gate, GateKind, Graph, HOLE_NS, Method, Node, Op, Request, op};
 use crate::timeline::threads::{Blocking, ThreadId};
-use crate::timeline::{LaneId, LaneKind};
+use crate::timeline::{LaneAt, LaneId, LaneKind};
 
 /// How far back waits of a thread are looked for that makes no recorded calls, ns: a step of an engine.
 const LOOK_NS: i64 = 1_000_000_000;
@@ -18,43 +19,66 @@ impl Graph<'_> {
     pub(super) fn off_cpu(&self, row: u32, is_end: bool, request: &Request, into: &mut Vec<Gate>) {
         let own = self.timeline.threads.interval(row);
         if !is_end {
-            return self.before(own.thread, own.start, into);
+            return self.before(own.thread, own.start, request, into);
         }
         let mut woken = Vec::new();
-        if own.waker.is_some() {
-            self.wake(row, &mut woken);
-        }
-        if !woken.is_empty() {
-            let wake = Node::end(Op::Wake(row));
-            into.push(self.gate(wake, GateKind::Woken, Method::Id));
+        self.wake(row, request, &mut woken);
+        // Who did nothing since the wait began held a lock all along: what it did before is not what was waited for.
+        let is_made_since = woken.iter().any(|gate| gate.at >= own.start);
+        if is_made_since {
+            into.push(self.gate(Node::end(Op::Wake(row)), GateKind::Woken, Method::Id));
         } else if matches!(own.blocking, Blocking::Unknown | Blocking::Woken) {
-            let lane = self.timeline.find(LaneId { process: own.thread.0, kind: LaneKind::Thread(own.thread.1) });
-            let next = lane.and_then(|lane| Some((lane, self.timeline.lane(lane).started_from(own.ready)?)));
-            if let Some((lane, next)) = next {
-                self.guesses(lane, next, (own.start, own.ready), request, into);
-            }
+            self.guessed(own.thread, (own.start, own.ready), request, into);
         }
     }
 
     /// What the thread had done that woke another one.
-    pub(super) fn wake(&self, row: u32, into: &mut Vec<Gate>) {
+    pub(super) fn wake(&self, row: u32, request: &Request, into: &mut Vec<Gate>) {
         let own = self.timeline.threads.interval(row);
         if let Some(waker) = own.waker {
-            self.before(waker, own.ready, into);
+            self.before(waker, own.ready, request, into);
         }
     }
 
-    /// What a thread last did before a time at which it made no recorded call of its own: a call, or a wait.
-    fn before(&self, thread: ThreadId, at: i64, into: &mut Vec<Gate>) {
-        let (process, tid) = thread;
-        if let Some(lane) = self.timeline.find(LaneId { process, kind: LaneKind::Thread(tid) }) {
+    /// A worker that looks for its next step again and again, off no CPU, waits for the engine's core: the end of that one's last wait.
+    pub(super) fn step_given(&self, worker: i64, (since, until): (i64, i64)) -> Option<Gate> {
+        let core = *self.stages.cores.get(&worker)?;
+        // A process's main thread has its pid, which is in the lower half of its id.
+        let main = i32::try_from(core & i64::from(u32::MAX)).ok()?;
+        let row = self.timeline.threads.blocked((core, main), (since, until))?;
+        let gate = self.gate(Node::end(Op::OffCpu(row)), GateKind::StepGiven, Method::Structure);
+        (until - gate.at <= REACTS_NS).then_some(gate)
+    }
+
+    /// What a thread last did, or waited for, before a time at which it made no recorded call.
+    fn before(&self, thread: ThreadId, at: i64, request: &Request, into: &mut Vec<Gate>) {
+        if let Some(lane) = self.lane_of(thread) {
             let own = self.timeline.lane(lane);
             let ended = own.ended_by(at);
             into.extend(ended.map(|last| self.gate(Node::end(op(lane, last)), GateKind::ProgramOrder, Method::Order)));
             let within = own.overlapping((at.saturating_sub(1), at)).find(|call| own.end[*call] >= at);
-            into.extend(within.map(|call| self.gate(Node::start(op(lane, call)), GateKind::ProgramOrder, Method::Order)));
+            into.extend(
+                within.map(|call| self.gate(Node::start(op(lane, call)), GateKind::ProgramOrder, Method::Order)),
+            );
         }
         let since = into.iter().map(|gate| gate.at).max().unwrap_or(i64::MIN).max(at.saturating_sub(LOOK_NS));
-        into.extend(self.blocked(thread, (since, at)));
+        match self.blocked(thread, (since, at)) {
+            Some(blocked) => into.push(blocked),
+            None if at.saturating_sub(since) > HOLE_NS => self.guessed(thread, (since, at), request, into),
+            None => {}
+        }
+    }
+
+    /// What a thread may have waited for between two times, that made no recorded call then.
+    fn guessed(&self, thread: ThreadId, between: (i64, i64), request: &Request, into: &mut Vec<Gate>) {
+        let lane = self.lane_of(thread);
+        let next = lane.and_then(|lane| Some((lane, self.timeline.lane(lane).started_from(between.1)?)));
+        if let Some((lane, next)) = next {
+            self.guesses(lane, next, between, request, into);
+        }
+    }
+
+    fn lane_of(&self, (process, tid): ThreadId) -> Option<LaneAt> {
+        self.timeline.find(LaneId { process, kind: LaneKind::Thread(tid) })
     }
 }

@@ -59,7 +59,14 @@ impl Graph<'_> {
     }
 
     /// What a thread may have waited for between two times, before its call at a position: no record shows it.
-    pub(super) fn guesses(&self, lane: LaneAt, at: usize, between: (i64, i64), request: &Request, into: &mut Vec<Gate>) {
+    pub(super) fn guesses(
+        &self,
+        lane: LaneAt,
+        at: usize,
+        between: (i64, i64),
+        request: &Request,
+        into: &mut Vec<Gate>,
+    ) {
         self.hole(lane, at, between, into);
         self.handed_over((self.timeline.id(lane).process, between.0, between.1), request, into);
         self.handed_on(lane, between, request, into);
@@ -81,6 +88,7 @@ impl Graph<'_> {
         let idle = self.last_ended(id.process, until).filter(|(end, _)| until - end <= REACTS_NS);
         let idle = idle.filter(|(end, node)| !self.is_peer_copy(node.op) && self.is_idle(id.process, (*end, until)));
         waited(idle, GateKind::HostSync, Method::Structure);
+        into.extend(self.step_given(id.process, (since, until)));
         let own = self.timeline.lane(lane);
         let calls = &own.key[at..own.len().min(at + FIRST_CALLS)];
         let launched = calls.iter().find_map(|key| self.timeline.started_by(id.process, *key));

@@ -9,6 +9,7 @@ use super::stages::Stages;
 use super::{Graph, Transfers};
 use crate::facts::Facts;
 use crate::intervals::Span;
+use crate::serving::cores;
 use crate::timeline::Timeline;
 
 /// Hand-offs, messages between stages, and which pass made what another one computes on.
@@ -35,7 +36,7 @@ impl Links {
         Self {
             transfers: Transfers::of(facts, timeline, &devices),
             pairs: Pairs::of(timeline, &pipelines(stages)),
-            stages: Stages::of(stages, chunks, passes),
+            stages: Stages::of(stages, chunks, passes).with_cores(cores::of(&facts.processes)),
         }
     }
 

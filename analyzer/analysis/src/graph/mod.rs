@@ -103,6 +103,8 @@ pub enum GateKind {
     Blocked,
     /// Another thread woke it.
     Woken,
+    /// The engine's core had waited, and then gave the worker its step.
+    StepGiven,
     /// The transfer was posted.
     Posted,
     /// Another transfer to the same receiver, posted before, was there: it had the link.
@@ -137,6 +139,7 @@ impl GateKind {
             Self::PrefillDone => "prefill_done",
             Self::Blocked => "blocked",
             Self::Woken => "woken",
+            Self::StepGiven => "step_given",
             Self::Posted => "posted",
             Self::LinkFree => "link_free",
             Self::Failed => "failed",
@@ -233,7 +236,7 @@ impl Graph<'_> {
             (Op::Contact(at), false) => self.contact_start(at, request, into),
             (Op::Wire(row), true) => self.wire_end(row, request, into),
             (Op::OffCpu(row), is_end) => self.off_cpu(row, is_end, request, into),
-            (Op::Wake(row), _) => self.wake(row, into),
+            (Op::Wake(row), _) => self.wake(row, request, into),
             (_, true) => {}
         }
         if let Op::Lane(lane, _) = node.op {

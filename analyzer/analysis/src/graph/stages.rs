@@ -27,6 +27,8 @@ pub struct Stages {
     passes: HashMap<i64, Vec<Pass>>,
     /// All, by process, each by end.
     all: HashMap<i64, Vec<Span>>,
+    /// The process that gives each worker its steps.
+    pub(super) cores: BTreeMap<i64, i64>,
 }
 
 /// Passes of one chunk: each with its process.
@@ -52,7 +54,13 @@ impl Stages {
         for passes in found.values_mut() {
             passes.sort_unstable();
         }
-        Self { passes: found, all }
+        Self { passes: found, all, cores: BTreeMap::new() }
+    }
+
+    /// With the processes that give workers their steps.
+    #[must_use]
+    pub fn with_cores(self, cores: BTreeMap<i64, i64>) -> Self {
+        Self { cores, ..self }
     }
 
     /// The pass of a process that ran at a time, else the next one.

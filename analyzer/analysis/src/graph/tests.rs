@@ -194,6 +194,9 @@ fn a_thread_that_another_one_woke_waited_for_what_that_one_did() {
     let timeline = waited(&[((6 * MS, 30 * MS), WOKEN, Some((2, 1)))]);
     let crossed = [(Blocked, 30 * MS), (Woken, 30 * MS), (ProgramOrder, 20 * MS + 5_000)];
     assert_eq!(back(&timeline), crossed, "the waker's call before it woke it");
+    // It had done nothing since the wait began: it held a lock, and what it had done before is another matter.
+    let timeline = waited(&[((22 * MS, 30 * MS), WOKEN, Some((2, 1)))]);
+    assert_eq!(back(&timeline), [(Blocked, 30 * MS), (ProgramOrder, 5_000)]);
     // The waker is not recorded: then it is only known that it waited.
     let timeline = waited(&[((6 * MS, 30 * MS), WOKEN, Some((3, 1)))]);
     assert_eq!(back(&timeline), [(Blocked, 30 * MS), (ProgramOrder, 5_000)]);

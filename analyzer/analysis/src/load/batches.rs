@@ -168,7 +168,12 @@ impl Batch {
         let values = array.values().as_string_opt::<i32>().ok_or_else(wrong)?;
         let ids: Vec<u32> = (0..values.len()).map(|at| intern(values.value(at))).collect();
         let id = |key: Option<i32>| key.map(|key| usize::try_from(key).ok().and_then(|key| ids.get(key)).copied());
-        array.keys().iter().map(|key| id(key).map_or(Some(None), |id| id.map(Some))).collect::<Option<_>>().ok_or_else(wrong)
+        array
+            .keys()
+            .iter()
+            .map(|key| id(key).map_or(Some(None), |id| id.map(Some)))
+            .collect::<Option<_>>()
+            .ok_or_else(wrong)
     }
 
     fn optional<T: ArrowPrimitiveType>(

@@ -2,8 +2,9 @@
 //! order they register memory. The rest of the analyzer asks here and names no engine.
 //!
 //! One file an engine ([`vllm`], [`sglang`], [`workload`]: how it writes, by version where versions differ), and one a question:
-//! [`notifications`], [`ids`], [`titles`], [`layer_names`], [`region_order`]. [`told`] is what clients say.
+//! [`notifications`], [`ids`], [`titles`], [`cores`], [`layer_names`], [`region_order`]. [`told`] is what clients say.
 
+pub mod cores;
 pub mod ids;
 pub mod layer_names;
 pub mod lookup;

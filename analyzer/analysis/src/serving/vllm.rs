@@ -10,6 +10,13 @@ use super::region_order::Order;
 /// How process titles begin: `VLLM::Worker_PP1_TP0`, `VLLM::EngineCore`. `VLLM_PROCESS_NAME_PREFIX` may say otherwise.
 pub(super) const TITLE: &str = "vllm::";
 
+/// Whether a process with the first title waits in a shared-memory queue for the steps that one with the second gives out
+/// (vllm/distributed/device_communicators/shm_broadcast.py): it looks again and again, with `sched_yield`.
+pub(super) fn waits_for_core(worker: &str, core: &str) -> bool {
+    let begins = |title: &str, with: &str| title.get(..with.len()).is_some_and(|own| own.eq_ignore_ascii_case(with));
+    begins(worker, "VLLM::Worker") && begins(core, "VLLM::EngineCore")
+}
+
 /// The rank of context parallelism in titles.
 pub(super) const CP: &str = "PCP";
 

@@ -228,18 +228,21 @@ impl Threads {
     }
 
     /// The last interval of a thread that began at `from` or later, and after which it could go on by `to`, and for which it had
-    /// waited: not for a CPU. Nothing where it slept more than once in that time: then it looked for something again and again, and
-    /// it was not the time that it waited for.
+    /// waited: not for a CPU. Nothing where it was a sleep, and another one of that time lasted half to twice as long: then it looked
+    /// for something again and again, and it was not the time that it waited for.
     #[must_use]
     pub fn blocked(&self, thread: ThreadId, (from, to): Span) -> Option<u32> {
         let rows = self.rows(thread);
         let first = rows.start + self.start[rows.clone()].partition_point(|start| *start < from);
         let within = first..first + self.ready[first..rows.end].partition_point(|ready| *ready <= to);
         let blocking = |row: &usize| self.causes.value(self.cause[*row]).0;
-        if within.clone().filter(|row| blocking(row) == Blocking::Sleep).nth(1).is_some() {
+        let last = within.clone().rev().find(|row| blocking(row) != Blocking::Ready)?;
+        let length = |row: usize| self.ready[row] - self.start[row];
+        let is_alike = |row: &usize| (length(last) / 2..=length(last).saturating_mul(2)).contains(&length(*row));
+        let mut sleeps = within.filter(|row| *row != last && blocking(row) == Blocking::Sleep);
+        if blocking(&last) == Blocking::Sleep && sleeps.any(|row| is_alike(&row)) {
             return None;
         }
-        let last = within.rev().find(|row| blocking(row) != Blocking::Ready)?;
         u32::try_from(last).ok()
     }
 
@@ -330,6 +333,13 @@ mod tests {
         let threads = threads(&[((10, 20), SLEEP), ((30, 40), SLEEP)]);
         assert_eq!(threads.blocked((1, 2), (0, 100)), None);
         assert!(threads.blocked((1, 2), (25, 100)).is_some());
+        let threads = self::threads(&[((10, 12), SLEEP), ((14, 16), SLEEP), ((30, 40), SLEEP)]);
+        assert_eq!(
+            threads.blocked((1, 2), (0, 100)).map(|row| threads.interval(row).start),
+            Some(30),
+            "one of its own"
+        );
+        assert_eq!(threads.blocked((1, 2), (0, 20)), None);
     }
 
     #[test]

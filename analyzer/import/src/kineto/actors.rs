@@ -147,7 +147,7 @@ impl Actors {
             let name = self.process_names.get(&i64::from(pid)).map_or("", |name| name);
             let title = if pid == main { title } else { "" };
             let name = format!("{name} {title}").trim().to_owned();
-            processes.push(Process { process_id, pid, name, start_ns: None, end_ns: None });
+            processes.push(Process { process_id, pid, name, start_ns: None, end_ns: None, parent_process_id: None });
         }
         for (&(pid, tid), name) in &self.threads {
             let Some(&process_id) = ids.get(&pid) else { continue };

@@ -330,6 +330,7 @@ impl Trace {
                 name,
                 start_ns: None,
                 end_ns: None,
+                parent_process_id: None,
             });
         }
         Ok(())

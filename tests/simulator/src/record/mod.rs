@@ -244,6 +244,7 @@ fn inventory(rig: &Rig, host: usize) -> (Processes, Threads, Gpus) {
             name: process.title.clone(),
             start_ns: None,
             end_ns: None,
+            parent_process_id: None,
         });
         let own = rig.lanes.iter().filter(|lane| lane.process == Some(at) && lane.kind == LaneKind::Thread);
         for (tid, name) in own.filter_map(|lane| Some((lane.tid?, &lane.name))) {
