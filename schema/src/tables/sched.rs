@@ -18,7 +18,8 @@ crate::define_table! {
         /// Thread.
         tid: i32 => Dict,
         /// How it went off: `sleeping`, `uninterruptible` (I/O, page faults), `preempted`, `yielded` (it called `sched_yield`; in recordings
-        /// of before 2026-12 many that were preempted), `stopped`; `short` for a sum.
+        /// of before 2026-12 many that were preempted), `stopped`; `short` for a sum; `unrecorded`: in that time
+        /// intervals of it were lost, or not recorded for what that costs.
         state: Name => Dict,
         /// Off the CPU, ns: `dur_ns` of one interval, the sum of the short ones.
         off_ns: i64 => Split,

@@ -37,6 +37,8 @@ const FEW_RUNS: u64 = 16;
 pub struct Scheduler {
     /// None while they are off.
     programs: Option<Programs>,
+    /// Threads that were watched when they went off, and when that was, ns.
+    paused: (Vec<(i64, i32)>, i64),
     files: Files,
     /// Processes whose parents are known.
     asked: HashSet<i64>,
@@ -61,6 +63,7 @@ impl Scheduler {
         context.facts.say("sched", "setting.long_ns", LONG_NS.to_string());
         Ok(Self {
             programs: Some(Programs::start()?),
+            paused: (Vec::new(), 0),
             files: Files::default(),
             asked: HashSet::new(),
             run_ns: RUN_NS,
@@ -119,6 +122,31 @@ impl Scheduler {
             };
             rows.push(row(&interval, tid, watched, (files, now_ns), processes));
         });
+    }
+
+    /// The threads that are watched.
+    fn threads(&self) -> Vec<(i64, i32)> {
+        self.watched.iter().map(|(tid, watched)| (watched.process_id, *tid)).collect()
+    }
+
+    /// Says of threads that what they did in a time is not known.
+    fn say_unrecorded(&mut self, threads: &[(i64, i32)], (from_ns, to_ns): (i64, i64)) {
+        for (process_id, tid) in threads {
+            self.rows.push(OffCpu {
+                start_ns: from_ns,
+                dur_ns: to_ns - from_ns,
+                process_id: *process_id,
+                tid: *tid,
+                state: "unrecorded".into(),
+                ..OffCpu::default()
+            });
+        }
+    }
+
+    /// The same of the time in which nothing was recorded for what it costs.
+    fn end_pause(&mut self, now_ns: i64) {
+        let (threads, since_ns) = std::mem::take(&mut self.paused);
+        self.say_unrecorded(&threads, (since_ns, now_ns));
     }
 
     fn tids(&self, which: impl Fn(&Watched) -> bool) -> Vec<i32> {
@@ -246,6 +274,7 @@ impl RecordSource for Scheduler {
     fn finish(&mut self, context: &mut Context) -> Result<(), AttachError> {
         self.take_records(context.now_ns, &context.processes);
         self.leave(&self.tids(|_| true), context.now_ns, true);
+        self.end_pause(context.now_ns);
         context.facts.say("sched", "hits.runs", self.runs.to_string());
         context.facts.say("sched", "measured.run_ns", format!("{:.0}", self.run_ns + ENTRY_NS));
         Ok(())
@@ -264,8 +293,11 @@ impl RecordSource for Scheduler {
                 self.sum_up(tid, words, now_ns);
             }
         }
-        self.from_ns = now_ns;
         let losses = std::mem::take(&mut self.losses);
+        if losses.total() > 0 {
+            self.say_unrecorded(&self.threads(), (self.from_ns, now_ns));
+        }
+        self.from_ns = now_ns;
         context.segments.table("sched", &std::mem::take(&mut self.rows), losses.total())?;
         context.segments.drops("sched", now_ns, &losses)
     }
@@ -293,13 +325,15 @@ impl Budgeted for Scheduler {
 
     fn shed(&mut self, _group: Group, context: &mut Context) {
         self.take_records(context.now_ns, &context.processes);
+        self.paused = (self.threads(), context.now_ns);
         self.leave(&self.tids(|_| true), context.now_ns, false);
         self.programs = None;
     }
 
     fn restore(&mut self, _group: Group, context: &mut Context) -> Result<(), AttachError> {
-        self.from_ns = context.now_ns;
         self.programs = Some(Programs::start()?);
+        self.from_ns = context.now_ns;
+        self.end_pause(context.now_ns);
         Ok(())
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::capture::{Drops, RecordingState, SourceStates};
 use kvpath_schema::tables::gpu::{
     ApiCalls, CudaEvents, CuptiOverheads, GpuSyncs, GraphLaunches, Kernels, Memcpys, Memsets,
 };
@@ -103,7 +102,7 @@ impl Builder {
 }
 
 /// What lanes are made of: GPU work first, then calls, then what calls waited for.
-const TABLES: [WantedColumns; 11] = [
+const TABLES: [WantedColumns; 9] = [
     WantedColumns {
         table: Kernels::DEF,
         columns: &[
@@ -185,13 +184,7 @@ const TABLES: [WantedColumns; 11] = [
             "waker",
         ],
     },
-    WantedColumns { table: SourceStates::DEF, columns: &["source", "state", "since_ns", "until_ns"] },
-    WantedColumns { table: Drops::DEF, columns: &["time_ns", "source"] },
 ];
-/// A loss is counted when its segment is written: it was in the 2 s before, and some ms that the writing took.
-const COUNTED_WITHIN_NS: i64 = 2_500_000_000;
-/// Source of the scheduler's intervals.
-const SCHEDULER: &str = "sched";
 /// A kernel's grid and block.
 const SHAPE: [&str; 6] = ["grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z"];
 
@@ -222,8 +215,6 @@ impl Consumer for Builder {
             table if table == GpuSyncs::DEF.name => self.syncs(batch, host),
             table if table == CuptiOverheads::DEF.name => self.loads(batch, host),
             table if table == OffCpus::DEF.name => self.off_cpu(batch, host),
-            table if table == SourceStates::DEF.name => self.not_recording(batch, host),
-            table if table == Drops::DEF.name => self.dropped(batch, host),
             _ => self.records(batch, host),
         }
     }
@@ -282,37 +273,16 @@ impl Builder {
             let thread = (rows::process(table, host, process[row])?, tid[row]);
             let span = rows::span(table, host, start[row], dur[row])?;
             let state = &**texts.value(state[row]);
-            if state == "short" {
-                self.threads.off_shortly(thread, span, off[row]);
-                continue;
+            match state {
+                "short" => self.threads.off_shortly(thread, span, off[row]),
+                "unrecorded" => self.threads.unrecorded(thread, span),
+                _ => {
+                    let waker = waker_process(row).map(|process| rows::process(table, host, process)).transpose()?;
+                    let cause =
+                        Cause { state, call: text(call[row]), file: text(file[row]), waker: text(woken_by[row]) };
+                    self.threads.off(thread, span, queue[row], &cause, waker.zip(waker_tid(row)))?;
+                }
             }
-            let waker = waker_process(row).map(|process| rows::process(table, host, process)).transpose()?;
-            let cause = Cause { state, call: text(call[row]), file: text(file[row]), waker: text(woken_by[row]) };
-            self.threads.off(thread, span, queue[row], &cause, waker.zip(waker_tid(row)))?;
-        }
-        Ok(())
-    }
-
-    /// When the scheduler's intervals were not recorded.
-    fn not_recording(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
-        let own = batch.names("source", |text| u32::from(text == SCHEDULER))?;
-        let records = batch.names("state", |text| u32::from(text == RecordingState::Recording.word()))?;
-        let (since, until) = (batch.i64("since_ns")?, batch.optional_i64("until_ns")?);
-        for row in (0..batch.len()).filter(|row| own[*row] == 1 && records[*row] == 0) {
-            let time = |column, ns| rows::time(batch.table(), column, host, ns);
-            let until = until(row).map_or(Ok(i64::MAX), |ns| time("until_ns", ns))?;
-            self.threads.unrecorded((time("since_ns", since[row])?, until));
-        }
-        Ok(())
-    }
-
-    /// When some of them were lost.
-    fn dropped(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
-        let own = batch.names("source", |text| u32::from(text == SCHEDULER))?;
-        let time = batch.i64("time_ns")?;
-        for row in (0..batch.len()).filter(|row| own[*row] == 1) {
-            let counted = rows::time(batch.table(), "time_ns", host, time[row])?;
-            self.threads.unrecorded((counted - COUNTED_WITHIN_NS, counted));
         }
         Ok(())
     }

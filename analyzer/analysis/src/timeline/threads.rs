@@ -97,10 +97,8 @@ pub struct Threads {
     /// 0: none.
     waker_tid: Column<u32>,
     causes: Numbers<(Blocking, Name)>,
-    /// Times in which a thread may have been off the CPU without a row: many short intervals, and lost ones.
+    /// Times in which a thread may have been off the CPU without a row: many short intervals, and what was not recorded.
     unsure: BTreeMap<ThreadId, Vec<Span>>,
-    /// The same of all threads.
-    unrecorded: Vec<Span>,
     loads: BTreeMap<ThreadId, Vec<Span>>,
 }
 
@@ -168,9 +166,9 @@ impl Threads {
         }
     }
 
-    /// Intervals off the CPU were not recorded in that time, or lost.
-    pub fn unrecorded(&mut self, span: Span) {
-        self.unrecorded.push(span);
+    /// Intervals off the CPU of a thread were not recorded in that time, or lost.
+    pub fn unrecorded(&mut self, thread: ThreadId, span: Span) {
+        self.unsure.entry(thread).or_default().push(span);
     }
 
     /// A thread had code loaded into its GPU on first use.
@@ -195,9 +193,8 @@ impl Threads {
             all.push(thread, (self.start[row], self.ready[row], self.end[row]), self.cause[row], waker)?;
         }
         self.loads.values_mut().chain(self.unsure.values_mut()).for_each(|spans| spans.sort_unstable());
-        self.unrecorded.sort_unstable();
-        let Self { causes, unsure, unrecorded, loads, .. } = self;
-        Ok(Self { causes, unsure, unrecorded, loads, ..all })
+        let Self { causes, unsure, loads, .. } = self;
+        Ok(Self { causes, unsure, loads, ..all })
     }
 
     /// Rows of a thread, by time.
@@ -268,10 +265,7 @@ impl Threads {
             ran.push((at, to));
         }
         let unsure = self.unsure.get(&thread).map_or(&[][..], Vec::as_slice);
-        ran.retain(|(start, end)| {
-            let meets = |span: &Span| span.0 < *end && *start < span.1;
-            !unsure.iter().any(meets) && !self.unrecorded.iter().any(meets)
-        });
+        ran.retain(|(start, end)| !unsure.iter().any(|span| span.0 < *end && *start < span.1));
         ran
     }
 
@@ -313,7 +307,7 @@ mod tests {
         assert_eq!(threads.ran((1, 2), (0, 33)), [(30, 33)], "short times off it that are few");
         threads.off_shortly((1, 2), (25, 34), 5);
         assert_eq!(threads.ran((1, 2), (0, 100)), [(40, 60)], "it was off shortly, and often");
-        threads.unrecorded((50, 51));
+        threads.unrecorded((1, 2), (50, 51));
         assert_eq!(threads.ran((1, 2), (0, 100)), [], "what was lost may have been there");
     }
 
