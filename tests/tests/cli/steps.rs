@@ -76,7 +76,10 @@ fn a_profiled_step_of_several_ranks_is_one() {
     assert_eq!((id, source, sink), (&"ProfilerStep#10".into(), &"range".into(), &"last_work".into()));
     // By name, and by the name of the range.
     let one = text("report", &ranks, &["--request", "ProfilerStep#10"]);
-    assert!(one.contains("STEPS: 1") && text("path", &ranks, &["--request", "ProfilerStep#10"]).contains("step "), "{one}");
+    assert!(
+        one.contains("STEPS: 1") && text("path", &ranks, &["--request", "ProfilerStep#10"]).contains("step "),
+        "{one}"
+    );
     let of_request = rows(&ranks, "SELECT count(*) AS n FROM slack('ProfilerStep#10')");
     assert!(of_request[0]["n"].as_i64() > Some(0), "{of_request:?}");
 }

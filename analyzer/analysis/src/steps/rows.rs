@@ -34,12 +34,15 @@ fn of_process(timeline: &Timeline, process: i64) -> Vec<Span> {
         found.extend(graphs.map(|op| (stream.start[op], stream.end[op])));
     }
     for thread in lanes.threads.iter().map(|lane| timeline.lane(*lane)) {
-        // A call of the driver within one of the runtime launches the same.
-        let mut until = i64::MIN;
+        // A call of the driver within one of the runtime launches the same, and what is captured into a graph does not run.
+        let (mut until, mut is_capturing) = (i64::MIN, false);
         for op in 0..thread.len() {
             let name = thread.name[op];
-            let is_launch = timeline.names.class(name) == Class::Call && launches(timeline.names.text(name));
-            if !is_launch || thread.start[op] < until {
+            let call = timeline.names.text(name);
+            is_capturing |= call.contains("StreamBeginCapture");
+            is_capturing &= !call.contains("StreamEndCapture");
+            let is_launch = timeline.names.class(name) == Class::Call && launches(call);
+            if !is_launch || is_capturing || thread.start[op] < until {
                 continue;
             }
             until = thread.end[op];

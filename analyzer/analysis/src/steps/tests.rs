@@ -99,7 +99,12 @@ fn ranks_whose_collectives_end_together_do_one_step() {
 fn where_gpu_work_is_not_on_record_nothing_is_idle() {
     let mut run = Recorded::of(&["train.py"]);
     run.iterations(1, 0);
-    // A graph that was launched in the second iteration, and ran unrecorded.
+    // A kernel that was captured in the first iteration, and a graph that was launched in the second and ran unrecorded.
+    for (name, at, key) in
+        [("cudaStreamBeginCapture", 1, 996), ("cudaLaunchKernel", 2, 997), ("cudaStreamEndCapture", 3, 998)]
+    {
+        run.timeline.add_call(1, 9, name, (at * MS, at * MS + 10, key));
+    }
     run.timeline.add_call(1, 7, "cudaGraphLaunch", (11 * MS, 11 * MS + 10, 999));
     let (steps, bubbles) = run.tables();
     assert_eq!(steps.incomplete, [false, true, false]);
