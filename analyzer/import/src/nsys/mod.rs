@@ -87,7 +87,7 @@ pub fn import(files: &[PathBuf], out: &Path, calls: Calls) -> Result<Imported, I
         wall_ns = Some(zero);
         for ((file, mut trace), Placed { host, shift_ns, how }) in traces.drain(..).zip(placed) {
             trace.shift(shift_ns);
-            let note = format!("{}: on {host}, {shift_ns} ns after the first, {how}", name(&file));
+            let note = format!("{}: host {host}, at +{shift_ns} ns, {how}", name(&file));
             trace.placed = Some(note.clone());
             imported.notes.push(note);
             hosts.entry(host).or_default().push((file, trace));

@@ -50,7 +50,7 @@ pub(super) fn all(reports: &[(PathBuf, String, Began)]) -> Result<(i64, Vec<Plac
             let how = if several {
                 "by the wall clock of its host; how far that is off is not recorded"
             } else {
-                "the first"
+                "where the run begins"
             };
             (0, how.to_owned())
         } else {
@@ -108,7 +108,7 @@ mod tests {
         ];
         let (zero, placed) = all(&reports).unwrap();
         assert_eq!(zero, wall);
-        assert_eq!((placed[1].shift_ns, placed[1].how.as_str()), (0, "the first"));
+        assert_eq!((placed[1].shift_ns, placed[1].how.as_str()), (0, "where the run begins"));
         assert_eq!(placed[0].shift_ns, 2 * SECOND);
         assert!(placed[0].how.ends_with("its wall clock says 900 ns else"), "{}", placed[0].how);
     }
