@@ -17,7 +17,7 @@ use super::error::ImportError;
 use super::file::Opened;
 use super::place::Began;
 use super::rows::{self, Strings, each, int, small, text};
-use super::waits::WaitTables;
+use super::waits::{self, WaitTables};
 use crate::launched::Launched;
 use rusqlite::Row;
 
@@ -139,7 +139,10 @@ impl Trace {
     }
 
     fn waits(&mut self, opened: &Opened) -> Result<(), ImportError> {
-        self.waits = WaitTables::read(opened)?;
+        let calls = &self.api_calls;
+        let key = |row: usize| (calls.process_id[row], calls.correlation_id[row]);
+        let waiting = (0..calls.len()).filter_map(|row| Some((key(row), waits::kind_of(&calls.name[row])?)));
+        self.waits = WaitTables::read(opened, &waiting.collect())?;
         for table in &self.waits.left_out {
             *self.rows_left_out.entry(table).or_default() += 1;
         }

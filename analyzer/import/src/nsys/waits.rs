@@ -1,5 +1,7 @@
 //! What the GPU's work waited for, and graphs that were recorded as a whole.
 
+use std::collections::HashMap;
+
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::{CudaEvent, CudaEvents, GpuSync, GpuSyncs, GraphLaunch, GraphLaunches};
@@ -11,6 +13,24 @@ use super::rows::{each, int, small};
 
 /// `ENUM_CUPTI_SYNC_TYPE`, by number.
 const KINDS: [&str; 5] = ["unknown", "event", "stream_wait_event", "stream", "context"];
+
+/// What calls wait for. The number in `syncType` is not that of the enumeration that the export says it is: 2025.5 has 2, "stream wait",
+/// for `cudaStreamSynchronize`.
+const BY_CALL: [(&str, usize); 5] = [
+    ("EventSynchronize", 1),
+    ("StreamWaitEvent", 2),
+    ("StreamSynchronize", 3),
+    ("DeviceSynchronize", 4),
+    ("CtxSynchronize", 4),
+];
+
+/// The kind of wait of each call, by process and correlation id.
+pub(super) type Waiting = HashMap<(i64, i64), usize>;
+
+/// What a call waits for, if it does.
+pub(super) fn kind_of(call: &str) -> Option<usize> {
+    BY_CALL.iter().find(|(part, _)| call.contains(part)).map(|(_, kind)| *kind)
+}
 
 /// Of stream and event where none takes part.
 const NONE: i64 = 0xffff_ffff;
@@ -25,7 +45,7 @@ pub(super) struct WaitTables {
 }
 
 impl WaitTables {
-    pub(super) fn read(opened: &Opened) -> Result<Self, ImportError> {
+    pub(super) fn read(opened: &Opened, calls: &Waiting) -> Result<Self, ImportError> {
         let mut found = Self::default();
         let kinds: Vec<Name> = KINDS.into_iter().map(Name::from).collect();
         let id = |value: Option<i64>| value.filter(|id| *id != NONE);
@@ -36,7 +56,6 @@ impl WaitTables {
             "contextId",
             "streamId",
             "correlationId",
-            "syncType",
             "deprecatedSyncType",
             "eventId",
             "eventSyncId",
@@ -46,17 +65,19 @@ impl WaitTables {
                 found.left_out.push(SYNCS);
                 return Ok(());
             };
-            let kind = int(row, 6)?.or(int(row, 7)?).and_then(|kind| usize::try_from(kind).ok()).unwrap_or(0);
+            let (process_id, correlation_id) = (pid(int(row, 2)?.unwrap_or(0)), int(row, 5)?.unwrap_or(0));
+            let said = int(row, 6)?.and_then(|kind| usize::try_from(kind).ok());
+            let kind = calls.get(&(process_id, correlation_id)).copied().or(said).unwrap_or(0);
             found.syncs.push(GpuSync {
                 start_ns,
                 dur_ns,
-                process_id: pid(int(row, 2)?.unwrap_or(0)),
+                process_id,
                 kind: kinds.get(kind).unwrap_or(&kinds[0]).clone(),
                 context_id: small(int(row, 3)?).unwrap_or(0),
                 stream_id: small(id(int(row, 4)?)),
-                event_id: small(id(int(row, 8)?)),
-                event_sync_id: id(int(row, 9)?),
-                correlation_id: int(row, 5)?.unwrap_or(0),
+                event_id: small(id(int(row, 7)?)),
+                event_sync_id: id(int(row, 8)?),
+                correlation_id,
             });
             Ok(())
         })?;
