@@ -68,8 +68,8 @@ struct Series {
 /// The steps of a run, by start.
 #[must_use]
 pub fn of<'a>(facts: &Facts, timeline: &Timeline, stages: &[StageWork<'a>]) -> Vec<StepWork<'a>> {
-    let series = (0..stages.len())
-        .filter_map(|s| Some(ranges::of(facts, timeline, s, &stages[s]).or_else(|| passes(s, &stages[s]))?));
+    let series =
+        (0..stages.len()).filter_map(|s| ranges::of(facts, timeline, s, &stages[s]).or_else(|| passes(s, &stages[s])));
     let series: Vec<Series> = series.collect();
     let mut steps = together::of(timeline, stages, &series);
     steps.sort_by_key(StepWork::span);

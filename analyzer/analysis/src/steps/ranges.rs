@@ -1,7 +1,8 @@
 //! Ranges that are steps: those that `PyTorch`'s profiler puts around them, else those that repeat on one thread and in which most
 //! of the process's GPU work is launched.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::tables::derived::StepUnit;
 
@@ -30,23 +31,32 @@ struct Alike<'a> {
 pub(super) fn of(facts: &Facts, timeline: &Timeline, stage: usize, work: &StageWork) -> Option<Series> {
     work.lane?;
     let process = work.row.process_id;
-    let mut profiled = Alike::default();
-    let mut alike: BTreeMap<(i32, String), Alike> = BTreeMap::new();
-    for (row, ()) in facts.nvtx.of_texts(|text| (layer(text).is_none() && !is_operator(text)).then_some(())) {
+    let range = |row: usize| {
         let mark = facts.nvtx.mark(row);
-        let Some(dur) = mark.dur.filter(|_| mark.thread.0 == process) else { continue };
-        let entry = ((mark.start, mark.start.saturating_add(dur)), mark.text);
-        if mark.text.starts_with(PROFILER_STEP) {
-            profiled.spans.push(entry);
-        } else {
-            alike.entry((mark.thread.1, stem(mark.text))).or_default().spans.push(entry);
-        }
-    }
+        let dur = mark.dur.filter(|_| mark.thread.0 == process)?;
+        Some((mark.thread.1, ((mark.start, mark.start.saturating_add(dur)), mark.text)))
+    };
+    let named = facts.nvtx.of_texts(|text| text.starts_with(PROFILER_STEP).then_some(()));
+    let mut profiled = Alike { spans: named.filter_map(|(row, ())| range(row)).map(|(_, range)| range).collect() };
     if !profiled.spans.is_empty() {
         profiled.spans.sort_unstable();
         profiled.spans.dedup_by_key(|(_, text)| *text);
         let is_order = profiled.is_one_after_another();
         return is_order.then(|| series(stage, StepUnit::ProfilerStep, 1.0, &profiled));
+    }
+    // A number a stem: texts are few, ranges many.
+    let stems: RefCell<HashMap<String, usize>> = RefCell::default();
+    let number = |text: &str| {
+        let mut stems = stems.borrow_mut();
+        let next = stems.len();
+        *stems.entry(stem(text)).or_insert(next)
+    };
+    let may_be_step = |text: &str| layer(text).is_none() && !is_operator(text);
+    let mut alike: BTreeMap<(i32, usize), Alike> = BTreeMap::new();
+    for (row, stem) in facts.nvtx.of_texts(|text| may_be_step(text).then(|| number(text))) {
+        if let Some((thread, range)) = range(row) {
+            alike.entry((thread, stem)).or_default().spans.push(range);
+        }
     }
     alike.retain(|_, ranges| ranges.spans.len() >= MIN_RANGES);
     for ranges in alike.values_mut() {

@@ -54,20 +54,17 @@ pub(super) fn of<'a>(timeline: &Timeline, stages: &[StageWork<'a>], series: &[Se
             let part = StepPart { stage: one.stage, span: *span, passes: passes(&usual, one, at) };
             let key = (own, at);
             let found = joined.get(&key).and_then(|joined| Some((*of_step.get(&joined.with)?, joined)));
-            let number = match found {
-                Some((number, joined)) => {
-                    let step = &mut steps[number];
-                    step.parts.push(part);
-                    step.confidence = step.confidence.min(one.confidence * joined.agreeing);
-                    step.method = joined.method;
-                    number
-                }
-                None => {
-                    let (name, unit, confidence) = (name.clone(), one.unit, one.confidence);
-                    let method = StepMethod::Alone;
-                    steps.push(StepWork { name, unit, method, confidence, parts: vec![part] });
-                    steps.len() - 1
-                }
+            let number = if let Some((number, joined)) = found {
+                let step = &mut steps[number];
+                step.parts.push(part);
+                step.confidence = step.confidence.min(one.confidence * joined.agreeing);
+                step.method = joined.method;
+                number
+            } else {
+                let (name, unit, confidence) = (name.clone(), one.unit, one.confidence);
+                let method = StepMethod::Alone;
+                steps.push(StepWork { name, unit, method, confidence, parts: vec![part] });
+                steps.len() - 1
             };
             of_step.insert(key, number);
         }
