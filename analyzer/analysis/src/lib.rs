@@ -37,6 +37,7 @@ pub mod requests;
 pub mod serving;
 pub mod settings;
 pub mod spill;
+pub mod steps;
 pub mod structure;
 #[cfg(test)]
 mod synthetic;

@@ -2,4 +2,5 @@
 
 pub mod client;
 pub mod kineto;
+mod launched;
 pub mod nsys;

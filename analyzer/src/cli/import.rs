@@ -1,4 +1,4 @@
-//! `kvpath import nsys FILE`, `kvpath import kineto FILE...`, `kvpath import client FILE --run RUN`.
+//! `kvpath import nsys FILE...`, `kvpath import kineto FILE...`, `kvpath import client FILE --run RUN`.
 
 use std::path::PathBuf;
 
@@ -45,12 +45,17 @@ pub struct Client {
     pub host: Option<String>,
 }
 
-/// Import an Nsight Systems SQLite export.
+/// Import Nsight Systems SQLite exports.
+///
+/// Several reports make one run. Those of one host are put on one axis by the host's own clock at their starts, else by its wall clock;
+/// those of several hosts by their wall clocks, and each host is analysed by itself. What the profiler says that it lost, and launches
+/// of which the report holds no GPU work, are losses of the run.
 #[derive(Debug, Args)]
 pub struct Nsys {
-    /// The export (`nsys export --type sqlite REPORT.nsys-rep`), `.sqlite` or `.sqlite.zst`.
-    pub file: PathBuf,
-    /// Folder of the new run; by default the file's name without its endings, here.
+    /// The exports (`nsys export --type sqlite REPORT.nsys-rep`), `.sqlite` or `.sqlite.zst`.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Folder of the new run; by default the first file's name without its endings, here.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Which CUDA API calls to keep.
@@ -105,10 +110,10 @@ impl Client {
 
 impl Nsys {
     fn run(self) -> anyhow::Result<u8> {
-        let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self.files[0].file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.trim_end_matches(".zst").trim_end_matches(".sqlite").to_owned() + ".run";
         let out = self.out.unwrap_or_else(|| PathBuf::from(stem));
-        let imported = nsys::import(&self.file, &out, self.api_calls.0)?;
+        let imported = nsys::import(&self.files, &out, self.api_calls.0)?;
         for (table, written) in &imported.segments {
             let rows = written.rows;
             eprintln!("{table:<14} {rows:>9} rows {:>10} bytes", written.bytes);
@@ -121,6 +126,15 @@ impl Nsys {
         }
         if imported.processes_left_out > 0 {
             eprintln!("left out: {} processes without a record", imported.processes_left_out);
+        }
+        if imported.graphs_as_a_whole > 0 {
+            eprintln!(
+                "kept: {} launches of graphs as a whole; their kernels are not recorded (nsys profile --cuda-graph-trace=node records them)",
+                imported.graphs_as_a_whole
+            );
+        }
+        for note in &imported.notes {
+            eprintln!("{note}");
         }
         println!("{}", out.display());
         Ok(OK)

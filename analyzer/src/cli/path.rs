@@ -28,7 +28,8 @@ use kvpath_schema::tables::derived::Stages;
 ///
 /// The path runs back from the first token over what was waited for last, across stages and the hand-off; its segments sum to
 /// the time to first token. Give the client's own times with `kvpath import client`, else it runs from the first record of the
-/// request to the last kernel of its first decode pass.
+/// request to the last kernel of its first decode pass. In a run without hand-offs, the paths of steps: PyTorch's `ProfilerStep`s,
+/// NVTX ranges that repeat, or forward passes.
 #[derive(Debug, Args)]
 pub struct Path {
     /// The run.
@@ -41,6 +42,9 @@ pub struct Path {
     /// process ended in it.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["request", "against"])]
     pub range: Option<String>,
+    /// Instead of requests that a client's log tells of, the steps of a run without hand-offs.
+    #[arg(long, conflicts_with_all = ["request", "range"])]
+    pub steps: bool,
     /// Only the N requests with the longest time to first token, the longest first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub slowest: Option<u32>,
@@ -113,9 +117,29 @@ impl<'a> WalkedRun<'a> {
         Ok(into)
     }
 
+    /// The paths of steps; at least one.
+    fn of_steps(&self, mut into: PathTotals) -> anyhow::Result<PathTotals> {
+        self.walker.each_of(&self.walker.steps().iter().collect::<Vec<_>>(), |path, rows| {
+            into.add(path, rows);
+            ControlFlow::Continue(())
+        });
+        anyhow::ensure!(
+            !into.paths.is_empty(),
+            "{0}: no step: hand-offs were recorded, whose requests `kvpath path {0}` shows, or no range that repeats and no forward pass",
+            self.run().name
+        );
+        Ok(into)
+    }
+
     /// All paths, or that of one request; at least one.
     fn of_requests(&self, only: Option<i32>, mut into: PathTotals) -> anyhow::Result<PathTotals> {
         let is_wanted = |request: &Request| only.is_none_or(|only| only == request.number);
+        anyhow::ensure!(
+            !self.walker.requests().is_empty(),
+            "{0}: no path: no hand-off was recorded, no client's log was imported, and neither a range that repeats nor a forward pass was \
+             found; `kvpath check {0}` says what was recorded of each process",
+            self.run().name
+        );
         self.walker.each(is_wanted, |path, rows| into.add(path, rows));
         anyhow::ensure!(
             !into.paths.is_empty(),
@@ -156,6 +180,7 @@ impl Path {
         }
         found = match &self.range {
             Some(text) => own.of_ranges(text, found)?,
+            None if self.steps => own.of_steps(found)?,
             None => own.of_requests(only, found)?,
         };
         if self.timings {
@@ -178,7 +203,16 @@ impl Path {
         };
         let loaded = load(self.input.open_other(other)?, &memory)?;
         let clean = WalkedRun::of(&loaded, Duration::ZERO)?;
-        let found = clean.of_requests(None, PathTotals::by(&by))?;
+        let of_other = PathTotals::by(&by);
+        let found = if self.steps { clean.of_steps(of_other)? } else { clean.of_requests(None, of_other)? };
+        anyhow::ensure!(
+            found.unit() == body.found.unit(),
+            "{}: the paths are of {}s, those of {} of {}s",
+            body.run.name,
+            body.found.unit(),
+            clean.run().name,
+            found.unit()
+        );
         let other = path::Body { run: clean.run(), stages: clean.stages()?, found: &found };
         let against = RunComparison::of(&body, &other);
         print(&if self.json { format!("{}\n", against.json()?) } else { against.text() })?;

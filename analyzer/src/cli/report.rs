@@ -6,18 +6,19 @@ use super::input::Input;
 use super::limit::Limit;
 use super::stdout::print;
 use crate::error::OK;
-use crate::report::{self, Report as Body};
+use crate::report::{self, Report as Body, step_section};
 use kvpath_analysis::model::{Analysis, Model};
 use kvpath_analysis::serving::lookup::{LookupError, RequestQuery};
 use kvpath_analysis::settings::Settings;
+use kvpath_schema::table::Columns as _;
 
-/// Where the time of each request went: by stage, chunk and hand-off.
+/// Where the time of each request went: by stage, chunk and hand-off. In a run without hand-offs, of each step.
 #[derive(Debug, Args)]
 pub struct Report {
     /// The run.
     #[command(flatten)]
     pub input: Input,
-    /// Only this request, by number, id, or what its client called it; also lists its layers.
+    /// Only this request, by number, id, or what its client called it, or this step, by number or name; also lists its layers.
     #[arg(long, value_name = "ID")]
     pub request: Option<String>,
     /// Rate that a hand-off could reach, GB/s (`NVLink` of an H200: 478); else the best seen in the run.
@@ -39,12 +40,17 @@ impl Report {
         }
         let settings = Settings { ceiling_bytes_per_s: self.ceiling.map(|gb| gb * 1e9), memory: self.limit.memory() };
         let model = Model::reading(run, &settings, |model| {
-            model.analysis()?;
+            if !model.analysis()?.steps.is_empty() {
+                model.walker()?;
+            }
             model.losses().map(drop)
         })?;
         let analysis = model.analysis()?;
         let only = self.request.map(|id| find(analysis, id)).transpose()?;
-        let body = Body { run: model.run(), analysis, findings: model.findings()?, losses: model.losses()?, only };
+        let step_paths =
+            if analysis.steps.is_empty() { None } else { Some(step_section::walked(analysis, &model.walker()?, only)) };
+        let (findings, losses) = (model.findings()?, model.losses()?);
+        let body = Body { run: model.run(), analysis, findings, losses, step_paths, only };
         if self.json {
             print(&format!("{}\n", report::json::render(&body)?))?;
         } else {
@@ -54,8 +60,7 @@ impl Report {
     }
 }
 
-/// The number of the request that `id` names.
+/// The number of the request, or the step, that `id` names.
 fn find(analysis: &Analysis, id: String) -> Result<i32, LookupError> {
-    let requests = &analysis.requests;
-    RequestQuery::Text(id).among(requests.request.iter().copied().zip(requests.request_id.iter().map(Option::as_deref)))
+    RequestQuery::Text(id).among(analysis.units())
 }

@@ -5,7 +5,7 @@ use kvpath_analysis::path::category::Category;
 use kvpath_schema::docs::one_line;
 use kvpath_schema::table::{ColumnDef, Columns as _, TableDef};
 use kvpath_schema::tables::capture::Drops;
-use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 use kvpath_schema::tables::path::Paths;
 use serde_json::{Map, Value, json};
 
@@ -102,6 +102,7 @@ fn report() -> Vec<Property> {
         ("hosts", texts("Hosts that were recorded."), true),
         ("stages", rows(Stages::DEF), true),
         ("requests", rows(Requests::DEF), true),
+        ("steps", rows(Steps::DEF), true),
         ("bubbles", rows(Bubbles::DEF), true),
         ("chunks", rows(Chunks::DEF), true),
         ("layers", rows(Layers::DEF), true),

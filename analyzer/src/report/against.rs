@@ -72,7 +72,8 @@ impl<'a> RunComparison<'a> {
     pub fn text(&self) -> String {
         let (own, other) = self.ttft();
         let (name, against) = (&self.own.run.name, &self.other.run.name);
-        let mut out = format!("{name} against {against}: the first {} requests of each\n", self.requests);
+        let mut out =
+            format!("{name} against {against}: the first {} {}s of each\n", self.requests, self.own.found.unit());
         let _ = writeln!(
             out,
             "mean {} {} against {}: {}\n\nDIFFERENCE ON THE PATH",

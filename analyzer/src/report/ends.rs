@@ -9,6 +9,7 @@ pub fn of(paths: &Paths, row: usize) -> (&'static str, &'static str) {
     match (&*paths.source[row], &*paths.sink[row]) {
         ("client", _) => ("arrival", "first token"),
         ("range", _) => ("start of range", "its last work"),
+        ("pass", _) => ("first kernel of pass", "its last"),
         (_, "decode_pass") => ("first record", "decode's first pass"),
         (_, "handoff") => ("first record", "end of hand-off"),
         (_, "prefill_pass") => ("first record", "end of prefill"),

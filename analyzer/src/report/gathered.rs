@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kvpath_analysis::path::category::Category;
+use kvpath_analysis::path::table::is_of_step;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Role, Stages};
@@ -180,6 +181,18 @@ impl PathTotals {
                 segments.push(row);
             }
         }
+    }
+
+    /// Whether they are of steps, and of no request.
+    #[must_use]
+    pub fn are_of_steps(&self) -> bool {
+        !self.paths.is_empty() && self.paths.source.iter().all(|source| is_of_step(source))
+    }
+
+    /// What one of them is of.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        if self.are_of_steps() { "step" } else { "request" }
     }
 
     /// Keeps the requests with the longest time to first token, the longest first.

@@ -43,6 +43,7 @@ pub fn render(report: &Report) -> Result<Value, ArrowError> {
         "hosts": report.run.hosts(),
         "stages": rows(&analysis.stages.to_batch())?,
         "requests": of_request(analysis.requests.to_batch())?,
+        "steps": of_request(analysis.steps.to_batch())?,
         "bubbles": of_request(analysis.bubbles.to_batch())?,
         "chunks": of_request(analysis.chunks.to_batch())?,
         "layers": of_request(analysis.layers.to_batch())?,

@@ -7,6 +7,7 @@ pub mod gathered;
 pub mod json;
 pub mod name;
 pub mod path;
+pub mod step_section;
 pub mod steps;
 pub mod table;
 pub mod text;
@@ -29,6 +30,8 @@ pub struct Report<'a> {
     pub findings: &'a Findings,
     /// What the recording says that it lacks.
     pub losses: &'a Losses,
+    /// Paths of some of its steps, where it has steps instead of requests.
+    pub step_paths: Option<gathered::PathTotals>,
     /// Only this request, by number.
     pub only: Option<i32>,
 }

@@ -45,12 +45,24 @@ pub fn text(body: &Body) -> String {
     let mut out = String::new();
     let paths = &body.found.paths;
     let ends = RowBoundaries::of(paths);
-    let _ = writeln!(out, "{}: {} requests\n\n{}", body.run.name, paths.len(), ends.title());
+    let unit = body.found.unit();
+    let _ = writeln!(out, "{}: {} {unit}s\n\n{}", body.run.name, paths.len(), ends.title());
     let time_heading = if ends.is_ttft() { "TTFT" } else { "time" };
-    let headings =
-        ["request", "id", "from", "to", time_heading, "explained", "audit", "by guesses", "uncertain", "segments"];
+    let headings = [
+        unit,
+        if body.found.are_of_steps() { "name" } else { "id" },
+        "from",
+        "to",
+        time_heading,
+        "explained",
+        "audit",
+        "by guesses",
+        "uncertain",
+        "segments",
+    ];
     let mut table = Table::new(4, &headings);
-    for row in 0..paths.len() {
+    let shown = shown(body.found);
+    for row in shown.iter().copied() {
         let (from, to) = ends::of(paths, row);
         table.row(vec![
             paths.request[row].to_string(),
@@ -66,10 +78,18 @@ pub fn text(body: &Body) -> String {
         ]);
     }
     out.push_str(&table.render());
-    on_path(&mut out, body);
+    if shown.len() < paths.len() {
+        let _ =
+            writeln!(out, "  {} shorter ones are left out; the table `paths` has them all", paths.len() - shown.len());
+    }
+    on_path(&mut out, body.found, body.stages);
     if let Some(segments) = &body.found.segments {
         let _ = writeln!(out, "\n{}", ends.from_to());
         steps::table(&mut out, body, segments);
+    }
+    if body.found.are_of_steps() {
+        steps_to_doubt(&mut out, paths);
+        return out;
     }
     for row in (0..paths.len()).filter(|row| paths.coverage[*row] < ENOUGH) {
         let (request, explained) = (paths.request[row], share(paths.coverage[row], 1.0));
@@ -82,6 +102,41 @@ pub fn text(body: &Body) -> String {
         let _ = writeln!(out, "\nRequest {request}: not wholly recorded; its path may miss what it waited for.");
     }
     out
+}
+
+/// The rows that are listed: steps may be thousands, so of many the longest.
+fn shown(found: &PathTotals) -> Vec<usize> {
+    let paths = &found.paths;
+    let mut rows: Vec<usize> = (0..paths.len()).collect();
+    if found.are_of_steps() && rows.len() > MANY {
+        rows.sort_by_key(|row| (std::cmp::Reverse(paths.ttft_ns[*row]), paths.request[*row]));
+        rows.truncate(MANY);
+        rows.sort_unstable();
+    }
+    rows
+}
+
+/// Which steps say little.
+fn steps_to_doubt(out: &mut String, paths: &Paths) {
+    let of = |rows: usize| format!("{rows} of {} steps", paths.len());
+    let rows = |doubt: &dyn Fn(usize) -> bool| (0..paths.len()).filter(|row| doubt(*row)).count();
+    let unexplained = rows(&|row| paths.coverage[row] < ENOUGH);
+    if unexplained > 0 {
+        let enough = share(ENOUGH, 1.0);
+        let _ = writeln!(
+            out,
+            "\n{}: less than {enough} is explained; draw no conclusion from their paths.",
+            of(unexplained)
+        );
+    }
+    let lacking = rows(&|row| paths.incomplete[row] == Some(true));
+    if lacking > 0 {
+        let _ = writeln!(
+            out,
+            "\n{}: GPU work of them is not on record; their paths may miss what they waited for.",
+            of(lacking)
+        );
+    }
 }
 
 /// Where a path cannot be right, and what was taken back.
@@ -101,15 +156,15 @@ pub fn disputed(paths: &Paths, row: usize) -> Option<String> {
     ))
 }
 
-fn on_path(out: &mut String, body: &Body) {
-    let (middle, slow) = body.found.cohorts();
-    let (sums, paths) = (body.found.sums(body.stages), &body.found.paths);
+pub(super) fn on_path(out: &mut String, found: &PathTotals, stages: &Stages) {
+    let (middle, slow) = found.cohorts();
+    let (sums, paths) = (found.sums(stages), &found.paths);
     let ttft: BTreeMap<i32, i64> = paths.request.iter().copied().zip(paths.ttft_ns.iter().copied()).collect();
     let (p50, p99) = (mean(&ttft, &middle), mean(&ttft, &slow));
-    let keys = body.found.keys.iter().map(|key| key.heading());
+    let keys = found.keys.iter().map(|key| key.heading());
     let is_many = paths.len() > 1;
     let last = if is_many { ["p50", "share", "p99", "share"] } else { ["time", "share", "-", "-"] };
-    let mut table = Table::new(body.found.keys.len(), &keys.chain(last).collect::<Vec<_>>());
+    let mut table = Table::new(found.keys.len(), &keys.chain(last).collect::<Vec<_>>());
     let mut rows: Vec<(&Cells, i64, i64)> =
         sums.iter().map(|(cells, of)| (cells, mean(of, &middle), mean(of, &slow))).collect();
     rows.retain(|(_, p50, p99)| *p50 > 0 || *p99 > 0);
@@ -127,11 +182,12 @@ fn on_path(out: &mut String, body: &Body) {
     }
     if !small.is_empty() {
         let rest = format!("{} others", small.len());
-        let blank = body.found.keys.iter().skip(1).map(|_| String::new());
+        let blank = found.keys.iter().skip(1).map(|_| String::new());
         let sum = |of: fn(&(&Cells, i64, i64)) -> i64| small.iter().map(of).sum();
         row(std::iter::once(rest).chain(blank).collect(), sum(|small| small.1), sum(|small| small.2));
     }
-    let title = if is_many { "ON THE PATH, in requests about the median and in the slowest" } else { "ON THE PATH" };
+    let among = format!(", in {}s about the median and in the slowest", found.unit());
+    let title = format!("ON THE PATH{}", if is_many { among.as_str() } else { "" });
     let _ = writeln!(out, "\n{title}");
     out.push_str(&table.render());
 }

@@ -10,7 +10,7 @@ use kvpath_schema::tables::derived::{CeilingMethod, Completeness, Handoff, Reque
 use super::table::Table;
 use super::title::short;
 use super::units::{bytes, count, or_dash, rate, share, time};
-use super::{Report, clocks};
+use super::{Report, clocks, step_section};
 
 /// The whole report.
 #[must_use]
@@ -20,7 +20,11 @@ pub fn render(report: &Report) -> String {
     list(&mut out, "CLOCKS", &clocks::lines(&report.analysis.clocks));
     stages(&mut out, report);
     requests(&mut out, report);
-    per_stage(&mut out, report);
+    if report.analysis.steps.is_empty() {
+        per_stage(&mut out, report);
+    } else {
+        step_section::render(&mut out, report);
+    }
     if report.only.is_some() {
         layers(&mut out, report);
     }
@@ -112,6 +116,10 @@ fn requests(out: &mut String, report: &Report) {
     let overlap = requests.overlaps.iter().any(|overlaps| *overlaps);
     let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
     let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
+    if requests.is_empty() && !report.analysis.steps.is_empty() {
+        let _ = writeln!(out, "  none: no hand-off was recorded; what repeats instead is below");
+        return;
+    }
     if requests.is_empty() {
         let _ = writeln!(
             out,
@@ -213,7 +221,8 @@ fn layers(out: &mut String, report: &Report) {
     if times.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\nLAYERS (over the request's chunks; mined from the repeating kernel sequence)");
+    let unit = if report.analysis.steps.is_empty() { "request" } else { "step" };
+    let _ = writeln!(out, "\nLAYERS (over the {unit}'s chunks; mined from the repeating kernel sequence)");
     let mut table = Table::new(0, &["stage", "layer", "chunks", "first chunk", "last chunk", "sum"]);
     for ((stage, layer), times) in times {
         table.row(vec![

@@ -69,8 +69,7 @@ impl Tables {
     fn of_request(&self, derived: &Derived, wanted: &RequestQuery) -> Result<RecordBatch> {
         if let RowOrigin::Whole(make) = derived.rows {
             let batch = make(&self.model).map_err(external)?;
-            let known = &self.model.analysis().map_err(external)?.requests;
-            let known = known.request.iter().copied().zip(known.request_id.iter().map(Option::as_deref));
+            let known = self.model.analysis().map_err(external)?.units();
             let number = wanted.among(known).map_err(|error| not_found(&error))?;
             return rows_of(&batch, number);
         }

@@ -85,6 +85,30 @@ crate::define_values! {
 }
 
 crate::define_values! {
+    /// What a step is.
+    StepUnit {
+        /// A range that PyTorch's profiler puts around a step: `ProfilerStep#7`.
+        ProfilerStep = "profiler_step",
+        /// A range that repeats on one thread, and in which most of its process's GPU work is launched.
+        Range = "range",
+        /// A forward pass (in training also a backward one), by the kernels that repeat in it.
+        Pass = "pass",
+    }
+}
+
+crate::define_values! {
+    /// How it is known that what several processes did is one step.
+    StepMethod {
+        /// Nothing that was recorded connects its process with another one.
+        Alone = "alone",
+        /// NCCL kernels in it end together on both.
+        Collectives = "collectives",
+        /// Messages between stages, from the pass that made them to the one that needs them.
+        Messages = "messages",
+    }
+}
+
+crate::define_values! {
     /// How far a request came.
     RequestState {
         /// Its client had a token, or decode began with its KV.
@@ -215,9 +239,43 @@ crate::define_table! {
 }
 
 crate::define_table! {
-    /// One prefill chunk (forward pass) of a request on one stage.
+    /// A step, in a run without hand-offs: what a serving engine or a training program does again and again.
+    Derived steps: Step, Steps, sorted by [request] {
+        /// Number in order of start: `request` of its rows in `chunks`, `layers` and `bubbles`, and in `paths` where no client tells of
+        /// requests. From 0, or from the number of requests on that clients tell of.
+        request: i32 => Plain,
+        /// Text of the range; null of a pass.
+        name: Option<String> => Plain,
+        /// What it is.
+        unit: StepUnit => Dict,
+        /// How it is known which processes took part.
+        method: StepMethod => Dict,
+        /// How sure that is, 0 to 1: of ranges that repeat the share of the GPU work that is launched in them, of passes the share
+        /// that have the usual number of layers; of several processes, times the share of what connects them that agrees.
+        confidence: f64 => Plain,
+        /// Start of the first of its ranges, or its first kernel, ns.
+        start_ns: i64 => Plain,
+        /// End of the last of its ranges, or its last kernel, ns. What is launched in a range may run after it.
+        end_ns: i64 => Plain,
+        /// Its length, ns.
+        dur_ns: i64 => Plain,
+        /// Process of the first stage in it.
+        process_id: i64 => Plain,
+        /// Processes that took part.
+        processes: i32 => Plain,
+        /// Forward passes (chunks, micro-batches) in it on the stage with the most, of those that have as many layers as most; null where
+        /// none were found. In training, kernels do not tell them from backward passes and parts of either.
+        chunks: Option<i32> => Plain,
+        /// `true` if GPU work of it is not on record: calls in it launched what no record shows, or graphs of which only the whole is
+        /// recorded. Then nothing is said to be idle.
+        incomplete: bool => Plain,
+    }
+}
+
+crate::define_table! {
+    /// One prefill chunk (forward pass) of a request on one stage; in a run without hand-offs of a step.
     Derived chunks: Chunk, Chunks, sorted by [request, stage_id, chunk] {
-        /// `requests.request`.
+        /// `requests.request`, or `steps.request`.
         request: i32 => Plain,
         /// `stages.stage_id`.
         stage_id: i32 => Plain,
@@ -253,14 +311,14 @@ crate::define_table! {
 
 crate::define_table! {
     /// A stage's time inside a request's prefill window (from the request's first kernel on any stage to its last), and
-    /// how much of it the stage did not compute.
+    /// how much of it the stage did not compute. In a run without hand-offs: inside a step.
     Derived bubbles: Bubble, Bubbles, sorted by [request, stage_id] {
-        /// `requests.request`.
+        /// `requests.request`, or `steps.request`.
         request: i32 => Plain,
         /// `stages.stage_id`.
         stage_id: i32 => Plain,
         /// Length of the window, ns; null if a stage's records of the request are cut or absent, for then its end is not
-        /// known.
+        /// known, or if GPU work of the step is not on record.
         window_ns: Option<i64> => Plain,
         /// Time in it in which a compute kernel ran on this stage, ns.
         compute_ns: i64 => Plain,
@@ -286,7 +344,7 @@ crate::define_table! {
 crate::define_table! {
     /// One layer of one chunk on one stage.
     Derived layers: Layer, Layers, sorted by [request, stage_id, chunk, layer] {
-        /// `requests.request`.
+        /// `requests.request`, or `steps.request`.
         request: i32 => Plain,
         /// `stages.stage_id`.
         stage_id: i32 => Plain,

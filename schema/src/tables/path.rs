@@ -3,23 +3,27 @@
 use crate::cell::Name;
 
 crate::define_table! {
-    /// A request's critical path as a whole: where it begins and ends, and how much of it is explained.
+    /// A request's critical path as a whole: where it begins and ends, and how much of it is explained. In a run that knows no requests,
+    /// a step's.
     #[derive(Default)]
     Derived paths: Path, Paths, sorted by [request] {
-        /// `requests.request`; requests that only a client reports have numbers after those.
+        /// `requests.request`; requests that only a client reports have numbers after those. Of a step `steps.request`.
         request: i32 => Plain,
-        /// Id by the serving engine; null where the recording holds none.
+        /// Id by the serving engine; null where the recording holds none. Of a step the text of its range.
         request_id: Option<String> => Plain,
         /// Where it begins, ns: the request's arrival, else its first record.
         source_ns: i64 => Plain,
         /// Where it ends, ns: the first token at the client, else the end of `sink`.
         end_ns: i64 => Plain,
-        /// Its length, ns: the time to first token, or what the recording shows of it. The segments sum to it exactly.
+        /// Its length, ns: the time to first token, or what the recording shows of it; of a step, from its start to its last work. The
+        /// segments sum to it exactly.
         ttft_ns: i64 => Plain,
-        /// How `source_ns` is known: `client`, `first_record`, or `range` (`kvpath path --range`).
+        /// How `source_ns` is known: `client`, `first_record`. A step, which is no request, has `range` (the start of its range, also of
+        /// `kvpath path --range`) or `pass` (the first kernel of a forward pass).
         source: Name => Dict,
         /// What the last recorded work is: `decode_pass` (the last kernel of decode's first pass), `before_first_token` (the
-        /// last work that ended before the client had its token), `handoff` (decode's GPU was not recorded), `prefill_pass`.
+        /// last work that ended before the client had its token), `handoff` (decode's GPU was not recorded), `prefill_pass`; of a step
+        /// `last_work`, the last that ended in it.
         sink: Name => Dict,
         /// Time of which no record shows what it was spent on, ns: of segments that are not `critical_path.is_explained`.
         unexplained_ns: i64 => Plain,
@@ -27,7 +31,7 @@ crate::define_table! {
         coverage: f64 => Plain,
         /// The audit: of the time in which exactly one prefill stage computed, and this request alone was in flight, the share in
         /// which the path is on that stage's GPU. It is reckoned from the GPU's records alone, without the path's gates. Below 0.95
-        /// the path is wrong somewhere, and says nothing for those times. Null where there was no such time, and of ranges.
+        /// the path is wrong somewhere, and says nothing for those times. Null where there was no such time, and of steps.
         agreement: Option<f64> => Plain,
         /// The time that `agreement` is of, ns.
         judged_ns: i64 => Plain,

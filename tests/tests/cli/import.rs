@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kvpath_schema::segment;
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::gpu::{ApiCalls, Gpus, Kernels, Memcpys};
+use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, GpuSyncs, Gpus, GraphLaunches, Kernels, Memcpys};
 use kvpath_schema::tables::process::Processes;
 use kvpath_tests::{fixture, kvpath};
 
@@ -69,6 +69,22 @@ fn a_foreign_export_of_nsight_systems_2025_5_is_read() {
     let gpus = read::<Gpus>(&run);
     assert_eq!(gpus.name[0].as_deref(), Some("NVIDIA GeForce RTX 3060"));
     assert_eq!(read::<Processes>(&run).len(), 1, "only the process with records, not all 529 of the host");
+}
+
+#[test]
+fn waits_and_graphs_of_nsight_systems_are_read_and_a_captured_launch_is_no_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    import("nsys/nsight-2025.5.2.sqlite.zst", &run, &[]);
+    let syncs = read::<GpuSyncs>(&run);
+    assert_eq!(syncs.kind.iter().map(|kind| &**kind).collect::<Vec<_>>(), ["stream", "stream"]);
+    assert_eq!((syncs.stream_id[0], syncs.event_id[0]), (Some(13), None));
+    let graphs = read::<GraphLaunches>(&run);
+    assert_eq!((graphs.len(), graphs.start_ns[0], graphs.dur_ns[0], graphs.graph_id[0]), (2, 339_410_404, 1_728, 2));
+    assert_eq!(read::<CudaEvents>(&run).event_id, [1, 2]);
+    // A launch that a stream captured began nothing, and no warning of the profiler tells of a loss.
+    let done = kvpath().arg("check").arg(&run).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stdout));
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod pulls;
 mod report;
 mod runs;
 mod sglang;
+mod steps;
 mod uneven;
 mod witness;
 mod workload;

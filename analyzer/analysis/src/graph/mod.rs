@@ -16,7 +16,7 @@ pub mod transfers;
 pub use crate::method::Method;
 pub use host::HOLE_NS;
 pub use links::Links;
-pub use request::{PassOf, Passes, Request};
+pub use request::{PassOf, Passes, Request, Unit};
 pub use transfers::Transfers;
 
 use crate::timeline::{LaneAt, Timeline};

@@ -65,7 +65,19 @@ impl Request {
     }
 }
 
-/// A request.
+/// What a path is walked of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// A request.
+    #[default]
+    Request,
+    /// A step that a range shows: its path ends with the last work in it.
+    Range,
+    /// A step that is a forward pass, on all stages.
+    Pass,
+}
+
+/// A request, or a step.
 #[expect(clippy::struct_excessive_bools, reason = "each says something else that is known of it")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
@@ -83,8 +95,10 @@ pub struct Request {
     pub failed_ns: Option<i64>,
     /// It was given up, or failed: nothing that decode does is for it.
     pub has_failed: bool,
-    /// It is no request but a span of one process: its path ends with the last work in it.
-    pub is_range: bool,
+    /// Whether it is a request at all.
+    pub unit: Unit,
+    /// The processes of a step.
+    pub members: Vec<i64>,
     /// `requests.incomplete`; `None` where that table does not hold it.
     pub is_incomplete: Option<bool>,
     /// Its prefill passes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 
 use super::Recording;
 use crate::facts::regions::Regions;
@@ -11,9 +11,10 @@ use crate::findings::{Findings, Tables};
 use crate::intervals::Span;
 use crate::serving::told;
 use crate::settings::Settings;
+use crate::steps::StepWork;
 use crate::structure::carriers::Carriers;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
-use crate::{bubbles, coverage, handoffs};
+use crate::{bubbles, coverage, handoffs, steps};
 
 /// Derived tables of a run, but for paths and joins.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,10 @@ pub struct Analysis {
     pub stages: Stages,
     /// Requests.
     pub requests: Requests,
+    /// Steps, of a run without requests.
+    pub steps: Steps,
+    /// Of each row of `steps` the processes that took part.
+    pub step_processes: Vec<Vec<i64>>,
     /// Chunks.
     pub chunks: Chunks,
     /// Bubbles.
@@ -65,8 +70,19 @@ impl Analysis {
         stages::check(&mut work, &held);
         let told = told::of(&facts.spans);
         let request_work = requests::of(facts, &work, &told);
-        let (chunks, layers) = chunks::of(timeline, &work, &request_work);
-        let bubbles = bubbles::of(timeline, &work, &request_work);
+        let (mut chunks, mut layers) = chunks::of(timeline, &work, &request_work);
+        let mut bubbles = bubbles::of(timeline, &work, &request_work);
+        let (mut step_table, mut step_processes) = (Steps::default(), Vec::new());
+        if request_work.is_empty() {
+            let found = steps::of(facts, timeline, &work);
+            let first = i32::try_from(told.len()).unwrap_or(i32::MAX);
+            (chunks, layers) = chunks::of(timeline, &work, &steps::rows::as_requests(&found, work.len()));
+            (step_table, bubbles) = steps::rows::of(timeline, &work, &found, first);
+            shift(&mut chunks.request, first);
+            shift(&mut layers.request, first);
+            let of_step = |step: &StepWork| step.parts.iter().map(|part| work[part.stage].row.process_id).collect();
+            step_processes = found.iter().map(of_step).collect();
+        }
         let carriers = Carriers::of(facts, timeline, &stages::prefill_devices(&work));
         let handoffs = handoffs::of(facts, &work, &request_work, (&registered, &held), &carriers, settings);
         let requests = crate::requests::of(timeline, &work, &request_work, &handoffs);
@@ -77,7 +93,28 @@ impl Analysis {
         let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
         let clocks = Clocks::default();
-        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes, clocks }
+        let steps = step_table;
+        Self {
+            stages,
+            requests,
+            steps,
+            step_processes,
+            chunks,
+            bubbles,
+            layers,
+            handoffs,
+            coverage,
+            of_transfer,
+            passes,
+            clocks,
+        }
+    }
+
+    /// The requests, each with its id; in a run without, the steps with their names.
+    pub fn units(&self) -> impl Iterator<Item = (i32, Option<&str>)> + Clone {
+        let requests = self.requests.request.iter().zip(&self.requests.request_id);
+        let steps = self.steps.request.iter().zip(&self.steps.name);
+        requests.chain(steps).map(|(number, id)| (*number, id.as_deref()))
     }
 
     /// What the tables justify saying.
@@ -96,8 +133,9 @@ impl Analysis {
     /// Adds tables of hosts that have nothing in common with these; their stages and requests come after these.
     fn append(&mut self, mut other: Self) {
         let after = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let (stages, requests) = (after(self.stages.len()), after(self.requests.len()));
-        let shift = |column: &mut Vec<i32>, by: i32| column.iter_mut().for_each(|id| *id = id.saturating_add(by));
+        let next = |numbers: &[i32]| numbers.iter().max().map_or(0, |last| last.saturating_add(1));
+        let (stages, requests) =
+            (after(self.stages.len()), next(&self.requests.request).max(next(&self.steps.request)));
         shift(&mut other.stages.stage_id, stages);
         shift(&mut other.requests.request, requests);
         for (request, stage) in [
@@ -111,6 +149,9 @@ impl Analysis {
         }
         self.stages.append(other.stages);
         self.requests.append(other.requests);
+        shift(&mut other.steps.request, requests);
+        self.steps.append(other.steps);
+        self.step_processes.append(&mut other.step_processes);
         self.chunks.append(other.chunks);
         self.bubbles.append(other.bubbles);
         self.layers.append(other.layers);
@@ -118,5 +159,11 @@ impl Analysis {
         self.coverage.append(other.coverage);
         // Their transfers are rows of other tables: no path is walked there.
         self.passes.append(&mut other.passes);
+    }
+}
+
+fn shift(numbers: &mut [i32], by: i32) {
+    for number in numbers {
+        *number = number.saturating_add(by);
     }
 }

@@ -35,7 +35,7 @@ impl Auditor {
 
 impl Judge for Auditor {
     fn judge(&self, path: &mut Path, segments: &mut Vec<PathSegment>) {
-        if &*path.source != "range" && self.audit.judge(path, segments, &self.others(path)) {
+        if !table::is_of_step(&path.source) && self.audit.judge(path, segments, &self.others(path)) {
             table::settle(path, segments);
         }
     }

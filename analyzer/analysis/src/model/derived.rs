@@ -4,7 +4,7 @@ use std::fmt;
 
 use arrow::array::RecordBatch;
 use kvpath_schema::table::{Columns as _, TableDef};
-use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 use kvpath_schema::tables::findings::Findings;
 use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
@@ -39,9 +39,10 @@ impl fmt::Debug for Derived {
 }
 
 /// All of them, in the order of the documentation.
-pub static TABLES: [Derived; 15] = [
+pub static TABLES: [Derived; 16] = [
     Derived { table: Stages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.stages.to_batch())) },
     Derived { table: Requests::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.requests.to_batch())) },
+    Derived { table: Steps::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.steps.to_batch())) },
     Derived { table: Chunks::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.chunks.to_batch())) },
     Derived { table: Bubbles::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.bubbles.to_batch())) },
     Derived { table: Layers::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.layers.to_batch())) },

@@ -18,7 +18,7 @@ use auditor::Auditor;
 use std::sync::{Arc, OnceLock};
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::derived::{Clock, Clocks as ClockTable};
+use kvpath_schema::tables::derived::{Chunks, Clock, Clocks as ClockTable};
 use kvpath_schema::tables::spans::Spans;
 
 use crate::error::LoadError;
@@ -183,6 +183,7 @@ impl Model {
             links: self.links()?,
             stages: &analysis.stages,
             requests: &analysis.requests,
+            steps: (&analysis.steps, &analysis.step_processes),
             chunks: &analysis.chunks,
             layers: &analysis.layers,
             handoffs: &analysis.handoffs,
@@ -225,6 +226,9 @@ fn told(recording: &Recording) -> Vec<RequestReport> {
 
 fn links(recording: &Recording, analysis: &Analysis) -> Links {
     let Analysis { stages, chunks, passes, .. } = analysis;
+    // Chunks of steps say no more of what follows what than passes do.
+    let of_steps = Chunks::default();
+    let chunks = if analysis.steps.is_empty() { chunks } else { &of_steps };
     Links::of(&recording.facts, &recording.timeline, (stages, chunks), passes)
 }
 

@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::derived::{Chunks, Handoffs, Layers, Requests, Stages};
+use kvpath_schema::tables::derived::{Chunks, Handoffs, Layers, Requests, Stages, Steps};
 use kvpath_schema::tables::path::{CriticalPath, Path, PathSegment, Paths};
 
 use crate::clocks::Clocks;
 use crate::facts::Facts;
-use crate::graph::{Graph, Links, Request};
+use crate::graph::{Graph, Links, Request, Unit};
 use crate::intervals::Span;
 use crate::serving::told::RequestReport;
 use crate::timeline::Timeline;
@@ -63,6 +63,8 @@ pub struct Inputs<'a> {
     pub stages: &'a Stages,
     /// Requests of the recording.
     pub requests: &'a Requests,
+    /// Steps of the recording, with the processes of each.
+    pub steps: (&'a Steps, &'a [Vec<i64>]),
     /// Chunks.
     pub chunks: &'a Chunks,
     /// Layers.
@@ -80,6 +82,7 @@ pub struct Inputs<'a> {
 pub struct Prepared {
     places: PassesByProcess,
     requests: Vec<Request>,
+    steps: Vec<Request>,
     ambiguous: usize,
 }
 
@@ -89,13 +92,13 @@ impl Prepared {
     pub fn of(inputs: &Inputs, told: &[RequestReport]) -> Self {
         let places = PassesByProcess::of(inputs.stages, inputs.chunks, inputs.layers);
         let (requests, ambiguous) = requests::of(inputs, told);
-        Self { places, requests, ambiguous }
+        Self { places, requests, steps: requests::of_steps(inputs.steps), ambiguous }
     }
 
-    /// The requests whose paths can be walked.
+    /// The requests whose paths can be walked; steps where there are none.
     #[must_use]
     pub fn requests(&self) -> &[Request] {
-        &self.requests
+        if self.requests.is_empty() { &self.steps } else { &self.requests }
     }
 }
 
@@ -123,10 +126,16 @@ impl<'a> Walker<'a> {
         Self { inputs, prepared, judge }
     }
 
-    /// The requests that it knows.
+    /// The requests that it knows; steps where it knows none.
     #[must_use]
     pub fn requests(&self) -> &'a [Request] {
-        &self.prepared.requests
+        self.prepared.requests()
+    }
+
+    /// The steps of a run without hand-offs, also where a client tells of requests.
+    #[must_use]
+    pub fn steps(&self) -> &'a [Request] {
+        &self.prepared.steps
     }
 
     /// Requests that a client tells of by an id that several recorded ones hold: they have no path of their own.
@@ -149,7 +158,10 @@ impl<'a> Walker<'a> {
         found.sort_unstable();
         found.dedup();
         let numbered = (0i32..).zip(found);
-        numbered.map(|(number, (span, process, text))| requests::of_range(number, text, process, span)).collect()
+        let of = |(number, (span, process, text)): (i32, ((i64, i64), i64, &str))| {
+            requests::of_span(Unit::Range, (number, Some(text)), vec![process], span)
+        };
+        numbered.map(of).collect()
     }
 
     /// Where gates are looked up.

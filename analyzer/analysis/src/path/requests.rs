@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use kvpath_schema::tables::derived::{StepUnit, Steps};
+
 use super::Inputs;
 use crate::graph::transfers::{Carried, Registration};
-use crate::graph::{Node, PassOf, Passes, Request, Transfers, op};
+use crate::graph::{Node, PassOf, Passes, Request, Transfers, Unit, op};
+use crate::intervals::Span;
 use crate::serving::ids::Texts;
 use crate::serving::notifications::{Registered, Registrations};
 use crate::serving::told::{ClientReports, RequestReport, client_reports};
@@ -212,19 +215,32 @@ fn deviation(times: &mut [i64]) -> i64 {
     median(times)
 }
 
-/// A span of one process as if it were a request: from its start to the last work that ended in it.
+/// A span of some processes as if it were a request: from its start to the last work that ended in it.
 #[must_use]
-pub fn of_range(number: i32, text: &str, process: i64, (start, end): (i64, i64)) -> Request {
+pub fn of_span(unit: Unit, (number, text): (i32, Option<&str>), members: Vec<i64>, (start, end): Span) -> Request {
     Request {
         number,
-        id: Some(text.to_owned()),
+        id: text.map(str::to_owned),
         source_ns: start,
         has_arrival: true,
         first_token_ns: Some(end),
-        decode: Some(process),
-        is_range: true,
+        unit,
+        members,
         ..Request::default()
     }
+}
+
+/// The steps of a run, with the processes of each.
+#[must_use]
+pub fn of_steps((steps, processes): (&Steps, &[Vec<i64>])) -> Vec<Request> {
+    let of_step = |(row, members): (usize, &Vec<i64>)| {
+        let unit = if steps.unit[row] == StepUnit::Pass { Unit::Pass } else { Unit::Range };
+        let id = (steps.request[row], steps.name[row].as_deref());
+        let span = (steps.start_ns[row], steps.end_ns[row]);
+        let incomplete = Some(steps.incomplete[row]);
+        Request { is_incomplete: incomplete, ..of_span(unit, id, members.clone(), span) }
+    };
+    processes.iter().enumerate().map(of_step).collect()
 }
 
 /// Where a path begins its walk back, and how that was found.
@@ -233,7 +249,7 @@ pub struct Sink {
     /// The node.
     pub node: Node,
     /// `decode_pass` (the last kernel of decode's first pass), `before_first_token` (the last work that ended before the
-    /// client had its token), `handoff`, `prefill_pass`.
+    /// client had its token), `handoff`, `prefill_pass`; of a step `last_work`.
     pub method: &'static str,
 }
 
@@ -245,6 +261,10 @@ pub fn sink(
     request: &Request,
     decode_pass: impl Fn(i64, i64) -> Option<i64>,
 ) -> Option<Sink> {
+    if request.unit != Unit::Request {
+        let last = last_before_first_token(timeline, request, Some(&request.members));
+        return last.map(|sink| Sink { method: "last_work", ..sink });
+    }
     // What went on after the client had given up is not what it waited for.
     let latest = request.first_token_ns.or(request.failed_ns).unwrap_or(i64::MAX);
     let main = |process: i64| timeline.processes.get(&process).and_then(|process| process.main);
@@ -262,7 +282,8 @@ pub fn sink(
         }
     }
     if request.decode.is_some()
-        && let Some(sink) = last_before_first_token(timeline, request, request.decode)
+        && let Some(sink) =
+            last_before_first_token(timeline, request, request.decode.as_ref().map(std::slice::from_ref))
     {
         return Some(sink);
     }
@@ -279,9 +300,9 @@ pub fn sink(
     last_before_first_token(timeline, request, None)
 }
 
-/// The last work on any stream (of `process`, if given) that ended before the client had its token.
-fn last_before_first_token(timeline: &Timeline, request: &Request, process: Option<i64>) -> Option<Sink> {
-    let of = timeline.processes.iter().filter(|(id, _)| process.is_none_or(|process| process == **id));
+/// The last work on any stream (of `processes`, if given) that ended before the client had its token.
+fn last_before_first_token(timeline: &Timeline, request: &Request, processes: Option<&[i64]>) -> Option<Sink> {
+    let of = timeline.processes.iter().filter(|(id, _)| processes.is_none_or(|processes| processes.contains(id)));
     let streams = of.flat_map(|(_, lanes)| &lanes.streams);
     let last = streams.filter_map(|lane: &LaneAt| {
         let at = timeline.lane(*lane).ended_by(request.first_token_ns?)?;

@@ -9,9 +9,15 @@ use super::record;
 use super::requests::Sink;
 use super::walk::{Step, StepKind, WalkedPath};
 use crate::clocks::Clocks;
-use crate::graph::{Graph, Method, Op, Request};
+use crate::graph::{Graph, Method, Op, Request, Unit};
 use crate::timeline::threads::{Blocking, ThreadId};
 use crate::timeline::{LaneId, LaneKind};
+
+/// Whether a path that begins so is a step's, no request's.
+#[must_use]
+pub fn is_of_step(source: &str) -> bool {
+    matches!(source, "range" | "pass")
+}
 
 /// Joins below this are guesses.
 pub const SURE: f64 = 0.9;
@@ -44,7 +50,7 @@ impl Context<'_> {
             self.segments(request, step, &mut rows);
         }
         let sink_end = self.graph.time(sink.node);
-        let told = request.first_token_ns.filter(|_| !request.is_range);
+        let told = request.first_token_ns.filter(|_| request.unit == Unit::Request);
         let end_ns = told.map_or(sink_end, |told| told.max(sink_end));
         if end_ns > sink_end {
             rows.push(respond(rows.last(), sink_end, end_ns));
@@ -55,10 +61,11 @@ impl Context<'_> {
             source_ns: request.source_ns,
             end_ns,
             ttft_ns: (end_ns - request.source_ns).max(0),
-            source: match (request.is_range, request.has_arrival) {
-                (true, _) => "range".into(),
-                (false, true) => "client".into(),
-                (false, false) => "first_record".into(),
+            source: match (request.unit, request.has_arrival) {
+                (Unit::Range, _) => "range".into(),
+                (Unit::Pass, _) => "pass".into(),
+                (Unit::Request, true) => "client".into(),
+                (Unit::Request, false) => "first_record".into(),
             },
             sink: sink.method.into(),
             incomplete: request.is_incomplete,

@@ -214,13 +214,14 @@ impl Lane<'_> {
         self.copies.into_iter().flat_map(Peers::iter)
     }
 
-    /// Time within `window` in which a compute kernel ran, on any stream.
+    /// Time within `window` in which a compute kernel ran, on any stream, or a graph of which only the whole is recorded.
     #[must_use]
     pub fn compute(&self, timeline: &Timeline, window: Span) -> Union {
         let spans = self.streams.iter().flat_map(|at| {
             let stream = timeline.lane(*at);
             let ops = stream.overlapping(window);
-            let computes = ops.filter(|op| timeline.names.class(stream.name[*op]) == Class::Compute);
+            let is_compute = |class| matches!(class, Class::Compute | Class::GraphRun);
+            let computes = ops.filter(move |op| is_compute(timeline.names.class(stream.name[*op])));
             computes.map(|op| (stream.start[op].max(window.0), stream.end[op].min(window.1)))
         });
         Union::of(spans)

@@ -50,6 +50,14 @@ pub fn breaks_off(stage: &StageWork) -> bool {
     fewer && stage.posts.last().is_some_and(|post| post.at > last.span.1)
 }
 
+impl<'a> RequestWork<'a> {
+    /// Forward passes alone, of each stage of the stage list, by time.
+    #[must_use]
+    pub fn of_passes(passes: Vec<Vec<&'a Pass>>) -> Self {
+        Self { passes, ..Self::default() }
+    }
+}
+
 impl RequestWork<'_> {
     /// Time of its first hand-off.
     fn first_post(&self, stages: &[StageWork]) -> i64 {

@@ -7,7 +7,7 @@ pub(super) enum Category {
     CpuOp,
     /// A range that a program names: `record_function`, `ProfilerStep#12`.
     UserAnnotation,
-    /// A call of the CUDA runtime or driver API.
+    /// A call of the CUDA runtime or driver API, or another backend's.
     ApiCall,
     /// A kernel.
     Kernel,
@@ -32,7 +32,15 @@ impl Category {
         match name {
             b"cpu_op" | b"Operator" => Self::CpuOp,
             b"user_annotation" => Self::UserAnnotation,
-            b"cuda_runtime" | b"cuda_driver" | b"Runtime" => Self::ApiCall,
+            b"cuda_runtime"
+            | b"cuda_driver"
+            | b"Runtime"
+            | b"xpu_runtime"
+            | b"xpu_driver"
+            | b"mtia_runtime"
+            | b"privateuse1_runtime"
+            | b"privateuse1_driver"
+            | b"glow_runtime" => Self::ApiCall,
             b"kernel" | b"Kernel" => Self::Kernel,
             b"gpu_memcpy" | b"Memcpy" => Self::Memcpy,
             b"gpu_memset" | b"Memset" => Self::Memset,

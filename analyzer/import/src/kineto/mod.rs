@@ -2,7 +2,7 @@
 //!
 //! Kernels, copies, memsets, CUDA API calls, synchronisations, recordings of events and CUPTI's overheads become rows of
 //! the tables of the same name; `cpu_op` and `user_annotation` (with `ProfilerStep#N`) become `nvtx_ranges`, with their
-//! category as domain. All API calls are kept: Kineto has left out those that explain nothing. Not imported, and counted
+//! category as domain. All API calls are kept, also those of XPU, MTIA and other backends: Kineto has left out those that explain nothing. Not imported, and counted
 //! in `capture_info` by category: arrows (`ac2g`, `fwdbwd`), which correlation ids say as well; `gpu_user_annotation`,
 //! which Kineto works out from them; Python functions, memory events and all else.
 //!
@@ -27,7 +27,6 @@ mod file;
 mod gather;
 mod json;
 mod kinds;
-mod launches;
 mod names;
 mod rows;
 mod run;
@@ -210,6 +209,50 @@ mod tests {
         assert_eq!(imported.unwrap().events, 1);
         let run = Run::open(&folder.path().join("run").to_string_lossy()).unwrap();
         assert_eq!(run.hosts(), ["b"]);
+    }
+
+    #[test]
+    fn launches_whose_work_is_not_recorded_are_losses() {
+        let call = |name: &str, correlation: u32| {
+            format!(
+                r#"{{"ph": "X", "cat": "cuda_runtime", "name": "{name}", "pid": 7, "tid": 8, "ts": {correlation}, "dur": 1,
+                   "args": {{"correlation": {correlation}}}}}"#
+            )
+        };
+        let kernel = r#"{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": 30, "dur": 9,
+            "args": {"device": 0, "context": 1, "stream": 7, "correlation": 10}}"#;
+        // One that ran, one that was captured, one that is not recorded, and two replays of which nothing is.
+        let calls = [
+            call("cudaLaunchKernel", 10),
+            call("cudaStreamBeginCapture", 11),
+            call("cudaLaunchKernel", 12),
+            call("cudaStreamEndCapture", 13),
+            call("cudaLaunchKernel", 14),
+            call("cudaGraphLaunch", 15),
+            call("cudaGraphLaunch", 16),
+        ];
+        let json = format!(r#"{{"traceEvents": [{kernel}, {}], "baseTimeNanoseconds": 1000}}"#, calls.join(", "));
+        let (folder, imported) = imported(json.as_bytes());
+        let notes = imported.unwrap().notes;
+        assert!(notes[0].starts_with("lost: 1 kernels: launches in trace.json"), "{notes:?}");
+        assert!(notes[1].starts_with("lost: 2 kernels: graphs that trace.json"), "{notes:?}");
+        let run = Run::open(&folder.path().join("run").to_string_lossy()).unwrap();
+        let losses = kvpath_analysis::load::losses::Losses::of(&run).unwrap();
+        assert_eq!(losses.drops.iter().map(|drop| drop.count).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn calls_of_other_backends_are_kept() {
+        let events = ["xpu_runtime", "mtia_runtime", "privateuse1_runtime", "privateuse1_driver"].map(|category| {
+            format!(
+                r#"{{"ph": "X", "cat": "{category}", "name": "launchKernel", "pid": 7, "tid": 8, "ts": 1, "dur": 1,
+                   "args": {{"correlation": 3}}}}"#
+            )
+        });
+        let json = format!(r#"{{"traceEvents": [{}], "baseTimeNanoseconds": 1000}}"#, events.join(", "));
+        let (_folder, imported) = imported(json.as_bytes());
+        let imported = imported.unwrap();
+        assert_eq!((imported.tables["api_calls"].rows, imported.left_out.len(), imported.notes.len()), (4, 0, 0));
     }
 
     proptest! {

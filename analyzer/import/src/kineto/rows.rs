@@ -17,9 +17,9 @@ use super::event::Event;
 use super::facts::{self, Members};
 use super::json::Text;
 use super::kinds;
-use super::launches::Launches;
 use super::names::TraceNames;
 use super::tables::Tables;
+use crate::launched::Launched;
 use crate::nsys::without_version;
 
 /// What a part of a trace holds. Its processes have no ids yet: where one is asked for, its pid stands.
@@ -28,7 +28,7 @@ pub(super) struct TracePart {
     pub(super) tables: Tables,
     pub(super) actors: Actors,
     pub(super) counts: Counts,
-    pub(super) launches: Launches,
+    pub(super) launches: Launched,
     /// What the trace says of itself, as it is written.
     pub(super) members: Members,
     /// GPUs that records name.
@@ -107,8 +107,8 @@ impl Reader {
     fn api_call(&mut self, event: &Event) -> Option<()> {
         let ((start_ns, dur_ns), pid) = (self.times(event)?, self.host_process(event)?);
         let correlation_id = event.args.correlation.unwrap_or(0);
-        self.part.launches.call(correlation_id);
         let name = event.name.raw;
+        self.part.launches.call(name, correlation_id);
         let stem = std::str::from_utf8(name).map_or(name, |name| without_version(name).as_bytes());
         let row = ApiCall {
             start_ns,
@@ -152,6 +152,7 @@ impl Reader {
     fn memcpy(&mut self, event: &Event) -> Option<()> {
         let ((start_ns, dur_ns), bytes) = (self.times(event)?, size(event)?);
         let args = &event.args;
+        self.part.launches.work(args.correlation.unwrap_or(0));
         let row = Memcpy {
             start_ns,
             dur_ns,
@@ -172,6 +173,7 @@ impl Reader {
 
     fn memset(&mut self, event: &Event) -> Option<()> {
         let ((start_ns, dur_ns), bytes) = (self.times(event)?, size(event)?);
+        self.part.launches.work(event.args.correlation.unwrap_or(0));
         let row = Memset {
             start_ns,
             dur_ns,

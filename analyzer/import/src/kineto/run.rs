@@ -17,11 +17,11 @@ use super::document::DocumentEnd;
 use super::error::ImportError;
 use super::facts::Facts;
 use super::gather::{Gathering, Trace};
-use super::launches::Launches;
 use super::rows::{Placing, TracePart};
 use super::sink::Sink;
 use super::survey::Survey;
 use super::{Imported, SESSION_CLOCK, SOURCE, WALL_CLOCK};
+use crate::launched::Launched;
 
 /// The wall clock at the run's zero, ns since 1970: the midnight (UTC) before the earliest first event; none where one
 /// trace alone does not say.
@@ -102,7 +102,7 @@ pub fn stem(path: &Path) -> String {
 struct Joined {
     actors: Actors,
     counts: Counts,
-    launches: Launches,
+    launches: Launched,
     facts: Facts,
     devices: BTreeMap<i32, Gpu>,
     /// Correlation ids of the calls that recorded events, as far as rows say so already.
@@ -202,7 +202,7 @@ impl Host {
             self.say(&format!("process {process} left out {category}"), count.to_string());
             *imported.left_out.entry(category).or_default() += count;
         }
-        let unlaunched = launches.missing();
+        let unlaunched = launches.kernels_without_call();
         self.say(&format!("process {process} kernels without launch"), unlaunched.to_string());
         imported.kernels_without_launch += unlaunched;
         let unrecorded = counts.waits_without_record;
@@ -212,6 +212,16 @@ impl Host {
             imported.notes.push(format!("{file}: cut short behind its events, which are whole"));
         }
         let mut lost = Vec::new();
+        let (kernels, graphs) = (launches.kernels_without_work(), launches.graphs_without_work());
+        if kernels > 0 {
+            lost.push((Some("kernels"), format!("launches in {file} of kernels that are not recorded"), kernels));
+        }
+        if graphs > 0 {
+            let why = format!(
+                "graphs that {file} says were launched, and of which no kernel is recorded; more than one each"
+            );
+            lost.push((Some("kernels"), why, graphs));
+        }
         for (table, count) in counts.impossible {
             lost.push((Some(table), format!("events of {file} without times, sizes or process that can be"), count));
         }

@@ -40,6 +40,8 @@ const CHOSEN: &[&str] = &[
     "EventCreate",
     "StreamWaitEvent",
     "Graph",
+    "BeginCapture",
+    "EndCapture",
     "Alloc",
     "Malloc",
     "Free",

@@ -63,6 +63,15 @@ pub enum ImportError {
         /// Tables there.
         found: String,
     },
+    /// A file was named twice.
+    #[error("{0}: named twice")]
+    Twice(PathBuf),
+    /// Times without a known zero cannot stand beside other reports'.
+    #[error(
+        "{0}: does not say when its session began (TARGET_INFO_SESSION_START_TIME), so its times cannot be put beside those of other \
+         reports; import it by itself"
+    )]
+    NoClock(PathBuf),
     /// The output folder is in use.
     #[error("{out}: exists and is not empty; name a new folder with --out")]
     OutNotEmpty {

@@ -1,6 +1,6 @@
 //! From the database's tables to ours.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use kvpath_analysis::load::limits::{SPAN, TIME};
 use kvpath_schema::cell::Name;
@@ -12,9 +12,13 @@ use kvpath_schema::tables::nvtx::{NvtxRange, NvtxRanges};
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
 
 use super::api::{self, Calls};
+use super::diagnostics::{self, Said};
 use super::error::ImportError;
 use super::file::Opened;
+use super::place::Began;
 use super::rows::{self, Strings, each, int, small, text};
+use super::waits::{self, WaitTables};
+use crate::launched::Launched;
 use rusqlite::Row;
 
 const KERNEL: &str = "CUPTI_ACTIVITY_KIND_KERNEL";
@@ -22,9 +26,25 @@ const MEMCPY: &str = "CUPTI_ACTIVITY_KIND_MEMCPY";
 const MEMSET: &str = "CUPTI_ACTIVITY_KIND_MEMSET";
 const RUNTIME: &str = "CUPTI_ACTIVITY_KIND_RUNTIME";
 const NVTX: &str = "NVTX_EVENTS";
+pub(super) const SYNCS: &str = "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION";
+pub(super) const RECORDED: &str = "CUPTI_ACTIVITY_KIND_CUDA_EVENT";
+pub(super) const GRAPHS: &str = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE";
+pub(super) const DIAGNOSTICS: &str = "DIAGNOSTIC_EVENT";
 /// A file with none of these holds nothing for us.
-const EVENTS: &[&str] = &[KERNEL, MEMCPY, MEMSET, RUNTIME, NVTX];
-const FACTS: &[&str] = &["StringIds", "PROCESSES", "ThreadNames", "TARGET_INFO_GPU", "TARGET_INFO_SESSION_START_TIME"];
+const EVENTS: &[&str] = &[KERNEL, MEMCPY, MEMSET, RUNTIME, NVTX, GRAPHS];
+const FACTS: &[&str] = &[
+    "StringIds",
+    "PROCESSES",
+    "ThreadNames",
+    "TARGET_INFO_GPU",
+    "TARGET_INFO_SESSION_START_TIME",
+    "TARGET_INFO_SYSTEM_ENV",
+    "ANALYSIS_DETAILS",
+    "META_DATA_EXPORT",
+    SYNCS,
+    RECORDED,
+    DIAGNOSTICS,
+];
 
 /// Everything that is imported.
 #[derive(Default)]
@@ -37,9 +57,16 @@ pub(super) struct Trace {
     pub(super) memsets: Memsets,
     pub(super) api_calls: ApiCalls,
     pub(super) nvtx: NvtxRanges,
-    pub(super) wall_at_zero_ns: Option<i64>,
+    pub(super) waits: WaitTables,
+    /// Warnings and errors of the profiler.
+    pub(super) said: Vec<Said>,
+    /// Calls and GPU work, by process.
+    pub(super) launched: BTreeMap<i64, Launched>,
+    pub(super) began: Began,
+    /// Where it was put among others, for people.
+    pub(super) placed: Option<String>,
     /// Rows whose times or sizes are none, by table.
-    pub(super) rows_left_out: std::collections::BTreeMap<&'static str, u64>,
+    pub(super) rows_left_out: BTreeMap<&'static str, u64>,
     pub(super) calls_left_out: u64,
     pub(super) processes_left_out: u64,
     pub(super) tables_not_read: Vec<String>,
@@ -47,7 +74,7 @@ pub(super) struct Trace {
 
 /// A `globalPid` or `globalTid` holds the process id in bits 24 to 47 and the thread id in bits 0 to 23
 /// (Nsight Systems User Guide, "Common SQLite Examples").
-fn pid(global: i64) -> i64 {
+pub(super) fn pid(global: i64) -> i64 {
     (global >> 24) & 0xff_ffff
 }
 
@@ -67,7 +94,7 @@ fn nvtx_kind(event_type: i64) -> Option<&'static str> {
 const NVTX_DOMAIN_CREATE: i64 = 75;
 
 /// Start and duration of the row, ns; `None` where the file holds no times, or times that cannot be.
-fn times(row: &Row, start: usize, end: usize) -> rusqlite::Result<Option<(i64, i64)>> {
+pub(super) fn times(row: &Row, start: usize, end: usize) -> rusqlite::Result<Option<(i64, i64)>> {
     let (Some(start), Some(end)) = (int(row, start)?, int(row, end)?) else { return Ok(None) };
     let plausible = (-TIME..=TIME).contains(&start) && start <= end && end.abs_diff(start) <= SPAN.unsigned_abs();
     Ok(plausible.then(|| (start, end - start)))
@@ -102,14 +129,65 @@ impl Trace {
         trace.memsets(opened)?;
         trace.api(opened, &strings, calls)?;
         trace.nvtx(opened, &strings)?;
+        trace.waits(opened)?;
         trace.processes(opened)?;
         trace.threads(opened, &strings)?;
         trace.gpus(opened)?;
-        each(opened, "TARGET_INFO_SESSION_START_TIME", &["utcEpochNs"], |row| {
-            trace.wall_at_zero_ns = int(row, 0)?;
-            Ok(())
-        })?;
+        trace.began = began(opened)?;
+        trace.said = diagnostics::read(opened)?;
         Ok(trace)
+    }
+
+    fn waits(&mut self, opened: &Opened) -> Result<(), ImportError> {
+        let calls = &self.api_calls;
+        let key = |row: usize| (calls.process_id[row], calls.correlation_id[row]);
+        let waiting = (0..calls.len()).filter_map(|row| Some((key(row), waits::kind_of(&calls.name[row])?)));
+        self.waits = WaitTables::read(opened, &waiting.collect())?;
+        for table in &self.waits.left_out {
+            *self.rows_left_out.entry(table).or_default() += 1;
+        }
+        for (process, correlation) in self.waits.graphs.process_id.iter().zip(&self.waits.graphs.correlation_id) {
+            self.launched.entry(*process).or_default().work(*correlation);
+        }
+        Ok(())
+    }
+
+    /// Moves all times.
+    pub(super) fn shift(&mut self, ns: i64) {
+        let Self { kernels, memcpys, memsets, api_calls, nvtx, waits, .. } = self;
+        let all = [
+            &mut kernels.start_ns,
+            &mut memcpys.start_ns,
+            &mut memsets.start_ns,
+            &mut api_calls.start_ns,
+            &mut nvtx.start_ns,
+            &mut waits.syncs.start_ns,
+            &mut waits.graphs.start_ns,
+        ];
+        for time in all.into_iter().flatten().chain(self.said.iter_mut().map(|said| &mut said.time_ns)) {
+            *time = time.saturating_add(ns);
+        }
+    }
+
+    /// Gives processes other ids.
+    pub(super) fn identify(&mut self, id: impl Fn(i64) -> i64) {
+        let Self { processes, threads, kernels, memcpys, memsets, api_calls, nvtx, waits, .. } = self;
+        let all = [
+            &mut processes.process_id,
+            &mut threads.process_id,
+            &mut kernels.process_id,
+            &mut memcpys.process_id,
+            &mut memsets.process_id,
+            &mut api_calls.process_id,
+            &mut nvtx.process_id,
+            &mut waits.syncs.process_id,
+            &mut waits.events.process_id,
+            &mut waits.graphs.process_id,
+        ];
+        for process in all.into_iter().flatten().chain(self.said.iter_mut().map(|said| &mut said.process)) {
+            *process = id(*process);
+        }
+        self.launched = std::mem::take(&mut self.launched).into_iter().map(|(own, of)| (id(own), of)).collect();
     }
 
     fn kernels(&mut self, opened: &Opened, strings: &Strings) -> Result<(), ImportError> {
@@ -139,10 +217,12 @@ impl Trace {
             };
             let named = |at| -> rusqlite::Result<_> { Ok(int(row, at)?.and_then(|id| strings.get(&id))) };
             let name = named(7)?.or(named(8)?).unwrap_or(&unnamed);
+            let process_id = pid(int(row, 2)?.unwrap_or(0));
+            self.launched.entry(process_id).or_default().kernel(int(row, 6)?.unwrap_or(0));
             self.kernels.push(Kernel {
                 start_ns,
                 dur_ns,
-                process_id: pid(int(row, 2)?.unwrap_or(0)),
+                process_id,
                 device_id: small(int(row, 3)?).unwrap_or(-1),
                 context_id: small(int(row, 4)?).unwrap_or(-1),
                 stream_id: small(int(row, 5)?).unwrap_or(-1),
@@ -243,13 +323,14 @@ impl Trace {
                 self.calls_left_out += 1;
                 return Ok(());
             };
-            let thread = int(row, 2)?.unwrap_or(0);
+            let (thread, correlation_id) = (int(row, 2)?.unwrap_or(0), int(row, 3)?.unwrap_or(0));
+            self.launched.entry(pid(thread)).or_default().call(name.as_bytes(), correlation_id);
             self.api_calls.push(ApiCall {
                 start_ns,
                 dur_ns,
                 process_id: pid(thread),
                 tid: tid(thread),
-                correlation_id: int(row, 3)?.unwrap_or(0),
+                correlation_id,
                 name: name.clone(),
             });
             Ok(())
@@ -310,7 +391,8 @@ impl Trace {
         seen.extend(&self.memsets.process_id);
         seen.extend(&self.api_calls.process_id);
         seen.extend(&self.nvtx.process_id);
-        let mut named = std::collections::BTreeMap::new();
+        seen.extend(&self.waits.graphs.process_id);
+        let mut named = BTreeMap::new();
         each(opened, "PROCESSES", &["globalPid!", "name"], |row| {
             let id = pid(int(row, 0)?.unwrap_or(0));
             if seen.contains(&id) {
@@ -340,7 +422,7 @@ impl Trace {
     fn threads(&mut self, opened: &Opened, strings: &Strings) -> Result<(), ImportError> {
         let calls = self.api_calls.process_id.iter().zip(&self.api_calls.tid);
         let ranges = self.nvtx.process_id.iter().zip(&self.nvtx.tid);
-        let mut named: std::collections::BTreeMap<(i64, i32), Option<Name>> =
+        let mut named: BTreeMap<(i64, i32), Option<Name>> =
             calls.chain(ranges).map(|(process, tid)| ((*process, *tid), None)).collect();
         each(opened, "ThreadNames", &["globalTid!", "nameId!"], |row| {
             let (Some(thread), Some(name)) = (int(row, 0)?, int(row, 1)?) else {
@@ -375,4 +457,38 @@ impl Trace {
         }
         Ok(())
     }
+}
+
+/// When the report's times begin.
+fn began(opened: &Opened) -> Result<Began, ImportError> {
+    let mut began = Began::default();
+    each(opened, "TARGET_INFO_SESSION_START_TIME", &["utcEpochNs"], |row| {
+        began.wall_ns = int(row, 0)?;
+        Ok(())
+    })?;
+    each(opened, "ANALYSIS_DETAILS", &["startTime"], |row| {
+        began.own_ns = int(row, 0)?.filter(|start| *start > 0);
+        Ok(())
+    })?;
+    each(opened, "TARGET_INFO_SYSTEM_ENV", &["name!", "value!"], |row| {
+        if text(row, 0)?.as_deref() == Some("Hostname") {
+            began.host = text(row, 1)?.filter(|name| !name.is_empty());
+        }
+        Ok(())
+    })?;
+    // What `nsys export` was asked to do with times.
+    each(opened, "META_DATA_EXPORT", &["name!", "value"], |row| {
+        let (name, value) = (text(row, 0)?.unwrap_or_default(), text(row, 1)?.unwrap_or_default());
+        match name.as_str() {
+            "EXPORT_PARAM_TIME_NORMALIZE" if value == "true" => (began.wall_ns, began.own_ns) = (Some(0), None),
+            "EXPORT_PARAM_TIME_SHIFT" => {
+                let shift: i64 = value.parse().unwrap_or(0);
+                let moved = |zero: Option<i64>| zero.and_then(|zero| zero.checked_sub(shift));
+                (began.wall_ns, began.own_ns) = (moved(began.wall_ns), moved(began.own_ns));
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(began)
 }

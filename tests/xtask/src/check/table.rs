@@ -19,7 +19,7 @@ pub(super) const FLOORS: &[Floor] = &[
     Floor { name: "graph", modules: &["graph"], apart: false },
     Floor {
         name: "answers",
-        modules: &["path", "audit", "bubbles", "handoffs", "coverage", "requests", "joins", "gpu_clock"],
+        modules: &["path", "audit", "bubbles", "handoffs", "coverage", "requests", "joins", "gpu_clock", "steps"],
         apart: true,
     },
     Floor { name: "findings", modules: &["findings"], apart: false },
