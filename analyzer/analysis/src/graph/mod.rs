@@ -1,6 +1,7 @@
 //! What waited for what. Nothing is built ahead: the gates of a node are looked up when a walk asks for them, so a path costs
 //! its own length, not the run's.
 
+pub mod collectives;
 mod gpu;
 mod handoff;
 mod host;
@@ -80,7 +81,7 @@ pub enum GateKind {
     Loading,
     /// What a blocking call waits for ended.
     HostSync,
-    /// The other end of an NCCL message started.
+    /// The other end of an NCCL message started, or another rank the same collective.
     PeerStarted,
     /// Activations were copied into the device by another stage.
     CopiedIn,
@@ -155,7 +156,7 @@ pub struct Graph<'a> {
     pub timeline: &'a Timeline,
     /// Hand-offs.
     pub transfers: &'a Transfers,
-    /// Sends and receives.
+    /// Sends and receives, and collectives.
     pub pairs: &'a Pairs,
     /// Which pass made what another one computes on.
     pub stages: &'a Stages,

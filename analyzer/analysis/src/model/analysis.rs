@@ -1,6 +1,6 @@
 //! The tables that say what a run consists of, from [`crate::structure`] and the answers that need no walk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages};
@@ -9,7 +9,7 @@ use super::Recording;
 use crate::facts::regions::Regions;
 use crate::findings::{Findings, Tables};
 use crate::intervals::Span;
-use crate::serving::told;
+use crate::serving::{titles, told};
 use crate::settings::Settings;
 use crate::structure::carriers::Carriers;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
@@ -36,6 +36,8 @@ pub struct Analysis {
     pub of_transfer: BTreeMap<usize, i32>,
     /// Forward passes of each process by time, prefill's and decode's: from the first kernel to the last, ns.
     pub passes: BTreeMap<i64, Vec<Span>>,
+    /// Data ranks that titles of engines name which run nothing on a GPU themselves.
+    pub data_ranks: usize,
     /// Clocks, without what launches say of GPU times ([`crate::gpu_clock`]).
     pub clocks: Clocks,
 }
@@ -68,7 +70,7 @@ impl Analysis {
         let (chunks, layers) = chunks::of(timeline, &work, &request_work);
         let bubbles = bubbles::of(timeline, &work, &request_work);
         let carriers = Carriers::of(facts, timeline, &stages::prefill_devices(&work));
-        let handoffs = handoffs::of(facts, &work, &request_work, (&registered, &held), &carriers, settings);
+        let handoffs = handoffs::of((facts, timeline), &work, &request_work, (&registered, &held), &carriers, settings);
         let requests = crate::requests::of(timeline, &work, &request_work, &handoffs);
         let coverage = coverage::of(facts, timeline, (&work, &request_work), &handoffs);
         let mut stages = stages::table(&work);
@@ -77,7 +79,10 @@ impl Analysis {
         let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
         let clocks = Clocks::default();
-        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes, clocks }
+        let is_stage = |process: i64| stages.process_id.contains(&process);
+        let engines = facts.processes.process_id.iter().zip(&facts.processes.name).filter(|(id, _)| !is_stage(**id));
+        let data_ranks = engines.filter_map(|(_, name)| titles::read(name).dp).collect::<BTreeSet<i32>>().len();
+        Self { stages, requests, chunks, bubbles, layers, handoffs, coverage, of_transfer, passes, data_ranks, clocks }
     }
 
     /// What the tables justify saying.
@@ -99,6 +104,7 @@ impl Analysis {
         let (stages, requests) = (after(self.stages.len()), after(self.requests.len()));
         let shift = |column: &mut Vec<i32>, by: i32| column.iter_mut().for_each(|id| *id = id.saturating_add(by));
         shift(&mut other.stages.stage_id, stages);
+        shift(&mut other.stages.stage, stages);
         shift(&mut other.requests.request, requests);
         for (request, stage) in [
             (&mut other.chunks.request, &mut other.chunks.stage_id),
@@ -118,5 +124,6 @@ impl Analysis {
         self.coverage.append(other.coverage);
         // Their transfers are rows of other tables: no path is walked there.
         self.passes.append(&mut other.passes);
+        self.data_ranks = self.data_ranks.max(other.data_ranks);
     }
 }

@@ -65,7 +65,10 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
         carried.entry(*number).or_default().extend(named.map(|at| texts[at].0));
         request.passes = Passes::of(passes.remove(number).unwrap_or_default());
         request.transfers = Carried::of(carried.remove(number).unwrap_or_default(), transfers);
-        request.decode = request.transfers.rows().iter().find_map(|row| transfers.receiver(*row));
+        // Ranks of a decode stage begin together, when the last of them has its KV.
+        let last = request.transfers.rows().iter().rev().filter(|row| transfers.receiver(**row).is_some());
+        let last = last.max_by_key(|row| transfers.wire(**row, true));
+        request.decode = last.and_then(|row| transfers.receiver(*row));
         let pulled = request.transfers.rows().iter().filter(|row| transfers.is_pulled(**row));
         request.pullers = pulled.map(|row| transfers.poster(*row)).collect();
         request.pullers.sort_unstable();
@@ -92,7 +95,9 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
             request.decode = request.decode.or(inputs.handoffs.peer_process_id[row]);
         }
     }
-    let shared = sharing_decode(requests.values(), transfers);
+    let stage_of: HashMap<i64, i32> =
+        inputs.stages.process_id.iter().copied().zip(inputs.stages.stage.iter().copied()).collect();
+    let shared = sharing_decode(requests.values(), transfers, &stage_of);
     let waits_for_prefill = waits_for_prefill(requests.values(), transfers);
     for request in requests.values_mut() {
         request.decode_is_shared = shared.contains(&request.number);
@@ -120,13 +125,18 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
 }
 
 /// The requests whose decode worker had been handed over some of another one before it had all of theirs.
-fn sharing_decode<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> HashSet<i32> {
-    let mut by_worker: HashMap<i64, Vec<(i64, i64, i32)>> = HashMap::new();
+fn sharing_decode<'a>(
+    requests: impl Iterator<Item = &'a Request>,
+    transfers: &Transfers,
+    stage_of: &HashMap<i64, i32>,
+) -> HashSet<i32> {
+    let mut by_worker: HashMap<Result<i32, i64>, Vec<(i64, i64, i32)>> = HashMap::new();
     for request in requests {
         let Some(decode) = request.decode else { continue };
         let over = || request.transfers.rows().iter().map(|row| transfers.wire(*row, true));
         if let (Some(first), Some(last)) = (over().min(), over().max()) {
-            by_worker.entry(decode).or_default().push((first, last, request.number));
+            let worker = stage_of.get(&decode).copied().ok_or(decode);
+            by_worker.entry(worker).or_default().push((first, last, request.number));
         }
     }
     let mut found = HashSet::new();
