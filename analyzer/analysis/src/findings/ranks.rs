@@ -1,5 +1,7 @@
 //! Of each prefill stage that has several ranks the one that computes longest: the others wait for it in collectives.
 
+use std::fmt::Write as _;
+
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::Role;
 use kvpath_schema::tables::findings::{Code, Finding, Subject};
@@ -62,7 +64,8 @@ fn of_stage(tables: &Tables, stage: i32, rows: &[usize]) -> Option<RuleFinding> 
     let most = in_one.max_by_key(|(request, slow)| (slow.longer_ns, -*request));
     if let Some((request, most)) = most.filter(|(_, most)| whole.len() > 1 && most.ratio >= SLOWER) {
         let rank = ranks::name(tables.stages, most.id)?;
-        text += &format!(
+        let _ = write!(
+            text,
             " Most in request {request}: {rank} {} longer, {:.2} times.",
             units::time(most.longer_ns),
             most.ratio

@@ -132,7 +132,8 @@ impl<'a> WrittenCopies<'a> {
         let is_told_apart = self.told_apart.contains(&by);
         let posts = self.posted.get(&by).map_or(&[][..], Vec::as_slice);
         let is_own = |other: &Posted| other.end == end && own.iter().any(|post| post.at == other.at);
-        let others = posts.iter().filter(|other| !(is_told_apart && other.end != end) && !is_own(other));
+        let alike = posts.iter().filter(|other| !is_told_apart || other.end == end);
+        let others = alike.filter(|other| !is_own(other));
         let mut others = others.map(|other| (other.at, if other.over == i64::MAX { other.at } else { other.over }));
         others.any(|(at, over)| own.iter().any(|post| post.at < over && at < post.end() || post.at == at))
     }
@@ -177,7 +178,7 @@ fn ends_of_ways(posts: &[Posted], copies: impl Iterator<Item = (Way, i64, i64)>)
     }
     let own = |(way, ends): (&Way, &BTreeSet<i64>)| Some((*way, ends.first().copied().or(left)?));
     let found: HashMap<Way, i64> = seen.iter().filter_map(own).collect();
-    let copied = |end: i64| {
+    let carried = |end: i64| {
         let own = found.iter().filter(|(_, of)| **of == end).filter_map(|(way, _)| bytes.get(way));
         own.fold(0i64, |sum, bytes| sum.saturating_add(*bytes))
     };
@@ -185,7 +186,7 @@ fn ends_of_ways(posts: &[Posted], copies: impl Iterator<Item = (Way, i64, i64)>)
         let mut own = posts.iter().filter(|post| post.end == Some(end));
         own.try_fold(0i64, |sum, post| Some(sum.saturating_add(post.bytes?)))
     };
-    if left.is_some() && ends.iter().any(|end| asked(*end) != Some(copied(*end))) {
+    if left.is_some() && ends.iter().any(|end| asked(*end) != Some(carried(*end))) {
         return HashMap::new();
     }
     found
