@@ -1,13 +1,13 @@
 //! The `requests` table: when each began, was computed, handed over and taken up by decode.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMethod, RequestState, Requests, Role};
 
 use crate::structure::requests::{RequestWork, overlapping};
 use crate::structure::stages::StageWork;
-use crate::timeline::Timeline;
+use crate::timeline::{Class, Timeline};
 
 /// Fills `requests`.
 #[must_use]
@@ -19,6 +19,10 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
         of_request.entry(handoffs.request[row]).or_default().push(row);
     }
     let ends = ends_by_peer(handoffs);
+    let stage_of: BTreeMap<i32, i32> = stages.iter().map(|stage| (stage.row.stage_id, stage.row.stage)).collect();
+    let senders = |rows: &[usize]| -> BTreeSet<Option<i32>> {
+        rows.iter().map(|row| stage_of.get(&handoffs.stage_id[*row]).copied()).collect()
+    };
     for (at, request) in work.iter().enumerate() {
         let r = i32::try_from(at).unwrap_or(i32::MAX);
         let rows = of_request.remove(&r).unwrap_or_default();
@@ -55,7 +59,7 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
             handoff_ns: handoff_end_ns.zip(begin(handoffs, &rows)).map(|(end, begin)| end - begin),
             chunks: chunks.and_then(|n| i32::try_from(n).ok()),
             handoff_bytes: (!rows.is_empty()).then(|| total(rows.iter().map(|row| handoffs.bytes[*row]))),
-            handoffs: i32::try_from(rows.len()).unwrap_or(i32::MAX),
+            handoffs: i32::try_from(senders(&rows).len()).unwrap_or(i32::MAX),
             incomplete,
             overlaps: overlaps[at],
         });
@@ -63,8 +67,15 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
     table
 }
 
-/// The end of the data's way: last copy, else completion seen, else the notif's arrival.
+/// The end of a hand-off: of the data's way, and where the receiver then brings it into its own layout, of that.
 fn end_of(handoffs: &Handoffs, row: usize) -> Option<i64> {
+    let end = end_of_way(handoffs, row)?;
+    let relaid = handoffs.relayout_start_ns[row].zip(handoffs.relayout_ns[row]).map(|(start, dur)| start + dur);
+    Some(relaid.map_or(end, |relaid| relaid.max(end)))
+}
+
+/// The end of the data's way: last copy, else completion seen, else the notif's arrival.
+fn end_of_way(handoffs: &Handoffs, row: usize) -> Option<i64> {
     if handoffs.completeness[row] == Completeness::Incomplete {
         return handoffs.done_by_ns[row];
     }
@@ -127,35 +138,49 @@ fn ends_by_peer(handoffs: &Handoffs) -> BTreeMap<i64, Vec<i64>> {
     found
 }
 
-/// The first kernel after `end` of the one worker that received everything; not known where several did, the receiver is unknown or
-/// no decode worker, or it was busy.
+/// The first kernel after `end` of the worker that received everything, on any of its ranks; not known where several workers did,
+/// the receiver is unknown or no decode worker, or it was busy.
 fn began(
     timeline: &Timeline,
     stages: &[StageWork],
     (end, ends): (i64, &BTreeMap<i64, Vec<i64>>),
-    mut peers: impl Iterator<Item = Option<i64>>,
+    peers: impl Iterator<Item = Option<i64>>,
 ) -> Began {
-    let Some(peer) = peers.next().flatten() else { return Began::Unknown };
-    let decodes = stages.iter().any(|stage| stage.row.role == Role::Decode && stage.row.process_id == peer);
-    if !decodes || peers.any(|other| other != Some(peer)) {
+    let Some(peers) = peers.collect::<Option<BTreeSet<i64>>>() else { return Began::Unknown };
+    let decodes = |peer: &i64| {
+        stages
+            .iter()
+            .find(|stage| stage.row.role == Role::Decode && stage.row.process_id == *peer)
+            .map(|stage| stage.row.stage)
+    };
+    let Some(workers) = peers.iter().map(decodes).collect::<Option<BTreeSet<i32>>>() else { return Began::Unknown };
+    if workers.len() != 1 {
         return Began::Unknown;
     }
-    let Some(lanes) = timeline.processes.get(&peer) else { return Began::Unknown };
     let mut first: Option<i64> = None;
-    for at in &lanes.streams {
-        let stream = timeline.lane(*at);
-        let is_kernel = |op: &usize| timeline.names.class(stream.name[*op]).table() == "kernels";
-        if stream.overlapping((end - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
-            return Began::Unknown;
+    for peer in &peers {
+        let Some(lanes) = timeline.processes.get(peer) else { return Began::Unknown };
+        for at in &lanes.streams {
+            let stream = timeline.lane(*at);
+            // What brings the KV into decode's layout is of the hand-off.
+            let is_kernel = |op: &usize| {
+                let class = timeline.names.class(stream.name[*op]);
+                class.table() == "kernels" && class != Class::Relayout
+            };
+            if stream.overlapping((end - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
+                return Began::Unknown;
+            }
+            let after = stream.start.partition_point(|start| *start < end);
+            let next = (after..stream.len()).find(is_kernel).map(|op| stream.start[op]);
+            first = [first, next].into_iter().flatten().min();
         }
-        let after = stream.start.partition_point(|start| *start < end);
-        let next = (after..stream.len()).find(is_kernel).map(|op| stream.start[op]);
-        first = [first, next].into_iter().flatten().min();
     }
     let Some(first) = first else { return Began::Unknown };
-    let ends = ends.get(&peer).map_or(&[][..], Vec::as_slice);
-    let other = ends.get(ends.partition_point(|other| *other <= end)).filter(|other| **other <= first);
-    match other {
+    let next = |peer: &i64| {
+        let ends = ends.get(peer).map_or(&[][..], Vec::as_slice);
+        ends.get(ends.partition_point(|other| *other <= end)).filter(|other| **other <= first).copied()
+    };
+    match peers.iter().filter_map(next).min() {
         Some(other) if other.saturating_sub(end) > DECODE_WAITS_NS => Began::Never,
         _ => Began::At(first),
     }

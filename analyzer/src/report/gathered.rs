@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kvpath_analysis::path::category::Category;
 use kvpath_analysis::path::table::is_of_step;
+use kvpath_analysis::structure::ranks;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Role, Stages};
@@ -116,9 +117,11 @@ enum Value {
 pub(super) fn stage(stages: &Stages, stage: Option<i32>) -> (i64, String) {
     let Some(id) = stage else { return (i64::MAX, "-".to_owned()) };
     let row = stages.stage_id.iter().position(|known| *known == id);
-    let name = row.map(|row| match (stages.role[row], stages.pp_rank[row]) {
-        (Role::Prefill, Some(rank)) => format!("prefill {rank}"),
-        (role, _) => format!("{role} ({id})"),
+    let name = row.map(|row| match (stages.role[row], stages.pp_rank[row], ranks::name(stages, id)) {
+        (Role::Prefill, Some(pp), None) => format!("prefill {pp}"),
+        (Role::Prefill, Some(pp), Some(rank)) => format!("prefill {pp}, {rank}"),
+        (role, _, Some(rank)) => format!("{role} ({}), {rank}", stages.stage[row]),
+        (role, ..) => format!("{role} ({id})"),
     });
     (i64::from(id), name.unwrap_or_else(|| id.to_string()))
 }

@@ -7,16 +7,18 @@ use kvpath_analysis::number::float;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{CeilingMethod, Completeness, Handoff, RequestMethod};
 
+use super::ranks::{Names, number_apart};
 use super::table::Table;
 use super::title::short;
 use super::units::{bytes, count, or_dash, rate, share, time};
-use super::{Report, clocks, step_section};
+use super::{Report, clocks, parallel, step_section};
 
 /// The whole report.
 #[must_use]
 pub fn render(report: &Report) -> String {
     let mut out = String::new();
     head(&mut out, report);
+    out.push_str(&parallel::line(report));
     list(&mut out, "CLOCKS", &clocks::lines(&report.analysis.clocks));
     stages(&mut out, report);
     requests(&mut out, report);
@@ -78,6 +80,8 @@ fn stages(out: &mut String, report: &Report) {
     let _ = writeln!(out, "\nSTAGES");
     let headings = [
         "stage",
+        "rank",
+        "stage_id",
         "role",
         "process",
         "title",
@@ -90,16 +94,21 @@ fn stages(out: &mut String, report: &Report) {
         "layer p50",
         "found by",
     ];
-    let mut table = Table::new(4, &headings);
+    let mut table = Table::new(6, &headings);
+    let names = Names::of(stages);
+    // Each process counts those that it sees.
+    let own = if number_apart(stages, &report.analysis.handoffs) { "own " } else { "" };
     for row in 0..stages.len() {
         table.row(vec![
-            stages.stage_id[row].to_string(),
+            if stages.stage[row] == stages.stage_id[row] { stages.stage[row].to_string() } else { String::new() },
+            names.rank(stages.stage_id[row]),
+            names.id(stages.stage_id[row]),
             stages.role[row].to_string(),
             stages.process_id[row].to_string(),
             short(&stages.name[row]),
             or_dash(stages.pp_rank[row], |rank| rank.to_string()),
             or_dash(stages.tp_rank[row], |rank| rank.to_string()),
-            or_dash(stages.device_id[row], |device| device.to_string()),
+            or_dash(stages.device_id[row], |device| format!("{own}{device}")),
             if stages.kernels[row] == 0 { "-".to_owned() } else { count(stages.kernels[row]) },
             or_dash(stages.layers[row], |layers| layers.to_string()),
             or_dash(stages.regions[row], |regions| regions.to_string()),
@@ -180,6 +189,7 @@ fn per_stage(out: &mut String, report: &Report) {
     let headings = [
         "request",
         "stage",
+        "rank",
         "chunks",
         "layers",
         "compute",
@@ -190,13 +200,15 @@ fn per_stage(out: &mut String, report: &Report) {
         "P2P busy",
         "note",
     ];
+    let names = Names::of(&report.analysis.stages);
     let mut table = Table::new(0, &headings);
     for row in (0..bubbles.len()).filter(|row| report.shows(bubbles.request[*row])) {
         let lacks = bubbles.incomplete[row];
         let mark = |text: String| at_least(lacks, text);
         table.row(vec![
             bubbles.request[row].to_string(),
-            bubbles.stage_id[row].to_string(),
+            names.stage(bubbles.stage_id[row]),
+            names.rank(bubbles.stage_id[row]),
             mark(bubbles.chunks[row].to_string()),
             or_dash(bubbles.layers[row], |layers| layers.to_string()),
             mark(time(bubbles.compute_ns[row])),
@@ -223,10 +235,12 @@ fn layers(out: &mut String, report: &Report) {
     }
     let unit = if report.analysis.steps.is_empty() { "request" } else { "step" };
     let _ = writeln!(out, "\nLAYERS (over the {unit}'s chunks; mined from the repeating kernel sequence)");
-    let mut table = Table::new(0, &["stage", "layer", "chunks", "first chunk", "last chunk", "sum"]);
+    let names = Names::of(&report.analysis.stages);
+    let mut table = Table::new(0, &["stage", "rank", "layer", "chunks", "first chunk", "last chunk", "sum"]);
     for ((stage, layer), times) in times {
         table.row(vec![
-            stage.to_string(),
+            names.stage(stage),
+            names.rank(stage),
             layer.to_string(),
             times.len().to_string(),
             time(times[0]),
@@ -255,6 +269,8 @@ fn handoffs(out: &mut String, report: &Report) {
     let headings = [
         "request",
         "stage",
+        "rank",
+        "to",
         "KV",
         "asked",
         "descriptors",
@@ -265,14 +281,18 @@ fn handoffs(out: &mut String, report: &Report) {
         "span",
         "rate",
         "of ceiling",
+        "re-layout",
         "finding",
     ];
+    let names = Names::of(&report.analysis.stages);
     let mut table = Table::new(0, &headings);
     for row in (0..handoffs.len()).filter(|row| report.shows(handoffs.request[*row])) {
         let h: Handoff = handoffs.row(row);
         table.row(vec![
             h.request.to_string(),
-            h.stage_id.to_string(),
+            names.stage(h.stage_id),
+            names.rank(h.stage_id),
+            names.receiver(h.peer_process_id),
             at_least(h.completeness == Completeness::Incomplete, bytes(h.bytes)),
             or_dash(h.made_descriptors, count),
             or_dash(h.descriptors, count),
@@ -283,6 +303,7 @@ fn handoffs(out: &mut String, report: &Report) {
             or_dash(h.span_ns, time),
             or_dash(h.rate_bytes_per_s, rate),
             or_dash(h.rate_bytes_per_s.zip(h.ceiling_bytes_per_s), |(rate, ceiling)| share(rate, ceiling)),
+            or_dash(h.relayout_ns, time),
             h.finding.to_string(),
         ]);
     }
@@ -301,8 +322,19 @@ fn nixl(out: &mut String, report: &Report) {
     }
     let _ =
         writeln!(out, "\nNIXL LIFE CYCLE (completion is an interval: after the last pending poll, by the done poll)");
-    let headings =
-        ["request", "stage", "ready to make", "make", "make to post", "post", "post to done", "notif after done"];
+    let headings = [
+        "request",
+        "stage",
+        "rank",
+        "to",
+        "ready to make",
+        "make",
+        "make to post",
+        "post",
+        "post to done",
+        "notif after done",
+    ];
+    let names = Names::of(&report.analysis.stages);
     let mut table = Table::new(0, &headings);
     for h in known {
         let posted = h.posted_ns.unwrap_or_default();
@@ -310,7 +342,9 @@ fn nixl(out: &mut String, report: &Report) {
             h.done_after_ns.zip(h.done_by_ns).map(|(lo, hi)| format!("({}, {}]", time(lo - posted), time(hi - posted)));
         table.row(vec![
             h.request.to_string(),
-            h.stage_id.to_string(),
+            names.stage(h.stage_id),
+            names.rank(h.stage_id),
+            names.receiver(h.peer_process_id),
             or_dash(h.ready_ns.zip(h.made_ns), |(ready, made)| time(made - ready)),
             or_dash(h.make_ns, time),
             or_dash(h.made_ns, |made| time(posted - made - h.make_ns.unwrap_or(0))),

@@ -151,10 +151,14 @@ crate::define_values! {
 }
 
 crate::define_table! {
-    /// A role that a process plays on one device: a pipeline stage of prefill, or a decode worker.
+    /// A role that a process plays on one device: a pipeline stage of prefill, or a decode worker; where several processes compute
+    /// each layer together, one rank of it.
     Derived stages: Stage, Stages, sorted by [stage_id] {
         /// Id in this run: prefill stages first, by PP rank, then decode workers.
         stage_id: i32 => Plain,
+        /// Stage that it is a rank of: the `stage_id` of the first of its ranks, which is its own where it has no other. Ranks of
+        /// tensor, context and expert parallelism are of one stage: they compute the same layers of the same passes together.
+        stage: i32 => Plain,
         /// What it does.
         role: Role => Dict,
         /// Pipeline-parallel rank, from the title or the direction of its traffic; null if unknown.
@@ -163,7 +167,8 @@ crate::define_table! {
         tp_rank: Option<i32> => Plain,
         /// Its process: `processes.process_id` + number of its host * 2^48.
         process_id: i64 => Plain,
-        /// CUDA ordinal on which it ran kernels; null without GPU records.
+        /// CUDA ordinal on which it ran kernels, as its process numbers GPUs: with `CUDA_VISIBLE_DEVICES` 0 of two processes may be two
+        /// GPUs, which `handoffs.same_gpu` can tell. Null without GPU records.
         device_id: Option<i32> => Plain,
         /// Process title.
         name: String => Plain,
@@ -212,9 +217,10 @@ crate::define_table! {
         start_ns: i64 => Plain,
         /// End of the last prefill chunk on the last stage, ns; null without GPU records.
         prefill_end_ns: Option<i64> => Plain,
-        /// End of its last hand-off (last copy, else the poll or notif that showed completion), ns; null if none seen.
+        /// End of its last hand-off (last copy, else the poll or notif that showed completion; where decode then brings the KV into
+        /// its own layout, the end of that), ns; null if none seen.
         handoff_end_ns: Option<i64> => Plain,
-        /// Start of the first decode kernel after the last hand-off, ns; null without GPU records of a decode worker, and where
+        /// Start of the first decode kernel after the last hand-off, of whichever rank, ns; null without GPU records of a decode worker, and where
         /// that kernel is of a later request.
         decode_start_ns: Option<i64> => Plain,
         /// From `start_ns` to `prefill_end_ns`, ns.
@@ -430,9 +436,21 @@ impl HandoffFinding {
     }
 }
 
+crate::define_values! {
+    /// Who asks for the transfers of a hand-off.
+    HandoffWay {
+        /// The stage, which writes its KV into memory of the receiver.
+        Push = "push",
+        /// The receiver, which reads it.
+        Pull = "pull",
+        /// Not known: only copies were recorded.
+        Unknown = "unknown",
+    }
+}
+
 crate::define_table! {
-    /// The hand-off of one request's KV cache from one stage to a decode worker.
-    Derived handoffs: Handoff, Handoffs, sorted by [request, stage_id] {
+    /// The hand-off of one request's KV cache from one stage to a decode worker: a row for each rank of it, and each rank of that.
+    Derived handoffs: Handoff, Handoffs, sorted by [request, stage_id, peer_process_id] {
         /// `requests.request`.
         request: i32 => Plain,
         /// Sending stage: `stages.stage_id`; the receiving one if it pulled and the recording does not show from whom.
@@ -441,9 +459,13 @@ crate::define_table! {
         peer_process_id: Option<i64> => Plain,
         /// Receiving device of the peer copies, as the copying process numbers it.
         peer_device_id: Option<i32> => Plain,
+        /// Whether sender and receiver use the same GPU, as the copies show; null without, and where they may be another hand-off's.
+        same_gpu: Option<bool> => Plain,
+        /// Who asks for the transfers.
+        way: HandoffWay => Dict,
         /// NIXL transfers in it, failed ones among them; 0 where NIXL was not recorded.
         transfers: i64 => Plain,
-        /// KV bytes: of the copies, else of the transfers. What a failed transfer carried is not counted, nor are copies that carry
+        /// KV bytes: of the copies, else of the transfers, and of these too where a copy may be another hand-off's. What a failed transfer carried is not counted, nor are copies that carry
         /// activations.
         bytes: i64 => Plain,
         /// Descriptors asked for, before merging; null where NIXL was not recorded.
@@ -493,6 +515,11 @@ crate::define_table! {
         done_by_ns: Option<i64> => Plain,
         /// Last notif of it arrived at decode, ns.
         notif_arrived_ns: Option<i64> => Plain,
+        /// First kernel by which the receiver brings the KV into its own layout (another order, another block size), ns; null where
+        /// none is recorded. KV that came together is brought over together.
+        relayout_start_ns: Option<i64> => Plain,
+        /// From that to the end of the last such kernel, ns.
+        relayout_ns: Option<i64> => Plain,
         /// Effective rate over `span_ns`, bytes a second.
         rate_bytes_per_s: Option<f64> => Plain,
         /// What `rate_bytes_per_s` is taken over, ns: the time in which a transfer of it was under way, each from its first

@@ -7,6 +7,10 @@ crate::define_values! {
         SlowStage = "slow_stage",
         /// No prefill stage computes notably longer than the others.
         BalancedStages = "balanced_stages",
+        /// One rank of a prefill stage computes longer than its others, which wait for it in collectives.
+        SlowRank = "slow_rank",
+        /// No rank of a prefill stage computes notably longer than its others.
+        BalancedRanks = "balanced_ranks",
         /// The same bytes took much longer because they went in small pieces.
         ScatteredHandoff = "scattered_handoff",
         /// How much of the slowest hand-off was inside the post call.
@@ -19,7 +23,7 @@ crate::define_values! {
 crate::define_values! {
     /// What a finding is about.
     Subject {
-        /// A stage, in all requests: `stage_id`.
+        /// A stage or rank, in all requests: `stage_id`.
         Stage = "stage",
         /// The transfers of one hand-off: `request` and `stage_id`.
         Transfer = "transfer",

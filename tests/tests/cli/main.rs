@@ -16,6 +16,7 @@ mod output;
 mod path;
 mod planted;
 mod pulls;
+mod ranks;
 mod report;
 mod runs;
 mod sglang;

@@ -1,15 +1,18 @@
 //! When exactly one prefill stage computed: from what ran on the GPUs, and from nothing that a path is found by.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use kvpath_schema::tables::derived::{Role, Stages};
 use kvpath_schema::tables::nixl::NixlTransfers;
 
 use crate::intervals::Span;
+use crate::structure::ranks;
 use crate::timeline::{Class, Timeline};
 
 /// A stage goes on computing over gaps up to this, ns: its kernels were launched, and follow each other.
 const BRIDGED_NS: i64 = 20_000;
+/// Operations among which one has a recorded launch.
+const FEW: usize = 4;
 /// Shorter times are not judged, ns.
 const LEAST_NS: i64 = 1_000_000;
 
@@ -30,32 +33,16 @@ pub struct Alone {
     pub span: Span,
     /// Which: position in the list of stages.
     pub stage: usize,
-}
-
-/// What makes processes ranks of one stage.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Pipeline(i32),
-    Tensor,
-    Process(i64),
+    /// Its GPU then ran dry, for what it was to run next was launched too late: the thread that launches was what counted.
+    pub runs_dry: bool,
 }
 
 /// The prefill stages.
 #[must_use]
 pub fn stages(table: &Stages) -> Vec<Stage> {
-    let mut found: BTreeMap<Key, Stage> = BTreeMap::new();
-    for row in (0..table.stage_id.len()).filter(|row| table.role[*row] == Role::Prefill) {
-        let process = table.process_id[row];
-        let key = match (table.pp_rank[row], table.tp_rank[row]) {
-            (Some(rank), _) => Key::Pipeline(rank),
-            (None, Some(_)) => Key::Tensor,
-            (None, None) => Key::Process(process),
-        };
-        let stage = found.entry(key).or_insert_with(|| Stage { id: table.stage_id[row], processes: Vec::new() });
-        stage.id = stage.id.min(table.stage_id[row]);
-        stage.processes.push(process);
-    }
-    found.into_values().collect()
+    let is_prefill = |rows: &Vec<usize>| rows.iter().any(|row| table.role[*row] == Role::Prefill);
+    let stages = ranks::by_stage(table).into_iter().filter(|(_, rows)| is_prefill(rows));
+    stages.map(|(id, rows)| Stage { id, processes: rows.iter().map(|row| table.process_id[*row]).collect() }).collect()
 }
 
 /// Times in which one of the stages computed alone, in order.
@@ -91,9 +78,28 @@ pub fn of(timeline: &Timeline, transfers: &NixlTransfers, stages: &[Stage]) -> V
             join(&mut last, *span, &mut all);
         }
         all.extend(last);
-        ends.extend(all.into_iter().flat_map(|(start, end)| [(start, 1, who), (end, -1, who)]));
+        ends.extend(all.iter().flat_map(|(start, end)| [(*start, 1, who), (*end, -1, who)]));
+        *spans = all;
     }
-    sweep(ends, stages.len())
+    let mut found = sweep(ends, stages.len());
+    for alone in &mut found {
+        let own = &busy[alone.stage];
+        let until =
+            own[..own.partition_point(|span| span.0 <= alone.span.0)].last().map_or(alone.span.1, |span| span.1);
+        alone.runs_dry =
+            stages[alone.stage].processes.iter().any(|process| is_launched_late(timeline, *process, until));
+    }
+    found
+}
+
+/// Whether the first kernel of a process that began after a time, at which its GPU had nothing left to run, was launched only then.
+fn is_launched_late(timeline: &Timeline, process: i64, idle_from: i64) -> bool {
+    let Some(main) = timeline.processes.get(&process).and_then(|lanes| lanes.main) else { return false };
+    let own = timeline.lane(main);
+    let next = own.start.partition_point(|start| *start < idle_from);
+    // Calls that set memory are not recorded.
+    let mut calls = (next..own.len()).take(FEW).filter_map(|at| timeline.call(process, own.key[at]));
+    calls.next().is_some_and(|(thread, call)| timeline.lane(thread).end[call] > idle_from)
 }
 
 /// Adds a span to the one that it follows closely, else puts that away.
@@ -117,7 +123,7 @@ fn sweep(mut ends: Vec<(i64, i32, usize)>, stages: usize) -> Vec<Alone> {
         {
             match found.last_mut() {
                 Some(last) if last.stage == stage && since - last.span.1 <= BRIDGED_NS => last.span.1 = time,
-                _ => found.push(Alone { span: (since, time), stage }),
+                _ => found.push(Alone { span: (since, time), stage, runs_dry: false }),
             }
         }
         running[who] += change;

@@ -1,6 +1,6 @@
 //! Is a path where the work was? While exactly one prefill stage computes and only one request is in flight, that request waits for
-//! that stage, so its path has to be on that stage's GPU, whatever its gates say. This is reckoned from what ran on GPUs alone, by
-//! code that shares nothing with the walk.
+//! that stage, so its path has to be on that stage's GPU, whatever its gates say; or on its thread, where the GPU runs dry for want of
+//! launches. This is reckoned from what ran on GPUs and when it was launched, by code that shares nothing with the walk.
 
 mod alone;
 #[cfg(test)]
@@ -27,6 +27,10 @@ const NO_CAUSE: [&str; 3] = ["queue", "waiting", "respond"];
 const MESSAGES: [&str; 5] = ["p2p", "ready_wait", "post", "wire", "notify"];
 /// What a GPU does on a path.
 const ON_GPU: [&str; 5] = ["compute", "kernel_gap", "copy", "p2p", "collective"];
+
+/// What the thread that launches does on a path. Where the GPU runs dry after it because launches come late, it is that thread which
+/// everything waits for, and what the GPU does meanwhile counts for nothing.
+const ON_THREAD: [&str; 3] = ["host", "waiting", "launch"];
 
 /// When which prefill stage computed alone.
 #[derive(Debug, Default)]
@@ -94,13 +98,14 @@ impl Audit {
                     at += 1;
                 }
                 for row in rows[at..].iter().take_while(|row| row.start_ns < end) {
-                    let is_there = row.process_id.is_some_and(|process| processes.contains(&process))
-                        && ON_GPU.contains(&&*row.category);
+                    let is_of_stage = row.process_id.is_some_and(|process| processes.contains(&process));
+                    let may_be = ON_GPU.iter().chain(if alone.runs_dry { &ON_THREAD[..] } else { &[] });
+                    let is_there = is_of_stage && may_be.into_iter().any(|category| **category == *row.category);
                     let part = (row.start_ns.max(start), (row.start_ns + row.dur_ns).min(end));
                     if is_recorded_wait(row) {
                         found.judged -= part.1 - part.0;
                     } else if !is_there {
-                        found.dispute(Alone { span: part, stage: alone.stage });
+                        found.dispute(Alone { span: part, ..*alone });
                     }
                 }
             }

@@ -9,6 +9,7 @@ const MS: i64 = 1_000_000;
 fn stage(stage_id: i32, process_id: i64, (pp_rank, tp_rank): (i32, Option<i32>)) -> Row {
     Row {
         stage_id,
+        stage: stage_id,
         role: Role::Prefill,
         pp_rank: Some(pp_rank),
         tp_rank,
@@ -130,8 +131,32 @@ fn nothing_is_judged_while_another_request_is_in_flight() {
 fn ranks_of_one_stage_count_as_one() {
     let mut table = Stages::default();
     for (id, ranks) in [(0, (0, 0)), (1, (0, 1)), (2, (1, 0)), (3, (1, 1))] {
-        table.push(stage(id, i64::from(id) + 1, (ranks.0, Some(ranks.1))));
+        table.push(Row { stage: id - ranks.1, ..stage(id, i64::from(id) + 1, (ranks.0, Some(ranks.1))) });
     }
     let ids: Vec<_> = alone::stages(&table).into_iter().map(|stage| (stage.id, stage.processes)).collect();
     assert_eq!(ids, [(0, vec![1, 2]), (2, vec![3, 4])]);
+}
+
+/// A GPU that has nothing to run from 6 to 7 ms, because the next kernel was launched at 6.9 ms, or was launched in time.
+fn dry(launched: i64) -> Audit {
+    let mut timeline = Timeline::default();
+    for (key, span) in [(1, (0, 6 * MS)), (2, (7 * MS, 9 * MS))] {
+        timeline.add_kernel(stream(1), 0, "gemm", (span.0, span.1, key));
+    }
+    timeline.add_call(1, 1, "cudaLaunchKernel", (launched, launched + MS / 20, 2));
+    let mut table = Stages::default();
+    table.push(stage(0, 1, (0, None)));
+    Audit::of(&timeline, &NixlTransfers::default(), &table)
+}
+
+#[test]
+fn a_stage_whose_launches_come_late_is_waited_for_on_its_thread() {
+    let rows = || vec![segment(1, "host", (0, 7 * MS)), segment(1, "compute", (7 * MS, 9 * MS))];
+    let judged = |launched: i64| {
+        let (mut path, mut rows) = (Path { end_ns: 9 * MS, ..path() }, rows());
+        dry(launched).judge(&mut path, &mut rows, &[]);
+        (path.agreement, path.judged_ns)
+    };
+    assert_eq!(judged(7 * MS - MS / 10), (Some(1.0), 8 * MS));
+    assert_eq!(judged(5 * MS), (Some(0.25), 8 * MS), "it was launched in time, and waited for something else");
 }

@@ -2,6 +2,7 @@
 //! the recording does not show.
 
 mod lost_records;
+mod ranks;
 mod scattered;
 mod size;
 mod slowest_post;
@@ -32,7 +33,8 @@ pub struct Tables<'a> {
 }
 
 /// All rules, the most useful first.
-const RULES: [fn(&Tables) -> Vec<RuleFinding>; 4] = [stages::of, scattered::of, slowest_post::of, lost_records::of];
+const RULES: [fn(&Tables) -> Vec<RuleFinding>; 5] =
+    [stages::of, ranks::of, scattered::of, slowest_post::of, lost_records::of];
 
 /// Requests that a finding concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use crate::path::category::Category;
 pub(super) struct OnPath {
     /// Of these requests, in order.
     pub(super) requests: Vec<i32>,
-    /// Where it is spent.
-    pub(super) stage_id: i32,
+    /// Where it is spent: `stages.stage_id`.
+    pub(super) stage_ids: Vec<i32>,
     /// What on.
     pub(super) categories: &'static [Category],
 }
@@ -33,7 +33,8 @@ pub(super) fn of(places: &[Option<&OnPath>], walker: &Walker) -> Vec<Option<i64>
                 let is_of_place = |category: &str| place.categories.iter().any(|own| own.name() == category);
                 let own = segments
                     .iter()
-                    .filter(|segment| segment.stage_id == Some(place.stage_id) && is_of_place(&segment.category));
+                    .filter(|segment| segment.stage_id.is_some_and(|id| place.stage_ids.contains(&id)))
+                    .filter(|segment| is_of_place(&segment.category));
                 let ns = own.fold(0, |sum: i64, segment| sum.saturating_add(segment.dur_ns));
                 sums[*at] = Some(sums[*at].unwrap_or(0i64).saturating_add(ns));
             }

@@ -233,11 +233,13 @@ impl Graph<'_> {
         into.extend(last.map(|(_, op)| self.gate(Node::end(op), GateKind::EventWait, Method::Time)));
     }
 
-    /// An NCCL kernel ends after its other end started.
+    /// An NCCL kernel ends after its other end started, a collective after all of its ranks have.
     pub(super) fn gpu_end(&self, lane: LaneAt, at: u32, into: &mut Vec<Gate>) {
         self.overlapped(lane, at as usize, into);
-        if self.timeline.class(lane, at as usize) != Class::PointToPoint {
-            return;
+        match self.timeline.class(lane, at as usize) {
+            Class::PointToPoint => {}
+            Class::Collective => return self.collective_end(lane, at, into),
+            _ => return,
         }
         if let Some((partner, method)) = self.pairs.partner(lane, at) {
             // A send that fits into NCCL's buffer does not wait for its receiver; one that does not ends with it.

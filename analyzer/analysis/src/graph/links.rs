@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kvpath_schema::tables::derived::{Chunks, Role, Stages as Table};
 
+use super::collectives::Collectives;
 use super::pairs::Pairs;
 use super::stages::Stages;
 use super::{Graph, Transfers};
@@ -35,7 +36,7 @@ impl Links {
             prefill.map(|row| (stages.process_id[row], stages.device_id[row])).collect();
         Self {
             transfers: Transfers::of(facts, timeline, &devices),
-            pairs: Pairs::of(timeline, &pipelines(stages)),
+            pairs: Pairs::of(timeline, &pipelines(stages)).with_collectives(Collectives::of(timeline, stages)),
             stages: Stages::of(stages, chunks, passes).with_cores(cores::of(&facts.processes)),
         }
     }

@@ -2,6 +2,7 @@
 //! its own length, not the run's.
 
 mod blocked;
+pub mod collectives;
 mod gpu;
 mod handoff;
 mod host;
@@ -85,7 +86,7 @@ pub enum GateKind {
     Loading,
     /// What a blocking call waits for ended.
     HostSync,
-    /// The other end of an NCCL message started.
+    /// The other end of an NCCL message started, or another rank the same collective.
     PeerStarted,
     /// Activations were copied into the device by another stage.
     CopiedIn,
@@ -169,7 +170,7 @@ pub struct Graph<'a> {
     pub timeline: &'a Timeline,
     /// Hand-offs.
     pub transfers: &'a Transfers,
-    /// Sends and receives.
+    /// Sends and receives, and collectives.
     pub pairs: &'a Pairs,
     /// Which pass made what another one computes on.
     pub stages: &'a Stages,

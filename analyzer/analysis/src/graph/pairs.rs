@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::collectives::Collectives;
 use super::{Method, Op, op};
 use crate::timeline::{Class, LaneAt, Timeline};
 
@@ -24,12 +25,14 @@ pub struct Pairs {
     receivers: HashSet<i64>,
     /// NCCL sends and receives without another end.
     pub unpaired: usize,
+    /// Collectives of the ranks of one stage.
+    pub collectives: Collectives,
 }
 
-/// Sends and receives of one stream.
-struct Stream {
-    lane: LaneAt,
-    ops: Vec<u32>,
+/// Sends and receives of one stream, or collectives.
+pub(super) struct Stream {
+    pub(super) lane: LaneAt,
+    pub(super) ops: Vec<u32>,
 }
 
 impl Pairs {
@@ -57,6 +60,12 @@ impl Pairs {
         let all: usize = streams.values().flatten().map(|stream| stream.ops.len()).sum();
         pairs.unpaired = all - pairs.other.len().min(all);
         pairs
+    }
+
+    /// The same with collectives.
+    #[must_use]
+    pub fn with_collectives(self, collectives: Collectives) -> Self {
+        Self { collectives, ..self }
     }
 
     /// The other end of a send or receive.
@@ -142,7 +151,7 @@ fn ends_together(a: (i64, i64), b: (i64, i64)) -> bool {
 }
 
 /// n-th with n-th, if there are as many and nearly all of them can be.
-fn by_count(timeline: &Timeline, sender: &Stream, receiver: &Stream) -> Option<Vec<(u32, u32)>> {
+pub(super) fn by_count(timeline: &Timeline, sender: &Stream, receiver: &Stream) -> Option<Vec<(u32, u32)>> {
     if sender.ops.len() != receiver.ops.len() {
         return None;
     }
@@ -160,7 +169,7 @@ fn by_count(timeline: &Timeline, sender: &Stream, receiver: &Stream) -> Option<V
 }
 
 /// Kernels that end together, each with one other at most.
-fn by_time(timeline: &Timeline, sender: &Stream, receiver: &Stream) -> Vec<(u32, u32)> {
+pub(super) fn by_time(timeline: &Timeline, sender: &Stream, receiver: &Stream) -> Vec<(u32, u32)> {
     let mut pairs = Vec::new();
     let mut from = 0;
     for receive in &receiver.ops {

@@ -2,12 +2,15 @@
 //! explain it.
 
 mod ceilings;
+mod relaid;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, Handoffs, Role};
+use kvpath_schema::tables::derived::{
+    Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, HandoffWay, Handoffs, Role,
+};
 use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
 
 use crate::facts::Copy;
@@ -16,7 +19,7 @@ use crate::facts::agents::AgentNames;
 use crate::facts::arrivals;
 use crate::facts::regions::{Regions, TouchedRegions};
 use crate::facts::set::Set;
-use crate::intervals::{ByStart, Span, Union};
+use crate::intervals::Union;
 use crate::serving::notifications::{Registered, Registrations, is_registration};
 use crate::settings::Settings;
 use crate::structure::carriers::Carriers;
@@ -24,6 +27,7 @@ use crate::structure::held_layers::{self, HeldLayers, RegionLayerMap};
 use crate::structure::posts::Post;
 use crate::structure::requests::RequestWork;
 use crate::structure::stages::StageWork;
+use crate::timeline::Timeline;
 use written::{PostWithCopies, WrittenCopies};
 
 /// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
@@ -32,39 +36,48 @@ pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
 /// Fills the table.
 #[must_use]
 pub fn of(
-    facts: &Facts,
+    (facts, timeline): (&Facts, &Timeline),
     stages: &[StageWork],
     requests: &[RequestWork],
     regions: (&Regions, &RegionLayerMap),
     carriers: &Carriers,
     settings: &Settings,
 ) -> Handoffs {
-    let written = WrittenCopies::of(&facts.device_copies, carriers, stages);
+    let written = WrittenCopies::of(facts, carriers, stages);
     let arrivals = Arrivals::of(facts);
-    let spans: Vec<Vec<Span>> =
-        stages.iter().map(|stage| stage.posts.iter().map(|post| (post.at, post.end())).collect()).collect();
-    let open: Vec<ByStart> = spans.iter().map(ByStart::of).collect();
     let mut table = Handoffs::default();
     let mut shortest = Vec::new();
     for (r, request) in requests.iter().enumerate() {
-        let mut by_stage: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (stage, post) in &request.posts {
-            by_stage.entry(*stage).or_default().push(*post);
-        }
-        for (s, posts) in by_stage {
-            let posts: Vec<PostWithCopies> = posts
-                .iter()
-                .map(|post| &stages[s].posts[*post])
-                .map(|post| PostWithCopies { post, copies: written.of_post(post) })
-                .collect();
-            let mut row = handoff(facts, stages, (&stages[s], &open[s]), (&posts, &written), regions, &arrivals);
+        for ((s, _), posts) in by_receiver(stages, request) {
+            let made = |post: &'_ usize| {
+                let post = &stages[s].posts[*post];
+                PostWithCopies { post, copies: written.of_post(post, stages[s].row.process_id) }
+            };
+            let posts: Vec<PostWithCopies> = posts.iter().map(made).collect();
+            let mut row = handoff(facts, stages, &stages[s], (&posts, &written), regions, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(written::open_ns(&posts, |post| post.done_after));
             table.push(row);
         }
     }
+    relaid::fill(timeline, &mut table);
     ceilings::judge(&mut table, &shortest, stages, settings);
     table
+}
+
+/// The hand-offs of a request: by stage and receiver, if a stage has several; positions of posts.
+fn by_receiver(stages: &[StageWork], request: &RequestWork) -> BTreeMap<(usize, Option<i64>), Vec<usize>> {
+    let receiver = |s: usize, post: usize| stages[s].posts[post].to;
+    let mut of_stage: BTreeMap<usize, BTreeSet<i64>> = BTreeMap::new();
+    for (s, post) in &request.posts {
+        of_stage.entry(*s).or_default().extend(receiver(*s, *post));
+    }
+    let mut found: BTreeMap<(usize, Option<i64>), Vec<usize>> = BTreeMap::new();
+    for (s, post) in &request.posts {
+        let are_several = of_stage[s].len() > 1;
+        found.entry((*s, receiver(*s, *post).filter(|_| are_several))).or_default().push(*post);
+    }
+    found
 }
 
 /// What agents told each other.
@@ -94,7 +107,7 @@ impl<'a> Arrivals<'a> {
 fn handoff(
     facts: &Facts,
     stages: &[StageWork],
-    (stage, open): (&StageWork, &ByStart),
+    stage: &StageWork,
     (all, written): (&[PostWithCopies], &WrittenCopies),
     (regions, held): (&Regions, &RegionLayerMap),
     arrivals: &Arrivals,
@@ -107,7 +120,10 @@ fn handoff(
         let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
         total(known.iter().copied().map(Some)).filter(|_| !known.is_empty())
     };
-    let pieces: Vec<i64> = if copies.is_empty() {
+    // While two hand-offs are open, a copy may be either's.
+    let every: Vec<&Post> = all.iter().map(|made| made.post).collect();
+    let overlapping = written.are_mixed(&every, stage.row.process_id);
+    let pieces: Vec<i64> = if copies.is_empty() || overlapping {
         let descriptors = transfers.iter().flat_map(|row| facts.descriptors.of(facts.transfers.transfer_id[*row]));
         descriptors.map(|descriptor| descriptor.bytes).collect()
     } else {
@@ -132,14 +148,13 @@ fn handoff(
         };
         Some(Union::of(made.iter().filter_map(span)).len_ns())
     };
-    let bytes = if copies.is_empty() { asked.unwrap_or(0) } else { copy_bytes };
     // Who posts has no GPU copies at all: the KV moved another way, and the transfers' bytes stand for it.
     let by = all.first().map_or(stage.row.process_id, |made| made.post.by);
     let copies_expected = written.are_expected(by);
     let all_descriptors = usize::try_from(sum(&facts.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
-    let all_pieces = if copies.is_empty() { all_descriptors } else { copies.len() };
-    // While two hand-offs are open, a copy may be either's.
-    let overlapping = overlaps_another(stage, open, all, &posts);
+    let all_pieces = if copies.is_empty() || overlapping { all_descriptors } else { copies.len() };
+    // Then only the transfers say how much it was.
+    let bytes = asked.filter(|_| copies.is_empty() || overlapping).unwrap_or(copy_bytes);
     let gpus_bytes = transfers
         .iter()
         .filter(|row| facts.is_on_gpu(**row))
@@ -161,7 +176,9 @@ fn handoff(
         stage_id: stage.row.stage_id,
         copy_process_id: copies_expected.then_some(by),
         peer_process_id: peer(facts, stages, &arrivals.names, &transfers),
+        way: way(stage.row.process_id, all),
         peer_device_id: copies.first().and_then(|copy| copy.to),
+        same_gpu: same_gpu(&copies).filter(|_| !overlapping),
         transfers: count(all.iter().filter(|made| made.post.transfer.is_some()).count()),
         bytes,
         made_descriptors: sum(&facts.transfers.made_descriptors),
@@ -184,6 +201,8 @@ fn handoff(
         done_after_ns: last_done.and_then(|post| post.done_after),
         done_by_ns,
         notif_arrived_ns: notif_arrived(arrivals, &transfers),
+        relayout_start_ns: None,
+        relayout_ns: None,
         rate_bytes_per_s: rate.filter(|_| completeness == Completeness::Complete),
         span_ns: span_ns.filter(|_| completeness == Completeness::Complete),
         ceiling_bytes_per_s: None,
@@ -216,16 +235,21 @@ fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// Whether any of these hand-offs was open while another of the stage was that is none of `all`.
-fn overlaps_another(stage: &StageWork, open: &ByStart, all: &[PostWithCopies], posts: &[&Post]) -> bool {
-    let mut own: Vec<Span> = posts.iter().map(|post| (post.at, post.end())).collect();
-    own.sort_unstable();
-    let began: BTreeSet<i64> = all.iter().map(|made| made.post.at).collect();
-    let ends = own.iter().map(|span| span.1).max();
-    let Some(whole) = own.first().map(|span| span.0).zip(ends) else { return false };
-    let own = ByStart::of(&own);
-    let others = stage.posts[open.near(whole)].iter().filter(|post| !began.contains(&post.at));
-    others.into_iter().any(|post| own.any_meets((post.at, post.end())))
+/// Whether the copies stay within a GPU; none if some do and others do not.
+fn same_gpu(copies: &[Copy]) -> Option<bool> {
+    let is_within = |copy: &Copy| copy.from.is_none() || copy.from == copy.to;
+    let first = is_within(copies.first()?);
+    copies.iter().all(|copy| is_within(copy) == first).then_some(first)
+}
+
+/// Who asked for the transfers. What copies alone show is who made them.
+fn way(owner: i64, posts: &[PostWithCopies]) -> HandoffWay {
+    let Some(post) = posts.first().map(|made| made.post) else { return HandoffWay::Unknown };
+    match (post.posted, post.by != owner || post.pulled) {
+        (None, _) => HandoffWay::Unknown,
+        (_, true) => HandoffWay::Pull,
+        (_, false) => HandoffWay::Push,
+    }
 }
 
 /// The sum, if every part is known.

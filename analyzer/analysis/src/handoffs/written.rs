@@ -1,8 +1,8 @@
 //! The peer copies that carry a hand-off's KV.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::facts::{Copy, DeviceCopies, Peers};
+use crate::facts::{Copy, CopyRoute, DeviceCopies, Facts, Peers};
 use crate::intervals::{Span, Union};
 use crate::structure::carriers::Carriers;
 use crate::structure::posts::Post;
@@ -25,46 +25,96 @@ pub fn open_ns(posts: &[PostWithCopies], end: impl Fn(&Post) -> Option<i64>) -> 
 }
 
 /// The copies of every process that carry KV, and which of them belong to which of its posts: those that began after it and before
-/// the process's next.
+/// the process's next one; where ways tell whose KV a copy carries, before the next with the same other end.
 #[derive(Debug)]
 pub struct WrittenCopies<'a> {
     copies: &'a DeviceCopies,
     carriers: &'a Carriers,
-    /// When each process posted, for whosever KV: rising.
-    posted: HashMap<i64, Vec<i64>>,
+    /// The posts of each process, for whosever KV, by time.
+    posted: HashMap<i64, Vec<Posted>>,
     /// Processes that copy to other devices.
     peers: HashSet<i64>,
+    /// With which other end a process's copies on a way have to do.
+    ends: HashMap<(i64, Way), i64>,
+    /// Processes of which ways tell that.
+    told_apart: HashSet<i64>,
+}
+
+/// A post as those of one process are told apart.
+#[derive(Debug, Clone, Copy)]
+struct Posted {
+    at: i64,
+    /// When it was over; the largest time if that is not known.
+    over: i64,
+    end: Option<i64>,
+    /// What it asked for, if it was seen to be done.
+    bytes: Option<i64>,
+}
+
+/// Between which devices a copy goes. One that stays within a device has none.
+type Way = (bool, Option<i32>, Option<i32>);
+
+fn way(route: &CopyRoute) -> Way {
+    (route.is_peer, route.from, route.to)
+}
+
+/// The process at the other end of a post: of a pull whose KV it is, of a push who gets it.
+fn other_end(post: &Post, owner: i64) -> Option<i64> {
+    if post.by == owner { post.to.filter(|to| *to != owner) } else { Some(owner) }
 }
 
 /// Those of a post.
 #[derive(Debug, Clone, Copy)]
 pub struct CopiesOfPost<'a> {
     carriers: &'a Carriers,
+    /// Those that began before the next post with the same other end.
     copies: Option<Peers<'a>>,
+    ends: &'a HashMap<(i64, Way), i64>,
+    end: Option<i64>,
+    /// The next post, whatever its other end.
+    next: Option<i64>,
 }
 
 impl<'a> WrittenCopies<'a> {
     /// Of all stages.
     #[must_use]
-    pub fn of(copies: &'a DeviceCopies, carriers: &'a Carriers, stages: &[StageWork]) -> Self {
-        let mut posted: HashMap<i64, Vec<i64>> = HashMap::new();
-        for post in stages.iter().flat_map(|stage| stage.posts) {
-            posted.entry(post.by).or_default().push(post.at);
+    pub fn of(facts: &'a Facts, carriers: &'a Carriers, stages: &[StageWork]) -> Self {
+        let copies = &facts.device_copies;
+        let mut posted: HashMap<i64, Vec<Posted>> = HashMap::new();
+        for (stage, post) in stages.iter().flat_map(|stage| stage.posts.iter().map(move |post| (stage, post))) {
+            let (over, end) = (post.done_by.unwrap_or(i64::MAX), other_end(post, stage.row.process_id));
+            let bytes = post.transfer.filter(|_| post.done_by.is_some()).and_then(|row| facts.transfers.bytes[row]);
+            posted.entry(post.by).or_default().push(Posted { at: post.at, over, end, bytes });
         }
-        for times in posted.values_mut() {
-            times.sort_unstable();
+        for posts in posted.values_mut() {
+            posts.sort_unstable_by_key(|post| (post.at, post.end));
         }
         let peers = copies.peers().map(|(process, _)| process).collect();
-        Self { copies, carriers, posted, peers }
+        let (mut ends, mut told_apart) = (HashMap::new(), HashSet::new());
+        for (process, posts) in &posted {
+            let Some(own) = copies.of_process(*process) else { continue };
+            let own = own.ways().filter(|(way, _)| carriers.carries(way));
+            let own = own.map(|(route, copy)| (way(&route), copy.span.0, copy.bytes));
+            let own = ends_of_ways(posts, own);
+            told_apart.extend((!own.is_empty()).then_some(*process));
+            ends.extend(own.into_iter().map(|(way, end)| ((*process, way), end)));
+        }
+        Self { copies, carriers, posted, peers, ends, told_apart }
     }
 
-    /// Those of a post.
+    /// Those of a post for the KV of a process.
     #[must_use]
-    pub fn of_post(&self, post: &Post) -> CopiesOfPost<'a> {
-        let times = self.posted.get(&post.by).map_or(&[][..], Vec::as_slice);
-        let until = times.get(times.partition_point(|at| *at <= post.at)).copied();
+    pub fn of_post(&self, post: &Post, owner: i64) -> CopiesOfPost<'_> {
+        let posts = self.posted.get(&post.by).map_or(&[][..], Vec::as_slice);
+        let later = &posts[posts.partition_point(|other| other.at <= post.at)..];
+        let (next, end) = (later.first().map(|next| next.at), other_end(post, owner));
+        let until = if self.told_apart.contains(&post.by) {
+            later.iter().find(|next| next.end == end).map(|next| next.at)
+        } else {
+            next
+        };
         let copies = self.copies.of_process(post.by).map(|copies| copies.begun(post.at, until));
-        CopiesOfPost { carriers: self.carriers, copies }
+        CopiesOfPost { carriers: self.carriers, copies, ends: &self.ends, end, next }
     }
 
     /// Whether a process's KV goes by copies that are recorded.
@@ -72,13 +122,117 @@ impl<'a> WrittenCopies<'a> {
     pub fn are_expected(&self, process: i64) -> bool {
         self.carriers.has(process) || self.peers.contains(&process)
     }
+
+    /// Whether a copy of a post may as well be another one's that was open at the same time: one of the same process, and if ways
+    /// tell its other ends apart, with the same one. `own` are the posts that it is one of.
+    #[must_use]
+    pub fn are_mixed(&self, own: &[&Post], owner: i64) -> bool {
+        let Some(first) = own.first() else { return false };
+        let (by, end) = (first.by, other_end(first, owner));
+        let is_told_apart = self.told_apart.contains(&by);
+        let posts = self.posted.get(&by).map_or(&[][..], Vec::as_slice);
+        let is_own = |other: &Posted| other.end == end && own.iter().any(|post| post.at == other.at);
+        let alike = posts.iter().filter(|other| !is_told_apart || other.end == end);
+        let others = alike.filter(|other| !is_own(other));
+        let mut others = others.map(|other| (other.at, if other.over == i64::MAX { other.at } else { other.over }));
+        others.any(|(at, over)| own.iter().any(|post| post.at < over && at < post.end() || post.at == at))
+    }
+}
+
+/// With which other end the copies on each way have to do, if ways tell all of a process's ends apart: a copy that began while only
+/// posts with one other end were open is of one of these. One end may have been under way only while another one was: the ways that are
+/// left are its own, if then the bytes of each end's copies are those that were asked for.
+fn ends_of_ways(posts: &[Posted], copies: impl Iterator<Item = (Way, i64, i64)>) -> HashMap<Way, i64> {
+    let ends: BTreeSet<i64> = posts.iter().filter_map(|post| post.end).collect();
+    if ends.len() < 2 || posts.iter().any(|post| post.end.is_none()) {
+        return HashMap::new();
+    }
+    let mut seen: HashMap<Way, BTreeSet<i64>> = HashMap::new();
+    let mut bytes: HashMap<Way, i64> = HashMap::new();
+    let (mut next, mut open): (usize, Vec<Posted>) = (0, Vec::new());
+    for (way, begun, size) in copies {
+        while next < posts.len() && posts[next].at <= begun {
+            open.push(posts[next]);
+            next += 1;
+        }
+        open.retain(|post| begun <= post.over);
+        let mut of = open.iter().filter_map(|post| post.end);
+        let seen = seen.entry(way).or_default();
+        if let Some(end) = of.next()
+            && of.all(|other| other == end)
+        {
+            seen.insert(end);
+        }
+        let sum = bytes.entry(way).or_default();
+        *sum = sum.saturating_add(size);
+    }
+    let known: BTreeSet<i64> = seen.values().flatten().copied().collect();
+    let mut missing = ends.difference(&known);
+    let left = match (missing.next(), missing.next()) {
+        (None, _) => None,
+        (Some(left), None) => Some(*left),
+        _ => return HashMap::new(),
+    };
+    if seen.values().any(|ends| ends.len() > 1) {
+        return HashMap::new();
+    }
+    let own = |(way, ends): (&Way, &BTreeSet<i64>)| Some((*way, ends.first().copied().or(left)?));
+    let found: HashMap<Way, i64> = seen.iter().filter_map(own).collect();
+    let carried = |end: i64| {
+        let own = found.iter().filter(|(_, of)| **of == end).filter_map(|(way, _)| bytes.get(way));
+        own.fold(0i64, |sum, bytes| sum.saturating_add(*bytes))
+    };
+    let asked = |end: i64| {
+        let mut own = posts.iter().filter(|post| post.end == Some(end));
+        own.try_fold(0i64, |sum, post| Some(sum.saturating_add(post.bytes?)))
+    };
+    if left.is_some() && ends.iter().any(|end| asked(*end) != Some(carried(*end))) {
+        return HashMap::new();
+    }
+    found
 }
 
 impl<'a> CopiesOfPost<'a> {
     /// Each of them, by start.
     pub fn iter(self) -> impl Iterator<Item = Copy> + Clone + 'a {
-        let carriers = self.carriers;
+        let Self { carriers, ends, end, next, .. } = self;
         let all = self.copies.into_iter().flat_map(Peers::ways);
-        all.filter(move |(way, _)| carriers.carries(way)).map(|(_, copy)| copy)
+        let is_own = move |route: &CopyRoute, copy: &Copy| match ends.get(&(route.process, way(route))) {
+            Some(of) => Some(*of) == end,
+            None => next.is_none_or(|next| copy.span.0 < next),
+        };
+        all.filter(move |(way, copy)| carriers.carries(way) && is_own(way, copy)).map(|(_, copy)| copy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Way = (true, Some(1), Some(0));
+    const WITHIN: Way = (false, None, None);
+
+    fn posts(spans: &[(i64, i64, i64, i64)]) -> Vec<Posted> {
+        let post = |(at, over, end, bytes): &_| Posted { at: *at, over: *over, end: Some(*end), bytes: Some(*bytes) };
+        spans.iter().map(post).collect()
+    }
+
+    #[test]
+    fn ways_tell_ends_apart_where_each_end_had_its_own_alone() {
+        let own = posts(&[(0, 50, 1, 9), (20, 90, 2, 9)]);
+        let copies = [(PEER, 5, 1), (PEER, 30, 1), (WITHIN, 40, 1), (WITHIN, 60, 1)];
+        assert_eq!(ends_of_ways(&own, copies.into_iter()), HashMap::from([(PEER, 1), (WITHIN, 2)]));
+        let found = ends_of_ways(&own, [(PEER, 5, 1), (PEER, 60, 1)].into_iter());
+        assert!(found.is_empty(), "both take the same way");
+        let found = ends_of_ways(&posts(&[(0, 50, 1, 9), (20, 90, 1, 9)]), [(PEER, 5, 1)].into_iter());
+        assert!(found.is_empty(), "there is but one");
+    }
+
+    #[test]
+    fn the_way_that_is_left_is_of_the_end_that_was_never_alone_if_bytes_agree() {
+        let copies = [(PEER, 5, 4), (PEER, 30, 5), (WITHIN, 30, 7)];
+        let found = |asked| ends_of_ways(&posts(&[(0, 50, 1, 9), (20, 50, 2, asked)]), copies.into_iter());
+        assert_eq!(found(7), HashMap::from([(PEER, 1), (WITHIN, 2)]));
+        assert!(found(8).is_empty(), "a copy is missing, or another one's");
     }
 }

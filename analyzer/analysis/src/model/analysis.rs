@@ -1,6 +1,6 @@
 //! The tables that say what a run consists of, from [`crate::structure`] and the answers that need no walk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
@@ -9,7 +9,7 @@ use super::Recording;
 use crate::facts::regions::Regions;
 use crate::findings::{Findings, Tables};
 use crate::intervals::Span;
-use crate::serving::told;
+use crate::serving::{titles, told};
 use crate::settings::Settings;
 use crate::steps::StepWork;
 use crate::structure::carriers::Carriers;
@@ -41,6 +41,8 @@ pub struct Analysis {
     pub of_transfer: BTreeMap<usize, i32>,
     /// Forward passes of each process by time, prefill's and decode's: from the first kernel to the last, ns.
     pub passes: BTreeMap<i64, Vec<Span>>,
+    /// Data ranks that titles of engines name which run nothing on a GPU themselves.
+    pub data_ranks: usize,
     /// Clocks, without what launches say of GPU times ([`crate::gpu_clock`]).
     pub clocks: Clocks,
 }
@@ -84,7 +86,7 @@ impl Analysis {
             step_processes = found.iter().map(of_step).collect();
         }
         let carriers = Carriers::of(facts, timeline, &stages::prefill_devices(&work));
-        let handoffs = handoffs::of(facts, &work, &request_work, (&registered, &held), &carriers, settings);
+        let handoffs = handoffs::of((facts, timeline), &work, &request_work, (&registered, &held), &carriers, settings);
         let requests = crate::requests::of(timeline, &work, &request_work, &handoffs);
         let coverage = coverage::of(facts, timeline, (&work, &request_work), &handoffs);
         let mut stages = stages::table(&work);
@@ -93,6 +95,9 @@ impl Analysis {
         let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
         let clocks = Clocks::default();
+        let is_stage = |process: i64| stages.process_id.contains(&process);
+        let engines = facts.processes.process_id.iter().zip(&facts.processes.name).filter(|(id, _)| !is_stage(**id));
+        let data_ranks = engines.filter_map(|(_, name)| titles::read(name).dp).collect::<BTreeSet<i32>>().len();
         let steps = step_table;
         Self {
             stages,
@@ -106,6 +111,7 @@ impl Analysis {
             coverage,
             of_transfer,
             passes,
+            data_ranks,
             clocks,
         }
     }
@@ -137,6 +143,7 @@ impl Analysis {
         let (stages, requests) =
             (after(self.stages.len()), next(&self.requests.request).max(next(&self.steps.request)));
         shift(&mut other.stages.stage_id, stages);
+        shift(&mut other.stages.stage, stages);
         shift(&mut other.requests.request, requests);
         for (request, stage) in [
             (&mut other.chunks.request, &mut other.chunks.stage_id),
@@ -159,6 +166,7 @@ impl Analysis {
         self.coverage.append(other.coverage);
         // Their transfers are rows of other tables: no path is walked there.
         self.passes.append(&mut other.passes);
+        self.data_ranks = self.data_ranks.max(other.data_ranks);
     }
 }
 

@@ -73,6 +73,8 @@ categories! {
     /// A notification is on its way, waits to be sent until a poll shows the completion,
     /// or waits to be fetched by the receiver.
     Notify => "notify",
+    /// The receiver brings the KV that came into its own layout, before its model runs on it.
+    Relayout => "relayout",
     /// Decode has the notification and does not launch yet: it polls, plans, and ends its step for other requests.
     Schedule => "schedule",
     /// From the last work on the path to the first token at the client.
@@ -177,6 +179,7 @@ impl Category {
         if step.kind != StepKind::Gap {
             return match class {
                 Class::Compute | Class::GraphRun => Self::Compute,
+                Class::Relayout => Self::Relayout,
                 Class::PointToPoint | Class::PeerCopy => Self::P2p,
                 Class::Collective => Self::Collective,
                 _ => Self::Copy,

@@ -68,11 +68,8 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
         carried.entry(*number).or_default().extend(named.map(|at| texts[at].0));
         request.passes = Passes::of(passes.remove(number).unwrap_or_default());
         request.transfers = Carried::of(carried.remove(number).unwrap_or_default(), transfers);
-        request.decode = request.transfers.rows().iter().find_map(|row| transfers.receiver(*row));
-        let pulled = request.transfers.rows().iter().filter(|row| transfers.is_pulled(**row));
-        request.pullers = pulled.map(|row| transfers.poster(*row)).collect();
-        request.pullers.sort_unstable();
-        request.pullers.dedup();
+        request.decode = receiver(request, transfers);
+        request.pullers = pullers(request, transfers);
     }
     let registered = |registration: &Registration| Registered::of(&inputs.facts.notifs, registration.notif);
     let registrations = Registrations::of(transfers.registrations.iter().map(registered));
@@ -95,7 +92,9 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
             request.decode = request.decode.or(inputs.handoffs.peer_process_id[row]);
         }
     }
-    let shared = sharing_decode(requests.values(), transfers);
+    let stages = inputs.stages.process_id.iter().copied().zip(inputs.stages.stage.iter());
+    let first_of = stages.filter_map(|(process, stage)| Some((process, *process_of.get(stage)?))).collect();
+    let shared = sharing_decode(requests.values(), transfers, &first_of);
     let waits_for_prefill = waits_for_prefill(requests.values(), transfers);
     for request in requests.values_mut() {
         request.decode_is_shared = shared.contains(&request.number);
@@ -122,14 +121,36 @@ pub fn of(inputs: &Inputs, told: &[RequestReport]) -> (Vec<Request>, usize) {
     (requests.into_values().collect(), ambiguous)
 }
 
-/// The requests whose decode worker had been handed over some of another one before it had all of theirs.
-fn sharing_decode<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> HashSet<i32> {
+/// The processes that pull its KV.
+fn pullers(request: &Request, transfers: &Transfers) -> Vec<i64> {
+    let pulled = request.transfers.rows().iter().filter(|row| transfers.is_pulled(**row));
+    let mut found: Vec<i64> = pulled.map(|row| transfers.poster(*row)).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The process that received its KV; of several, as ranks of a decode stage, the one that had its part last: they begin together then.
+fn receiver(request: &Request, transfers: &Transfers) -> Option<i64> {
+    let received = request.transfers.rows().iter().rev().filter(|row| transfers.receiver(**row).is_some());
+    let latest = received.max_by_key(|row| transfers.wire(**row, true))?;
+    transfers.receiver(*latest)
+}
+
+/// The requests whose decode worker had been handed over some of another one before it had all of theirs. Ranks of a worker, given by the
+/// first of each, are one.
+fn sharing_decode<'a>(
+    requests: impl Iterator<Item = &'a Request>,
+    transfers: &Transfers,
+    first_of: &HashMap<i64, i64>,
+) -> HashSet<i32> {
     let mut by_worker: HashMap<i64, Vec<(i64, i64, i32)>> = HashMap::new();
     for request in requests {
         let Some(decode) = request.decode else { continue };
         let over = || request.transfers.rows().iter().map(|row| transfers.wire(*row, true));
         if let (Some(first), Some(last)) = (over().min(), over().max()) {
-            by_worker.entry(decode).or_default().push((first, last, request.number));
+            let worker = first_of.get(&decode).copied().unwrap_or(decode);
+            by_worker.entry(worker).or_default().push((first, last, request.number));
         }
     }
     let mut found = HashSet::new();

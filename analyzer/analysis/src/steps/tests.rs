@@ -29,6 +29,7 @@ impl Recorded {
                 name: (*name).to_owned(),
                 start_ns: None,
                 end_ns: None,
+                parent_process_id: None,
             });
         }
         own

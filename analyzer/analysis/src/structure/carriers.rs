@@ -27,8 +27,16 @@ pub struct Carriers {
     of_process: HashMap<i64, Own>,
     /// Prefill stages: their processes, and the device of each.
     devices: HashMap<i64, i32>,
-    /// No two of them number different devices alike.
+    /// They seem to number devices alike: each is on another one.
     are_apart: bool,
+}
+
+/// Whether numbers of devices may be compared between prefill stages, given as processes with the device of each: two that are on the
+/// same one by their own count mostly number different ones alike (`CUDA_VISIBLE_DEVICES`), and no record tells which they are.
+#[must_use]
+pub fn number_alike(stages: &[(i64, Option<i32>)]) -> bool {
+    let known: Vec<i32> = stages.iter().filter_map(|(_, device)| *device).collect();
+    known.iter().collect::<HashSet<_>>().len() == known.len()
 }
 
 /// Of a process.
@@ -55,7 +63,7 @@ impl Carriers {
     pub fn of(facts: &Facts, timeline: &Timeline, stages: &[(i64, Option<i32>)]) -> Self {
         let devices: HashMap<i64, i32> =
             stages.iter().filter_map(|(process, device)| Some((*process, (*device)?))).collect();
-        let are_apart = devices.values().collect::<HashSet<_>>().len() == devices.len();
+        let are_apart = number_alike(stages);
         let mut found = Self { of_process: HashMap::new(), devices, are_apart };
         let posters: BTreeSet<i64> = facts.transfers.process_id.iter().copied().collect();
         for process in posters {

@@ -178,11 +178,12 @@ impl<'a> Run<'_, 'a> {
         Some(given)
     }
 
-    /// Whether all stages are of one pipeline: then every request runs on each of them.
+    /// Whether all stages are of one pipeline, or ranks of one stage: then every request runs on each of them.
     fn is_pipeline(&self, stages: &[usize]) -> bool {
         let ranks: BTreeSet<_> =
             stages.iter().map(|s| (self.stages[*s].row.pp_rank, self.stages[*s].row.tp_rank)).collect();
-        stages.len() == 1 || ranks.len() == stages.len() && ranks.iter().all(|(pp, _)| pp.is_some())
+        let of_one = stages.iter().all(|s| self.stages[*s].row.stage == self.stages[stages[0]].row.stage);
+        of_one || ranks.len() == stages.len() && ranks.iter().all(|(pp, _)| pp.is_some())
     }
 
     /// Whether these passes, which follow each other, may be all of a request's.

@@ -1,7 +1,7 @@
 //! What a run consists of.
 //!
 //! [`lanes`] (what ran, forward passes, found by [`mine`] or named by [`ranges`]) and [`posts`] (what was handed over) give
-//! [`stages`]; [`carriers`] says which copies carry KV; these give [`requests`], with the passes of each ([`division`]); [`held_layers`] says which layers lie in the memory
+//! [`stages`], each of one or several [`ranks`]; [`carriers`] says which copies carry KV; these give [`requests`], with the passes of each ([`division`]); [`held_layers`] says which layers lie in the memory
 //! that hand-offs touch; and from those come [`chunks`].
 
 pub mod carriers;
@@ -14,6 +14,7 @@ pub mod mine;
 mod periods;
 pub mod posts;
 pub mod ranges;
+pub mod ranks;
 pub mod requests;
 pub mod stages;
 mod tokens;

@@ -22,6 +22,8 @@ pub struct Post {
     pub at: i64,
     /// The process that made it, and its copies: of a pull the receiving one.
     pub by: i64,
+    /// The process that received the KV, if that is known.
+    pub to: Option<i64>,
     /// Entry of make, ns.
     pub made: Option<i64>,
     /// Time in make, ns.
@@ -90,6 +92,7 @@ fn from_transfers(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
         posts.entry(owner).or_default().push(Post {
             at: posted,
             by: transfers.process_id[row],
+            to: if is_read { Some(transfers.process_id[row]) } else { peer },
             made: transfers.made_ns[row],
             make_ns: transfers.make_dur_ns[row],
             posted: Some(posted),
@@ -130,6 +133,7 @@ fn from_nvtx(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
                     posted: Some(start),
                     post_end: mark.dur.map(|dur| start + dur),
                     pulled: text == "nixl::postXferReq.read",
+                    to: (text == "nixl::postXferReq.read").then_some(process),
                     ..Post::default()
                 });
             }
@@ -159,7 +163,7 @@ fn from_copies(process: i64, lane: &Lane) -> Vec<Post> {
     for copy in lane.copies() {
         if posts.is_empty() || copy.span.0.saturating_sub(end) > BURST_GAP_NS {
             let pulled = copy.from.is_some() && copy.from != lane.device_id && copy.to == lane.device_id;
-            posts.push(Post { at: copy.span.0, by: process, pulled, ..Post::default() });
+            posts.push(Post { at: copy.span.0, by: process, to: pulled.then_some(process), pulled, ..Post::default() });
         }
         end = end.max(copy.span.1);
     }

@@ -1,6 +1,6 @@
 //! Which process is which stage: by title, by the direction of its traffic, or both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{
@@ -11,7 +11,10 @@ use kvpath_schema::tables::nixl::NotifDirection;
 use super::held_layers;
 use super::lanes::{self, Lane, Pass};
 use super::posts::Post;
+use super::ranks;
 use crate::facts::Facts;
+use crate::facts::agents::AgentNames;
+use crate::serving::notifications::is_registration;
 use crate::serving::titles::{self, Title};
 
 /// A stage with what the analyses need of it.
@@ -54,6 +57,7 @@ pub fn of<'a>(
         .map(|row| facts.notifs.process_id[row])
         .collect();
     let anyone_posts = posts.values().flatten().next().is_some();
+    let told = roles_by_messages(facts, posts);
     let mut found: Vec<(Title, StageWork)> = Vec::new();
     for (process, name) in processes(facts, lanes, posts) {
         let title = titles::read(&name);
@@ -63,10 +67,11 @@ pub fn of<'a>(
         if lane.is_none() && posts.is_empty() && !talks {
             continue;
         }
-        // Handing KV over shows a prefill stage; where some stage does, a process that never does, or pulls, receives.
+        // Handing KV over shows a prefill stage; where some stage does, a process that never does, or pulls, receives. But a rank
+        // whose KV another one holds too hands none over: whoever has that only tells it.
         let traffic = match (posts.iter().all(|post| post.pulled), anyone_posts) {
             (false, _) => Some(Role::Prefill),
-            (true, true) => Some(Role::Decode),
+            (true, true) => Some(told.get(&process).copied().unwrap_or(Role::Decode)),
             (true, false) => None,
         };
         let (role, method) = match (title.role, traffic) {
@@ -81,6 +86,7 @@ pub fn of<'a>(
         let regions = facts.regions.process_id.iter().filter(|p| **p == process).count();
         let stage = Stage {
             stage_id: 0,
+            stage: 0,
             role,
             pp_rank: title.pp,
             tp_rank: title.tp,
@@ -101,13 +107,70 @@ pub fn of<'a>(
         found.push((title, StageWork { row: stage, lane, posts, resolution: LayerResolution::None }));
     }
     rank_by_traffic(&mut found);
-    found.sort_by_key(|(_, stage)| (stage.row.role, stage.row.pp_rank, stage.row.tp_rank, stage.row.process_id));
+    let first = first_ranks(&found, posts);
+    let first_of = |stage: &StageWork| first.get(&stage.row.process_id).copied();
+    found.sort_by_key(|(_, stage)| {
+        (stage.row.role, stage.row.pp_rank, first_of(stage), stage.row.tp_rank, stage.row.process_id)
+    });
     let mut stages: Vec<StageWork> = found.into_iter().map(|(_, stage)| stage).collect();
-    for (id, stage) in stages.iter_mut().enumerate() {
-        stage.row.stage_id = i32::try_from(id).unwrap_or(i32::MAX);
+    let mut ids: BTreeMap<Option<i64>, i32> = BTreeMap::new();
+    for (id, stage) in (0..).zip(&mut stages) {
+        stage.row.stage_id = id;
+        stage.row.stage = *ids.entry(first_of(stage)).or_insert(id);
     }
     resolve(facts, &mut stages);
     stages
+}
+
+/// What processes that carry no KV themselves do, by whom they tell that it was carried, or who tells them: the receiver tells a
+/// stage whose KV it has read, or registers with one that is to write; a stage tells the receiver what it wrote.
+fn roles_by_messages(facts: &Facts, posts: &BTreeMap<i64, Vec<Post>>) -> BTreeMap<i64, Role> {
+    let pulls = |owner: i64, post: &Post| post.by != owner || post.pulled;
+    let every = || posts.iter().flat_map(|(owner, posts)| posts.iter().map(move |post| (*owner, post)));
+    let pullers: BTreeSet<i64> = every().filter(|(owner, post)| pulls(*owner, post)).map(|(_, post)| post.by).collect();
+    let owners: BTreeSet<i64> = every().filter(|(_, post)| !post.pulled).map(|(owner, _)| owner).collect();
+    let (names, notifs) = (AgentNames::of(facts), &facts.notifs);
+    let mut found = BTreeMap::new();
+    for row in 0..notifs.time_ns.len() {
+        let process = notifs.process_id[row];
+        if pullers.contains(&process) || owners.contains(&process) {
+            continue;
+        }
+        let is_sent = *notifs.direction[row] == NotifDirection::Sent;
+        if is_registration(&notifs.message[row]) {
+            found.insert(process, if is_sent { Role::Decode } else { Role::Prefill });
+            continue;
+        }
+        let Some(peer) = notifs.peer[row].as_deref().and_then(|name| names.at(name, notifs.time_ns[row])) else {
+            continue;
+        };
+        // A worker that serves both ways tells nothing of who it talks to.
+        let role = match (is_sent, pullers.contains(&peer), owners.contains(&peer)) {
+            (false, true, false) => Role::Prefill,
+            (_, false, true) => Role::Decode,
+            _ => continue,
+        };
+        found.entry(process).or_insert(role);
+    }
+    found
+}
+
+/// Of each process the first rank of its stage.
+fn first_ranks(found: &[(Title, StageWork)], posts: &BTreeMap<i64, Vec<Post>>) -> BTreeMap<i64, i64> {
+    let mut requests: BTreeMap<i64, BTreeSet<&str>> = BTreeMap::new();
+    for (owner, post) in posts.iter().flat_map(|(owner, posts)| posts.iter().map(move |post| (*owner, post))) {
+        let Some(request) = post.request.as_deref() else { continue };
+        requests.entry(owner).or_default().insert(request);
+        requests.entry(post.by).or_default().insert(request);
+    }
+    let process = |(title, stage): &(Title, StageWork)| ranks::Process {
+        id: stage.row.process_id,
+        role: stage.row.role,
+        title: *title,
+        pp: stage.row.pp_rank,
+        requests: requests.get(&stage.row.process_id).cloned().unwrap_or_default(),
+    };
+    ranks::first_of_stage(&found.iter().map(process).collect::<Vec<_>>())
 }
 
 /// Holds the number of layers against what else is known of it.

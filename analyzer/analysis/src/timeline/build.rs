@@ -353,7 +353,7 @@ fn nixl_calls(builder: &mut Builder, transfers: &NixlTransfers) -> Result<(), Lo
     Ok(())
 }
 
-fn timeline(mut lanes: Vec<(LaneId, Lane)>, names: OpNames) -> Result<Timeline, LoadError> {
+fn timeline(mut lanes: Vec<(LaneId, Lane)>, mut names: OpNames) -> Result<Timeline, LoadError> {
     lanes.sort_by_key(|(id, _)| *id);
     // Numbers follow the order in which rows were met; the texts do not.
     let mut by_text: Vec<u32> = (0..names.count()).collect();
@@ -365,6 +365,7 @@ fn timeline(mut lanes: Vec<(LaneId, Lane)>, names: OpNames) -> Result<Timeline, 
     for (_, lane) in &mut lanes {
         lane.sort(|name| rank[name as usize])?;
     }
+    super::relayout::mark(lanes.iter_mut().map(|(_, lane)| lane), &mut names);
     let processes = processes(&lanes, &names);
     Ok(Timeline { lanes, names, processes, ..Timeline::default() })
 }

@@ -7,6 +7,7 @@ pub mod lane;
 pub mod mixers;
 pub mod names;
 pub mod recorded;
+mod relayout;
 pub mod threads;
 mod waiting;
 pub mod waits;
@@ -146,6 +147,11 @@ impl Timeline {
     pub(crate) fn add_kernel(&mut self, id: LaneId, device: i32, text: &str, span_and_key: (i64, i64, i64)) {
         let name = self.names.kernel(text);
         self.add(id, name, span_and_key).device = Some(device);
+    }
+
+    /// Marks what brings received KV into another layout among the kernels that were added.
+    pub(crate) fn mark_relayouts(&mut self) {
+        relayout::mark(self.lanes.iter_mut().map(|(_, lane)| lane), &mut self.names);
     }
 
     /// Adds a call of a thread.

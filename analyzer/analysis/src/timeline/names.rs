@@ -10,6 +10,8 @@ use super::communication;
 pub enum Class {
     /// A kernel that computes.
     Compute,
+    /// A kernel that brings received KV into another layout ([`super::relayout`]).
+    Relayout,
     /// An NCCL kernel that sends or receives.
     PointToPoint,
     /// Another kernel that moves data between GPUs.
@@ -43,7 +45,7 @@ impl Class {
     #[must_use]
     pub fn table(self) -> &'static str {
         match self {
-            Self::Compute | Self::PointToPoint | Self::Collective => "kernels",
+            Self::Compute | Self::Relayout | Self::PointToPoint | Self::Collective => "kernels",
             Self::Copy | Self::PeerCopy => "memcpys",
             Self::Memset => "memsets",
             Self::GraphRun => "graph_launches",
@@ -126,6 +128,13 @@ impl OpNames {
         };
         self.last[base as usize] = (shape, number);
         number
+    }
+
+    /// The number of the same kernel as one of another class.
+    pub(super) fn reclassed(&mut self, number: u32, class: Class) -> u32 {
+        let (text, shape) = (Arc::clone(self.text(number)), self.shape(number));
+        let base = self.intern(class, &text);
+        self.shaped(base, shape)
     }
 
     fn add(&mut self, known: OpName) {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use kvpath_schema::segment::RunWriter;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{
-    Cause, CeilingMethod, Chunk, Completeness, Handoff, HandoffFinding, Layer, LayerMethod, LayerResolution,
-    LayersCheck, Request, RequestMethod, RequestState, Role, Stage, StageMethod,
+    Cause, CeilingMethod, Chunk, Completeness, Handoff, HandoffFinding, HandoffWay, Layer, LayerMethod,
+    LayerResolution, LayersCheck, Request, RequestMethod, RequestState, Role, Stage, StageMethod,
 };
 use kvpath_schema::tables::gpu::{ApiCall, ApiCalls, Kernel, Kernels, Memcpy, Memcpys};
 use kvpath_schema::tables::nixl::{NixlTransfer, NixlTransfers};
@@ -35,6 +35,7 @@ fn analysis() -> Analysis {
     for (stage_id, process_id) in [(0, 1), (1, 2)] {
         all.stages.push(Stage {
             stage_id,
+            stage: stage_id,
             role: Role::Prefill,
             pp_rank: Some(stage_id),
             tp_rank: None,
@@ -129,6 +130,8 @@ fn handoff(request: i32, copies: i64, span_ns: i64, cause: Cause) -> Handoff {
         stage_id: 0,
         peer_process_id: None,
         peer_device_id: Some(2),
+        same_gpu: Some(false),
+        way: HandoffWay::Push,
         transfers: 0,
         bytes: 4 * MIB,
         made_descriptors: None,
@@ -151,6 +154,8 @@ fn handoff(request: i32, copies: i64, span_ns: i64, cause: Cause) -> Handoff {
         done_after_ns: None,
         done_by_ns: None,
         notif_arrived_ns: None,
+        relayout_start_ns: None,
+        relayout_ns: None,
         rate_bytes_per_s: Some(rate),
         span_ns: Some(span_ns),
         ceiling_bytes_per_s: Some(4096e9),
@@ -324,6 +329,7 @@ fn sched(run: &mut RunWriter) {
             off_ns,
             run_queue_ns,
             intervals,
+            ..OffCpu::default()
         });
     }
     run.write("sched", &rows, 0).unwrap();

@@ -18,7 +18,7 @@ use crate::facts::arrivals::{self, is_sent};
 use crate::facts::received::Received;
 use crate::facts::{self, Facts, PeerCopy};
 use crate::serving::notifications::is_registration;
-use crate::structure::carriers::Carriers;
+use crate::structure::carriers::{Carriers, number_alike};
 use crate::timeline::build::nixl_key;
 use crate::timeline::{Class, LaneAt, LaneId, LaneKind, Timeline};
 
@@ -364,6 +364,9 @@ impl Transfers {
 /// Peer copies that bring what another stage made: of each prefill stage those into its own device.
 fn fetched(facts: &Facts, stages: &[(i64, Option<i32>)], carriers: &Carriers) -> HashMap<(i64, i64), i64> {
     let mut found = HashMap::new();
+    if !number_alike(stages) {
+        return found;
+    }
     let activations = facts.device_copies.peer_copies().filter(|copy| !carriers.is_of_whole_stream(&copy.way));
     for PeerCopy { way, correlation, .. } in activations {
         let is_own = stages.contains(&(way.process, way.to)) && way.to.is_some();
@@ -488,7 +491,7 @@ fn registrations(facts: &Facts, names: &AgentNames) -> Vec<Registration> {
     found
 }
 
-/// Peer copies by the device that they went to: prefill stages see the same devices by the same numbers.
+/// Peer copies by the device that they went to, if prefill stages see the same devices by the same numbers.
 fn copied_in(
     facts: &Facts,
     timeline: &Timeline,
@@ -496,6 +499,9 @@ fn copied_in(
     carriers: &Carriers,
 ) -> BTreeMap<i64, Vec<(i64, Op)>> {
     let mut found: BTreeMap<i64, Vec<(i64, Op)>> = BTreeMap::new();
+    if !number_alike(stages) {
+        return found;
+    }
     let prefill: Vec<(i64, i32)> = stages.iter().filter_map(|(process, device)| Some((*process, (*device)?))).collect();
     let activations = facts.device_copies.peer_copies().filter(|copy| !carriers.is_of_whole_stream(&copy.way));
     for PeerCopy { way, start, .. } in activations {

@@ -1,6 +1,7 @@
 //! The analyses together, on tables made by hand.
 
 mod division;
+mod ranks;
 mod witness;
 
 use kvpath_schema::table::Columns;
