@@ -68,6 +68,7 @@ impl SummedBy {
 
     fn of(self, row: &PathSegment) -> Value {
         match self {
+            Self::Stage if row.stage_id.is_none() && row.process_id.is_some() => Value::Elsewhere,
             Self::Stage => Value::Number(row.stage_id),
             Self::Chunk => Value::Number(row.chunk),
             Self::Layer => Value::Layers(row.layer_from.zip(row.layer)),
@@ -80,7 +81,8 @@ impl SummedBy {
     /// As it is ordered and printed.
     fn cell(self, value: &Value, stages: &Stages) -> (i64, String) {
         match (self, value) {
-            (Self::Stage, Value::Number(stage)) => self::stage(stages, *stage),
+            (Self::Stage, Value::Number(stage)) => self::stage(stages, *stage, None),
+            (_, Value::Elsewhere) => elsewhere(),
             (Self::Category, Value::Text(Some(name))) => {
                 let at = Category::ALL.iter().position(|category| category.name() == &**name).unwrap_or(usize::MAX);
                 (i64::try_from(at).unwrap_or(i64::MAX), name.to_string())
@@ -111,11 +113,20 @@ enum Value {
     /// First and last.
     Layers(Option<(i32, i32)>),
     Text(Option<Name>),
+    /// A process that is no stage.
+    Elsewhere,
 }
 
-/// The name of a stage, and where it stands among the others.
-pub(super) fn stage(stages: &Stages, stage: Option<i32>) -> (i64, String) {
-    let Some(id) = stage else { return (i64::MAX, "-".to_owned()) };
+/// A process that is no stage: an engine's core, a server in front of it. How it is named, and where it stands among the stages.
+fn elsewhere() -> (i64, String) {
+    (i64::MAX - 1, "other process".to_owned())
+}
+
+/// The name of a stage, or of what belongs to none, and where it stands among the others.
+pub(super) fn stage(stages: &Stages, stage: Option<i32>, process: Option<i64>) -> (i64, String) {
+    let Some(id) = stage else {
+        return if process.is_some() { elsewhere() } else { (i64::MAX, "-".to_owned()) };
+    };
     let row = stages.stage_id.iter().position(|known| *known == id);
     let name = row.map(|row| match (stages.role[row], stages.pp_rank[row], ranks::name(stages, id)) {
         (Role::Prefill, Some(pp), None) => format!("prefill {pp}"),

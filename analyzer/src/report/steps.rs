@@ -65,7 +65,7 @@ pub(super) fn table(out: &mut String, body: &Body, segments: &CriticalPath) {
         let layers: Vec<i32> = segments.layer[*begin..*end].iter().flatten().copied().collect();
         let layers = layers.iter().min().zip(layers.iter().max());
         table.row(vec![
-            stage(body.stages, segments.stage_id[*main]).1,
+            stage(body.stages, segments.stage_id[*main], segments.process_id[*main]).1,
             or_dash(segments.chunk[*main], |chunk| chunk.to_string()),
             segments.category[*main].to_string(),
             format!("+{}", time(segments.start_ns[*begin] - source)),

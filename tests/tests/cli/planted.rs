@@ -64,15 +64,43 @@ fn layers_that_are_spread_unevenly() {
 // Planted into vLLM (PP=2, push): `PROVENANCE.md` says how.
 
 #[test]
-fn vllm_whose_first_stage_sleeps_between_launches() {
-    // 40 ms within the forward pass of each of two chunks; the first one's ends while the chunk before it still computes.
-    is_top("v1/planted", "sleep0", &["prefill 0"], "waiting", (34.0, 46.0));
+fn vllm_whose_first_stage_sleeps_before_each_forward_pass() {
+    // 40 ms before each of two chunks; the scheduler's intervals name the sleep.
+    is_top("v1/planted", "sleep0", &["prefill 0"], "waiting", (68.0, 92.0));
+    assert_eq!(waits("sleep0", "VLLM::Worker_PP0"), ["clock_nanosleep"]);
+}
+
+#[test]
+fn vllm_whose_second_stage_sleeps_before_it_receives() {
+    is_top("v1/planted", "sleep1", &["prefill 1"], "waiting", (68.0, 92.0));
+    assert_eq!(waits("sleep1", "VLLM::Worker_PP1"), ["clock_nanosleep"]);
+}
+
+#[test]
+fn vllm_whose_scheduler_sleeps_after_each_step_that_it_plans() {
+    // 40 ms for each of two chunks; that of the second passes while the first computes. The core of the engine is no stage.
+    is_top("v1/planted", "sched", &["other process"], "waiting", (34.0, 46.0));
+    assert_eq!(waits("sched", "VLLM::EngineCore"), ["clock_nanosleep"]);
 }
 
 #[test]
 fn vllm_with_a_slow_layer() {
-    // 20 ms in each of two chunks; the last stage hides all but the last of them and what its own chunk is longer.
-    is_top("v1/planted", "layer", &["prefill 0"], "compute", (17.0, 26.0));
+    // 20 ms in each of two chunks.
+    is_top("v1/planted", "layer", &["prefill 0"], "compute", (34.0, 46.0));
+}
+
+/// What processes with that title waited for 20 ms or more on the paths of a recording, as far as it is explained.
+fn waits(fault: &str, title: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT DISTINCT c.name FROM critical_path c JOIN processes p USING (process_id) WHERE c.category = 'waiting' AND c.is_explained \
+         AND c.dur_ns > 20000000 AND p.name = '{title}' ORDER BY 1"
+    );
+    let run = fixture("v1/planted").join(fault);
+    let out = kvpath().arg("sql").arg(&run).arg(sql).args(["--format", "json"]).output().expect("kvpath runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).expect("UTF-8");
+    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("one object a line"));
+    rows.filter_map(|row| row["name"].as_str().map(str::to_owned)).collect()
 }
 
 #[test]
