@@ -117,8 +117,6 @@ impl Category {
             Op::Wire(_) if step.kind == StepKind::Gap && !is_posted(step) => Self::Make,
             Op::Wire(_) => Self::Wire,
             Op::Notif(_) => Self::Notify,
-            // What led to it is not known.
-            Op::Contact(_) | Op::Registration(_) if step.kind == StepKind::Source => Self::Queue,
             Op::Contact(_) | Op::Registration(_) | Op::Lane(..) if has_met(step) => Self::Handshake,
             Op::Contact(_) if matches!(step.gate, Some((GateKind::Registered, _))) => Self::Handshake,
             Op::Contact(_) | Op::Registration(_) => Self::ReadyWait,

@@ -189,7 +189,7 @@ fn registered_after(request: &Request, transfers: &Transfers) -> Option<i64> {
 }
 
 /// Whether decode registers because prefill is done: it mostly does so after that, and not at a fixed time after the request's
-/// arrival. By medians, so that no request decides for the others: one that was aborted, or whose two ends met for the first time.
+/// arrival. By most of them, so that no request decides for the others: one that was aborted, or whose two ends met for the first time.
 fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers: &Transfers) -> bool {
     let (mut after_arrival, mut after_prefill) = (Vec::new(), Vec::new());
     let (mut all, mut before) = (0, 0);
@@ -210,30 +210,28 @@ fn waits_for_prefill<'a>(requests: impl Iterator<Item = &'a Request>, transfers:
 }
 
 /// Whether delays are those of something that follows a request's arrival, and the end of prefill only by chance: they differ less
-/// from the arrival on, and by less than half of what prefills differ by. Where prefills take about the same time (a tenth is what
-/// the rest of a request's way differs by without any cause), neither can be told.
+/// from the arrival on, and either by less than a tenth of what prefills differ by (a router's own delay differs by more than that), or
+/// by less than half of it and a thousandth of the delay, as only a timer's does. Where prefills take the same time, neither can be told.
 fn is_by_arrival(after_arrival: &[i64], after_prefill: &[i64]) -> bool {
     let prefills = after_arrival.iter().zip(after_prefill).map(|(arrival, prefill)| arrival - prefill);
-    let mut prefills: Vec<i64> = prefills.collect();
-    let by_arrival = deviation(&mut after_arrival.to_vec());
-    let by_prefill = deviation(&mut after_prefill.to_vec());
-    let between = deviation(&mut prefills.clone());
-    prefills.sort_unstable();
-    let typical = prefills.get(prefills.len() / 2).copied().unwrap_or(0);
-    10 * between > typical && by_arrival < by_prefill && by_arrival < between / 2
+    let between = deviation(&mut prefills.collect::<Vec<i64>>());
+    let (by_arrival, by_prefill) = (deviation(&mut after_arrival.to_vec()), deviation(&mut after_prefill.to_vec()));
+    let shortest = after_arrival.iter().min().copied().unwrap_or(0);
+    let is_timed = by_arrival < between / 2 && by_arrival < shortest / 1_000;
+    by_arrival < by_prefill && (by_arrival < between / 10 || is_timed)
 }
 
-/// The median of how far times lie from their median, ns.
+/// How far three quarters of times lie from their median at most, ns. Of four, all count: by chance two or three are often close.
 fn deviation(times: &mut [i64]) -> i64 {
-    let median = |times: &mut [i64]| {
+    let at_share = |times: &mut [i64], quarters: usize| {
         times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or(0)
+        times.get(quarters * times.len() / 4).copied().unwrap_or(0)
     };
-    let middle = median(times);
+    let middle = at_share(times, 2);
     for time in times.iter_mut() {
         *time = (*time - middle).abs();
     }
-    median(times)
+    at_share(times, 3)
 }
 
 /// A span of some processes as if it were a request: from its start to the last work that ended in it.
@@ -345,6 +343,7 @@ mod tests {
         assert!(!is_by_arrival(&after_arrival, &after_prefill));
         // By chance the arrival's differ less: four requests of vLLM.
         assert!(!is_by_arrival(&[144_410, 148_380, 148_290, 148_110], &[13_970, 16_110, 18_220, 17_060]));
+        assert!(!is_by_arrival(&[154_330, 154_010, 154_400, 154_290], &[20_790, 18_420, 18_740, 21_070]));
     }
 
     #[test]
@@ -352,6 +351,10 @@ mod tests {
         let after_arrival = [400_000, 401_000, 399_000, 400_500];
         let after_prefill = [300_000, 201_000, 99_000, 50_500];
         assert!(is_by_arrival(&after_arrival, &after_prefill));
+        assert!(is_by_arrival(
+            &[1_500_140, 1_500_340, 1_500_180, 1_500_110],
+            &[890_950, 1_027_610, 1_024_400, 1_025_760]
+        ));
         assert!(!is_by_arrival(&after_prefill, &[2_000, 2_100, 1_900, 2_000]));
         assert!(!is_by_arrival(&[], &[]));
     }
