@@ -111,8 +111,8 @@ pub struct RecordOptions {
     pub sources: Vec<OptionalSource>,
     /// Leave out what is recorded by default: sched (when and why threads that post, poll or launch are off the CPU, and who wakes
     /// them; look-ups for each switch and each waking on the machine). Without it, what such threads waited for is mostly unknown.
-    #[arg(long = "without", value_name = "SOURCE", value_parser = ["sched"])]
-    pub without: Vec<String>,
+    #[arg(long = "without", value_name = "SOURCE")]
+    pub without: Option<LeftOut>,
     /// The most that probes may cost, % of a core in all: uprobes on NIXL and UCX, and the scheduler's tracepoints. Where they would
     /// cost more, one group of probes is taken off for a while, the least valuable first: the scheduler, UCX, notifications received,
     /// polls, notifications, everything else. The run records when. A hit is assumed to cost what a poll's hit does; copying a post's descriptors is
@@ -129,6 +129,13 @@ pub struct RecordOptions {
     /// where something could not be recorded: a library of an unknown build, or GPU records that another agent reads.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+/// What is recorded by default and may be left out.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LeftOut {
+    /// The scheduler
+    Sched,
 }
 
 /// Clock probes between hosts: what a run of several hosts needs for its times to be compared. Off where no address is given.
@@ -159,7 +166,7 @@ impl From<RecordOptions> for Settings {
         let RecordOptions {
             out, duration, libraries, gpu, sources: extras, without, max_overhead, node, command, ..
         } = options;
-        let is_without_scheduler = !without.is_empty();
+        let is_without_scheduler = without.is_some();
         Self { out, duration, libraries, gpu, extras, is_without_scheduler, max_overhead, node, clock, command }
     }
 }

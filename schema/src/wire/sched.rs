@@ -16,7 +16,7 @@ pub const REGS_ARG: usize = 112;
 pub const NO_CALL: i32 = -1;
 /// No file: the call names none, or it could not be read.
 pub const NO_FILE: i32 = -1;
-/// `poll` and `ppoll`, whose first argument points to the first file that is waited for (arch/x86/entry/syscalls/syscall_64.tbl).
+/// `poll` and `ppoll`, whose first argument points to the first file that is waited for (`arch/x86/entry/syscalls/syscall_64.tbl`).
 pub const POLL: i32 = 7;
 /// See [`POLL`].
 pub const PPOLL: i32 = 271;

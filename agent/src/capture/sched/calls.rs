@@ -1,6 +1,6 @@
 //! System calls in which threads go off the CPU, and what ends their waiting. Pure.
 //!
-//! Numbers are those of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
+//! Numbers are those of x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
 
 use kvpath_schema::cell::Name;
 

@@ -31,9 +31,9 @@ impl Files {
             return known.clone();
         }
         let link = fs::read_link(format!("/proc/{pid}/fd/{file}")).ok();
-        let text = link.and_then(|link| match kind(&link.to_string_lossy()) {
-            Kind::Socket(inode) => Some(self.socket(pid, inode, now_ns)),
-            Kind::Other(text) => Some(text),
+        let text = link.map(|link| match kind(&link.to_string_lossy()) {
+            Kind::Socket(inode) => self.socket(pid, inode, now_ns),
+            Kind::Other(text) => text,
         });
         self.open.insert((pid, file), text.clone());
         text
@@ -81,7 +81,7 @@ fn kind(link: &str) -> Kind {
     Kind::Other(text[..end.unwrap_or(0)].into())
 }
 
-/// A line of `/proc/net/tcp`, `tcp6` or `unix`: inode and text (Documentation/networking/proc_net_tcp.rst).
+/// A line of `/proc/net/tcp`, `tcp6` or `unix`: inode and text (`Documentation/networking/proc_net_tcp.rst`).
 fn socket(protocol: &str, line: &str) -> Option<(u64, Name)> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     if protocol == "unix" {

@@ -10,7 +10,7 @@ pub fn same_program(pid: i32) -> Option<i32> {
     (program(pid)? == program(parent)?).then_some(parent)
 }
 
-/// The fourth field of `/proc/PID/stat` (proc_pid_stat(5)); the second one may hold anything, in parentheses.
+/// The fourth field of `/proc/PID/stat` (`proc_pid_stat(5)`); the second one may hold anything, in parentheses.
 fn parent(stat: &str) -> Option<i32> {
     let rest = stat.rsplit_once(')')?.1;
     rest.split_ascii_whitespace().nth(1)?.parse().ok().filter(|pid| *pid > 1)

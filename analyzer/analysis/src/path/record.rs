@@ -24,7 +24,7 @@ pub fn of(graph: &Graph, transfers: &NixlTransfers, place: StepPlace, op: Op) ->
         Op::Contact(at) => {
             return Operation { process_id: Some(graph.transfers.contact(at).process), ..placed };
         }
-        Op::OffCpu(row) | Op::Wake(row) => return of_thread(graph, placed, op, row),
+        Op::OffCpu(row) | Op::Wake(row) => return of_thread(graph, &placed, op, row),
         Op::Registration(at) => {
             return Operation { process_id: Some(graph.transfers.registered_with(at)), ..placed };
         }
@@ -50,15 +50,15 @@ pub fn of(graph: &Graph, transfers: &NixlTransfers, place: StepPlace, op: Op) ->
 }
 
 /// A thread's wait, or the thread that ended one.
-fn of_thread(graph: &Graph, placed: Operation, op: Op, row: u32) -> Operation {
+fn of_thread(graph: &Graph, placed: &Operation, op: Op, row: u32) -> Operation {
     let interval = graph.timeline.threads.interval(row);
     let is_wait = matches!(op, Op::OffCpu(_));
-    let thread = Some(interval.thread).filter(|_| is_wait).or(interval.waker);
+    let thread = if is_wait { Some(interval.thread) } else { interval.waker };
     Operation {
         process_id: thread.map(|thread| thread.0),
         tid: thread.map(|thread| thread.1),
         table_name: is_wait.then(|| OffCpus::DEF.name.into()),
         name: is_wait.then(|| Arc::clone(&interval.what)),
-        ..placed
+        ..*placed
     }
 }

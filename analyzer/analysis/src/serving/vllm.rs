@@ -11,7 +11,7 @@ use super::region_order::Order;
 pub(super) const TITLE: &str = "vllm::";
 
 /// Whether a process with the first title waits in a shared-memory queue for the steps that one with the second gives out
-/// (vllm/distributed/device_communicators/shm_broadcast.py): it looks again and again, with `sched_yield`.
+/// (`vllm/distributed/device_communicators/shm_broadcast.py`): it looks again and again, with `sched_yield`.
 pub(super) fn waits_for_core(worker: &str, core: &str) -> bool {
     let begins = |title: &str, with: &str| title.get(..with.len()).is_some_and(|own| own.eq_ignore_ascii_case(with));
     begins(worker, "VLLM::Worker") && begins(core, "VLLM::EngineCore")
