@@ -11,8 +11,8 @@ use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::BtfTracePointContext;
 use kvpath_schema::wire::sched::{
-    COUNTS, Interval, LONG_NS, LOST, NO_CALL, NO_FILE, POLL, PPOLL, REGS_ARG, REGS_CALL, RING_BYTES, RUNS, THREADS,
-    TIMED, TIMED_EVERY, TIMED_MOST_NS, TIMED_NS, Thread,
+    COUNTS, Interval, LONG_NS, LOST, NO_CALL, NO_FILE, POLL, PPOLL, REGS_ARG, REGS_CALL, REGS_CS, RING_BYTES, RUNS,
+    THREADS, TIMED, TIMED_EVERY, TIMED_MOST_NS, TIMED_NS, Thread,
 };
 
 use crate::count::{add, count};
@@ -98,7 +98,8 @@ fn current_call() -> (i32, i32) {
     unsafe {
         let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
         let Ok(call) = bpf_probe_read_kernel(registers.add(REGS_CALL).cast::<i64>()) else { return (NO_CALL, NO_FILE) };
-        if call < 0 {
+        let segment = bpf_probe_read_kernel(registers.add(REGS_CS).cast::<u64>()).unwrap_or(0);
+        if call < 0 || segment & 3 != 3 {
             return (NO_CALL, NO_FILE);
         }
         let Ok(argument) = bpf_probe_read_kernel(registers.add(REGS_ARG).cast::<u64>()) else {
@@ -149,7 +150,9 @@ unsafe fn on_again(thread: *mut Thread, tid: u32) {
             return;
         }
         let now = bpf_ktime_get_ns();
-        let (dur_ns, queue_ns) = (now - off_ns, if ready_ns == 0 { 0 } else { now - ready_ns });
+        // Clocks of CPUs may differ by some ns.
+        let (dur_ns, queue_ns) =
+            (now.saturating_sub(off_ns), if ready_ns == 0 { 0 } else { now.saturating_sub(ready_ns) });
         (*thread).off_ns = 0;
         if dur_ns < LONG_NS {
             (*thread).short += 1;

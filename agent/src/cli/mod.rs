@@ -110,7 +110,7 @@ pub struct RecordOptions {
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',', value_parser = extra())]
     pub sources: Vec<OptionalSource>,
     /// Leave out what is recorded by default: sched (when and why threads that post, poll or launch are off the CPU, and who wakes
-    /// them; look-ups for each switch and each waking on the machine). Without it, what such threads waited for is mostly unknown.
+    /// them; look-ups for each switch and each waking on the machine). Without it, what such threads waited for is mostly unknown. Goes before --with sched.
     #[arg(long = "without", value_name = "SOURCE")]
     pub without: Option<LeftOut>,
     /// The most that probes may cost, % of a core in all: uprobes on NIXL and UCX, and the scheduler's tracepoints. Where they would

@@ -12,6 +12,8 @@ pub const LONG_NS: u64 = 100_000;
 pub const REGS_CALL: usize = 120;
 /// Of `di`, its first argument.
 pub const REGS_ARG: usize = 112;
+/// Of `cs`, whose lowest two bits are set where the registers are those of user code: kernel threads have none.
+pub const REGS_CS: usize = 136;
 /// No system call; as `u64` in the map.
 pub const NO_CALL: i32 = -1;
 /// No file: the call names none, or it could not be read.

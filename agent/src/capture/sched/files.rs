@@ -48,13 +48,17 @@ impl Files {
         let is_due = self.read_ns.get(&pid).is_none_or(|read| now_ns - read >= READ_EVERY_NS);
         if !self.sockets.contains_key(&inode) && is_due {
             self.read_ns.insert(pid, now_ns);
-            if self.sockets.len() > SOCKETS {
+            if self.sockets.len() > SOCKETS || self.read_ns.len() > SOCKETS {
                 self.sockets.clear();
+                self.read_ns.clear();
             }
-            for protocol in ["tcp", "tcp6", "unix"] {
-                let table = fs::read_to_string(format!("/proc/{pid}/net/{protocol}")).unwrap_or_default();
-                self.sockets.extend(table.lines().filter_map(|line| socket(protocol, line)));
-            }
+            let found = ["tcp", "tcp6", "unix"].into_iter().find_map(|protocol| {
+                let table = fs::read_to_string(format!("/proc/{pid}/net/{protocol}")).ok()?;
+                let own = table.lines().filter_map(|line| socket(protocol, line)).find(|(number, _)| *number == inode);
+                own.map(|(_, text)| text)
+            });
+            // Of another family: it is not looked for again.
+            self.sockets.insert(inode, found.unwrap_or_else(|| "socket".into()));
         }
         self.sockets.get(&inode).cloned().unwrap_or_else(|| "socket".into())
     }

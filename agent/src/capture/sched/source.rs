@@ -1,6 +1,6 @@
 //! The scheduler in a recording: which threads are watched, and what is written.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
@@ -37,6 +37,8 @@ const FEW_RUNS: u64 = 16;
 pub struct Scheduler {
     /// None while they are off.
     programs: Option<Programs>,
+    /// Threads that were watched at any time since rows were written last.
+    recent: BTreeSet<(i64, i32)>,
     /// Threads that were watched when they went off, and when that was, ns.
     paused: (Vec<(i64, i32)>, i64),
     files: Files,
@@ -63,6 +65,7 @@ impl Scheduler {
         context.facts.say("sched", "setting.long_ns", LONG_NS.to_string());
         Ok(Self {
             programs: Some(Programs::start()?),
+            recent: BTreeSet::new(),
             paused: (Vec::new(), 0),
             files: Files::default(),
             asked: HashSet::new(),
@@ -99,7 +102,10 @@ impl Scheduler {
             }
             let seen = Thread::default();
             match programs.watch(number) {
-                Ok(()) => _ = self.watched.insert(tid, Watched { pid, process_id, seen }),
+                Ok(()) => {
+                    self.watched.insert(tid, Watched { pid, process_id, seen });
+                    self.recent.insert((process_id, tid));
+                }
                 Err(error) => {
                     self.left.insert((process_id, tid));
                     self.losses.add(Cause::of("sched", format!("a thread cannot be watched: {error}")), 1);
@@ -295,8 +301,10 @@ impl RecordSource for Scheduler {
         }
         let losses = std::mem::take(&mut self.losses);
         if losses.total() > 0 {
-            self.say_unrecorded(&self.threads(), (self.from_ns, now_ns));
+            let recent: Vec<(i64, i32)> = self.recent.iter().copied().collect();
+            self.say_unrecorded(&recent, (self.from_ns, now_ns));
         }
+        self.recent = self.threads().into_iter().collect();
         self.from_ns = now_ns;
         context.segments.table("sched", &std::mem::take(&mut self.rows), losses.total())?;
         context.segments.drops("sched", now_ns, &losses)

@@ -102,7 +102,8 @@ impl Audit {
                     let may_be = ON_GPU.iter().chain(if alone.runs_dry { &ON_THREAD[..] } else { &[] });
                     let is_there = is_of_stage && may_be.into_iter().any(|category| **category == *row.category);
                     let part = (row.start_ns.max(start), (row.start_ns + row.dur_ns).min(end));
-                    if is_recorded_wait(row) {
+                    let is_prefill = |process| self.stages.iter().any(|stage| stage.processes.contains(&process));
+                    if is_recorded_wait(row) && row.process_id.is_some_and(is_prefill) {
                         found.judged -= part.1 - part.0;
                     } else if !is_there {
                         found.dispute(Alone { span: part, ..*alone });
@@ -114,7 +115,7 @@ impl Audit {
     }
 }
 
-/// A thread slept, which the scheduler recorded: its GPU may work on meanwhile at what was launched before, and no longer holds the
+/// A thread of a prefill stage slept, which the scheduler recorded: its GPU may work on meanwhile at what was launched before, and no longer holds the
 /// request up.
 fn is_recorded_wait(row: &PathSegment) -> bool {
     row.is_explained && &*row.category == "waiting"

@@ -26,7 +26,10 @@ impl Graph<'_> {
         // Who did nothing since the wait began held a lock all along: what it did before is not what was waited for.
         let is_made_since = woken.iter().any(|gate| gate.at >= own.start);
         if is_made_since {
-            into.push(self.gate(Node::end(Op::Wake(row)), GateKind::Woken, Method::Id));
+            // Who was current on the CPU as it was woken, in a call that can do so: of another process that may be chance.
+            let is_own = own.waker.is_some_and(|waker| waker.0 == own.thread.0);
+            let method = if is_own { Method::Id } else { Method::Time };
+            into.push(self.gate(Node::end(Op::Wake(row)), GateKind::Woken, method));
         } else if matches!(own.blocking, Blocking::Unknown | Blocking::Woken) {
             self.guessed(own.thread, (own.start, own.ready), request, into);
         }

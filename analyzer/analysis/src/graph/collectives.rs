@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::tables::derived::Stages as Table;
 
-use super::pairs::{Stream, by_count, by_time};
+use super::pairs::{Stream, by_count, by_time, end_together};
 use super::{Gate, GateKind, Graph, Method, Node, Op, op};
 use crate::timeline::{Class, LaneAt, Timeline};
 
@@ -58,7 +58,10 @@ impl Collectives {
 
     /// Connects a stream with the one of another rank with which it has most in common, which then is no other's.
     fn connect(&mut self, timeline: &Timeline, first: &Stream, others: &mut Vec<Stream>) {
-        let same = |other: &Stream| match by_count(timeline, first, other) {
+        // A collective ends on all ranks at once; a message may be sent before it is received.
+        let by_count =
+            |other: &Stream| by_count(timeline, first, other).filter(|same| end_together(timeline, first, other, same));
+        let same = |other: &Stream| match by_count(other) {
             Some(same) => (same, Method::Count),
             None => (by_time(timeline, first, other), Method::Time),
         };

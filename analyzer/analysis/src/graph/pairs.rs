@@ -168,6 +168,14 @@ pub(super) fn by_count(timeline: &Timeline, sender: &Stream, receiver: &Stream) 
     (possible && share >= FITTING).then_some(pairs)
 }
 
+/// Whether nearly all kernels of two streams that belong together end together.
+pub(super) fn end_together(timeline: &Timeline, a: &Stream, b: &Stream, pairs: &[(u32, u32)]) -> bool {
+    let fits = |pair: &&(u32, u32)| ends_together(span(timeline, a, pair.0), span(timeline, b, pair.1));
+    #[expect(clippy::cast_precision_loss, reason = "counts of kernels are far below 2^52")]
+    let share = pairs.iter().filter(fits).count() as f64 / pairs.len().max(1) as f64;
+    share >= FITTING
+}
+
 /// Kernels that end together, each with one other at most.
 pub(super) fn by_time(timeline: &Timeline, sender: &Stream, receiver: &Stream) -> Vec<(u32, u32)> {
     let mut pairs = Vec::new();

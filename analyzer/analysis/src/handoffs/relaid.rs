@@ -30,17 +30,19 @@ pub fn fill(timeline: &Timeline, table: &mut Handoffs) {
 
 /// The times in which a process did so, in order.
 fn spans(timeline: &Timeline, process: i64) -> Vec<Span> {
-    let mut found: Vec<Span> = Vec::new();
+    let mut all: Vec<Span> = Vec::new();
     for lane in timeline.processes.get(&process).map_or(&[][..], |lanes| &lanes.streams) {
         let own = timeline.lane(*lane);
         let is_own = |at: &usize| timeline.class(*lane, *at) == Class::Relayout;
-        for at in (0..own.len()).filter(is_own) {
-            match found.last_mut() {
-                Some(last) if own.start[at].saturating_sub(last.1) <= TOGETHER_NS => last.1 = last.1.max(own.end[at]),
-                _ => found.push((own.start[at], own.end[at])),
-            }
+        all.extend((0..own.len()).filter(is_own).map(|at| (own.start[at], own.end[at])));
+    }
+    all.sort_unstable();
+    let mut found: Vec<Span> = Vec::new();
+    for (start, end) in all {
+        match found.last_mut() {
+            Some(last) if start.saturating_sub(last.1) <= TOGETHER_NS => last.1 = last.1.max(end),
+            _ => found.push((start, end)),
         }
     }
-    found.sort_unstable();
     found
 }

@@ -61,11 +61,11 @@ pub struct Cause<'a> {
 }
 
 impl Cause<'_> {
-    fn blocking(&self) -> Blocking {
+    fn blocking(&self, is_waker_known: bool) -> Blocking {
         match (self.state, self.call) {
             ("preempted" | "yielded", _) => Blocking::Ready,
-            ("stopped", _) | ("uninterruptible", None) => Blocking::Own,
-            _ if self.waker.is_some() => Blocking::Woken,
+            ("stopped", _) => Blocking::Own,
+            _ if is_waker_known => Blocking::Woken,
             (_, Some("nanosleep" | "clock_nanosleep")) => Blocking::Sleep,
             (_, Some("fsync" | "fdatasync")) => Blocking::Own,
             _ => Blocking::Unknown,
@@ -135,7 +135,7 @@ impl Threads {
         cause: &Cause,
         waker: Option<ThreadId>,
     ) -> Result<(), LoadError> {
-        let cause = self.causes.of((cause.blocking(), cause.text()));
+        let cause = self.causes.of((cause.blocking(waker.is_some()), cause.text()));
         self.push(thread, (start, end.saturating_sub(queue_ns.max(0)).max(start), end), cause, waker)
     }
 
@@ -192,7 +192,8 @@ impl Threads {
             let thread = (self.process[row], self.tid[row].cast_signed());
             all.push(thread, (self.start[row], self.ready[row], self.end[row]), self.cause[row], waker)?;
         }
-        self.loads.values_mut().chain(self.unsure.values_mut()).for_each(|spans| spans.sort_unstable());
+        self.loads.values_mut().for_each(|spans| spans.sort_unstable());
+        self.unsure.values_mut().for_each(|spans| *spans = apart(std::mem::take(spans)));
         let Self { causes, unsure, loads, .. } = self;
         Ok(Self { causes, unsure, loads, ..all })
     }
@@ -265,7 +266,10 @@ impl Threads {
             ran.push((at, to));
         }
         let unsure = self.unsure.get(&thread).map_or(&[][..], Vec::as_slice);
-        ran.retain(|(start, end)| !unsure.iter().any(|span| span.0 < *end && *start < span.1));
+        ran.retain(|(start, end)| {
+            let next = unsure.get(unsure.partition_point(|span| span.1 <= *start));
+            next.is_none_or(|span| span.0 >= *end)
+        });
         ran
     }
 
@@ -276,6 +280,19 @@ impl Threads {
         let next = loads.get(loads.partition_point(|(start, _)| *start <= from))?;
         (next.0 < to).then_some(next.0)
     }
+}
+
+/// Spans in order, those that meet made one.
+fn apart(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut found: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match found.last_mut() {
+            Some(last) if span.0 <= last.1 => last.1 = last.1.max(span.1),
+            _ => found.push(span),
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -298,7 +315,8 @@ mod tests {
 
     #[test]
     fn a_thread_ran_where_it_was_not_off_the_cpu_as_far_as_that_is_recorded() {
-        let mut threads = threads(&[((60, 70), FUTEX), ((10, 30), FUTEX), ((35, 40), PREEMPTED)]);
+        let spans = [((60, 70), FUTEX), ((10, 30), FUTEX), ((35, 40), PREEMPTED)];
+        let mut threads = threads(&spans);
         assert_eq!(threads.ran((1, 2), (0, 100)), [(30, 35), (40, 60)]);
         assert_eq!(threads.ran((1, 2), (32, 38)), [(32, 35)]);
         assert_eq!(threads.ran((1, 2), (45, 50)), [(45, 50)]);
@@ -306,8 +324,10 @@ mod tests {
         threads.off_shortly((1, 2), (25, 45), 1);
         assert_eq!(threads.ran((1, 2), (0, 33)), [(30, 33)], "short times off it that are few");
         threads.off_shortly((1, 2), (25, 34), 5);
+        let mut threads = threads.sorted(&Memory::default()).unwrap();
         assert_eq!(threads.ran((1, 2), (0, 100)), [(40, 60)], "it was off shortly, and often");
         threads.unrecorded((1, 2), (50, 51));
+        let threads = threads.sorted(&Memory::default()).unwrap();
         assert_eq!(threads.ran((1, 2), (0, 100)), [], "what was lost may have been there");
     }
 

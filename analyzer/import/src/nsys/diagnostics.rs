@@ -49,9 +49,12 @@ fn loss(text: &str) -> Option<(Option<&'static str>, i64)> {
     if !LOSS.iter().any(|word| lower.contains(word)) {
         return None;
     }
-    let digits = lower.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
-    let is_count = lower.contains("event") || lower.contains("record");
-    let count = digits.filter(|_| is_count).and_then(|digits| digits.parse::<i64>().ok()).unwrap_or(1);
+    // A number of events or records, with at most a word between: other numbers are of processes.
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    let is_count =
+        |at: usize| words.iter().skip(at + 1).take(2).any(|w| w.starts_with("event") || w.starts_with("record"));
+    let mut counts = words.iter().enumerate().filter(|(at, _)| is_count(*at));
+    let count = counts.find_map(|(_, word)| word.parse::<i64>().ok()).unwrap_or(1);
     Some((lower.contains("nvtx").then_some("nvtx_ranges"), count.max(1)))
 }
 
@@ -63,6 +66,7 @@ mod tests {
     fn what_tells_of_missing_records_is_a_loss() {
         assert_eq!(loss("Not all NVTX events might have been collected."), Some((Some("nvtx_ranges"), 1)));
         assert_eq!(loss("Dropped 1234 CUDA events: buffers were full"), Some((None, 1234)));
+        assert_eq!(loss("Process 4711: not all CUDA events might have been collected."), Some((None, 1)));
         assert_eq!(loss("CUDA profiling stopped early, events may be missing"), Some((None, 1)));
         assert_eq!(loss("No NVTX events collected. Does the process use NVTX?"), None);
         assert_eq!(loss("Installed CUDA driver version (13.2) is not supported by this build"), None);
