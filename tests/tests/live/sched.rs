@@ -79,7 +79,7 @@ fn a_thread_that_is_stopped_is_off_for_that_long() {
 #[test]
 fn nothing_of_the_scheduler_is_recorded_without_it() {
     let Some(live) = ready_to_count("nothing_of_the_scheduler_is_recorded_without_it") else { return };
-    let agent = live.start_agent(&["--gpu", "off", "--without", "sched"]);
+    let agent = live.start_agent(&["--gpu", "off", "--without", "sched", "--max-overhead", "1000"]);
     let mut workload = live.workload(&live.nixl, &["--requests", "2"]);
     assert!(workload.stderr(Stdio::null()).status().expect("the workload").success());
     signal(agent.id(), "INT");
