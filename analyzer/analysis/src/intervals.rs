@@ -13,12 +13,17 @@ pub struct Union(Vec<Span>);
 impl Union {
     /// The union of `spans`, in any order.
     pub fn of(spans: impl IntoIterator<Item = Span>) -> Self {
+        Self::bridged(spans, 0)
+    }
+
+    /// The same over gaps up to `most` ns: what follows closely is one interval.
+    pub fn bridged(spans: impl IntoIterator<Item = Span>, most: i64) -> Self {
         let mut spans: Vec<Span> = spans.into_iter().filter(|(start, end)| start < end).collect();
         spans.sort_unstable();
         let mut out: Vec<Span> = Vec::new();
         for (start, end) in spans {
             match out.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                Some(last) if start <= last.1.saturating_add(most) => last.1 = last.1.max(end),
                 _ => out.push((start, end)),
             }
         }
@@ -108,6 +113,7 @@ mod tests {
     fn overlap_counts_once() {
         let union = Union::of([(0, 10), (5, 12), (12, 13), (20, 21), (30, 30)]);
         assert_eq!(union.spans(), [(0, 13), (20, 21)]);
+        assert_eq!(Union::bridged([(20, 21), (0, 10), (12, 13), (24, 25)], 3).spans(), [(0, 13), (20, 25)]);
         assert_eq!(union.len_ns(), 14);
         assert_eq!(union.within((10, 21)), 4);
         assert_eq!(union.outside(&Union::of([(1, 2), (12, 40)])), 11);

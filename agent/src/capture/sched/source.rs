@@ -6,7 +6,7 @@ use std::path::Path;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sched::{OffCpu, OffCpus};
-use kvpath_schema::wire::sched::{Interval, LONG_NS, NO_CALL, Thread};
+use kvpath_schema::wire::sched::{Interval, LONG_NS, NO_CALL, NO_FILE, Thread};
 
 use super::calls;
 use super::files::Files;
@@ -126,7 +126,13 @@ impl Scheduler {
             else {
                 return;
             };
-            rows.push(row(&interval, tid, watched, (files, now_ns), processes));
+            let waker = waker(&interval);
+            rows.push(OffCpu {
+                waker_process_id: waker.as_ref().and_then(|waker| processes.known(waker.pid)),
+                waker_tid: waker.as_ref().map(|waker| waker.tid),
+                waker: waker.map(|waker| waker.name),
+                ..row(&interval, tid, watched, (files, now_ns))
+            });
         });
     }
 
@@ -179,26 +185,24 @@ impl Scheduler {
     fn off_at_the_end(&mut self, tid: i32, words: ThreadWords, now_ns: i64) {
         let Some(watched) = self.watched.get(&tid) else { return };
         let now = thread(words);
-        let since = |ns: u64| i64::try_from(ns).ok().filter(|ns| *ns > 0 && *ns < now_ns);
-        if let Some(start_ns) = since(now.off_ns).filter(|_| !is_over(now.state)) {
-            let number = u32::try_from(now.state & 0xffff).unwrap_or(0);
-            let call = i32::try_from(now.call.cast_signed()).unwrap_or(NO_CALL);
-            let state = state(number, call);
-            let call = if is_waiting(number) { call } else { NO_CALL };
-            let file = i32::try_from(now.file.cast_signed()).ok().filter(|_| calls::names_file(call));
-            self.rows.push(OffCpu {
-                start_ns,
-                dur_ns: now_ns - start_ns,
-                process_id: watched.process_id,
-                tid,
-                state,
-                off_ns: now_ns - start_ns,
-                run_queue_ns: since(now.ready_ns).map_or(0, |ready_ns| now_ns - ready_ns),
-                intervals: 1,
-                call: calls::name(call),
-                file: file.and_then(|file| self.files.text(watched.pid, file, now_ns)),
-                ..OffCpu::default()
-            });
+        let now_at = u64::try_from(now_ns).unwrap_or(0);
+        let is_since = |ns: u64| ns > 0 && ns < now_at;
+        if is_since(now.off_ns) && !is_over(now.state) {
+            let interval = Interval {
+                time_ns: now_at,
+                off_ns: now.off_ns,
+                queue_ns: if is_since(now.ready_ns) { now_at - now.ready_ns } else { 0 },
+                tid: tid.cast_unsigned(),
+                state: u32::try_from(now.state & 0xffff).unwrap_or(0),
+                call: i32::try_from(now.call.cast_signed()).unwrap_or(NO_CALL),
+                file: i32::try_from(now.file.cast_signed()).unwrap_or(NO_FILE),
+                waker_pid: 0,
+                waker_tid: 0,
+                waker_call: NO_CALL,
+                zero: 0,
+                waker_name: [0; 16],
+            };
+            self.rows.push(row(&interval, tid, watched, (&mut self.files, now_ns)));
         }
     }
 
@@ -225,17 +229,10 @@ impl Scheduler {
     }
 }
 
-/// The row of an interval.
-fn row(
-    interval: &Interval,
-    tid: i32,
-    watched: &Watched,
-    (files, now_ns): (&mut Files, i64),
-    processes: &ProcessTable,
-) -> OffCpu {
+/// The row of an interval, but for who ended it.
+fn row(interval: &Interval, tid: i32, watched: &Watched, (files, now_ns): (&mut Files, i64)) -> OffCpu {
     let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
     let off_ns = signed(interval.time_ns.saturating_sub(interval.off_ns));
-    let waker = waker(interval);
     let call = if is_waiting(interval.state) { interval.call } else { NO_CALL };
     let file = calls::names_file(call).then_some(interval.file).filter(|file| *file >= 0);
     OffCpu {
@@ -249,9 +246,7 @@ fn row(
         intervals: 1,
         call: calls::name(call),
         file: file.and_then(|file| files.text(watched.pid, file, now_ns)),
-        waker_process_id: waker.as_ref().and_then(|waker| processes.known(waker.pid)),
-        waker_tid: waker.as_ref().map(|waker| waker.tid),
-        waker: waker.map(|waker| waker.name),
+        ..OffCpu::default()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kvpath_schema::cell::Name;
 
 use crate::error::LoadError;
-use crate::intervals::Span;
+use crate::intervals::{Span, Union};
 use crate::spill::{Column, Memory, Numbers, sorted};
 
 /// A thread: process and thread id.
@@ -193,7 +193,7 @@ impl Threads {
             all.push(thread, (self.start[row], self.ready[row], self.end[row]), self.cause[row], waker)?;
         }
         self.loads.values_mut().for_each(|spans| spans.sort_unstable());
-        self.unsure.values_mut().for_each(|spans| *spans = apart(std::mem::take(spans)));
+        self.unsure.values_mut().for_each(|spans| *spans = Union::of(std::mem::take(spans)).spans().to_vec());
         let Self { causes, unsure, loads, .. } = self;
         Ok(Self { causes, unsure, loads, ..all })
     }
@@ -280,19 +280,6 @@ impl Threads {
         let next = loads.get(loads.partition_point(|(start, _)| *start <= from))?;
         (next.0 < to).then_some(next.0)
     }
-}
-
-/// Spans in order, those that meet made one.
-fn apart(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.sort_unstable();
-    let mut found: Vec<Span> = Vec::with_capacity(spans.len());
-    for span in spans {
-        match found.last_mut() {
-            Some(last) if span.0 <= last.1 => last.1 = last.1.max(span.1),
-            _ => found.push(span),
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -100,6 +100,35 @@ pub(super) fn times(row: &Row, start: usize, end: usize) -> rusqlite::Result<Opt
     Ok(plausible.then(|| (start, end - start)))
 }
 
+/// The columns that all tables of work on a GPU have in common; [`on_gpu`] reads them.
+pub(super) const ON_GPU: [&str; 7] =
+    ["start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId"];
+
+/// Where work ran on a GPU, and when.
+pub(super) struct OnGpu {
+    pub(super) start_ns: i64,
+    pub(super) dur_ns: i64,
+    pub(super) process_id: i64,
+    pub(super) device_id: i32,
+    pub(super) context_id: i32,
+    pub(super) stream_id: i32,
+    pub(super) correlation_id: i64,
+}
+
+/// Of a row that begins with the columns [`ON_GPU`]; `None` if its times cannot be.
+pub(super) fn on_gpu(row: &Row) -> rusqlite::Result<Option<OnGpu>> {
+    let Some((start_ns, dur_ns)) = times(row, 0, 1)? else { return Ok(None) };
+    Ok(Some(OnGpu {
+        start_ns,
+        dur_ns,
+        process_id: pid(int(row, 2)?.unwrap_or(0)),
+        device_id: small(int(row, 3)?).unwrap_or(-1),
+        context_id: small(int(row, 4)?).unwrap_or(-1),
+        stream_id: small(int(row, 5)?).unwrap_or(-1),
+        correlation_id: int(row, 6)?.unwrap_or(0),
+    }))
+}
+
 /// The size at `at`, bytes; 0 where the column is missing, `None` where it cannot be one.
 fn size(row: &Row, at: usize) -> rusqlite::Result<Option<i64>> {
     let bytes = int(row, at)?.unwrap_or(0);
@@ -192,41 +221,24 @@ impl Trace {
 
     fn kernels(&mut self, opened: &Opened, strings: &Strings) -> Result<(), ImportError> {
         let unnamed = Name::from("");
-        let columns = [
-            "start!",
-            "end!",
-            "globalPid",
-            "deviceId",
-            "contextId",
-            "streamId",
-            "correlationId",
-            "demangledName",
-            "shortName",
-            "graphNodeId",
-            "gridX",
-            "gridY",
-            "gridZ",
-            "blockX",
-            "blockY",
-            "blockZ",
-        ];
-        each(opened, KERNEL, &columns, |row| {
-            let Some((start_ns, dur_ns)) = times(row, 0, 1)? else {
+        let own =
+            ["demangledName", "shortName", "graphNodeId", "gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ"];
+        each(opened, KERNEL, &[&ON_GPU[..], &own].concat(), |row| {
+            let Some(work) = on_gpu(row)? else {
                 *self.rows_left_out.entry(KERNEL).or_default() += 1;
                 return Ok(());
             };
             let named = |at| -> rusqlite::Result<_> { Ok(int(row, at)?.and_then(|id| strings.get(&id))) };
             let name = named(7)?.or(named(8)?).unwrap_or(&unnamed);
-            let process_id = pid(int(row, 2)?.unwrap_or(0));
-            self.launched.entry(process_id).or_default().kernel(int(row, 6)?.unwrap_or(0));
+            self.launched.entry(work.process_id).or_default().kernel(work.correlation_id);
             self.kernels.push(Kernel {
-                start_ns,
-                dur_ns,
-                process_id,
-                device_id: small(int(row, 3)?).unwrap_or(-1),
-                context_id: small(int(row, 4)?).unwrap_or(-1),
-                stream_id: small(int(row, 5)?).unwrap_or(-1),
-                correlation_id: int(row, 6)?.unwrap_or(0),
+                start_ns: work.start_ns,
+                dur_ns: work.dur_ns,
+                process_id: work.process_id,
+                device_id: work.device_id,
+                context_id: work.context_id,
+                stream_id: work.stream_id,
+                correlation_id: work.correlation_id,
                 name: name.clone(),
                 graph_node_id: int(row, 9)?,
                 grid_x: small(int(row, 10)?),
@@ -242,36 +254,23 @@ impl Trace {
     }
 
     fn copies(&mut self, opened: &Opened) -> Result<(), ImportError> {
-        let columns = [
-            "start!",
-            "end!",
-            "globalPid",
-            "deviceId",
-            "contextId",
-            "streamId",
-            "correlationId",
-            "bytes!",
-            "copyKind",
-            "srcDeviceId",
-            "dstDeviceId",
-            "graphNodeId",
-        ];
+        let own = ["bytes!", "copyKind", "srcDeviceId", "dstDeviceId", "graphNodeId"];
         // `ENUM_CUDA_MEMCPY_OPER` has CUPTI's numbers.
         let kinds: Vec<Name> = (0..=11).map(|kind| copy_kind(kind).into()).collect();
-        each(opened, MEMCPY, &columns, |row| {
-            let (Some((start_ns, dur_ns)), Some(bytes)) = (times(row, 0, 1)?, size(row, 7)?) else {
+        each(opened, MEMCPY, &[&ON_GPU[..], &own].concat(), |row| {
+            let (Some(work), Some(bytes)) = (on_gpu(row)?, size(row, 7)?) else {
                 *self.rows_left_out.entry(MEMCPY).or_default() += 1;
                 return Ok(());
             };
             let kind = int(row, 8)?.and_then(|k| usize::try_from(k).ok()).unwrap_or(0).min(kinds.len() - 1);
             self.memcpys.push(Memcpy {
-                start_ns,
-                dur_ns,
-                process_id: pid(int(row, 2)?.unwrap_or(0)),
-                device_id: small(int(row, 3)?).unwrap_or(-1),
-                context_id: small(int(row, 4)?).unwrap_or(-1),
-                stream_id: small(int(row, 5)?).unwrap_or(-1),
-                correlation_id: int(row, 6)?.unwrap_or(0),
+                start_ns: work.start_ns,
+                dur_ns: work.dur_ns,
+                process_id: work.process_id,
+                device_id: work.device_id,
+                context_id: work.context_id,
+                stream_id: work.stream_id,
+                correlation_id: work.correlation_id,
                 bytes,
                 kind: kinds[kind].clone(),
                 src_device_id: small(int(row, 9)?),
@@ -284,20 +283,19 @@ impl Trace {
     }
 
     fn memsets(&mut self, opened: &Opened) -> Result<(), ImportError> {
-        let columns = ["start!", "end!", "globalPid", "deviceId", "contextId", "streamId", "correlationId", "bytes"];
-        each(opened, MEMSET, &columns, |row| {
-            let (Some((start_ns, dur_ns)), Some(bytes)) = (times(row, 0, 1)?, size(row, 7)?) else {
+        each(opened, MEMSET, &[&ON_GPU[..], &["bytes"]].concat(), |row| {
+            let (Some(work), Some(bytes)) = (on_gpu(row)?, size(row, 7)?) else {
                 *self.rows_left_out.entry(MEMSET).or_default() += 1;
                 return Ok(());
             };
             self.memsets.push(Memset {
-                start_ns,
-                dur_ns,
-                process_id: pid(int(row, 2)?.unwrap_or(0)),
-                device_id: small(int(row, 3)?).unwrap_or(-1),
-                context_id: small(int(row, 4)?).unwrap_or(-1),
-                stream_id: small(int(row, 5)?).unwrap_or(-1),
-                correlation_id: int(row, 6)?.unwrap_or(0),
+                start_ns: work.start_ns,
+                dur_ns: work.dur_ns,
+                process_id: work.process_id,
+                device_id: work.device_id,
+                context_id: work.context_id,
+                stream_id: work.stream_id,
+                correlation_id: work.correlation_id,
                 bytes,
             });
             Ok(())

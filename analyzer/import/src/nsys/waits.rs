@@ -8,7 +8,7 @@ use kvpath_schema::tables::gpu::{CudaEvent, CudaEvents, GpuSync, GpuSyncs, Graph
 
 use super::error::ImportError;
 use super::file::Opened;
-use super::read::{GRAPHS, RECORDED, SYNCS, pid, times};
+use super::read::{GRAPHS, ON_GPU, RECORDED, SYNCS, on_gpu, pid, times};
 use super::rows::{each, int, small};
 
 /// `ENUM_CUPTI_SYNC_TYPE`, by number.
@@ -94,31 +94,20 @@ impl WaitTables {
             });
             Ok(())
         })?;
-        let columns = [
-            "start!",
-            "end!",
-            "globalPid",
-            "deviceId",
-            "contextId",
-            "streamId",
-            "correlationId",
-            "graphExecId",
-            "graphId",
-        ];
-        each(opened, GRAPHS, &columns, |row| {
-            let Some((start_ns, dur_ns)) = times(row, 0, 1)? else {
+        each(opened, GRAPHS, &[&ON_GPU[..], &["graphExecId", "graphId"]].concat(), |row| {
+            let Some(work) = on_gpu(row)? else {
                 found.left_out.push(GRAPHS);
                 return Ok(());
             };
             found.graphs.push(GraphLaunch {
-                start_ns,
-                dur_ns,
-                process_id: pid(int(row, 2)?.unwrap_or(0)),
-                device_id: small(int(row, 3)?).unwrap_or(-1),
-                context_id: small(int(row, 4)?).unwrap_or(-1),
-                stream_id: small(int(row, 5)?).unwrap_or(-1),
+                start_ns: work.start_ns,
+                dur_ns: work.dur_ns,
+                process_id: work.process_id,
+                device_id: work.device_id,
+                context_id: work.context_id,
+                stream_id: work.stream_id,
                 graph_id: int(row, 7)?.or(int(row, 8)?).unwrap_or(0),
-                correlation_id: int(row, 6)?.unwrap_or(0),
+                correlation_id: work.correlation_id,
             });
             Ok(())
         })?;
