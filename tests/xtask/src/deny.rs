@@ -19,7 +19,7 @@ pub(crate) fn deny(words: &[String]) -> Result<()> {
         println!("{}", manifest.display());
         let mut deny = Command::new(&cargo_deny);
         deny.current_dir(project::root()).args(["--locked", "--manifest-path"]).arg(manifest);
-        deny.args(["check", "--config"]).arg(project::root().join("deny.toml")).args(["--hide-inclusion-graph"]);
+        deny.arg("--config").arg(project::root().join("deny.toml")).args(["check", "--hide-inclusion-graph"]);
         run(deny.args(&checks))?;
     }
     Ok(())
