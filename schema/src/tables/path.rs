@@ -109,8 +109,8 @@ with_operation! {
         /// request's arrival to the first operation.
         kind: Name => Dict,
         /// Why the operation waited for what precedes it on the path: `program_order`, `stream_order`, `default_stream`,
-        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `loading`, `peer_started`, `copied_in`, `peer_done`, `met`, `kv_written`, `registered`,
-        /// `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`, `blocked` (the
+        /// `graph_order`, `launch`, `event_wait`, `host_sync`, `loading`, `peer_started`, `copied_in`, `peer_done`, `peer_sends`
+        /// (the thread of the stage before had come to send, and announced it over a socket), `met`, `kv_written`, `registered`, `prefill_done`, `posted`, `link_free`, `failed`, `transferred`, `notified`, `blocked` (the
         /// thread itself had waited until then), `woken` (the waker's call), `step_given` (the engine's core had
         /// waited, and then gave its worker a step). Null at the source.
         gate: Option<Name> => Dict,

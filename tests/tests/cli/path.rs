@@ -179,3 +179,26 @@ fn paths_in_sql_are_those_of_the_command() {
     }
     assert_eq!(ask(&["--memory-limit", "64MiB"]), answer);
 }
+
+/// Prefill PP=2 in chunks of 2,048 tokens: stage 0's thread launches more slowly than its GPU computes, and stage 1's waits for it on a
+/// socket before each chunk. The path is on stage 0 until the last chunk is sent.
+#[test]
+fn a_stage_that_waits_to_be_told_leads_to_the_one_that_launches() {
+    let run = fixture("v1/small-chunks");
+    for request in ["1", "2"] {
+        let path = object(&run, &["--request", request]);
+        let on = |stage: &str, categories: &[&str]| -> i64 {
+            let items = path["on_path"].as_array().expect("a list").iter();
+            let own =
+                items.filter(|item| item["stage"] == stage && categories.iter().any(|name| item["category"] == *name));
+            own.filter_map(|item| item["p50_ns"].as_i64()).sum()
+        };
+        let (first, second) =
+            (on("prefill 0", &["host", "compute", "unexplained"]), on("prefill 1", &["queue", "host", "waiting"]));
+        assert!(first > 40_000_000 && second < 5_000_000, "request {request}: {first} and {second} ns");
+    }
+    let query = "SELECT count(*) AS n FROM critical_path WHERE gate = 'peer_sends' AND request < 3";
+    let out = kvpath().args(["sql", "--format", "json"]).arg(&run).arg(query).output().expect("kvpath runs");
+    let counted: Value = serde_json::from_slice(&out.stdout).expect("one row");
+    assert!(counted["n"].as_i64() >= Some(1), "{counted}");
+}

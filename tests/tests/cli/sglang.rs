@@ -80,3 +80,53 @@ fn posts_last_as_long_as_the_witness_says() {
     let ranks: Vec<i64> = transfers.iter().filter_map(|row| row["sender_rank"].as_i64()).collect();
     assert_eq!((chunks, ranks.iter().sum::<i64>()), (36, 18), "1 + 1 + 4 + 4 + 8 chunks of each stage");
 }
+
+/// A mixture of experts, PP=2 to PP=2, one, three and eight requests at once: what the engine ran is what the witness in its forward pass logged.
+#[test]
+fn batches_of_a_mixture_of_experts_are_the_engines() {
+    const PROMPTS: [(&str, i64); 16] = [
+        ("1776630401191380941", 2_000),
+        ("2624989531201712629", 8_000),
+        ("3980389215148878195", 20_000),
+        ("2733073800989720573", 32_000),
+        ("1178032213966879813", 12_000),
+        ("1398717875470837207", 16_000),
+        ("2646278175089776126", 6_000),
+        ("4371257431375131704", 8_000),
+        ("2827956119220495982", 8_000),
+        ("150272094868304083", 2_500),
+        ("1708223226054272307", 3_000),
+        ("1240520259454990046", 6_000),
+        ("1340883164516475259", 3_000),
+        ("3992531588042663277", 4_000),
+        ("2840238616055717237", 2_000),
+        ("963751727194577916", 5_000),
+    ];
+    let report = of("v1/sglang-moe", &[]);
+    let requests = rows(&report, "requests", &[]);
+    assert_eq!(requests.len(), PROMPTS.len());
+    for (id, tokens) in PROMPTS {
+        let own: Vec<_> = requests.iter().filter(|row| row["request_id"] == id).collect();
+        assert_eq!(own.len(), 1, "{id}");
+        let request = own[0]["request"].as_i64().expect("a number");
+        for stage in [0, 1] {
+            let found = rows(&report, "handoffs", &[("request", request), ("stage_id", stage)]);
+            let bytes: i64 = found.iter().filter_map(|row| row["bytes"].as_i64()).sum();
+            // K and V of 8 layers, 4 heads of 128 values of 2 bytes.
+            assert_eq!(bytes, tokens * 8 * 2 * 4 * 128 * 2, "{id}, stage {stage}");
+        }
+    }
+    let chunks = rows(&report, "chunks", &[]);
+    assert!(chunks.iter().all(|chunk| chunk["layers"] == 8));
+    let witness = std::fs::read_to_string(fixture("witness/sglang-moe.tsv")).expect("the witness");
+    let passes: Vec<Vec<&str>> = witness.lines().skip(1).map(|line| line.split('\t').collect()).collect();
+    for (stage, process) in [(0, "7793"), (1, "7794")] {
+        let own = passes.iter().filter(|pass| pass[0] == process);
+        let batches: Vec<usize> = own.map(|pass| pass[3].split(',').count()).collect();
+        let mut found: std::collections::BTreeMap<i64, usize> = std::collections::BTreeMap::new();
+        for chunk in chunks.iter().filter(|chunk| chunk["stage_id"] == stage) {
+            *found.entry(chunk["start_ns"].as_i64().expect("a time")).or_default() += 1;
+        }
+        assert_eq!(found.into_values().collect::<Vec<_>>(), batches, "requests in each forward pass of stage {stage}");
+    }
+}

@@ -71,9 +71,15 @@ fn a_thread_that_is_stopped_is_off_for_that_long() {
     });
     let crossed: Vec<&OffCpu> = crossed.collect();
     assert!(!crossed.is_empty(), "{said}");
-    for row in crossed {
+    for row in &crossed {
         assert!(row.waker_process_id.is_some_and(|waker| processes.contains(&waker)), "{row:?}");
     }
+    // A thread that only reads the socket, and wakes the one that makes the calls, is watched for that.
+    let reads = |woken: &&OffCpu| {
+        let is_reader = |row: &&&OffCpu| (row.process_id, Some(row.tid)) == (woken.process_id, woken.waker_tid);
+        woken.call.as_deref() == Some("futex") && crossed.iter().any(|row| is_reader(&row))
+    };
+    assert!(rows.iter().filter(|row| row.waker_process_id == Some(row.process_id)).any(|row| reads(&row)), "{said}");
 }
 
 #[test]

@@ -30,6 +30,9 @@ struct Watched {
 const ENTRY_NS: f64 = 60.0;
 /// What a run takes where few were timed yet, ns.
 const RUN_NS: f64 = 200.0;
+/// Threads of a process that make no recorded call, and are watched for having woken one that does: transports and queues have one or
+/// two each.
+const WAKERS: usize = 16;
 /// So few runs say nothing about their mean.
 const FEW_RUNS: u64 = 16;
 
@@ -49,6 +52,8 @@ pub struct Scheduler {
     timed: (u64, u64),
     runs: u64,
     watched: BTreeMap<i32, Watched>,
+    /// Threads that woke a watched one of their process, by process: what they waited for is what it waited for.
+    wakers: BTreeMap<(i32, i64), BTreeSet<i32>>,
     /// Threads that have ended, or that cannot be watched, by process: they are not watched again.
     left: HashSet<(i64, i32)>,
     rows: OffCpus,
@@ -73,6 +78,7 @@ impl Scheduler {
             timed: (0, 0),
             runs: 0,
             watched: BTreeMap::new(),
+            wakers: BTreeMap::new(),
             left: HashSet::new(),
             rows: OffCpus::default(),
             losses: Losses::default(),
@@ -91,10 +97,13 @@ impl Scheduler {
         }
     }
 
-    /// Watches threads that have made their first recorded call.
+    /// Watches threads that have made their first recorded call, or have woken one that did.
     fn watch_new(&mut self, processes: &ProcessTable) {
         let Some(programs) = &mut self.programs else { return };
-        for (pid, process_id, tid) in processes.living_threads() {
+        let wakers =
+            self.wakers.iter().flat_map(|((pid, process_id), tids)| tids.iter().map(|tid| (*pid, *process_id, *tid)));
+        let threads: Vec<(i32, i64, i32)> = processes.living_threads().chain(wakers).collect();
+        for (pid, process_id, tid) in threads {
             let Ok(number) = u32::try_from(tid) else { continue };
             let is_watched = self.watched.get(&tid).is_some_and(|watched| watched.process_id == process_id);
             if is_watched || self.left.contains(&(process_id, tid)) {
@@ -115,23 +124,29 @@ impl Scheduler {
     }
 
     fn take_records(&mut self, now_ns: i64, processes: &ProcessTable) {
-        let Self { programs: Some(programs), files, watched, rows, losses, .. } = self else { return };
+        let Self { programs: Some(programs), files, watched, wakers, rows, losses, .. } = self else { return };
         files.forget();
         programs.drain(|bytes| {
             let Some(interval) = interval(bytes) else {
                 return losses.add(Cause::of("sched", "record that contradicts itself"), 1);
             };
             // Left since: its last records are still on their way.
-            let Some((tid, watched)) = i32::try_from(interval.tid).ok().and_then(|tid| Some((tid, watched.get(&tid)?)))
+            let Some((tid, own)) = i32::try_from(interval.tid).ok().and_then(|tid| Some((tid, watched.get(&tid)?)))
             else {
                 return;
             };
             let waker = waker(&interval);
+            if let Some(new) = waker.as_ref().filter(|by| by.pid == own.pid && !watched.contains_key(&by.tid)) {
+                let wakers = wakers.entry((own.pid, own.process_id)).or_default();
+                if wakers.len() < WAKERS {
+                    wakers.insert(new.tid);
+                }
+            }
             rows.push(OffCpu {
                 waker_process_id: waker.as_ref().and_then(|waker| processes.known(waker.pid)),
                 waker_tid: waker.as_ref().map(|waker| waker.tid),
                 waker: waker.map(|waker| waker.name),
-                ..row(&interval, tid, watched, (files, now_ns))
+                ..row(&interval, tid, own, (files, now_ns))
             });
         });
     }
@@ -265,6 +280,7 @@ impl RecordSource for Scheduler {
         let tids: Vec<i32> = self.tids(|watched| watched.process_id == process.process_id);
         self.leave(&tids, process.end_ns, true);
         self.left.retain(|(process_id, _)| *process_id != process.process_id);
+        self.wakers.retain(|(_, process_id), _| *process_id != process.process_id);
     }
 
     fn budgeted(&mut self) -> Option<&mut dyn Budgeted> {
@@ -288,6 +304,9 @@ impl RecordSource for Scheduler {
         let mut gone = self.tids(|_| true);
         gone.retain(|tid| !Path::new(&format!("/proc/{}/task/{tid}", self.watched[tid].pid)).exists());
         self.leave(&gone, now_ns, true);
+        for wakers in self.wakers.values_mut() {
+            wakers.retain(|tid| !gone.contains(tid));
+        }
         for tid in self.tids(|_| true) {
             let words = u32::try_from(tid).ok().zip(self.programs.as_ref()).and_then(|(tid, own)| own.words(tid));
             if let Some(words) = words {

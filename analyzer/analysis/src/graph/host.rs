@@ -93,6 +93,7 @@ impl Graph<'_> {
         let calls = &own.key[at..own.len().min(at + FIRST_CALLS)];
         let launched = calls.iter().find_map(|key| self.timeline.started_by(id.process, *key));
         if let Some((stream, first)) = launched {
+            self.announced((stream, first), (since, until), into);
             self.fed((id.process, self.timeline.lane(stream).start[first]), (since, until), into);
         }
     }

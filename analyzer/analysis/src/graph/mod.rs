@@ -92,6 +92,8 @@ pub enum GateKind {
     CopiedIn,
     /// The stage that made the activations had waited for its GPU, and could say so.
     PeerDone,
+    /// The thread of the stage before had come to send: what it sends is announced over a socket first.
+    PeerSends,
     /// The agents of both ends had begun to meet.
     Met,
     /// The KV of the hand-off was written.
@@ -134,6 +136,7 @@ impl GateKind {
             Self::PeerStarted => "peer_started",
             Self::CopiedIn => "copied_in",
             Self::PeerDone => "peer_done",
+            Self::PeerSends => "peer_sends",
             Self::Met => "met",
             Self::KvWritten => "kv_written",
             Self::Registered => "registered",

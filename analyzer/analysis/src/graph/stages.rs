@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kvpath_schema::tables::derived::{Chunks, Role, Stages as Table};
 
-use super::{Gate, GateKind, Graph, Method, Node, op};
+use super::{Gate, GateKind, Graph, Method, Node, Op, op};
 use crate::intervals::Span;
 use crate::timeline::LaneAt;
 
@@ -160,6 +160,24 @@ impl Graph<'_> {
         into.extend(kernel.map(|kernel| self.gate(Node::end(kernel), GateKind::PeerDone, Method::Structure)));
     }
 
+    /// A thread that is about to launch a receive has been told what will come, over a socket that is not on record, by the thread
+    /// that then launched the send: after that one's call before.
+    pub(super) fn announced(&self, (stream, at): (LaneAt, usize), (since, until): (i64, i64), into: &mut Vec<Gate>) {
+        let Ok(at) = u32::try_from(at) else { return };
+        if self.pairs.receives(stream, at) != Some(true) {
+            return;
+        }
+        let call = self.pairs.partner(stream, at).and_then(|(sent, _)| {
+            let Op::Lane(lane, sent) = sent else { return None };
+            let key = self.timeline.lane(lane).key[sent as usize];
+            let (thread, launch) = self.timeline.call(self.timeline.id(lane).process, key)?;
+            let before = self.timeline.lane(thread).before(launch)?;
+            Some((self.timeline.lane(thread).end[before], Node::end(op(thread, before))))
+        });
+        let call = call.filter(|(end, _)| since < *end && *end <= until && until - end <= REACTS_NS);
+        into.extend(call.map(|(_, node)| self.gate(node, GateKind::PeerSends, Method::Structure)));
+    }
+
     /// A message that waited for nothing of the pass before it was sent after that, for its stream waits for others.
     pub(super) fn send_start(&self, lane: LaneAt, start: i64, into: &mut Vec<Gate>) {
         let process = self.timeline.id(lane).process;
@@ -246,6 +264,26 @@ mod tests {
         let mut gates = Vec::new();
         graph.gates(node, &Request::default(), &mut gates);
         crate::graph::last(&gates).map(|gate| (gate.kind, gate.method, gate.at / US))
+    }
+
+    #[test]
+    fn a_thread_that_is_told_of_a_message_goes_on_after_the_sender_came_to_it() {
+        let (mut timeline, stages) = two_stages((0, 0));
+        // Of the third pass: the sender's call before the send's launch, the receiver's before and after its wait.
+        timeline.add_call(1, 1, "cudaEventRecord", (3_090 * US, 3_100 * US, 22));
+        timeline.add_call(1, 1, "cuLaunchKernelEx", (3_700 * US, 3_710 * US, 23));
+        timeline.add_call(2, 2, "cudaEventRecord", (1_000 * US, 1_010 * US, 22));
+        timeline.add_call(2, 2, "cuLaunchKernelEx", (3_500 * US, 3_510 * US, 23));
+        let thread = LaneId { process: 2, kind: LaneKind::Thread(2) };
+        let found = binds(&timeline, &stages, thread, false);
+        assert_eq!(found, Some((GateKind::PeerSends, Method::Structure, 3_100)));
+        // So late that it was not that which it waited for.
+        let (mut timeline, stages) = two_stages((0, 0));
+        timeline.add_call(1, 1, "cudaEventRecord", (900 * US, 990 * US, 22));
+        timeline.add_call(1, 1, "cuLaunchKernelEx", (3_700 * US, 3_710 * US, 23));
+        timeline.add_call(2, 2, "cudaEventRecord", (1_000 * US, 1_010 * US, 22));
+        timeline.add_call(2, 2, "cuLaunchKernelEx", (3_500 * US, 3_510 * US, 23));
+        assert_ne!(binds(&timeline, &stages, thread, false).map(|found| found.0), Some(GateKind::PeerSends));
     }
 
     #[test]
