@@ -3,15 +3,17 @@
 usage: dry.py KVPATH RUN...
 
 Of each run, over the time of its requests in which one prefill stage alone computes (kernels less than 100 us apart count as one): the share in
-which a kernel runs; in which the GPU is idle and the next kernel starts within 20 us of its launching call, so that it waited for the thread;
-and in which it is idle otherwise. Needs launching calls: recordings at level `launch`, or imports.
+which a kernel runs; of that, in which it had been launched less than 1 ms before it began, so that the thread was hardly ahead of the GPU;
+and in which the GPU is idle and the next kernel starts within 20 us of its launching call, so that it waited for the thread. Where the last
+two are large, the stage computes as fast as its thread launches, and a path that asks for what was waited for last is on the thread.
+Needs launching calls: recordings at level `launch`, or imports.
 """
 import bisect
 import json
 import subprocess
 import sys
 
-NEAR, SOON = 100_000, 20_000
+NEAR, SOON, AHEAD = 100_000, 20_000, 1_000_000
 
 
 def rows(kvpath, run, query):
@@ -46,10 +48,11 @@ def of(kvpath, run):
         FROM kernels k LEFT JOIN api_calls a ON a.process_id = k.process_id AND a.correlation_id = k.correlation_id
         WHERE k.process_id IN ({listed}) AND lower(k.name) NOT LIKE '%nccl%' ORDER BY k.start_ns""")
     windows = union((row["s"], row["e"]) for row in rows(kvpath, run, "SELECT request, min(start_ns) AS s, max(start_ns + dur_ns) AS e FROM critical_path GROUP BY request"))
-    busy, dry, computes = {}, {}, {}
+    busy, short, dry, computes = {}, {}, {}, {}
     for stage in set(stage_of.values()):
         own = [k for k in kernels if stage_of[k["p"]] == stage]
         busy[stage] = union((k["s"], k["e"]) for k in own)
+        short[stage] = union((k["s"], k["e"]) for k in own if k["launched"] is not None and k["s"] - k["launched"] < AHEAD)
         computes[stage] = union(((k["s"], k["e"]) for k in own), NEAR)
         dry[stage], end = [], None
         for k in own:
@@ -57,23 +60,24 @@ def of(kvpath, run):
                 dry[stage].append([end, k["s"]])
             end = max(end or k["e"], k["e"])
     edges = sorted({edge for spans in [*computes.values(), windows] for span in spans for edge in span})
-    alone = runs = waits = 0
+    alone = runs = tight = waits = 0
     for start, end in zip(edges, edges[1:]):
         on = [stage for stage, spans in computes.items() if overlap(spans, start, end)]
         if len(on) == 1 and overlap(windows, start, end):
             alone += end - start
             runs += overlap(busy[on[0]], start, end)
+            tight += overlap(short[on[0]], start, end)
             waits += overlap(dry[on[0]], start, end)
-    return alone, runs, waits
+    return alone, runs, tight, waits
 
 
 def main():
-    print("| recording | one stage alone | a kernel runs | idle, waits for its launch | idle otherwise |\n|---|---|---|---|---|")
+    print("| recording | one stage alone | a kernel runs | launched less than 1 ms before | idle, waits for its launch |\n|---|---|---|---|---|")
     for run in sys.argv[2:]:
-        alone, runs, waits = of(sys.argv[1], run)
+        alone, runs, tight, waits = of(sys.argv[1], run)
         share = lambda part: f"{100 * part / alone:.1f} %" if alone else "-"
         name = [part for part in run.rstrip("/").split("/") if part != "run"][-1]
-        print(f"| {name} | {alone / 1e6:,.0f} ms | {share(runs)} | {share(waits)} | {share(alone - runs - waits)} |")
+        print(f"| {name} | {alone / 1e6:,.0f} ms | {share(runs)} | {share(tight)} | {share(waits)} |")
 
 
 if __name__ == "__main__":
