@@ -12,7 +12,8 @@ use super::Timeline;
 use crate::facts::Facts;
 use crate::facts::agents::{AgentNames, Presumed};
 
-/// Processes whose last kernels ended this close to each other computed together, ns.
+/// Processes whose last kernels ended this close to each other computed together, and kernels that follow each other so are of one
+/// pass, ns.
 const TOGETHER_NS: i64 = 1_000_000;
 
 /// Of a run.
@@ -52,7 +53,10 @@ fn voted(timeline: &Timeline, owners: &BTreeSet<i64>, pulls: &[i64]) -> Option<i
     let vote = |at: &i64| {
         let ended = |process: &i64| {
             let own = timeline.lane(timeline.processes.get(process)?.main?);
-            Some((own.end[own.ended_by(*at)?], *process))
+            let goes_on = own.start.partition_point(|start| *start < *at);
+            // In the midst of a pass it has nothing to hand over.
+            let is_done = goes_on == own.len() || own.start[goes_on] - *at > TOGETHER_NS;
+            Some((own.end[own.ended_by(*at)?], *process)).filter(|_| is_done)
         };
         let mut ends: Vec<(i64, i64)> = owners.iter().filter_map(ended).collect();
         ends.sort_unstable();
