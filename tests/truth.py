@@ -3,13 +3,18 @@
 
     tests/truth.py KVPATH [MORE]      MORE: a folder of recordings, each CASE/run with CASE/witness/witness-PID.tsv
 
+The last table needs pyarrow: it holds what copies of these recordings without names tell against the whole ones.
+
 Paths are held against the audit (`paths.agreement`); joins against what a witness inside the recorded programs logged of NIXL calls and
 engine steps (tests/fixtures/PROVENANCE.md), which the analyzer never sees."""
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections import Counter, defaultdict
 from pathlib import Path
 
 KVPATH = sys.argv[1]
@@ -88,6 +93,94 @@ def share(right):
     return f"{100 * sum(right) / len(right):.1f} % of {len(right):,}" if right else "-"
 
 
+# What a copy lacks: segments by table, columns of the others.
+LACKS = {
+    "agents": (("nixl_agents", "nixl_regions"), ("agent",)),
+    "texts": ((), ("notif", "notif_bytes", "request", "chunk", "sender_rank", "message", "message_raw")),
+    "agents, messages": (("nixl_agents", "nixl_regions", "nixl_notifs"), ("agent",)),
+    "agents, texts": (("nixl_agents", "nixl_regions"),
+                      ("agent", "notif", "notif_bytes", "request", "chunk", "sender_rank", "message", "message_raw")),
+}
+
+
+def copy_without(run, to, tables, columns):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(run, to)
+    for file in to.rglob("*.parquet"):
+        table = file.name.split("-")[0]
+        if table in tables:
+            file.unlink()
+        elif table in ("nixl_transfers", "nixl_notifs"):
+            source = pq.ParquetFile(file)
+            rows_of, footer = source.read(), source.metadata.metadata
+            for at, field in enumerate(rows_of.schema):
+                if field.name in columns:
+                    empty = pa.nulls(len(rows_of), field.type) if field.nullable else pa.array([""] * len(rows_of)).cast(field.type)
+                    rows_of = rows_of.set_column(at, field, empty)
+            own = {key: value for key, value in footer.items() if key != b"ARROW:schema"}
+            pq.write_table(rows_of.replace_schema_metadata(own), file)
+
+
+def joined(run):
+    """Request and peer of each transfer, each with its confidence, and when it was posted."""
+    found = rows(run, "SELECT t.process_id AS process, t.posted_ns AS posted, j.request, j.request_confidence, j.peer_process_id AS peer, "
+                      "j.peer_confidence, r.request_id AS id, r.method FROM transfer_joins j JOIN nixl_transfers t "
+                      "ON t.transfer_id = j.transfer_id AND t.process_id = j.process_id LEFT JOIN requests r ON r.request = j.request "
+                      "WHERE t.posted_ns IS NOT NULL")
+    return {(row["process"], row["posted"]): row for row in found}
+
+
+def lacking(run, lacks, found):
+    """Adds (kind, confidence): [right, ...] of what a copy without names tells."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "run"
+        copy_without(run, copy, *LACKS[lacks])
+        whole, own = joined(run), joined(copy)
+    votes, unknown = defaultdict(Counter), Counter()
+    for key, row in own.items():
+        if row.get("request") is not None:
+            votes[row["request"]][whole[key].get("request")] += 1
+    # A request of the copy is that of the whole which most of its transfers are of; of several with the same one the largest.
+    means, taken = {}, set()
+    for request, of in sorted(votes.items(), key=lambda own: -max(own[1].values())):
+        meant = of.most_common(1)[0][0]
+        if meant not in taken:
+            taken.add(meant)
+            means[request] = meant
+    for key, row in own.items():
+        for kind in ("request", "peer"):
+            if whole[key].get(kind) is None:
+                continue
+            if row.get(kind) is None:
+                unknown[kind] += 1
+                continue
+            meant = means.get(row["request"], -1) if kind == "request" else row[kind]
+            found[f"transfer to {kind}", row[f"{kind}_confidence"]].append(meant == whole[key][kind])
+        if row.get("method") == "client" and row.get("id") and whole[key].get("id"):
+            found["request to client's report", None].append(row["id"] in whole[key]["id"])
+    return unknown
+
+
+def calibration():
+    print("\n| lacks | join | confidence | right | unknown |\n|---|---|---|---|---|")
+    for lacks in LACKS:
+        found, unknown = defaultdict(list), Counter()
+        for name, run, _ in every_recording():
+            unknown += lacking(run, lacks, found)
+        for (kind, confidence), right in sorted(found.items(), key=lambda own: (own[0][0], -(own[0][1] or 0))):
+            said = "-" if confidence is None else f"{confidence:.1f}"
+            print(f"| {lacks} | {kind} | {said} | {share(right)} | {unknown[kind.split()[-1]] or '-'} |")
+
+
+def every_recording():
+    """Those that hold transfers with names."""
+    yield from (own for own in recordings() if own[0] not in ("even", "uneven"))
+    for name in ("pull", "decode-tp", "prefill-tp", "shared-gpu"):
+        yield name, FIXTURES / "v1" / name, []
+
+
 def main():
     audit, joins = [], []
     for name, run, known in recordings():
@@ -108,6 +201,7 @@ def main():
     print("| recording | paths | explained | audit | below 95 % |\n|---|---|---|---|---|\n" + "\n".join(audit))
     print("\n| recording | transfers to requests, sure | others | compute on paths, sure | others |\n|---|---|---|---|---|\n"
           + "\n".join(joins))
+    calibration()
 
 
 main()

@@ -32,8 +32,6 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 pub use capture::cupti::folders::Folders;
 pub use capture::cupti::source::Rings;
 pub use capture::{Context, RecordSource};
@@ -43,7 +41,7 @@ pub use segments::Segments;
 /// Does what the command line says; exit code 2 where that cannot be done.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::read();
     log::start(cli.logging());
     run(cli.command).unwrap_or_else(|error| {
         tracing::error!("{error:#}");

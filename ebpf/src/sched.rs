@@ -12,7 +12,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::BtfTracePointContext;
 use kvpath_schema::wire::sched::{
     COUNTS, Interval, LONG_NS, LOST, NO_CALL, NO_FILE, POLL, PPOLL, REGS_ARG, REGS_CALL, REGS_CS, RING_BYTES, RUNS,
-    THREADS, TIMED, TIMED_EVERY, TIMED_MOST_NS, TIMED_NS, Thread,
+    THREADS, TIMED, TIMED_EVERY, TIMED_MOST_NS, TIMED_NS, Thread, WAITS,
 };
 
 use crate::count::{add, count};
@@ -48,7 +48,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             (*thread).file = file as i64 as u64;
             (*thread).waker = 0;
             // State 0: it could go on, and waits for a CPU from now on.
-            (*thread).ready_ns = if state & 0xff == 0 { now } else { 0 };
+            (*thread).ready_ns = if state & WAITS == 0 { now } else { 0 };
         }
     }
     if let Some(next) = tid(next)

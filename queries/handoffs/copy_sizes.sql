@@ -8,19 +8,18 @@
 -- @column  bytes BIGINT  their bytes
 -- @column  total_ns BIGINT  their time, counted twice where they overlap
 -- @column  gb_per_s DOUBLE  rate within a copy, without the gaps between copies
--- @reads   handoffs, memcpys, stages
+-- @reads   handoffs, memcpys
 -- @schema  >=1
--- A copy belongs to the hand-offs of its process in whose copy span it starts; two spans that overlap share theirs.
+-- Who posted the transfers copied: of a pull the reader. A copy belongs to the hand-offs of its process in whose copy span it starts; two spans that overlap share theirs.
 WITH windows AS (
   SELECT
     h.request,
     h.stage_id,
-    s.process_id,
+    h.copy_process_id AS process_id,
     h.peer_device_id,
     h.copy_start_ns AS from_ns,
     h.copy_start_ns + h.copy_span_ns AS to_ns
   FROM handoffs AS h
-  JOIN stages AS s ON s.stage_id = h.stage_id
   WHERE h.copies > 0 AND ($request IS NULL OR h.request = $request)
 ),
 sized AS (

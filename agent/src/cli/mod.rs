@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use kvpath_schema::wire::ring::Level;
 use tracing::Level as Importance;
 
@@ -110,7 +111,7 @@ pub struct RecordOptions {
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',', value_parser = extra())]
     pub sources: Vec<OptionalSource>,
     /// Leave out what is recorded by default: sched (when and why threads that post, poll or launch are off the CPU, and who wakes
-    /// them; look-ups for each switch and each waking on the machine). Without it, what such threads waited for is mostly unknown. Goes before --with sched.
+    /// them; look-ups for each switch and each waking on the machine). Without it, what such threads waited for is mostly unknown. Not with --with sched.
     #[arg(long = "without", value_name = "SOURCE")]
     pub without: Option<LeftOut>,
     /// The most that probes may cost, % of a core in all: uprobes on NIXL and UCX, and the scheduler's tracepoints. Where they would
@@ -157,6 +158,26 @@ impl ClockOptions {
     pub fn settings(&self) -> Option<Clocking> {
         let (listen, key) = self.listen.zip(self.key.clone())?;
         Some(Clocking { listen, peers: self.peers.clone(), key })
+    }
+}
+
+impl Cli {
+    /// What the command line says; ends the program where that cannot be done.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::parse().checked().unwrap_or_else(|error| error.exit())
+    }
+
+    /// Refuses options that contradict each other by their values.
+    fn checked(self) -> Result<Self, clap::Error> {
+        if let Command::Record(options) = &self.command
+            && options.without.is_some()
+            && options.sources.contains(&OptionalSource::Sched)
+        {
+            let why = "`sched` is asked for by --with and left out by --without: say one of them";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
+        }
+        Ok(self)
     }
 }
 
@@ -294,6 +315,17 @@ mod tests {
         assert_eq!(Settings::from(options).extras, [OptionalSource::Ucx, OptionalSource::Telemetry]);
         let error = record("udp").unwrap_err().to_string();
         assert!(error.contains("[possible values: ucx, rdma, sockets, sched, telemetry]"), "{error}");
+    }
+
+    #[test]
+    fn the_scheduler_is_asked_for_or_left_out_but_not_both() {
+        let record = |args: &[&str]| {
+            let all = ["kvpath-agent", "record"].iter().chain(args);
+            Cli::try_parse_from(all).and_then(Cli::checked)
+        };
+        let error = record(&["--with", "ucx,sched", "--without", "sched"]).unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::ArgumentConflict, 2));
+        assert!(record(&["--with", "ucx", "--without", "sched"]).is_ok() && record(&["--with", "sched"]).is_ok());
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub const POLL: i32 = 7;
 /// See [`POLL`].
 pub const PPOLL: i32 = 271;
 
+/// States in which a thread cannot go on, as bits of `TASK_*` (include/linux/sched.h): those of the lowest byte, a lock of PREEMPT_RT, and
+/// frozen, which has no other bit.
+pub const WAITS: u32 = 0x90ff;
+
 /// What the programs count by CPU, in this order: intervals lost, runs of the programs, runs that were timed, ns of those.
 pub const COUNTS: u32 = 4;
 /// Slots of the map `SCHED_COUNTS`.

@@ -10,6 +10,7 @@ mod full;
 mod import;
 mod json;
 mod kineto;
+mod lacking;
 mod limits;
 mod live;
 mod output;

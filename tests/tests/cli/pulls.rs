@@ -115,3 +115,29 @@ fn prefill_is_on_the_path_and_who_meets_for_the_first_time_shakes_hands() {
         }
     }
 }
+
+#[test]
+fn sizes_of_copies_are_those_of_the_process_that_copied() {
+    for recording in RECORDINGS {
+        let run = fixture(&format!("v1/{recording}"));
+        let out = kvpath()
+            .arg("sql")
+            .arg(run)
+            .args(["handoffs.copy_sizes", "--format", "json"])
+            .output()
+            .expect("kvpath runs");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let text = String::from_utf8(out.stdout).expect("JSON is UTF-8");
+        let mut seen: BTreeMap<i64, i64> = BTreeMap::new();
+        for row in text.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object a line")) {
+            *seen.entry(row["request"].as_i64().expect("a number")).or_default() +=
+                row["bytes"].as_i64().expect("a number");
+        }
+        let peers =
+            "SELECT request, sum(bytes) AS bytes FROM handoffs WHERE NOT same_gpu GROUP BY request ORDER BY request";
+        for row in sql(recording, peers) {
+            let request = row["request"].as_i64().expect("a number");
+            assert_eq!(seen.get(&request), row["bytes"].as_i64().as_ref(), "{recording}, request {request}");
+        }
+    }
+}

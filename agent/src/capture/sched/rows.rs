@@ -1,7 +1,7 @@
 //! Records and sums to rows. Pure.
 
 use kvpath_schema::cell::Name;
-use kvpath_schema::wire::sched::{Interval, Thread};
+use kvpath_schema::wire::sched::{Interval, Thread, WAITS};
 use zerocopy::FromBytes as _;
 
 use super::calls::{YIELD, wakes};
@@ -43,12 +43,14 @@ pub fn is_over(state: u64) -> bool {
     state & 0x80 != 0
 }
 
-/// Name of a state that a thread goes off the CPU in: bits of `TASK_*` in include/linux/sched.h. 0: it could go on.
+/// Name of a state that a thread goes off the CPU in: bits of `TASK_*` in include/linux/sched.h. 0: it could go on. Frozen
+/// (0x8000) is `stopped` too: it goes on when whoever froze its cgroup says so.
 pub fn state(number: u32, call: i32) -> Name {
-    match number & 0xff {
+    match number & WAITS {
         0 if call == YIELD => "yielded",
         0 => "preempted",
-        bits if bits & 2 != 0 => "uninterruptible",
+        // A lock that a spinlock becomes on PREEMPT_RT.
+        bits if bits & (2 | 0x1000) != 0 => "uninterruptible",
         bits if bits & 1 != 0 => "sleeping",
         _ => "stopped",
     }
@@ -57,7 +59,7 @@ pub fn state(number: u32, call: i32) -> Name {
 
 /// Whether it waited for something, and could not have gone on.
 pub fn is_waiting(number: u32) -> bool {
-    number & 0xff != 0
+    number & WAITS != 0
 }
 
 #[cfg(test)]
@@ -66,12 +68,19 @@ mod tests {
 
     #[test]
     fn states_have_the_kernels_meaning() {
-        for (number, name) in
-            [(0, "preempted"), (1, "sleeping"), (2, "uninterruptible"), (0x102, "uninterruptible"), (4, "stopped")]
-        {
+        for (number, name) in [
+            (0, "preempted"),
+            (1, "sleeping"),
+            (2, "uninterruptible"),
+            (0x102, "uninterruptible"),
+            (4, "stopped"),
+            (0x8000, "stopped"),
+            (0x1000, "uninterruptible"),
+        ] {
             assert_eq!(&*state(number, 202), name, "{number:#x}");
         }
         assert_eq!(&*state(0, YIELD), "yielded");
+        assert!(is_waiting(0x8000) && is_waiting(1) && !is_waiting(0) && !is_waiting(0x100));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! A recording that began after an agent was made has no row of it. Then messages tell: what one process sent to a name arrived
 //! at the process of that name, from the name of the first. A text may be sent more than once, so a message counts only where
-//! all that are under way with its text agree, and a name only where all messages do.
+//! all that are under way with its text agree, and a name only where all messages do. What neither tells may be [`Presumed`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use kvpath_schema::tables::nixl::NotifDirection;
 
@@ -19,12 +19,21 @@ struct MessageEnd<'a> {
     peer: &'a str,
 }
 
+/// What is presumed of names that no record tells, by what ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presumed {
+    /// Processes by the names of their agents.
+    pub of_name: BTreeMap<String, i64>,
+    /// Processes whose KV others pull.
+    pub owners: BTreeSet<i64>,
+}
+
 /// Processes by the names of their agents.
 #[derive(Debug)]
 pub struct AgentNames<'a>(HashMap<&'a str, Vec<(i64, i64)>>);
 
 impl<'a> AgentNames<'a> {
-    /// Those that agents and messages tell.
+    /// Those that agents and messages tell, else those that are presumed.
     #[must_use]
     pub fn of(facts: &'a Facts) -> Self {
         let mut known: HashMap<&str, Vec<(i64, i64)>> = HashMap::new();
@@ -45,6 +54,9 @@ impl<'a> AgentNames<'a> {
             if let [process] = processes[..] {
                 known.entry(name).or_insert_with(|| vec![(i64::MIN, process)]);
             }
+        }
+        for (name, process) in &facts.presumed.of_name {
+            known.entry(name).or_insert_with(|| vec![(i64::MIN, *process)]);
         }
         Self(known)
     }
@@ -95,6 +107,10 @@ fn by_text(facts: &Facts) -> BTreeMap<&str, Vec<MessageEnd<'_>>> {
     let mut found: BTreeMap<&str, Vec<MessageEnd>> = BTreeMap::new();
     for row in 0..facts.notifs.time_ns.len() {
         let Some(peer) = facts.notifs.peer[row].as_deref() else { continue };
+        // What has no text may be any message.
+        if facts.notifs.message[row].is_empty() {
+            continue;
+        }
         found.entry(facts.notifs.message[row].as_str()).or_default().push(MessageEnd {
             at: facts.notifs.time_ns[row],
             has_arrived: *facts.notifs.direction[row] == NotifDirection::Arrived,
@@ -190,6 +206,16 @@ mod tests {
             facts.notif(process, "arrived", "d", at, "PUSH_REG:r");
         }
         assert_eq!(known(&facts), [("d".to_owned(), 9)]);
+    }
+
+    #[test]
+    fn messages_without_a_text_tell_nothing() {
+        let mut facts = Facts::default();
+        facts.notif(9, "sent", "p-1", 1, "");
+        facts.notif(9, "sent", "p-2", 2, "");
+        facts.notif(9, "arrived", "p-1", 3, "");
+        facts.notif(1, "arrived", "d", 4, "");
+        assert_eq!(known(&facts), []);
     }
 
     #[test]

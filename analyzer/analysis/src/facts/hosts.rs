@@ -22,6 +22,7 @@ impl Facts {
             nvtx: _,
             device_copies: _,
             received: _,
+            presumed: _,
         } = other;
         self.processes.append(processes);
         self.agents.append(agents);
@@ -51,6 +52,7 @@ impl Facts {
             nvtx: _,
             device_copies: _,
             received: _,
+            presumed: _,
         } = self;
         let time = |t: &mut i64| *t = host.time(*t);
         let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);

@@ -55,6 +55,8 @@ pub struct Facts {
     pub received: NixlNotifs,
     /// What clients, routers and engines say of requests.
     pub spans: Spans,
+    /// Whose agents names are that no record tells.
+    pub presumed: agents::Presumed,
 }
 
 impl Facts {

@@ -174,6 +174,26 @@ mod tests {
         assert_eq!(waited_for(&ranks(Some(2)), 2), Some((3, Method::Time, 500)));
     }
 
+    /// Of six all-reduces each, rank 3 lacks the first and rank 1 the last: as many, but the n-th is not the n-th.
+    #[test]
+    fn where_as_many_were_lost_on_both_the_nth_is_not_the_nth() {
+        let mut timeline = Timeline::default();
+        for (rank, numbers) in [(1, 0..5), (3, 1..6)] {
+            let id = LaneId { process: rank, kind: LaneKind::Stream { context: 1, stream: 7 } };
+            for number in numbers {
+                let (start, end) = (1_000 * number + if rank == 3 { 300 } else { 0 }, 1_000 * number + 350);
+                timeline.add_kernel(
+                    id,
+                    0,
+                    "ncclDevKernel_AllReduce_Sum_bf16_RING_LL",
+                    (start * US, end * US, number + 1),
+                );
+            }
+        }
+        let table = Table { stage: vec![0, 0], process_id: vec![1, 3], ..Table::default() };
+        assert_eq!(waited_for(&(timeline, table), 1), Some((3, Method::Time, 4_300)));
+    }
+
     #[test]
     fn stages_of_one_process_have_none() {
         let (timeline, table) = ranks(None);

@@ -1,9 +1,10 @@
 //! The peer copies that carry a hand-off's KV.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use crate::facts::{Copy, CopyRoute, DeviceCopies, Facts, Peers};
-use crate::intervals::{Span, Union};
+use crate::intervals::{ByStart, Span, Union};
 use crate::structure::carriers::Carriers;
 use crate::structure::posts::Post;
 use crate::structure::stages::StageWork;
@@ -30,8 +31,10 @@ pub fn open_ns(posts: &[PostWithCopies], end: impl Fn(&Post) -> Option<i64>) -> 
 pub struct WrittenCopies<'a> {
     copies: &'a DeviceCopies,
     carriers: &'a Carriers,
-    /// The posts of each process, for whosever KV, by time.
-    posted: HashMap<i64, Vec<Posted>>,
+    /// The posts of each process, for whosever KV.
+    posted: HashMap<i64, Open>,
+    /// Those with each other end.
+    by_end: HashMap<(i64, Option<i64>), Open>,
     /// Processes that copy to other devices.
     peers: HashSet<i64>,
     /// With which other end a process's copies on a way have to do.
@@ -49,6 +52,35 @@ struct Posted {
     end: Option<i64>,
     /// What it asked for, if it was seen to be done.
     bytes: Option<i64>,
+}
+
+/// Posts of a process.
+#[derive(Debug, Default)]
+struct Open {
+    /// By time.
+    posts: Vec<Posted>,
+    /// When each of them was under way, as far as that is known.
+    spans: ByStart<'static>,
+}
+
+impl Open {
+    /// Those, in order of time.
+    fn of(posts: Vec<Posted>) -> Self {
+        let under_way = |post: &Posted| (post.at, if post.over == i64::MAX { post.at } else { post.over });
+        let spans = posts.iter().map(under_way).collect::<Vec<Span>>();
+        Self { posts, spans: ByStart::of(spans) }
+    }
+
+    /// The first after a time.
+    fn next(&self, at: i64) -> Option<i64> {
+        self.posts.get(self.posts.partition_point(|other| other.at <= at)).map(|next| next.at)
+    }
+
+    /// Those that may have been under way while a post was, or were made with it.
+    fn near(&self, post: &Post) -> &[Posted] {
+        let near = self.spans.near((post.at.saturating_sub(1), post.end().max(post.at.saturating_add(1))));
+        &self.posts[near]
+    }
 }
 
 /// Between which devices a copy goes. One that stays within a device has none.
@@ -86,8 +118,12 @@ impl<'a> WrittenCopies<'a> {
             let bytes = post.transfer.filter(|_| post.done_by.is_some()).and_then(|row| facts.transfers.bytes[row]);
             posted.entry(post.by).or_default().push(Posted { at: post.at, over, end, bytes });
         }
-        for posts in posted.values_mut() {
+        let mut by_end: HashMap<(i64, Option<i64>), Vec<Posted>> = HashMap::new();
+        for (process, posts) in &mut posted {
             posts.sort_unstable_by_key(|post| (post.at, post.end));
+            for post in posts {
+                by_end.entry((*process, post.end)).or_default().push(*post);
+            }
         }
         let peers = copies.peers().map(|(process, _)| process).collect();
         let (mut ends, mut told_apart) = (HashMap::new(), HashSet::new());
@@ -99,17 +135,18 @@ impl<'a> WrittenCopies<'a> {
             told_apart.extend((!own.is_empty()).then_some(*process));
             ends.extend(own.into_iter().map(|(way, end)| ((*process, way), end)));
         }
-        Self { copies, carriers, posted, peers, ends, told_apart }
+        let posted = posted.into_iter().map(|(process, posts)| (process, Open::of(posts))).collect();
+        let by_end = by_end.into_iter().map(|(key, posts)| (key, Open::of(posts))).collect();
+        Self { copies, carriers, posted, by_end, peers, ends, told_apart }
     }
 
     /// Those of a post for the KV of a process.
     #[must_use]
     pub fn of_post(&self, post: &Post, owner: i64) -> CopiesOfPost<'_> {
-        let posts = self.posted.get(&post.by).map_or(&[][..], Vec::as_slice);
-        let later = &posts[posts.partition_point(|other| other.at <= post.at)..];
-        let (next, end) = (later.first().map(|next| next.at), other_end(post, owner));
+        let end = other_end(post, owner);
+        let next = self.posted.get(&post.by).and_then(|posts| posts.next(post.at));
         let until = if self.told_apart.contains(&post.by) {
-            later.iter().find(|next| next.end == end).map(|next| next.at)
+            self.by_end.get(&(post.by, end)).and_then(|posts| posts.next(post.at))
         } else {
             next
         };
@@ -130,12 +167,15 @@ impl<'a> WrittenCopies<'a> {
         let Some(first) = own.first() else { return false };
         let (by, end) = (first.by, other_end(first, owner));
         let is_told_apart = self.told_apart.contains(&by);
-        let posts = self.posted.get(&by).map_or(&[][..], Vec::as_slice);
-        let is_own = |other: &Posted| other.end == end && own.iter().any(|post| post.at == other.at);
-        let alike = posts.iter().filter(|other| !is_told_apart || other.end == end);
-        let others = alike.filter(|other| !is_own(other));
-        let mut others = others.map(|other| (other.at, if other.over == i64::MAX { other.at } else { other.over }));
-        others.any(|(at, over)| own.iter().any(|post| post.at < over && at < post.end() || post.at == at))
+        let alike = if is_told_apart { self.by_end.get(&(by, end)) } else { self.posted.get(&by) };
+        let Some(alike) = alike else { return false };
+        let times: HashSet<i64> = own.iter().map(|post| post.at).collect();
+        let is_own = |other: &Posted| other.end == end && times.contains(&other.at);
+        let meets = |post: &Post, other: &Posted| {
+            let over = if other.over == i64::MAX { other.at } else { other.over };
+            post.at < over && other.at < post.end() || post.at == other.at
+        };
+        own.iter().any(|post| alike.near(post).iter().any(|other| !is_own(other) && meets(post, other)))
     }
 }
 
@@ -149,19 +189,28 @@ fn ends_of_ways(posts: &[Posted], copies: impl Iterator<Item = (Way, i64, i64)>)
     }
     let mut seen: HashMap<Way, BTreeSet<i64>> = HashMap::new();
     let mut bytes: HashMap<Way, i64> = HashMap::new();
-    let (mut next, mut open): (usize, Vec<Posted>) = (0, Vec::new());
+    // How many posts with each end are open, and when the next of them is over.
+    let (mut next, mut open, mut over) = (0, BTreeMap::<i64, usize>::new(), BinaryHeap::new());
     for (way, begun, size) in copies {
-        while next < posts.len() && posts[next].at <= begun {
-            open.push(posts[next]);
+        while let Some(post) = posts.get(next).filter(|post| post.at <= begun) {
+            if let Some(end) = post.end {
+                *open.entry(end).or_default() += 1;
+                over.push(Reverse((post.over, end)));
+            }
             next += 1;
         }
-        open.retain(|post| begun <= post.over);
-        let mut of = open.iter().filter_map(|post| post.end);
+        while let Some(Reverse((_, end))) = over.peek().copied().filter(|Reverse((at, _))| *at < begun) {
+            over.pop();
+            let left = open.get(&end).map_or(0, |count| count.saturating_sub(1));
+            if left == 0 {
+                open.remove(&end);
+            } else {
+                open.insert(end, left);
+            }
+        }
         let seen = seen.entry(way).or_default();
-        if let Some(end) = of.next()
-            && of.all(|other| other == end)
-        {
-            seen.insert(end);
+        if let (Some(end), 1) = (open.keys().next(), open.len()) {
+            seen.insert(*end);
         }
         let sum = bytes.entry(way).or_default();
         *sum = sum.saturating_add(size);
@@ -178,15 +227,18 @@ fn ends_of_ways(posts: &[Posted], copies: impl Iterator<Item = (Way, i64, i64)>)
     }
     let own = |(way, ends): (&Way, &BTreeSet<i64>)| Some((*way, ends.first().copied().or(left)?));
     let found: HashMap<Way, i64> = seen.iter().filter_map(own).collect();
-    let carried = |end: i64| {
-        let own = found.iter().filter(|(_, of)| **of == end).filter_map(|(way, _)| bytes.get(way));
-        own.fold(0i64, |sum, bytes| sum.saturating_add(*bytes))
-    };
-    let asked = |end: i64| {
-        let mut own = posts.iter().filter(|post| post.end == Some(end));
-        own.try_fold(0i64, |sum, post| Some(sum.saturating_add(post.bytes?)))
-    };
-    if left.is_some() && ends.iter().any(|end| asked(*end) != Some(carried(*end))) {
+    let mut carried: BTreeMap<i64, i64> = BTreeMap::new();
+    for (way, end) in &found {
+        let sum = carried.entry(*end).or_default();
+        *sum = sum.saturating_add(bytes.get(way).copied().unwrap_or(0));
+    }
+    let mut asked: BTreeMap<i64, Option<i64>> = BTreeMap::new();
+    for (end, bytes) in posts.iter().filter_map(|post| Some((post.end?, post.bytes))) {
+        let sum = asked.entry(end).or_insert(Some(0));
+        *sum = sum.zip(bytes).map(|(sum, bytes)| sum.saturating_add(bytes));
+    }
+    let is_all = |end: &i64| asked.get(end).copied().flatten() == Some(carried.get(end).copied().unwrap_or(0));
+    if left.is_some() && !ends.iter().all(is_all) {
         return HashMap::new();
     }
     found

@@ -49,8 +49,12 @@ pub fn of(inputs: &Inputs, first: (usize, usize), tally: &mut Tally) -> Vec<Join
         let process = table.process_id[row];
         let peer = if touch.sender == Some(process) { touch.receiver } else { touch.sender };
         let peer_how = peer.map(|_| {
-            let is_seen = table.peer[row].as_deref().is_some_and(|name| own_agents.contains(name));
-            how(if is_seen { Method::Id } else { Method::Count })
+            let name = table.peer[row].as_deref().unwrap_or_default();
+            how(match (own_agents.contains(name), facts.presumed.of_name.contains_key(name)) {
+                (true, _) => Method::Id,
+                (false, true) => Method::Time,
+                (false, false) => Method::Count,
+            })
         });
         let request = inputs.of_transfer.get(&row).map(|number| after(first.1, *number));
         let request_how = request.map(|_| how(if table.request[row].is_some() { Method::Id } else { Method::Time }));

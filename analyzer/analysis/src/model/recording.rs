@@ -15,8 +15,8 @@ use crate::load::limits::TIME;
 use crate::serving::notifications::name_transfers;
 use crate::spill::Memory;
 use crate::structure::ranges::Ranges;
-use crate::timeline::Timeline;
 use crate::timeline::build::Builder;
+use crate::timeline::{Timeline, presumed};
 
 /// Facts and what ran.
 #[derive(Debug, Default)]
@@ -65,6 +65,7 @@ impl Recording {
             name_transfers(&mut facts.transfers);
             let ranges = Ranges::of(&facts.nvtx, memory)?;
             let timeline = builder.finish(&facts.transfers)?;
+            facts.presumed = presumed::of(&facts, &timeline);
             Ok::<Self, LoadError>(Self { facts, timeline, ranges, ..Self::default() })
         };
         let mut groups = groups.into_values().map(finish);

@@ -43,6 +43,12 @@ pub fn read(title: &str) -> Title {
     }
 }
 
+/// Whether a process with that title hands over each prompt at once, and not chunk by chunk.
+#[must_use]
+pub fn hands_over_whole_prompts(title: &str) -> bool {
+    title.get(..vllm::TITLE.len()).is_some_and(|own| own.eq_ignore_ascii_case(vllm::TITLE))
+}
+
 /// The number after `_PP` or `:PP`; a path that happens to hold the letters is no rank.
 fn rank(title: &str, which: &str) -> Option<i32> {
     title.match_indices(which).find_map(|(at, _)| {

@@ -23,6 +23,17 @@ pub struct RequestReport {
     pub failed_ns: Option<i64>,
 }
 
+impl RequestReport {
+    /// Whether it may be of a recording of that time: where it was answered, then; else not over before it began.
+    #[must_use]
+    pub fn may_be_within(&self, (start, end): (i64, i64)) -> bool {
+        match self.first_token_ns {
+            Some(token) => self.arrival_ns <= end && token >= start,
+            None => self.failed_ns.is_none_or(|failed| failed >= start),
+        }
+    }
+}
+
 /// What clients say, by time.
 #[must_use]
 pub fn of(spans: &Spans) -> Vec<RequestReport> {

@@ -33,6 +33,12 @@ impl<K: Clone + Eq + Hash> Numbers<K> {
         self.last
     }
 
+    /// Whether it may have a number of its own: it has one, or fewer than `most` have.
+    #[must_use]
+    pub fn has_room(&self, value: &K, most: usize) -> bool {
+        self.values.len() < most || self.by_value.contains_key(value)
+    }
+
     /// The value with that number.
     #[must_use]
     pub fn value(&self, number: u32) -> &K {

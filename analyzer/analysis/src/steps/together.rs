@@ -35,11 +35,23 @@ struct Joined {
 /// Puts the steps of all processes together.
 pub(super) fn of<'a>(timeline: &Timeline, stages: &[StageWork<'a>], series: &[Series]) -> Vec<StepWork<'a>> {
     let pairs = Pairs::of(timeline, &neighbours(stages, series));
+    let ends: Vec<Option<Vec<i64>>> = series.iter().map(|own| stages[own.stage].lane.map(ends)).collect();
     let mut joined: BTreeMap<(usize, usize), Joined> = BTreeMap::new();
     for own in 1..series.len() {
         // The one that most of its steps have in common with.
         let with = (0..own).filter(|other| is_like(&series[*other], &series[own]));
-        let found = with.map(|other| (other, join(timeline, stages, &pairs, (&series[other], &series[own]))));
+        let found = with.map(|other| {
+            (
+                other,
+                join(
+                    timeline,
+                    stages,
+                    &pairs,
+                    (&series[other], &series[own]),
+                    (ends[other].as_deref(), ends[own].as_deref()),
+                ),
+            )
+        });
         let best = found.max_by_key(|(other, steps)| (steps.len(), std::cmp::Reverse(*other)));
         for (step, (there, method, agreeing)) in best.iter().flat_map(|(_, steps)| steps) {
             let with = (best.as_ref().map_or(0, |(other, _)| *other), *there);
@@ -103,10 +115,17 @@ fn neighbours(stages: &[StageWork], series: &[Series]) -> Vec<Vec<i64>> {
 /// Steps of the second process that belong to steps of the first.
 type JoinedSteps = BTreeMap<usize, (usize, StepMethod, f64)>;
 
-fn join(timeline: &Timeline, stages: &[StageWork], pairs: &Pairs, (a, b): (&Series, &Series)) -> JoinedSteps {
+/// `ends`: of NCCL's kernels of both ([`ends`]).
+fn join(
+    timeline: &Timeline,
+    stages: &[StageWork],
+    pairs: &Pairs,
+    (a, b): (&Series, &Series),
+    ends: (Option<&[i64]>, Option<&[i64]>),
+) -> JoinedSteps {
     let (from, to) = (&stages[a.stage], &stages[b.stage]);
     let messages = messages(timeline, pairs, from, to);
-    let (contacts, method) = match (messages.is_empty(), from.lane.zip(to.lane)) {
+    let (contacts, method) = match (messages.is_empty(), ends.0.zip(ends.1)) {
         (false, _) => (messages, StepMethod::Messages),
         (true, Some((there, here))) => (ending_together(there, here), StepMethod::Collectives),
         (true, None) => return JoinedSteps::new(),
@@ -171,14 +190,15 @@ fn messages(timeline: &Timeline, pairs: &Pairs, from: &StageWork, to: &StageWork
     found
 }
 
+/// When each kernel of NCCL ended, rising.
+fn ends(lane: &Lane) -> Vec<i64> {
+    let mut ends: Vec<i64> = lane.collectives.iter().chain(&lane.p2p).map(|span: &Span| span.1).collect();
+    ends.sort_unstable();
+    ends
+}
+
 /// Kernels of NCCL that end together on both, if most do.
-fn ending_together(a: &Lane, b: &Lane) -> Vec<Contact> {
-    let ends = |lane: &Lane| {
-        let mut ends: Vec<i64> = lane.collectives.iter().chain(&lane.p2p).map(|span: &Span| span.1).collect();
-        ends.sort_unstable();
-        ends
-    };
-    let (there, here) = (ends(a), ends(b));
+fn ending_together(there: &[i64], here: &[i64]) -> Vec<Contact> {
     let nearest = |time: i64| {
         let at = there.partition_point(|end| *end < time);
         let apart = |at: &usize| there[*at].abs_diff(time);

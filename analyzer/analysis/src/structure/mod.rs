@@ -11,6 +11,7 @@ mod fills;
 pub mod held_layers;
 pub mod lanes;
 pub mod mine;
+mod nameless;
 mod periods;
 pub mod posts;
 pub mod ranges;

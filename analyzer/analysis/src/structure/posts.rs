@@ -60,6 +60,9 @@ impl Post {
 #[must_use]
 pub fn of(facts: &Facts, lanes: &BTreeMap<i64, Lane>) -> BTreeMap<i64, Vec<Post>> {
     let mut posts = if facts.transfers.transfer_id.is_empty() { from_nvtx(facts) } else { from_transfers(facts) };
+    if facts.transfers.peer.iter().all(Option::is_none) {
+        give_to_owner(&mut posts, lanes);
+    }
     // The copies of a process that pulls are those of the posts that it made for others' KV.
     let posting: BTreeSet<i64> = posts.values().flatten().map(|post| post.by).collect();
     for (process, lane) in lanes {
@@ -155,6 +158,22 @@ fn from_nvtx(facts: &Facts) -> BTreeMap<i64, Vec<Post>> {
         }
     }
     posts
+}
+
+/// Whose KV a pull reads is not told where no peer was read, and ranges never say. It is that of the only process that computes and hands nothing over, if there is but
+/// one.
+fn give_to_owner(posts: &mut BTreeMap<i64, Vec<Post>>, lanes: &BTreeMap<i64, Lane>) {
+    let mut owners = lanes.iter().filter(|(process, lane)| !lane.passes.is_empty() && !posts.contains_key(process));
+    let (Some((owner, _)), None) = (owners.next(), owners.next()) else { return };
+    let mut own = Vec::new();
+    for posts in posts.values_mut() {
+        own.extend(posts.extract_if(.., |post| post.pulled));
+    }
+    posts.retain(|_, posts| !posts.is_empty());
+    if !own.is_empty() {
+        own.iter_mut().for_each(|post| post.pulled = false);
+        posts.insert(*owner, own);
+    }
 }
 
 fn from_copies(process: i64, lane: &Lane) -> Vec<Post> {

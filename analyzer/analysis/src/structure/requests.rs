@@ -1,16 +1,17 @@
 //! The requests of a run, and which hand-off is whose; [`super::division`] tells which forward pass is.
 //!
-//! Request ids (from NIXL's notif texts) decide where they were recorded. Without them requests are told apart by
-//! activity: the forward passes of all prefill stages are grouped where no stage computes for [`GROUP_GAP_NS`], and a
-//! hand-off belongs to the last group that began before it. Several hand-offs of a stage while its group still computes
-//! are one request's (chunk-wise push); each one after the group's end is a further request whose compute was not
-//! recorded or ran within the same group. Groups that nothing hands over (warm-up, dummy runs) are no requests.
+//! Request ids (from NIXL's notif texts) decide where they were recorded. Without them hand-offs themselves tell ([`nameless`]), and
+//! where only copies were recorded, activity: the forward passes of all prefill stages are grouped where no stage computes for
+//! [`GROUP_GAP_NS`], and a burst of copies belongs to the last group that began before it. Several of a stage while its group still
+//! computes are one request's; each one after the group's end is a further request whose compute was not recorded or ran within the
+//! same group. Groups that nothing hands over (warm-up, dummy runs) are no requests.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::lanes::Pass;
+use super::posts::Post;
 use super::stages::StageWork;
-use super::{division, fills};
+use super::{division, fills, nameless};
 use crate::facts::Facts;
 use crate::intervals::{ByStart, Span, Union};
 use crate::serving::told::{ClientReports, RequestReport, client_reports};
@@ -125,13 +126,15 @@ impl RequestWork<'_> {
 #[must_use]
 pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>], told: &'a [RequestReport]) -> Vec<RequestWork<'a>> {
     let groups = groups(stages);
+    let numbers = nameless::numbers(facts, stages, &groups);
     let mut by_key: BTreeMap<RequestKey, RequestWork> = BTreeMap::new();
     for (s, stage) in stages.iter().enumerate() {
         let mut after_end: BTreeMap<usize, usize> = BTreeMap::new();
         for (p, post) in stage.posts.iter().enumerate() {
-            let key = match &post.request {
-                Some(id) => RequestKey::Id(id.clone()),
-                None => activity(&groups, post.at, &mut after_end),
+            let key = match (&post.request, numbers.get(&(s, p))) {
+                (Some(id), _) => RequestKey::Id(id.clone()),
+                (None, Some(number)) => RequestKey::Number(*number),
+                (None, None) => activity(&groups, post.at, &mut after_end),
             };
             let request = by_key.entry(key).or_default();
             request.id.clone_from(&post.request);
@@ -146,7 +149,7 @@ pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>], told: &'a [RequestReport]
         request.group = groups.partition_point(|(start, _)| *start <= at).checked_sub(1);
     }
     bytes(stages, facts, &mut requests);
-    let unmatched = join(stages, &mut requests, told);
+    let unmatched = join(facts, stages, &mut requests, told);
     division::give_passes(stages, &groups, &mut requests);
     for s in (0..stages.len()).filter(|s| stages[*s].is_prefill()) {
         give_by_tokens(stages, s, &mut requests);
@@ -164,34 +167,98 @@ pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>], told: &'a [RequestReport]
     requests
 }
 
-/// Gives requests what their clients say of them: by id, and those without one in their order, if there are as many and each may
-/// be. Returns what is said of others, if the client's log is of this recording at all.
+/// Gives requests what their clients say of them: by id, and those without one by order and time ([`in_order`]). Returns what is said
+/// of others that may be of this recording, if the client's log is of it at all.
 fn join<'a>(
+    facts: &Facts,
     stages: &[StageWork],
     requests: &mut [RequestWork<'a>],
     told: &'a [RequestReport],
 ) -> Vec<&'a RequestReport> {
     let ids: Vec<&str> = requests.iter().map(|request| request.id.as_deref().unwrap_or("")).collect();
-    let ClientReports { of, others, .. } = client_reports(&ids, told);
-    let mut nameless: Vec<usize> = (0..requests.len()).filter(|r| requests[*r].id.is_none()).collect();
-    nameless.sort_by_key(|r| requests[*r].first_post(stages));
-    let may_be = |(r, told): (&usize, &&RequestReport)| {
-        let post = requests[*r].first_post(stages);
-        told.arrival_ns <= post && told.first_token_ns.is_none_or(|token| post <= token)
-    };
-    let are_same = nameless.len() == others.len() && nameless.iter().zip(&others).all(may_be);
-    let is_of_run = !of.is_empty();
+    let ClientReports { of, mut others, .. } = client_reports(&ids, told);
+    let mut is_of_run = !of.is_empty();
     for (r, told) in of {
         requests[r].told = Some(told);
     }
-    if !are_same {
-        return if is_of_run && nameless.is_empty() { others } else { Vec::new() };
-    }
-    for (r, told) in nameless.into_iter().zip(others) {
+    let extent = extent(facts, stages);
+    others.retain(|told| told.may_be_within(extent));
+    let nameless: Vec<usize> = (0..requests.len()).filter(|r| requests[*r].id.is_none()).collect();
+    let found = in_order(stages, requests, &nameless, &others);
+    let is_whole = found.len() == nameless.len();
+    is_of_run |= !found.is_empty();
+    let given: HashSet<*const RequestReport> = found.iter().map(|(_, told)| std::ptr::from_ref(*told)).collect();
+    others.retain(|told| !given.contains(&std::ptr::from_ref(*told)));
+    for (r, told) in found {
         let request = &mut requests[r];
         (request.id, request.told, request.is_by_client) = (Some(told.id.clone()), Some(told), true);
     }
-    Vec::new()
+    // Of requests that are not told apart, any may be the one that is meant.
+    if is_of_run && is_whole { others } else { Vec::new() }
+}
+
+/// From the first record of what stages did to the last.
+fn extent(facts: &Facts, stages: &[StageWork]) -> Span {
+    let passes = stages.iter().filter_map(|stage| stage.lane).flat_map(|lane| &lane.passes).map(|pass| pass.span);
+    let posts = stages.iter().flat_map(|stage| stage.posts).map(|post| (post.made.unwrap_or(post.at), post.end()));
+    let notifs = facts.notifs.time_ns.iter().map(|time| (*time, *time));
+    let all = passes.chain(posts).chain(notifs);
+    all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((i64::MIN, i64::MAX))
+}
+
+/// Which of the requests without an id each report is of. They are handed over in the order in which they were sent, and their first
+/// tokens come in the order in which they are there; each report is of a request that was handed over between. It is known where both
+/// orders leave but one choice, and they agree.
+fn in_order<'a>(
+    stages: &[StageWork],
+    requests: &[RequestWork],
+    nameless: &[usize],
+    others: &[&'a RequestReport],
+) -> Vec<(usize, &'a RequestReport)> {
+    let posts = |r: usize| requests[r].posts.iter().map(|(stage, post)| &stages[*stage].posts[*post]);
+    let first = |r: usize| requests[r].first_post(stages);
+    let last = |r: usize| posts(r).map(|post| post.at).max().unwrap_or(i64::MAX);
+    let may_be = |r: usize, told: &RequestReport| {
+        told.arrival_ns <= first(r) && told.first_token_ns.is_none_or(|token| last(r) <= token)
+    };
+    let mut by_post = nameless.to_vec();
+    by_post.sort_by_key(|r| (first(*r), *r));
+    let by_arrival = only_choice(&by_post, others, may_be);
+    if by_arrival.is_empty() || others.iter().any(|told| told.first_token_ns.is_none()) {
+        return by_arrival;
+    }
+    let mut by_end = nameless.to_vec();
+    by_end.sort_by_key(|r| (posts(*r).map(Post::end).max(), *r));
+    let mut by_token = others.to_vec();
+    by_token.sort_by_key(|told| (told.first_token_ns, told.arrival_ns));
+    let by_token: BTreeMap<usize, &RequestReport> = only_choice(&by_end, &by_token, may_be).into_iter().collect();
+    let agrees = |(r, told): &(usize, &RequestReport)| by_token.get(r).is_some_and(|own| std::ptr::eq(*own, *told));
+    by_arrival.into_iter().filter(agrees).collect()
+}
+
+/// Pairs requests with reports, both in their order, where only one report may be of a request: the first that it can be of and the last.
+/// Nothing, if some request has none.
+fn only_choice<'a>(
+    requests: &[usize],
+    reports: &[&'a RequestReport],
+    may_be: impl Fn(usize, &RequestReport) -> bool,
+) -> Vec<(usize, &'a RequestReport)> {
+    let mut next = 0;
+    let mut earliest = Vec::new();
+    for r in requests {
+        let Some(at) = (next..reports.len()).find(|at| may_be(*r, reports[*at])) else { return Vec::new() };
+        earliest.push(at);
+        next = at + 1;
+    }
+    let mut end = reports.len();
+    let mut found = Vec::new();
+    for (r, earliest) in requests.iter().zip(earliest).rev() {
+        let Some(at) = (0..end).rev().find(|at| may_be(*r, reports[*at])) else { return Vec::new() };
+        end = at;
+        found.extend((at == earliest).then(|| (*r, reports[at])));
+    }
+    found.reverse();
+    found
 }
 
 /// Passes that no request has, between its sending and its first hand-off, are of a request that was the only one by then: where KV
@@ -319,6 +386,8 @@ pub fn of_transfers(stages: &[StageWork], requests: &[RequestWork]) -> BTreeMap<
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum RequestKey {
     Id(String),
+    /// By the order of hand-offs.
+    Number(usize),
     /// Group, and how many hand-offs of the same stage came between the group's end and this one.
     Activity(Option<usize>, usize),
 }

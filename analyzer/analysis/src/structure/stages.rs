@@ -71,6 +71,7 @@ pub fn of<'a>(
         // whose KV another one holds too hands none over: whoever has that only tells it.
         let traffic = match (posts.iter().all(|post| post.pulled), anyone_posts) {
             (false, _) => Some(Role::Prefill),
+            (true, true) if facts.presumed.owners.contains(&process) => Some(Role::Prefill),
             (true, true) => Some(told.get(&process).copied().unwrap_or(Role::Decode)),
             (true, false) => None,
         };

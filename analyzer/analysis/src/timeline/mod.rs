@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod lane;
 pub mod mixers;
 pub mod names;
+pub mod presumed;
 pub mod recorded;
 mod relayout;
 pub mod threads;

@@ -106,6 +106,9 @@ pub struct Threads {
 /// what calls of ms may be wrong by where the margin of all figures is.
 const SHORT_SHARE: f64 = 0.1;
 
+/// So many texts are kept with what was waited for and who woke: a server has a socket for each connection. Others name the call alone.
+const MOST_TEXTS: usize = 65_536;
+
 impl Threads {
     /// None yet.
     #[must_use]
@@ -135,7 +138,13 @@ impl Threads {
         cause: &Cause,
         waker: Option<ThreadId>,
     ) -> Result<(), LoadError> {
-        let cause = self.causes.of((cause.blocking(waker.is_some()), cause.text()));
+        let blocking = cause.blocking(waker.is_some());
+        let mut value = (blocking, cause.text());
+        if !self.causes.has_room(&value, MOST_TEXTS) {
+            let Cause { state, call, .. } = *cause;
+            value = (blocking, Cause { state, call, file: None, waker: None }.text());
+        }
+        let cause = self.causes.of(value);
         self.push(thread, (start, end.saturating_sub(queue_ns.max(0)).max(start), end), cause, waker)
     }
 
@@ -289,6 +298,24 @@ mod tests {
     const SLEEP: Cause = Cause { state: "sleeping", call: Some("clock_nanosleep"), file: None, waker: None };
     const FUTEX: Cause = Cause { state: "sleeping", call: Some("futex"), file: None, waker: None };
     const PREEMPTED: Cause = Cause { state: "preempted", call: None, file: None, waker: None };
+
+    #[test]
+    fn texts_are_kept_up_to_a_number() {
+        let mut threads = Threads::within(&Memory::default());
+        let wait = |threads: &mut Threads, socket: usize| {
+            let file = format!("10.0.0.1:5557 > 10.0.0.2:{socket}");
+            let cause = Cause { state: "sleeping", call: Some("recvmsg"), file: Some(&file), waker: None };
+            threads.off((1, 1), (0, 1), 0, &cause, None).unwrap();
+        };
+        for socket in 0..MOST_TEXTS + 100 {
+            wait(&mut threads, socket);
+        }
+        wait(&mut threads, 7);
+        assert_eq!(threads.causes.values().len(), MOST_TEXTS + 1);
+        let last = u32::try_from(MOST_TEXTS + 100).unwrap();
+        assert_eq!(&*threads.interval(last - 1).what, "recvmsg");
+        assert_eq!(&*threads.interval(last).what, "recvmsg 10.0.0.1:5557 > 10.0.0.2:7");
+    }
 
     fn threads(spans: &[(Span, Cause)]) -> Threads {
         let memory = Memory::default();

@@ -1,6 +1,7 @@
 //! The analyses together, on tables made by hand.
 
 mod division;
+mod nameless;
 mod ranks;
 mod witness;
 
@@ -227,9 +228,11 @@ fn without_ids_each_group_with_a_hand_off_is_a_request_and_warm_up_is_none() {
 fn chunk_wise_pushes_while_the_stage_computes_are_one_request() {
     let mut recording = live();
     // NIXL recorded, but without request ids: SGLang 0.5.23 sends no notif.
+    recording.processes.name[..3]
+        .clone_from_slice(&["sglang::scheduler_PP0", "sglang::scheduler_PP1", "sglang::scheduler"].map(str::to_owned));
     for at in [0, 1_000 * MS] {
         let (first, _) = prefill(&mut recording, at, 4);
-        for (chunk, posted) in [(1, at + 8 * MS), (2, at + 16 * MS), (3, at + 24 * MS), (4, first + 20 * MS)] {
+        for (chunk, posted) in [(3, at + 8 * MS), (3, at + 16 * MS), (3, at + 24 * MS), (1, first + 20 * MS)] {
             recording.write(1, "a-0", "d-0", posted, chunk << 20, "x");
         }
     }
