@@ -437,6 +437,16 @@ impl HandoffFinding {
 }
 
 crate::define_values! {
+    /// How the copies between a GPU and host memory were found that belong to a hand-off.
+    StagingMethod {
+        /// By process, time and bytes: together they are as many as what was handed over.
+        Bytes = "bytes",
+        /// By process and time alone: those that follow the request's passes, and they are fewer.
+        Time = "time",
+    }
+}
+
+crate::define_values! {
     /// Who asks for the transfers of a hand-off.
     HandoffWay {
         /// The stage, which writes its KV into memory of the receiver.
@@ -520,6 +530,21 @@ crate::define_table! {
         relayout_start_ns: Option<i64> => Plain,
         /// From that to the end of the last such kernel, ns.
         relayout_ns: Option<i64> => Plain,
+        /// Where KV is handed over from host memory: start of the first copy that brought it there from the sender's GPU, ns; null where none
+        /// is recorded, or it is not known whose it is.
+        staging_out_start_ns: Option<i64> => Plain,
+        /// Time from the first to the last of the copies that followed each pass, ns.
+        staging_out_ns: Option<i64> => Plain,
+        /// What they copied, bytes: the same KV as `bytes` again, and no part of that.
+        staging_out_bytes: Option<i64> => Plain,
+        /// The same of the copies from host memory to the receiver's GPU: start of the first, ns.
+        staging_in_start_ns: Option<i64> => Plain,
+        /// From that to the end of the last, ns.
+        staging_in_ns: Option<i64> => Plain,
+        /// What they copied, bytes.
+        staging_in_bytes: Option<i64> => Plain,
+        /// How the copies were found, whose host addresses are not recorded.
+        staging_method: Option<StagingMethod> => Dict,
         /// Effective rate over `span_ns`, bytes a second.
         rate_bytes_per_s: Option<f64> => Plain,
         /// What `rate_bytes_per_s` is taken over, ns: the time in which a transfer of it was under way, each from its first

@@ -21,6 +21,7 @@ impl Facts {
             descriptors: _,
             nvtx: _,
             device_copies: _,
+            host_copies: _,
             received: _,
         } = other;
         self.processes.append(processes);
@@ -50,6 +51,7 @@ impl Facts {
             descriptors: _,
             nvtx: _,
             device_copies: _,
+            host_copies: _,
             received: _,
         } = self;
         let time = |t: &mut i64| *t = host.time(*t);

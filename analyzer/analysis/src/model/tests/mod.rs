@@ -2,6 +2,7 @@
 
 mod division;
 mod ranks;
+mod staging;
 mod witness;
 
 use kvpath_schema::table::Columns;
