@@ -15,6 +15,7 @@ mod nvtx;
 pub mod received;
 pub mod regions;
 pub mod set;
+mod slots;
 pub mod staging;
 
 pub use consumer::{Consumer, WantedColumns};

@@ -303,9 +303,11 @@ fn carried(
     let touches = || transfers.iter().map(|row| &regions.touches[*row]);
     let sent: Option<Vec<&Set>> = touches().map(TouchedRegions::sent).collect();
     let sent = sent.filter(|sets| !sets.is_empty()).map(|sets| union(sets.into_iter()));
+    let sender = touches().find_map(|touch| touch.sender);
+    let sent = sent.map(|set| sender.map_or(set.len(), |sender| regions.count(sender, &set)));
     let layers = touches().map(|touch| held.layers.get(&touch.sender?)?.held(touch.sent()?));
     let peers = touches().map(|touch| held.layers.get(&touch.receiver?)?.held(touch.received()?));
-    (sent.and_then(|set| i32::try_from(set.len()).ok()), all_held(layers), all_held(peers))
+    (sent.and_then(|count| i32::try_from(count).ok()), all_held(layers), all_held(peers))
 }
 
 fn union<'a>(sets: impl Iterator<Item = &'a Set>) -> Set {
