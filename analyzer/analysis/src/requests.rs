@@ -7,7 +7,7 @@ use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMet
 
 use crate::structure::requests::{RequestWork, overlapping};
 use crate::structure::stages::StageWork;
-use crate::timeline::{Class, Timeline};
+use crate::timeline::Timeline;
 
 /// Fills `requests`.
 #[must_use]
@@ -67,11 +67,13 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
     table
 }
 
-/// The end of a hand-off: of the data's way, and where the receiver then brings it into its own layout, of that.
+/// The end of a hand-off: of the data's way, and where the receiver then brings it to its GPU or into its own layout, of that.
 fn end_of(handoffs: &Handoffs, row: usize) -> Option<i64> {
     let end = end_of_way(handoffs, row)?;
-    let relaid = handoffs.relayout_start_ns[row].zip(handoffs.relayout_ns[row]).map(|(start, dur)| start + dur);
-    Some(relaid.map_or(end, |relaid| relaid.max(end)))
+    let span = |start: Option<i64>, dur: Option<i64>| start.zip(dur).map(|(start, dur)| start + dur);
+    let relaid = span(handoffs.relayout_start_ns[row], handoffs.relayout_ns[row]);
+    let staged = span(handoffs.staging_in_start_ns[row], handoffs.staging_in_ns[row]);
+    [Some(end), relaid, staged].into_iter().flatten().max()
 }
 
 /// The end of the data's way: last copy, else completion seen, else the notif's arrival.
@@ -162,10 +164,10 @@ fn began(
         let Some(lanes) = timeline.processes.get(peer) else { return Began::Unknown };
         for at in &lanes.streams {
             let stream = timeline.lane(*at);
-            // What brings the KV into decode's layout is of the hand-off.
+            // What brings the KV to its GPU and into decode's layout is of the hand-off.
             let is_kernel = |op: &usize| {
                 let class = timeline.names.class(stream.name[*op]);
-                class.table() == "kernels" && class != Class::Relayout
+                class.table() == "kernels" && !class.is_of_handoff()
             };
             if stream.overlapping((end - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
                 return Began::Unknown;

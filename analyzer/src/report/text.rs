@@ -308,6 +308,38 @@ fn handoffs(out: &mut String, report: &Report) {
         ]);
     }
     out.push_str(&table.render());
+    staging(out, report);
+}
+
+/// What KV that is handed over from host memory took between there and the GPUs, where any copy shows it.
+fn staging(out: &mut String, report: &Report) {
+    let handoffs = &report.analysis.handoffs;
+    let is_staged = |row: &usize| report.shows(handoffs.request[*row]) && handoffs.staging_method[*row].is_some();
+    let staged: Vec<Handoff> = (0..handoffs.len()).filter(is_staged).map(|row| handoffs.row(row)).collect();
+    if staged.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\nSTAGING OF KV THROUGH HOST MEMORY (from the sender's GPU before the hand-off, to the receiver's after it)"
+    );
+    let headings = ["request", "stage", "rank", "to", "copied out", "in", "copied in", "in", "found by"];
+    let names = Names::of(&report.analysis.stages);
+    let mut table = Table::new(0, &headings);
+    for h in staged {
+        table.row(vec![
+            h.request.to_string(),
+            names.stage(h.stage_id),
+            names.rank(h.stage_id),
+            names.receiver(h.peer_process_id),
+            or_dash(h.staging_out_bytes, bytes),
+            or_dash(h.staging_out_ns, time),
+            or_dash(h.staging_in_bytes, bytes),
+            or_dash(h.staging_in_ns, time),
+            h.staging_method.map_or_else(|| "-".to_owned(), |method| method.to_string()),
+        ]);
+    }
+    out.push_str(&table.render());
 }
 
 /// The life cycle of each hand-off in NIXL, where any of it was recorded; times from the post.

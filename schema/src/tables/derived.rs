@@ -49,12 +49,12 @@ crate::define_values! {
         Agree = "agree",
         /// Kernels alone did not tell how many layers there are, and the number of regions chose.
         Decided = "decided",
-        /// There are neither one nor two regions a layer.
+        /// There are several regions, and neither one nor two a layer; or one that hand-offs show to have another number of parts.
         Differ = "differ",
         /// What repeats in a pass holds several layers, as the kernels that mix tokens (attention, scans of states) show. How many
         /// is not known, so there is no `layers`, and each row of `layers` is such a period.
         Periods = "periods",
-        /// One of them is not known.
+        /// One of them is not known; or layers share a region, and hand-offs show no part for each.
         Unknown = "unknown",
     }
 }
@@ -191,7 +191,7 @@ crate::define_table! {
         /// KV regions a layer: 1, or 2 where K and V lie apart. By `layers`; without kernels of this process, as in all others of
         /// the run. Null where not known: several layers share a region, or have more than two.
         regions_per_layer: Option<i32> => Plain,
-        /// Whether `kv_regions` and `layers` agree.
+        /// Whether `kv_regions`, or the parts of the only one that hand-offs show, and `layers` agree.
         layers_check: LayersCheck => Dict,
         /// Median time of a layer over the chunks of all requests, ns.
         layer_median_ns: Option<i64> => Plain,
@@ -437,6 +437,16 @@ impl HandoffFinding {
 }
 
 crate::define_values! {
+    /// How the copies between a GPU and host memory were found that belong to a hand-off.
+    StagingMethod {
+        /// By process, time and bytes: together they are as many as what was handed over.
+        Bytes = "bytes",
+        /// By process and time alone: those that follow the request's passes, and they are fewer.
+        Time = "time",
+    }
+}
+
+crate::define_values! {
     /// Who asks for the transfers of a hand-off.
     HandoffWay {
         /// The stage, which writes its KV into memory of the receiver.
@@ -481,6 +491,7 @@ crate::define_table! {
         /// of the model these are.
         peer_layers: Option<String> => Plain,
         /// How `layers` is known: `all` (all KV regions are touched), `one_each` (a layer has one region, in order of registration),
+        /// `slots` (layers share a region in equal parts: at their distance the addresses of hand-offs repeat, which is less sure),
         /// else by what shows the order of K and V: `sizes`, `transfers` (those of single layers), `peer` (where they go in its
         /// longer list) or `engine` (as this engine registers them).
         layers_method: Option<Name> => Dict,
@@ -520,6 +531,21 @@ crate::define_table! {
         relayout_start_ns: Option<i64> => Plain,
         /// From that to the end of the last such kernel, ns.
         relayout_ns: Option<i64> => Plain,
+        /// Where KV is handed over from host memory: start of the first copy that brought it there from the sender's GPU, ns; null where none
+        /// is recorded, or it is not known whose it is.
+        staging_out_start_ns: Option<i64> => Plain,
+        /// Time from the first to the last of the copies that followed each pass, ns.
+        staging_out_ns: Option<i64> => Plain,
+        /// What they copied, bytes: the same KV as `bytes` again, and no part of that.
+        staging_out_bytes: Option<i64> => Plain,
+        /// The same of the copies from host memory to the receiver's GPU: start of the first, ns.
+        staging_in_start_ns: Option<i64> => Plain,
+        /// From that to the end of the last, ns.
+        staging_in_ns: Option<i64> => Plain,
+        /// What they copied, bytes.
+        staging_in_bytes: Option<i64> => Plain,
+        /// How the copies were found, whose host addresses are not recorded.
+        staging_method: Option<StagingMethod> => Dict,
         /// Effective rate over `span_ns`, bytes a second.
         rate_bytes_per_s: Option<f64> => Plain,
         /// What `rate_bytes_per_s` is taken over, ns: the time in which a transfer of it was under way, each from its first

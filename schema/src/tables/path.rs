@@ -101,7 +101,7 @@ with_operation! {
         dur_ns: i64 => Plain,
         /// What the time is spent on: `queue`, `host`, `waiting`, `launch`, `kernel_gap`, `compute`, `p2p`, `collective`, `copy`,
         /// `sync`, `ready_wait`, `handshake`, `make`, `post`, `wire`, `notify` (until the other end has received the notification),
-        /// `relayout`, `schedule`, `respond`, `unexplained`.
+        /// `relayout`, `staging_out`, `staging_in`, `schedule`, `respond`, `unexplained`.
         category: Name => Dict,
         /// `work` of the operation, its `completion` after the last thing that it waited for, the `gap` between its last
         /// gate and its start, `untaken`: the beginning of such a gap, while the program had not received the notification

@@ -188,7 +188,7 @@ fn only_a_clients_times_are_called_time_to_first_token() {
 #[test]
 fn categories_are_explained_and_the_page_says_the_same() {
     let (all, _) = said(&["explain"], 0);
-    assert_eq!(all.lines().count(), 20);
+    assert_eq!(all.lines().count(), 22);
     assert_eq!(said(&["explain", "copy"], 0).0, "copy  The GPU copies or sets memory, not to another device.\n");
     let (_, stderr) = said(&["explain", "colour"], 2);
     assert!(stderr.contains("no category `colour`; there are queue, host"), "{stderr}");

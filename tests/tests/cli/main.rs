@@ -21,6 +21,7 @@ mod ranks;
 mod report;
 mod runs;
 mod sglang;
+mod staging;
 mod steps;
 mod uneven;
 mod witness;

@@ -21,6 +21,7 @@ impl Facts {
             descriptors: _,
             nvtx: _,
             device_copies: _,
+            host_copies: _,
             received: _,
             presumed: _,
         } = other;
@@ -51,6 +52,7 @@ impl Facts {
             descriptors: _,
             nvtx: _,
             device_copies: _,
+            host_copies: _,
             received: _,
             presumed: _,
         } = self;

@@ -8,16 +8,20 @@ pub mod arrivals;
 mod consumer;
 mod copies;
 mod descriptors;
+mod host_copies;
 pub mod hosts;
 pub mod lost;
 mod nvtx;
 pub mod received;
 pub mod regions;
 pub mod set;
+mod slots;
+pub mod staging;
 
 pub use consumer::{Consumer, WantedColumns};
 pub use copies::{Copy, CopyRoute, DeviceCopies, PeerCopy, Peers};
 pub use descriptors::{Descriptor, Descriptors};
+pub use host_copies::HostCopies;
 pub use nvtx::{Nvtx, NvtxRow};
 
 use std::collections::BTreeMap;
@@ -39,6 +43,8 @@ pub struct Facts {
     pub processes: Processes,
     /// Copies from device to device, among them those of a hand-off by `cuda_ipc`.
     pub device_copies: DeviceCopies,
+    /// Copies between GPUs and host memory.
+    pub host_copies: HostCopies,
     /// NVTX.
     pub nvtx: Nvtx,
     /// NIXL agents.
@@ -65,6 +71,7 @@ impl Facts {
     pub fn within(memory: &Memory) -> Self {
         Self {
             device_copies: DeviceCopies::within(memory),
+            host_copies: HostCopies::within(memory),
             nvtx: Nvtx::within(memory),
             descriptors: Descriptors::within(memory),
             ..Self::default()
@@ -92,6 +99,7 @@ impl Facts {
     /// No room for files.
     pub fn finish(&mut self, memory: &Memory) -> Result<(), LoadError> {
         self.device_copies.finish(memory)?;
+        self.host_copies.finish(memory)?;
         self.descriptors.finish(memory)?;
         self.set_received_apart();
         Ok(())

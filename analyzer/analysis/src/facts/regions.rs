@@ -9,13 +9,16 @@ use kvpath_schema::tables::nixl::XferOp;
 
 use super::agents::AgentNames;
 use super::set::Set;
-use super::{Descriptor, Facts};
+use super::{Descriptor, Facts, slots};
 
-/// The regions of one process.
+/// The regions of one process. One that layers share in equal parts ([`slots`]) stands there once for each, as if each were a
+/// region.
 #[derive(Debug, Default)]
 pub struct Registered {
     /// Rows of `nixl_regions`, in order of registration.
     pub rows: Vec<usize>,
+    /// Whether a region stands there for each of its parts.
+    pub has_slots: bool,
     /// First byte, end and position, by address.
     by_addr: Vec<(u64, u64, u32)>,
     overlap: bool,
@@ -34,7 +37,41 @@ impl Registered {
         let mut by_addr: Vec<(u64, u64, u32)> = (0u32..).zip(&rows).map(span).collect();
         by_addr.sort_unstable();
         let overlap = by_addr.windows(2).any(|pair| pair[1].0 < pair[0].1);
-        Self { rows, by_addr, overlap }
+        Self { rows, has_slots: false, by_addr, overlap }
+    }
+
+    /// The only region for KV: in the memory of a GPU if there is any.
+    fn single(&self, facts: &Facts) -> Option<usize> {
+        let is_on_gpu = |row: &&usize| &*facts.regions.memory[**row] == "VRAM";
+        let has_gpus = self.rows.iter().any(|row| is_on_gpu(&row));
+        let mut own = self.rows.iter().filter(|row| !has_gpus || is_on_gpu(row));
+        own.next().copied().filter(|_| own.next().is_none() && !self.overlap)
+    }
+
+    /// Puts parts of that size in the place of a region.
+    fn divide(&mut self, facts: &Facts, row: usize, stride: u64) {
+        let parts = facts.regions.bytes[row].unsigned_abs() / stride;
+        let (mut rows, mut by_addr) = (Vec::new(), Vec::new());
+        for own in std::mem::take(&mut self.rows) {
+            let (addr, bytes) = (facts.regions.addr[own], facts.regions.bytes[own].unsigned_abs());
+            let (count, size) = if own == row { (parts, stride) } else { (1, bytes) };
+            for part in 0..count {
+                let start = addr.saturating_add(part * size);
+                by_addr.push((start, start.saturating_add(size), u32::try_from(rows.len()).unwrap_or(u32::MAX)));
+                rows.push(own);
+            }
+        }
+        by_addr.sort_unstable();
+        (self.rows, self.by_addr, self.has_slots) = (rows, by_addr, true);
+    }
+
+    /// How many regions some positions are of.
+    #[must_use]
+    pub fn count(&self, positions: &Set) -> usize {
+        if !self.has_slots {
+            return positions.len();
+        }
+        positions.iter().filter_map(|position| self.rows.get(position as usize)).collect::<BTreeSet<_>>().len()
     }
 
     /// The regions that a span of memory touches: a merged descriptor may go on over neighbours. `None` unless all of it is in
@@ -106,11 +143,31 @@ impl Regions {
         let registered = rows.into_iter().map(|(process, rows)| (process, Registered::of(facts, rows))).collect();
         let mut all = Self { registered, ..Self::default() };
         let names = AgentNames::of(facts);
+        all.divide(facts, &names);
         for row in 0..facts.transfers.transfer_id.len() {
             let touch = all.touch(facts, row, &names);
             all.touches.push(touch);
         }
         all
+    }
+
+    /// Divides the only region of a process into the parts of its layers, if its hand-offs show them.
+    fn divide(&mut self, facts: &Facts, names: &AgentNames) {
+        let single = self.registered.iter().filter_map(|(process, own)| Some((*process, own.single(facts)?)));
+        let single: BTreeMap<i64, usize> = single.collect();
+        let place = |row: usize| (facts.regions.addr[row], facts.regions.bytes[row].unsigned_abs());
+        let places = single.iter().map(|(process, row)| (*process, place(*row))).collect();
+        for (process, stride) in slots::of(facts, names, &places) {
+            if let Some(own) = self.registered.get_mut(&process) {
+                own.divide(facts, single[&process], stride);
+            }
+        }
+    }
+
+    /// How many regions of a process some positions are of.
+    #[must_use]
+    pub fn count(&self, process: i64, positions: &Set) -> usize {
+        self.registered.get(&process).map_or(positions.len(), |own| own.count(positions))
     }
 
     fn touch(&mut self, facts: &Facts, row: usize, names: &AgentNames) -> TouchedRegions {

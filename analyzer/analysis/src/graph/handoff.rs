@@ -148,14 +148,30 @@ impl Graph<'_> {
         let pass = self.stages.ended_by(sender, by)?;
         let lane = self.timeline.processes.get(&sender)?.main?;
         let kernel = self.timeline.lane(lane).ended_by(pass.1)?;
-        Some(self.gate(Node::end(op(lane, kernel)), GateKind::PrefillDone, Method::Time))
+        let done = self.staged_after(lane, kernel, by).unwrap_or(kernel);
+        Some(self.gate(Node::end(op(lane, done)), GateKind::PrefillDone, Method::Time))
     }
 
-    /// The end of the request's last pass on any stage, if it was over by then.
+    /// The end of the request's last pass on any stage, if it was over by then; where that stage then copies KV into host memory, from
+    /// which it is handed over, of that.
     pub(super) fn prefill_done(&self, by: i64, request: &Request) -> Option<Gate> {
         let last = request.passes.ended_by(by)?;
         let lane = self.timeline.processes.get(&last.process)?.main?;
         let kernel = self.timeline.lane(lane).ended_by(last.span.1)?;
-        Some(self.gate(Node::end(op(lane, kernel)), GateKind::PrefillDone, Method::Engine))
+        let done = self.staged_after(lane, kernel, by).unwrap_or(kernel);
+        Some(self.gate(Node::end(op(lane, done)), GateKind::PrefillDone, Method::Engine))
+    }
+
+    /// The last copy of KV into host memory after the end of a pass, before the next one and over by then.
+    fn staged_after(&self, lane: LaneAt, kernel: usize, by: i64) -> Option<usize> {
+        /// What follows a pass: numbers of the next one, the kernel that collects the first blocks. Another pass has more.
+        const LOOK: usize = 16;
+        let own = self.timeline.lane(lane);
+        let is_out = |at: &usize| self.timeline.class(lane, *at) == Class::StagedOut;
+        let is_staging = |at: &usize| is_out(at) || self.timeline.class(lane, *at) == Class::StagingGather;
+        let first = (kernel + 1..own.len().min(kernel + LOOK)).find(is_out)?;
+        let between = (first..own.len()).take_while(|at| own.start[*at] <= by);
+        let series = between.take_while(|at| is_staging(at) || self.timeline.class(lane, *at) != Class::Compute);
+        series.filter(|at| is_out(at) && own.end[*at] <= by).last()
     }
 }

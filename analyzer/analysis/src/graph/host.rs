@@ -37,13 +37,15 @@ impl Graph<'_> {
                 let from = calls.iter().find_map(|key| self.transfers.fetched_from(id.process, *key));
                 into.extend(from.and_then(|from| self.peer_done(from, own.start[at])));
                 let since = since.max(request.source_ns);
-                // Guesses stand only where no record shows what it waited for.
+                // Guesses stand only where no record shows what it waited for, or did: it moves KV between two copies of it.
                 let is_known = into.iter().any(|gate| gate.at > since);
                 if own.start[at].saturating_sub(since) > WAIT_NS && !is_known {
                     let blocked = self.thread(lane).and_then(|thread| self.blocked(thread, (since, own.start[at])));
                     if let Some(blocked) = blocked {
                         into.push(blocked);
-                    } else if own.start[at].saturating_sub(since) > HOLE_NS {
+                    } else if own.start[at].saturating_sub(since) > HOLE_NS
+                        && self.timeline.is_staging(lane, at).is_none()
+                    {
                         self.guesses(lane, at, (since, own.start[at]), request, into);
                     }
                 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::transfers::Carried;
 use super::*;
+use crate::facts::staging::Staging;
 use crate::model::Recording;
 use crate::path::category::Category;
 use crate::path::walk::{StepKind, walk};
@@ -528,6 +529,27 @@ fn a_pull_of_a_busy_worker_waits_for_prefill_and_not_for_its_threads_last_call()
     assert_eq!(path[..2], [(Category::Queue, 0, 1), (Category::Compute, 1, 2)]);
     assert_eq!(path[2], (Category::ReadyWait, 2, 18));
     assert!(path.contains(&(Category::Schedule, 30, 31)), "{path:?}");
+}
+
+#[test]
+fn prefill_is_done_when_its_kv_is_in_the_host_memory_that_it_is_pulled_from() {
+    let mut recording = pulled_by_a_busy_worker();
+    let stream = LaneId { process: 1, kind: LaneKind::Stream { context: 1, stream: 7 } };
+    for (region, key) in [(0u8, 50), (1, 51)] {
+        recording.region(1, region.into(), 0x1_0000 * u64::from(region), 0x1_0000);
+        let at = (3 + 3 * i64::from(region)) * MS;
+        recording.timeline.add_call(1, 3, "cudaMemcpyAsync", (at - MS / 2, at + MS, key));
+        recording.timeline.add_copy(stream, "DtoH", (at, at + MS, key));
+        recording.host_copies.extend((1, true), &[4096], (at, key));
+    }
+    let found = recording.timeline.mark_staging(Staging::of(&recording.facts));
+    assert_eq!(found.iter().count(), 1);
+    let path = path_of_pull(&recording);
+    // A copy, what the thread does in host memory, and the next copy.
+    for step in [(3, 4), (4, 5), (6, 7)] {
+        assert!(path.contains(&(Category::StagingOut, step.0, step.1)), "{step:?} of {path:?}");
+    }
+    assert!(path.contains(&(Category::ReadyWait, 7, 18)), "{path:?}");
 }
 
 #[test]

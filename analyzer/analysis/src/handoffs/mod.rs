@@ -3,6 +3,7 @@
 
 mod ceilings;
 mod relaid;
+mod staged;
 mod written;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +20,7 @@ use crate::facts::agents::AgentNames;
 use crate::facts::arrivals;
 use crate::facts::regions::{Regions, TouchedRegions};
 use crate::facts::set::Set;
+use crate::facts::staging::Staging;
 use crate::intervals::Union;
 use crate::serving::notifications::{Registered, Registrations, is_registration};
 use crate::settings::Settings;
@@ -36,7 +38,7 @@ pub const SMALL_PIECE_BYTES: i64 = 1 << 20;
 /// Fills the table.
 #[must_use]
 pub fn of(
-    (facts, timeline): (&Facts, &Timeline),
+    (facts, timeline, staging): (&Facts, &Timeline, &Staging),
     stages: &[StageWork],
     requests: &[RequestWork],
     regions: (&Regions, &RegionLayerMap),
@@ -61,6 +63,7 @@ pub fn of(
         }
     }
     relaid::fill(timeline, &mut table);
+    staged::fill(staging, stages, requests, &mut table);
     ceilings::judge(&mut table, &shortest, stages, settings);
     table
 }
@@ -150,7 +153,9 @@ fn handoff(
     };
     // Who posts has no GPU copies at all: the KV moved another way, and the transfers' bytes stand for it.
     let by = all.first().map_or(stage.row.process_id, |made| made.post.by);
-    let copies_expected = written.are_expected(by);
+    // So does what was handed over from host memory, whatever else its process copies.
+    let is_in_host_memory = !transfers.is_empty() && !transfers.iter().any(|row| facts.is_on_gpu(*row));
+    let copies_expected = written.are_expected(by) && !(copies.is_empty() && is_in_host_memory);
     let all_descriptors = usize::try_from(sum(&facts.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
     let all_pieces = if copies.is_empty() || overlapping { all_descriptors } else { copies.len() };
     // Then only the transfers say how much it was.
@@ -161,11 +166,7 @@ fn handoff(
         .filter_map(|row| facts.transfers.bytes[*row])
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
-    let completeness = match (missing, overlapping) {
-        (true, _) => Completeness::Incomplete,
-        (_, true) => Completeness::Overlapping,
-        _ => Completeness::Complete,
-    };
+    let completeness = completeness(missing, overlapping);
     let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
     // Metadata in host memory is no KV, unless all is there.
     let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
@@ -203,6 +204,13 @@ fn handoff(
         notif_arrived_ns: notif_arrived(arrivals, &transfers),
         relayout_start_ns: None,
         relayout_ns: None,
+        staging_out_start_ns: None,
+        staging_out_ns: None,
+        staging_out_bytes: None,
+        staging_in_start_ns: None,
+        staging_in_ns: None,
+        staging_in_bytes: None,
+        staging_method: None,
         rate_bytes_per_s: rate.filter(|_| completeness == Completeness::Complete),
         span_ns: span_ns.filter(|_| completeness == Completeness::Complete),
         ceiling_bytes_per_s: None,
@@ -210,6 +218,14 @@ fn handoff(
         finding: HandoffFinding::of(completeness, Cause::Unknown),
         completeness,
         cause: Cause::Unknown,
+    }
+}
+
+fn completeness(missing: bool, overlapping: bool) -> Completeness {
+    match (missing, overlapping) {
+        (true, _) => Completeness::Incomplete,
+        (_, true) => Completeness::Overlapping,
+        _ => Completeness::Complete,
     }
 }
 
@@ -287,9 +303,11 @@ fn carried(
     let touches = || transfers.iter().map(|row| &regions.touches[*row]);
     let sent: Option<Vec<&Set>> = touches().map(TouchedRegions::sent).collect();
     let sent = sent.filter(|sets| !sets.is_empty()).map(|sets| union(sets.into_iter()));
+    let sender = touches().find_map(|touch| touch.sender);
+    let sent = sent.map(|set| sender.map_or(set.len(), |sender| regions.count(sender, &set)));
     let layers = touches().map(|touch| held.layers.get(&touch.sender?)?.held(touch.sent()?));
     let peers = touches().map(|touch| held.layers.get(&touch.receiver?)?.held(touch.received()?));
-    (sent.and_then(|set| i32::try_from(set.len()).ok()), all_held(layers), all_held(peers))
+    (sent.and_then(|count| i32::try_from(count).ok()), all_held(layers), all_held(peers))
 }
 
 fn union<'a>(sets: impl Iterator<Item = &'a Set>) -> Set {

@@ -9,6 +9,7 @@ use super::notifs::NOTIF;
 use super::tally::{JoinMethod, Kind, Tally, how};
 use crate::facts::Facts;
 use crate::facts::regions::Regions;
+use crate::facts::set::Set;
 use crate::method::Method;
 use crate::structure::held_layers::{self, RegionLayerMap};
 
@@ -93,7 +94,10 @@ pub fn of(inputs: &Inputs, first: (usize, usize), tally: &mut Tally) -> Vec<Join
                 peer_process_id: peer,
                 peer_method: peer_how.map(|(method, _)| method.into()),
                 peer_confidence: peer_how.map(|(_, confidence)| confidence),
-                regions: touch.sent().and_then(|set| i32::try_from(set.len()).ok()),
+                regions: touch
+                    .sender
+                    .zip(touch.sent())
+                    .and_then(|(sender, set)| i32::try_from(regions.count(sender, set)).ok()),
                 layers: sent.map(|held| held.layers.to_string()),
                 layers_method: layers_how.map(|(method, _)| method.into()),
                 layers_confidence: layers_how.map(|(_, confidence)| confidence),
@@ -123,12 +127,15 @@ fn calls(facts: &Facts, row: usize) -> (Call, Call) {
 fn regions_to_layers(regions: &Regions, known: &RegionLayerMap, tally: &mut Tally) {
     for (process, registered) in &regions.registered {
         let Some(kv) = known.kv.get(process) else {
-            let rows = i64::try_from(registered.rows.len()).unwrap_or(i64::MAX);
+            let all = Set::of(0..u32::try_from(registered.rows.len()).unwrap_or(u32::MAX));
+            let rows = i64::try_from(registered.count(&all)).unwrap_or(i64::MAX);
             tally.add_many(Some(*process), REGION, None, rows);
             continue;
         };
         let layers = known.layers.get(process);
-        for position in kv.iter() {
+        // Of one that layers share, once.
+        let once = if registered.has_slots { 1 } else { kv.len() };
+        for position in kv.iter().take(once) {
             let is_known = layers.and_then(|own| own.layer(position).zip(own.method()));
             tally.add(*process, REGION, is_known.map(|(_, method)| (method, held_layers::confidence(method))));
         }

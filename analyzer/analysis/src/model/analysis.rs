@@ -62,7 +62,7 @@ impl Analysis {
     /// Of the hosts alone whose clocks could be related.
     #[must_use]
     pub fn of_related(recording: &Recording, settings: &Settings) -> Self {
-        let Recording { facts, timeline, ranges, .. } = recording;
+        let Recording { facts, timeline, ranges, staging, .. } = recording;
         let lanes = lanes::of(facts, timeline, ranges);
         let posts = posts::of(facts, &lanes);
         let mut work = stages::of(facts, &lanes, &posts);
@@ -86,7 +86,8 @@ impl Analysis {
             step_processes = found.iter().map(of_step).collect();
         }
         let carriers = Carriers::of(facts, timeline, &stages::prefill_devices(&work));
-        let handoffs = handoffs::of((facts, timeline), &work, &request_work, (&registered, &held), &carriers, settings);
+        let handoffs =
+            handoffs::of((facts, timeline, staging), &work, &request_work, (&registered, &held), &carriers, settings);
         let requests = crate::requests::of(timeline, &work, &request_work, &handoffs);
         let coverage = coverage::of(facts, timeline, (&work, &request_work), &handoffs);
         let mut stages = stages::table(&work);

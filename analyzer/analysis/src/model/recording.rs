@@ -8,6 +8,7 @@ use kvpath_schema::tables::clock::ClockProbes;
 use crate::clocks::observe::{self, Observed};
 use crate::clocks::{Clocks, HostClock, HostFacts};
 use crate::error::LoadError;
+use crate::facts::staging::Staging;
 use crate::facts::{Consumer, Facts};
 use crate::load::Run;
 use crate::load::batches;
@@ -27,6 +28,8 @@ pub struct Recording {
     pub timeline: Timeline,
     /// Layers that programs name.
     pub ranges: Ranges,
+    /// Copies of KV between GPUs and the host memory from which it is handed over.
+    pub staging: Staging,
     /// How the clocks of the run's hosts stand to each other.
     pub clocks: Clocks,
     /// The same of hosts whose clocks could not be related to those of these: nothing crosses over.
@@ -64,9 +67,10 @@ impl Recording {
             facts.finish(memory)?;
             name_transfers(&mut facts.transfers);
             let ranges = Ranges::of(&facts.nvtx, memory)?;
-            let timeline = builder.finish(&facts.transfers)?;
+            let mut timeline = builder.finish(&facts.transfers)?;
+            let staging = timeline.mark_staging(Staging::of(&facts));
             facts.presumed = presumed::of(&facts, &timeline);
-            Ok::<Self, LoadError>(Self { facts, timeline, ranges, ..Self::default() })
+            Ok::<Self, LoadError>(Self { facts, timeline, ranges, staging, ..Self::default() })
         };
         let mut groups = groups.into_values().map(finish);
         let first = groups.next().transpose()?.unwrap_or_default();
@@ -121,8 +125,8 @@ impl Host {
     /// Adds its rows to those of hosts that it is related to.
     fn add_to(self, (facts, lanes): &mut (Facts, Builder), clock: Option<&HostClock>) -> Result<(), LoadError> {
         facts.add(self.facts, clock)?;
-        let Facts { device_copies, nvtx, descriptors, .. } = facts;
-        read(&self.run, clock, &mut [lanes, device_copies, nvtx, descriptors])
+        let Facts { device_copies, host_copies, nvtx, descriptors, .. } = facts;
+        read(&self.run, clock, &mut [lanes, device_copies, host_copies, nvtx, descriptors])
     }
 }
 

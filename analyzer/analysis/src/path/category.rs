@@ -75,6 +75,11 @@ categories! {
     Notify => "notify",
     /// The receiver brings the KV that came into its own layout, before its model runs on it.
     Relayout => "relayout",
+    /// KV is copied from a GPU into the host memory that it is handed over from, tensor by tensor: the copies, the kernels that collect its
+    /// blocks, and what the thread does between two of them in host memory.
+    StagingOut => "staging_out",
+    /// The same from host memory to the receiver's GPU.
+    StagingIn => "staging_in",
     /// Decode has the notification and does not launch yet: it polls, plans, and ends its step for other requests.
     Schedule => "schedule",
     /// From the last work on the path to the first token at the client.
@@ -127,7 +132,10 @@ impl Category {
             Op::Lane(lane, at) => {
                 let class = graph.timeline.class(lane, at as usize);
                 match graph.timeline.id(lane).kind {
-                    LaneKind::Thread(_) => Self::of_call(class, step),
+                    LaneKind::Thread(_) => {
+                        let staging = graph.timeline.is_staging(lane, at as usize).filter(|_| is_program_order(step));
+                        staging.map_or_else(|| Self::of_call(class, step), Self::of_staging)
+                    }
                     LaneKind::Stream { .. } if is_order(step) && graph.timeline.may_lack_before(lane, at as usize) => {
                         Self::Unexplained
                     }
@@ -163,6 +171,13 @@ impl Category {
         }
     }
 
+    fn of_staging(class: Class) -> Self {
+        match class {
+            Class::StagedOut | Class::StagingGather => Self::StagingOut,
+            _ => Self::StagingIn,
+        }
+    }
+
     fn of_gpu(class: Class, step: &Step, dispatch_ns: i64) -> Self {
         if step.kind == StepKind::Source {
             return Self::Queue;
@@ -178,6 +193,7 @@ impl Category {
             return match class {
                 Class::Compute | Class::GraphRun => Self::Compute,
                 Class::Relayout => Self::Relayout,
+                _ if class.is_of_handoff() => Self::of_staging(class),
                 Class::PointToPoint | Class::PeerCopy => Self::P2p,
                 Class::Collective => Self::Collective,
                 _ => Self::Copy,
@@ -197,6 +213,11 @@ impl Category {
 /// Whether it went on since agents had begun to meet.
 fn has_met(step: &Step) -> bool {
     step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::Met, _)))
+}
+
+/// Whether it is what a thread did between two of its calls.
+fn is_program_order(step: &Step) -> bool {
+    step.kind == StepKind::Gap && matches!(step.gate, Some((GateKind::ProgramOrder, _)))
 }
 
 /// Whether a thread had begun to wait before what the step shows of that, and no record says for what.

@@ -114,6 +114,7 @@ impl<'a> Registrations<'a> {
 mod tests {
     use super::*;
     use crate::facts::Facts;
+    use proptest::prelude::*;
 
     #[test]
     fn a_text_is_cut_where_more_was_sent() {
@@ -181,5 +182,25 @@ mod tests {
         assert_eq!(all.naming(&format!("{long}-2")), [4]);
         assert_eq!(all.naming("chatcmpl"), [3, 4], "a text holds it; an id is another");
         assert!(is_registration(&lossy) && !is_registration("HB:a"));
+    }
+
+    proptest! {
+        /// With vLLM's suffix and without, whatever byte their number is: by the bytes, and by the text of which what is not UTF-8
+        /// was replaced.
+        #[test]
+        fn registrations_of_ids_of_any_length_name_them(
+            id in "[a-z0-9]([a-zA-Z0-9_.:-]{0,200}[a-zA-Z0-9])?",
+            suffix in prop::option::of("-[0-9a-f]{8}"),
+        ) {
+            let whole = format!("{id}{}", suffix.unwrap_or_default());
+            let (bytes, shared) = (vllm::tests::registration(&whole), vllm::base(&whole));
+            let other = format!("{shared}0");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            for raw in [Some(&bytes[..]), None] {
+                let all = Registrations::of([Registered::read(&text, raw)]);
+                prop_assert_eq!(all.naming(shared), [0], "{:?}", text);
+                prop_assert!(all.naming(&other).is_empty());
+            }
+        }
     }
 }

@@ -84,12 +84,12 @@ pub(super) fn registered_in_text(body: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
     /// As msgspec packs the map of decode's registration in 0.26.
-    fn registration(id: &str) -> Vec<u8> {
+    pub(in super::super) fn registration(id: &str) -> Vec<u8> {
         let mut bytes = b"PUSH_REG:\x87".to_vec();
         let text = |bytes: &mut Vec<u8>, text: &str| {
             let count = u8::try_from(text.len()).unwrap();

@@ -3,7 +3,8 @@
 //! Serving engines register the layers in their order: one region each (K and V together), or two. So a process whose hand-offs
 //! touch as many regions as its forward passes run layers, or twice as many, has one layer in each, or K and V apart. Where no
 //! kernels were recorded, what holds for the others of the run holds, if all agree. Several layers in a region, or a number of
-//! regions that is neither, leave it unknown.
+//! regions that is neither, leave it unknown; but where the hand-offs show that a process's only region has a part for each layer, the
+//! parts stand for regions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,8 @@ pub struct RegionLayers {
     pub layers: u32,
     /// Which are a layer's, and how that is known; `None` if it is not.
     order: Option<(Order, &'static str)>,
+    /// Whether they are parts of one region.
+    are_slots: bool,
 }
 
 /// Layers that some regions hold.
@@ -31,14 +34,21 @@ pub struct RegionLayers {
 pub struct HeldLayers {
     /// Their numbers within the process.
     pub layers: Set,
-    /// How that is known: `all` (all regions), `one_each`, `sizes`, `transfers`, `peer` or `engine`.
+    /// How that is known: `all` (all regions), `one_each`, `slots`, `sizes`, `transfers`, `peer` or `engine`.
     pub method: &'static str,
 }
+
+/// By the parts of one region, at whose distance the addresses of hand-offs repeat.
+const SLOTS: &str = "slots";
 
 /// How sure the layers of regions are, by [`HeldLayers::method`]: 0 to 1.
 #[must_use]
 pub fn confidence(method: &str) -> f64 {
-    if method == "engine" { Method::Engine.confidence() } else { Method::Count.confidence() }
+    match method {
+        "engine" => Method::Engine.confidence(),
+        SLOTS => Method::Time.confidence(),
+        _ => Method::Count.confidence(),
+    }
 }
 
 impl RegionLayers {
@@ -63,7 +73,8 @@ impl RegionLayers {
     #[must_use]
     pub fn held(&self, regions: &Set) -> Option<HeldLayers> {
         if *regions == self.kv {
-            return Some(HeldLayers { layers: Set::of(0..self.layers), method: "all" });
+            let method = if self.are_slots { SLOTS } else { "all" };
+            return Some(HeldLayers { layers: Set::of(0..self.layers), method });
         }
         let numbers: Option<Vec<u32>> = regions.iter().map(|position| self.layer(position)).collect();
         Some(HeldLayers { layers: Set::of(numbers?), method: self.method()? })
@@ -114,6 +125,8 @@ pub struct RegionLayerMap {
     pub kv: BTreeMap<i64, Set>,
     /// Their layers.
     pub layers: BTreeMap<i64, RegionLayers>,
+    /// How many regions those of `kv` are: fewer where layers share one.
+    pub regions: BTreeMap<i64, usize>,
 }
 
 /// Whether each transfer carries KV, by row. Where nothing is on a GPU, KV is not either.
@@ -146,13 +159,14 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Regio
         let count = u32::try_from(kv.len()).unwrap_or(u32::MAX);
         let each = if mined.contains_key(process) { of_mined(process) } else { common };
         if let Some(each) = each.filter(|each| count.is_multiple_of(*each)) {
-            let order = (each == 1).then_some((Order::One, "one_each"));
-            found.insert(*process, RegionLayers { kv: kv.clone(), each, layers: count / each, order });
+            let are_slots = regions.registered.get(process).is_some_and(|own| own.has_slots);
+            let order = (each == 1).then_some((Order::One, if are_slots { SLOTS } else { "one_each" }));
+            found.insert(*process, RegionLayers { kv: kv.clone(), each, layers: count / each, order, are_slots });
         }
     }
     let ordered: Vec<(i64, Option<(Order, &'static str)>)> = found
         .iter()
-        .filter(|(_, own)| own.each == 2)
+        .filter(|(_, own)| own.each == 2 && !own.are_slots)
         .map(|(process, own)| (*process, evidence(facts, regions, &found, *process, &carries_kv).order(own.layers)))
         .collect();
     for (process, order) in ordered {
@@ -160,7 +174,9 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Regio
             own.order = order;
         }
     }
-    RegionLayerMap { kv: sets, layers: found }
+    let count = |(process, kv): (&i64, &Set)| (*process, regions.count(*process, kv));
+    let regions = sets.iter().map(count).collect();
+    RegionLayerMap { kv: sets, layers: found, regions }
 }
 
 fn evidence(
@@ -291,6 +307,63 @@ mod tests {
         push(&mut by_part, 2, &[(0, 2), (1, 3), (2, 6), (3, 7)]);
         let found = held(&by_part, &[(1, 2), (2, 2), (9, 4)]);
         assert_eq!(found, [Some(by("0", "transfers")), Some(by("1", "transfers")), Some(by("0-1", "all"))]);
+    }
+
+    /// Blocks a layer, where layers share a region.
+    const BLOCKS: u64 = 8;
+
+    /// Processes 1 and 2, of two layers each, and 9, of four: one region each, as vLLM registers from 0.29 on.
+    fn sharing() -> Facts {
+        let mut facts = some_facts([0, 0, 0]);
+        for (process, layers) in [(1, 2), (2, 2), (9, 4)] {
+            facts.region(process, 0, addr(process, 0), layers * i64::try_from(BLOCKS).unwrap() * SIZE);
+        }
+        facts
+    }
+
+    /// A push of some blocks of a stage's layers, to those of decode's from `first` on, neighbours not merged.
+    fn push_blocks(facts: &mut Facts, process: i64, (layers, first): (u64, u64), blocks: &[(u64, u64)]) {
+        let number = i64::try_from(facts.transfers.transfer_id.len()).unwrap();
+        facts.write(process, &format!("p-{}", process - 1), "d", (10 + number) * MS, SIZE, "r");
+        let at = |process, layer, block| addr(process, 0) + (layer * BLOCKS + block) * SIZE.unsigned_abs();
+        for layer in 0..layers {
+            for (here, there) in blocks {
+                let (local, remote) = (at(process, layer, *here), Some(at(9, first + layer, *there)));
+                facts.descriptors.push(number, Descriptor { local, remote, bytes: SIZE });
+            }
+        }
+        let count = facts.descriptors.of(number).len();
+        *facts.transfers.descriptors.last_mut().unwrap() = i64::try_from(count).ok();
+    }
+
+    #[test]
+    fn layers_that_share_a_region_are_told_by_the_distance_at_which_hand_offs_repeat() {
+        let mut facts = sharing();
+        push_blocks(&mut facts, 1, (2, 0), &[(1, 0), (2, 1), (5, 6)]);
+        push_blocks(&mut facts, 2, (2, 2), &[(0, 0), (3, 1), (4, 6)]);
+        push_blocks(&mut facts, 1, (1, 0), &[(1, 2)]);
+        let layers = [(1, 2), (2, 2), (9, 4)];
+        assert_eq!(held(&facts, &layers), [Some(by("0-1", "slots")), Some(by("0-1", "slots")), Some(by("0", "slots"))]);
+        let regions = Regions::of(&facts);
+        let known = of(&facts, &regions, &mined(layers.map(|(process, layers)| (process, Some(layers)))));
+        let there = |row: usize| known.layers[&9].held(regions.touches[row].received().unwrap()).unwrap();
+        assert_eq!((there(0).layers.to_string(), there(1).layers.to_string()), ("0-1".to_owned(), "2-3".to_owned()));
+        assert_eq!(
+            (known.regions[&9], regions.count(1, regions.touches[0].sent().unwrap())),
+            (1, 1),
+            "it is one region"
+        );
+        assert!(confidence("slots") < confidence("one_each"));
+        // Kernels that show another number of layers leave it unknown.
+        assert_eq!(held(&facts, &[(1, 3), (2, 3), (9, 6)]), [None, None, None]);
+    }
+
+    #[test]
+    fn blocks_that_hold_all_layers_leave_it_unknown() {
+        let mut facts = sharing();
+        push_blocks(&mut facts, 1, (1, 0), &[(0, 0), (1, 1), (5, 6)]);
+        push_blocks(&mut facts, 1, (1, 0), &[(2, 4), (8, 5)]);
+        assert_eq!(held(&facts, &[(1, 2), (2, 2), (9, 4)]), [None, None]);
     }
 
     #[test]

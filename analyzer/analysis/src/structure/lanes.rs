@@ -185,7 +185,7 @@ fn lane(timeline: &Timeline, own: &ProcessLanes, ranges: &Ranges, regions: Optio
             let class = timeline.names.class(stream.name[op]);
             let span = (stream.start[op], stream.end[op]);
             match class {
-                Class::Compute | Class::Relayout => {}
+                Class::Compute | Class::Relayout | Class::StagingGather | Class::StagingSpread => {}
                 Class::PointToPoint => found.p2p.push(span),
                 Class::Collective => found.collectives.push(span),
                 _ => continue,

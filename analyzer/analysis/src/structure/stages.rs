@@ -233,10 +233,14 @@ pub fn check(stages: &mut [StageWork], known: &held_layers::RegionLayerMap) {
     for stage in stages {
         let Some(kv) = known.kv.get(&stage.row.process_id) else { continue };
         let layers = known.layers.get(&stage.row.process_id);
-        stage.row.kv_regions = i32::try_from(kv.len()).ok();
-        stage.row.regions_per_layer = layers.and_then(|own| i32::try_from(own.each).ok());
+        let regions = known.regions.get(&stage.row.process_id).copied().unwrap_or(kv.len());
+        stage.row.kv_regions = i32::try_from(regions).ok();
+        stage.row.regions_per_layer =
+            layers.filter(|_| regions == kv.len()).and_then(|own| i32::try_from(own.each).ok());
         if stage.row.layers.is_some() {
             stage.row.layers_check = match (layers, stage.lane.is_some_and(|lane| lane.is_by_regions)) {
+                // Layers that share a region in no way that shows do not contradict their number.
+                (None, _) if kv.len() == 1 => LayersCheck::Unknown,
                 (None, _) => LayersCheck::Differ,
                 (Some(_), true) => LayersCheck::Decided,
                 (Some(_), false) => LayersCheck::Agree,

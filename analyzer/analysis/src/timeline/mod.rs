@@ -9,6 +9,7 @@ pub mod names;
 pub mod presumed;
 pub mod recorded;
 mod relayout;
+mod staging;
 pub mod threads;
 mod waiting;
 pub mod waits;
@@ -148,6 +149,12 @@ impl Timeline {
     pub(crate) fn add_kernel(&mut self, id: LaneId, device: i32, text: &str, span_and_key: (i64, i64, i64)) {
         let name = self.names.kernel(text);
         self.add(id, name, span_and_key).device = Some(device);
+    }
+
+    /// Adds a copy.
+    pub(crate) fn add_copy(&mut self, id: LaneId, kind: &str, span_and_key: (i64, i64, i64)) {
+        let name = self.names.intern(Class::Copy, kind);
+        self.add(id, name, span_and_key);
     }
 
     /// Marks what brings received KV into another layout among the kernels that were added.

@@ -12,12 +12,20 @@ pub enum Class {
     Compute,
     /// A kernel that brings received KV into another layout ([`super::relayout`]).
     Relayout,
+    /// A kernel that collects KV of which a copy brings it into host memory to be handed over ([`super::staging`]).
+    StagingGather,
+    /// A kernel that puts KV where it belongs that was handed over in host memory.
+    StagingSpread,
     /// An NCCL kernel that sends or receives.
     PointToPoint,
     /// Another kernel that moves data between GPUs.
     Collective,
     /// A copy.
     Copy,
+    /// A copy of KV from a GPU into host memory, to be handed over.
+    StagedOut,
+    /// A copy of KV to a GPU that was handed over in host memory.
+    StagedIn,
     /// A copy from one device to another.
     PeerCopy,
     /// A memset.
@@ -45,14 +53,25 @@ impl Class {
     #[must_use]
     pub fn table(self) -> &'static str {
         match self {
-            Self::Compute | Self::Relayout | Self::PointToPoint | Self::Collective => "kernels",
-            Self::Copy | Self::PeerCopy => "memcpys",
+            Self::Compute
+            | Self::Relayout
+            | Self::StagingGather
+            | Self::StagingSpread
+            | Self::PointToPoint
+            | Self::Collective => "kernels",
+            Self::Copy | Self::StagedOut | Self::StagedIn | Self::PeerCopy => "memcpys",
             Self::Memset => "memsets",
             Self::GraphRun => "graph_launches",
             Self::Call => "api_calls",
             Self::Make | Self::Post => "nixl_transfers",
             Self::Range => "nvtx_ranges",
         }
+    }
+
+    /// Whether it is of a hand-off at the receiver, not of the model that runs there.
+    #[must_use]
+    pub fn is_of_handoff(self) -> bool {
+        matches!(self, Self::Relayout | Self::StagingGather | Self::StagingSpread | Self::StagedOut | Self::StagedIn)
     }
 
     /// Whether it computes for a model: what a stage is for.

@@ -3,6 +3,7 @@
 mod division;
 mod nameless;
 mod ranks;
+mod staging;
 mod witness;
 
 use kvpath_schema::table::Columns;
