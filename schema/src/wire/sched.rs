@@ -23,7 +23,7 @@ pub const POLL: i32 = 7;
 /// See [`POLL`].
 pub const PPOLL: i32 = 271;
 
-/// States in which a thread cannot go on, as bits of `TASK_*` (include/linux/sched.h): those of the lowest byte, a lock of PREEMPT_RT, and
+/// States in which a thread cannot go on, as bits of `TASK_*` (include/linux/sched.h): those of the lowest byte, a lock of `PREEMPT_RT`, and
 /// frozen, which has no other bit.
 pub const WAITS: u32 = 0x90ff;
 

@@ -226,7 +226,7 @@ impl Cut<'_, '_> {
             for (at, p) in own.iter().enumerate() {
                 let post = &self.stage.posts[*p];
                 let ended = || all.partition_point(|pass| pass.span.1 <= post.made.unwrap_or(post.at)).checked_sub(1);
-                found.insert(*p, if each > 0 { Some(first + at / each) } else { ended() });
+                found.insert(*p, at.checked_div(each).map_or_else(ended, |pass| Some(first + pass)));
             }
         }
         found

@@ -171,7 +171,9 @@ fn give_to_owner(posts: &mut BTreeMap<i64, Vec<Post>>, lanes: &BTreeMap<i64, Lan
     }
     posts.retain(|_, posts| !posts.is_empty());
     if !own.is_empty() {
-        own.iter_mut().for_each(|post| post.pulled = false);
+        for post in &mut own {
+            post.pulled = false;
+        }
         posts.insert(*owner, own);
     }
 }

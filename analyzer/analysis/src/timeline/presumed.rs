@@ -56,7 +56,7 @@ fn voted(timeline: &Timeline, owners: &BTreeSet<i64>, pulls: &[i64]) -> Option<i
             let goes_on = own.start.partition_point(|start| *start < *at);
             // In the midst of a pass it has nothing to hand over.
             let is_done = goes_on == own.len() || own.start[goes_on] - *at > TOGETHER_NS;
-            Some((own.end[own.ended_by(*at)?], *process)).filter(|_| is_done)
+            own.ended_by(*at).filter(|_| is_done).map(|last| (own.end[last], *process))
         };
         let mut ends: Vec<(i64, i64)> = owners.iter().filter_map(ended).collect();
         ends.sort_unstable();
