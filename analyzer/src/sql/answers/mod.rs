@@ -125,7 +125,7 @@ fn handoff(request: i32, copies: i64, span_ns: i64, cause: Cause) -> Handoff {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let rate = (4 * MIB / span_ns) as f64 * 1e9;
     Handoff {
-        copy_process_id: None,
+        copy_process_id: Some(1),
         request,
         stage_id: 0,
         peer_process_id: None,
