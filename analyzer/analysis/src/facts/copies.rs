@@ -7,23 +7,18 @@ use std::ops::Range;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::Memcpys;
 
+use super::copy_rows::CopyRows;
 use super::{Consumer, WantedColumns};
-use crate::clocks::{HostClock, rows};
+use crate::clocks::HostClock;
 use crate::error::LoadError;
 use crate::intervals::Span;
 use crate::load::batches::Batch;
-use crate::load::limits::{SPAN, plausible};
-use crate::spill::{Column, Memory, Numbers, sorted};
+use crate::spill::{Column, Memory};
 
 /// Copies of several processes: once they are [`DeviceCopies::finish`]ed by process, and those of each by start.
 #[derive(Debug, Default)]
 pub struct DeviceCopies {
-    start: Column<i64>,
-    end: Column<i64>,
-    bytes: Column<i64>,
-    correlation: Column<i64>,
-    way: Column<u32>,
-    ways: Numbers<CopyRoute>,
+    rows: CopyRows<CopyRoute>,
     /// Bytes of all before each, and of all. Modulo 2^64, which those of no transfer come near.
     before: Column<u64>,
     of_process: BTreeMap<i64, Range<usize>>,
@@ -90,23 +85,7 @@ impl DeviceCopies {
     /// None yet.
     #[must_use]
     pub fn within(memory: &Memory) -> Self {
-        Self {
-            start: Column::new(memory),
-            end: Column::new(memory),
-            bytes: Column::new(memory),
-            correlation: Column::new(memory),
-            way: Column::new(memory),
-            before: Column::new(memory),
-            ..Self::default()
-        }
-    }
-
-    fn add(&mut self, way: CopyRoute, span: (i64, i64), bytes: i64, correlation: i64) -> Result<(), LoadError> {
-        self.start.push(span.0)?;
-        self.end.push(span.1)?;
-        self.bytes.push(bytes)?;
-        self.correlation.push(correlation)?;
-        self.way.push(self.ways.of(way))
+        Self { rows: CopyRows::within(memory), before: Column::new(memory), of_process: BTreeMap::new() }
     }
 
     /// Puts all that was read in order.
@@ -114,34 +93,24 @@ impl DeviceCopies {
     /// # Errors
     /// No room for files.
     pub fn finish(&mut self, memory: &Memory) -> Result<(), LoadError> {
-        let order = |row: u32| {
-            let at = row as usize;
-            let (way, span) = (self.way(at), (self.start[at], self.end[at]));
-            (way.process, span, self.bytes[at], way, self.correlation[at], row)
+        let key = |own: &CopyRows<CopyRoute>, at: usize| {
+            let way = own.way(at);
+            (way.process, own.span(at), own.bytes[at], way, own.correlation[at])
         };
-        let rows = sorted(memory, self.start.len(), |a, b| order(a).cmp(&order(b)))?;
-        let pick = |values: &[i64]| Column::collect(memory, rows.iter().map(|row| values[*row as usize]));
-        let (start, end) = (pick(&self.start)?, pick(&self.end)?);
-        let (bytes, correlation) = (pick(&self.bytes)?, pick(&self.correlation)?);
-        let way = Column::collect(memory, rows.iter().map(|row| self.way[*row as usize]))?;
-        (self.start, self.end, self.bytes, self.correlation, self.way) = (start, end, bytes, correlation, way);
+        self.rows.sort_by_key(memory, key)?;
         self.before = Column::new(memory);
         let mut sum = 0u64;
         self.before.push(sum)?;
-        for bytes in &self.bytes[..] {
+        for bytes in &self.rows.bytes[..] {
             sum = sum.wrapping_add(bytes.unsigned_abs());
             self.before.push(sum)?;
         }
         self.of_process.clear();
-        for row in 0..self.start.len() {
-            let process = self.way(row).process;
+        for row in 0..self.rows.len() {
+            let process = self.rows.way(row).process;
             self.of_process.entry(process).or_insert(row..row).end = row + 1;
         }
         Ok(())
-    }
-
-    fn way(&self, row: usize) -> CopyRoute {
-        *self.ways.value(self.way[row])
     }
 
     /// The peer copies of each process that made some.
@@ -162,8 +131,12 @@ impl DeviceCopies {
 
     /// All peer copies.
     pub fn peer_copies(&self) -> impl Iterator<Item = PeerCopy> {
-        let rows = (0..self.start.len()).filter(|row| self.way(*row).is_peer);
-        rows.map(|row| PeerCopy { way: self.way(row), start: self.start[row], correlation: self.correlation[row] })
+        let rows = (0..self.rows.len()).filter(|row| self.rows.way(*row).is_peer);
+        rows.map(|row| PeerCopy {
+            way: self.rows.way(row),
+            start: self.rows.start[row],
+            correlation: self.rows.correlation[row],
+        })
     }
 
     /// From the first to the last copy that a process began in a span, if the copies in it are the transfer's bytes exactly.
@@ -171,14 +144,14 @@ impl DeviceCopies {
     #[must_use]
     pub fn span_of(&self, process: i64, (from, to): (i64, i64), bytes: i64) -> Option<(i64, i64)> {
         let own = self.of_process.get(&process)?.clone();
-        let starts = &self.start[own.clone()];
+        let starts = &self.rows.start[own.clone()];
         let first = own.start + starts.partition_point(|start| *start < from);
         let until = own.start + starts.partition_point(|start| *start <= to);
         if first >= until || self.before[until].wrapping_sub(self.before[first]) != u64::try_from(bytes).ok()? {
             return None;
         }
-        let end = self.end[first..until].iter().max()?;
-        (*end <= to).then_some((self.start[first], *end))
+        let end = self.rows.end[first..until].iter().max()?;
+        (*end <= to).then_some((self.rows.start[first], *end))
     }
 }
 
@@ -188,35 +161,26 @@ impl Consumer for DeviceCopies {
     }
 
     fn take(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
-        let kinds = batch.names("kind", |kind| match kind {
-            "PtoP" => PEER,
-            "DtoD" => OWN,
-            _ => OTHER,
-        })?;
-        let (start, dur, bytes) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i64("bytes")?);
-        let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
-        let (context, stream) = (batch.i32("context_id")?, batch.i32("stream_id")?);
+        let kind = |name: &str| match name {
+            "PtoP" => Some(PEER),
+            "DtoD" => Some(OWN),
+            _ => None,
+        };
         let (from, to) = (batch.optional_i32("src_device_id")?, batch.optional_i32("dst_device_id")?);
-        for row in (0..batch.len()).filter(|row| kinds[*row] != OTHER) {
-            plausible(batch.table(), "bytes", &(0..=SPAN), bytes[row])?;
-            let way = CopyRoute {
-                process: rows::process(batch.table(), host, process[row])?,
-                context: context[row],
-                stream: stream[row],
-                is_peer: kinds[row] == PEER,
-                from: from(row),
-                to: to(row),
-            };
-            let span = rows::span(batch.table(), host, start[row], dur[row])?;
-            self.add(way, span, bytes[row], correlation[row])?;
-        }
-        Ok(())
+        let way = |(process, context, stream), kind, row| CopyRoute {
+            process,
+            context,
+            stream,
+            is_peer: kind == PEER,
+            from: from(row),
+            to: to(row),
+        };
+        self.rows.take(batch, host, kind, i64::MIN, way)
     }
 }
 
 const PEER: u32 = 0;
 const OWN: u32 = 1;
-const OTHER: u32 = 2;
 
 /// Copies of a process that follow each other, by start.
 #[derive(Debug, Clone, Copy)]
@@ -230,7 +194,7 @@ impl<'a> Peers<'a> {
     /// Those that began at `from` or later and before `until`, if that is given.
     #[must_use]
     pub fn begun(self, from: i64, until: Option<i64>) -> Self {
-        let starts = &self.all.start[self.from..self.until];
+        let starts = &self.all.rows.start[self.from..self.until];
         let at = |time| self.from + starts.partition_point(|start| *start < time);
         let (from, until) = (at(from), until.map_or(self.until, at));
         Self { from, until: until.max(from), ..self }
@@ -244,9 +208,9 @@ impl<'a> Peers<'a> {
     /// Each of them with its way, copies within a device among them.
     pub fn ways(self) -> impl Iterator<Item = (CopyRoute, Copy)> + Clone + 'a {
         (self.from..self.until).map(move |row| {
-            let way = self.all.way(row);
-            let span = (self.all.start[row], self.all.end[row]);
-            (way, Copy { span, bytes: self.all.bytes[row], from: way.from, to: way.to })
+            let way = self.all.rows.way(row);
+            let span = self.all.rows.span(row);
+            (way, Copy { span, bytes: self.all.rows.bytes[row], from: way.from, to: way.to })
         })
     }
 }
@@ -262,7 +226,7 @@ impl DeviceCopies {
     ) {
         let way = CopyRoute { process, context: 1, stream: 9, is_peer: true, from: Some(from), to: Some(to) };
         for ((start, dur), bytes) in copies {
-            self.add(way, (start, start + dur), bytes, 0).unwrap();
+            self.rows.push(way, (start, start + dur), bytes, 0).unwrap();
         }
         self.finish(&Memory::default()).unwrap();
     }

@@ -3,27 +3,20 @@
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::gpu::Memcpys;
 
+use super::copy_rows::CopyRows;
 use super::{Consumer, WantedColumns};
-use crate::clocks::{HostClock, rows};
+use crate::clocks::HostClock;
 use crate::error::LoadError;
 use crate::intervals::Span;
 use crate::load::batches::Batch;
-use crate::load::limits::{SPAN, plausible};
-use crate::spill::{Column, Memory, Numbers, sorted};
+use crate::spill::Memory;
 
 /// Numbers for a step, tokens that were sampled, are smaller; the KV of a block of tokens in a layer is not.
 const SMALLEST_BYTES: i64 = 4096;
 
 /// Copies of several processes: once they are [`HostCopies::finish`]ed by process, stream and direction, those of each by start.
 #[derive(Debug, Default)]
-pub struct HostCopies {
-    start: Column<i64>,
-    end: Column<i64>,
-    bytes: Column<i64>,
-    correlation: Column<i64>,
-    way: Column<u32>,
-    ways: Numbers<HostRoute>,
-}
+pub struct HostCopies(CopyRows<HostRoute>);
 
 /// What many copies have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,28 +51,17 @@ const MEMCPYS: [WantedColumns; 1] = [WantedColumns {
 
 const OUT: u32 = 0;
 const IN: u32 = 1;
-const OTHER: u32 = 2;
 
 impl HostCopies {
     /// None yet.
     #[must_use]
     pub fn within(memory: &Memory) -> Self {
-        Self {
-            start: Column::new(memory),
-            end: Column::new(memory),
-            bytes: Column::new(memory),
-            correlation: Column::new(memory),
-            way: Column::new(memory),
-            ways: Numbers::default(),
-        }
+        Self(CopyRows::within(memory))
     }
 
+    #[cfg(test)]
     pub(super) fn add(&mut self, copy: HostCopy) -> Result<(), LoadError> {
-        self.start.push(copy.span.0)?;
-        self.end.push(copy.span.1)?;
-        self.bytes.push(copy.bytes)?;
-        self.correlation.push(copy.correlation)?;
-        self.way.push(self.ways.of(copy.way))
+        self.0.push(copy.way, copy.span, copy.bytes, copy.correlation)
     }
 
     /// Puts all that was read in order.
@@ -87,32 +69,17 @@ impl HostCopies {
     /// # Errors
     /// No room for files.
     pub fn finish(&mut self, memory: &Memory) -> Result<(), LoadError> {
-        let order = |row: u32| {
-            let at = row as usize;
-            let copy = self.copy(at);
-            (copy.way, copy.span, copy.bytes, copy.correlation, row)
-        };
-        let rows = sorted(memory, self.start.len(), |a, b| order(a).cmp(&order(b)))?;
-        let pick = |values: &[i64]| Column::collect(memory, rows.iter().map(|row| values[*row as usize]));
-        let (start, end) = (pick(&self.start)?, pick(&self.end)?);
-        let (bytes, correlation) = (pick(&self.bytes)?, pick(&self.correlation)?);
-        let way = Column::collect(memory, rows.iter().map(|row| self.way[*row as usize]))?;
-        (self.start, self.end, self.bytes, self.correlation, self.way) = (start, end, bytes, correlation, way);
-        Ok(())
+        self.0.sort_by_key(memory, |own, at| (own.way(at), own.span(at), own.bytes[at], own.correlation[at]))
     }
 
     fn copy(&self, at: usize) -> HostCopy {
-        HostCopy {
-            way: *self.ways.value(self.way[at]),
-            span: (self.start[at], self.end[at]),
-            bytes: self.bytes[at],
-            correlation: self.correlation[at],
-        }
+        let own = &self.0;
+        HostCopy { way: own.way(at), span: own.span(at), bytes: own.bytes[at], correlation: own.correlation[at] }
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = HostCopy> {
-        (0..self.start.len()).map(|at| self.copy(at))
+        (0..self.0.len()).map(|at| self.copy(at))
     }
 }
 
@@ -122,28 +89,12 @@ impl Consumer for HostCopies {
     }
 
     fn take(&mut self, batch: &Batch, host: Option<&HostClock>) -> Result<(), LoadError> {
-        let kinds = batch.names("kind", |kind| match kind {
-            "DtoH" => OUT,
-            "HtoD" => IN,
-            _ => OTHER,
-        })?;
-        let (start, dur, bytes) = (batch.i64("start_ns")?, batch.i64("dur_ns")?, batch.i64("bytes")?);
-        let (process, correlation) = (batch.i64("process_id")?, batch.i64("correlation_id")?);
-        let (context, stream) = (batch.i32("context_id")?, batch.i32("stream_id")?);
-        for row in (0..batch.len()).filter(|row| kinds[*row] != OTHER && bytes[*row] >= SMALLEST_BYTES) {
-            plausible(batch.table(), "bytes", &(0..=SPAN), bytes[row])?;
-            self.add(HostCopy {
-                way: HostRoute {
-                    process: rows::process(batch.table(), host, process[row])?,
-                    context: context[row],
-                    stream: stream[row],
-                    is_out: kinds[row] == OUT,
-                },
-                span: rows::span(batch.table(), host, start[row], dur[row])?,
-                bytes: bytes[row],
-                correlation: correlation[row],
-            })?;
-        }
-        Ok(())
+        let kind = |name: &str| match name {
+            "DtoH" => Some(OUT),
+            "HtoD" => Some(IN),
+            _ => None,
+        };
+        let way = |(process, context, stream), kind, _| HostRoute { process, context, stream, is_out: kind == OUT };
+        self.0.take(batch, host, kind, SMALLEST_BYTES, way)
     }
 }

@@ -7,6 +7,7 @@ pub mod agents;
 pub mod arrivals;
 mod consumer;
 mod copies;
+mod copy_rows;
 mod descriptors;
 mod host_copies;
 pub mod hosts;
