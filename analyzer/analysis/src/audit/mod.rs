@@ -1,6 +1,6 @@
 //! Is a path where the work was? While exactly one prefill stage computes and only one request is in flight, that request waits for
 //! that stage, so its path has to be on that stage's GPU, whatever its gates say; or on its thread, where the GPU runs dry for want of
-//! launches. This is reckoned from what ran on GPUs and when it was launched, by code that shares nothing with the walk.
+//! launches; or on the thread of a stage before it which launches too late, so that this one runs out of chunks. This is reckoned from what ran on GPUs and when it was launched, by code that shares nothing with the walk.
 
 mod alone;
 #[cfg(test)]
@@ -44,8 +44,8 @@ pub struct Audit {
 struct Found {
     /// Time that could be judged, ns.
     judged: i64,
-    /// Of it, where the path is elsewhere, and which stage computed: in order.
-    disputed: Vec<Alone>,
+    /// Which stage computed, and where in that time the path is elsewhere: in order.
+    disputed: Vec<(usize, Span)>,
 }
 
 impl Audit {
@@ -67,18 +67,18 @@ impl Audit {
         if found.judged == 0 {
             return false;
         }
-        let apart: i64 = found.disputed.iter().map(|alone| alone.span.1 - alone.span.0).sum();
+        let apart: i64 = found.disputed.iter().map(|(_, span)| span.1 - span.0).sum();
         #[expect(clippy::cast_precision_loss, reason = "a share")]
         let agreement = 1.0 - apart as f64 / found.judged as f64;
         path.agreement = Some(agreement);
         if agreement >= ENOUGH {
             return false;
         }
-        let longest = found.disputed.iter().rev().max_by_key(|alone| alone.span.1 - alone.span.0);
-        path.disputed_from_ns = longest.map(|alone| alone.span.0);
-        path.disputed_to_ns = longest.map(|alone| alone.span.1);
-        path.disputed_stage_id = longest.map(|alone| self.stages[alone.stage].id);
-        let spans: Vec<Span> = found.disputed.iter().map(|alone| alone.span).collect();
+        let longest = found.disputed.iter().rev().max_by_key(|(_, span)| span.1 - span.0);
+        path.disputed_from_ns = longest.map(|(_, span)| span.0);
+        path.disputed_to_ns = longest.map(|(_, span)| span.1);
+        path.disputed_stage_id = longest.map(|(stage, _)| self.stages[*stage].id);
+        let spans: Vec<Span> = found.disputed.iter().map(|(_, span)| *span).collect();
         withdraw(rows, &spans);
         true
     }
@@ -91,22 +91,27 @@ impl Audit {
         let mut at = 0;
         for alone in self.alone[from..].iter().take_while(|alone| alone.span.0 < window.1) {
             let span = (alone.span.0.max(window.0), alone.span.1.min(window.1));
-            let processes = &self.stages[alone.stage].processes;
             for (start, end) in without(span, others.within(span).spans()) {
                 found.judged += end - start;
                 while at < rows.len() && rows[at].start_ns + rows[at].dur_ns <= start {
                     at += 1;
                 }
                 for row in rows[at..].iter().take_while(|row| row.start_ns < end) {
-                    let is_of_stage = row.process_id.is_some_and(|process| processes.contains(&process));
-                    let may_be = ON_GPU.iter().chain(if alone.runs_dry { &ON_THREAD[..] } else { &[] });
-                    let is_there = is_of_stage && may_be.into_iter().any(|category| **category == *row.category);
+                    let is_of = |stage: usize| {
+                        row.process_id.is_some_and(|process| self.stages[stage].processes.contains(&process))
+                    };
+                    let is_on_thread = ON_THREAD.contains(&&*row.category);
+                    let is_there = is_of(alone.stage)
+                        && (ON_GPU.contains(&&*row.category) || alone.runs_dry && is_on_thread)
+                        || is_on_thread && alone.waits_for.is_some_and(is_of)
+                        || is_on_thread
+                            && alone.launching.iter().any(|(stage, since)| is_of(*stage) && row.start_ns >= *since);
                     let part = (row.start_ns.max(start), (row.start_ns + row.dur_ns).min(end));
                     let is_prefill = |process| self.stages.iter().any(|stage| stage.processes.contains(&process));
                     if is_recorded_wait(row) && row.process_id.is_some_and(is_prefill) {
                         found.judged -= part.1 - part.0;
                     } else if !is_there {
-                        found.dispute(Alone { span: part, ..*alone });
+                        found.dispute(part, alone);
                     }
                 }
             }
@@ -122,10 +127,10 @@ fn is_recorded_wait(row: &PathSegment) -> bool {
 }
 
 impl Found {
-    fn dispute(&mut self, part: Alone) {
+    fn dispute(&mut self, part: Span, alone: &Alone) {
         match self.disputed.last_mut() {
-            Some(last) if last.stage == part.stage && last.span.1 == part.span.0 => last.span.1 = part.span.1,
-            _ => self.disputed.push(part),
+            Some((stage, span)) if *stage == alone.stage && span.1 == part.0 => span.1 = part.1,
+            _ => self.disputed.push((alone.stage, part)),
         }
     }
 }

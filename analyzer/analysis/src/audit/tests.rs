@@ -160,3 +160,85 @@ fn a_stage_whose_launches_come_late_is_waited_for_on_its_thread() {
     assert_eq!(judged(7 * MS - MS / 10), (Some(1.0), 8 * MS));
     assert_eq!(judged(5 * MS), (Some(0.25), 8 * MS), "it was launched in time, and waited for something else");
 }
+
+/// Stage 1 computes from 6 to 10 ms while stage 0, which ran until 6 ms, is idle: its next kernel, at 9 ms, was launched then, or in time.
+/// Stage 1 goes on when that is done.
+fn starved(launched: i64, goes_on: i64) -> Audit {
+    let mut timeline = Timeline::default();
+    for (process, key, span) in
+        [(1, 1, (0, 6 * MS)), (2, 2, (6 * MS, 10 * MS)), (1, 3, (9 * MS, 14 * MS)), (2, 4, (goes_on, 20 * MS))]
+    {
+        timeline.add_kernel(stream(process), 0, "gemm", (span.0, span.1, key));
+    }
+    timeline.add_call(1, 1, "cudaLaunchKernel", (launched, launched + MS / 20, 3));
+    let mut table = Stages::default();
+    table.push(stage(0, 1, (0, None)));
+    table.push(stage(1, 2, (1, None)));
+    Audit::of(&timeline, &NixlTransfers::default(), &table)
+}
+
+#[test]
+fn a_stage_that_runs_out_of_chunks_waits_for_the_thread_that_launches_them() {
+    let judged = |audit: Audit, category: &str| {
+        let mut rows = vec![
+            segment(1, "compute", (0, 6 * MS)),
+            segment(1, category, (6 * MS, 9 * MS)),
+            segment(1, "compute", (9 * MS, 14 * MS)),
+            segment(2, "compute", (14 * MS, 20 * MS)),
+        ];
+        let mut path = path();
+        audit.judge(&mut path, &mut rows, &[]);
+        path.agreement.map(|share| (share * 100.0).round())
+    };
+    assert_eq!(judged(starved(9 * MS - MS / 10, 14 * MS), "host"), Some(100.0));
+    assert_eq!(judged(starved(9 * MS - MS / 10, 14 * MS), "compute"), Some(84.0), "its GPU was idle");
+    assert_eq!(judged(starved(5 * MS, 14 * MS), "host"), Some(84.0), "it was launched in time");
+    assert_eq!(judged(starved(9 * MS - MS / 10, 10 * MS), "host"), Some(80.0), "the next stage had work meanwhile");
+}
+
+#[test]
+fn a_thread_counts_until_its_gpu_ran_dry_for_the_last_time() {
+    let mut timeline = Timeline::default();
+    // Launched while the GPU was idle, at 4 ms, and well ahead.
+    for (key, span, launched) in
+        [(1, (0, 4 * MS), 0), (2, (4 * MS + 9_000, 8 * MS), 4 * MS), (3, (8 * MS + 9_000, 12 * MS), 5 * MS)]
+    {
+        timeline.add_kernel(stream(1), 0, "gemm", (span.0, span.1, key));
+        timeline.add_call(1, 1, "cudaLaunchKernel", (launched, launched + 5_000, key));
+    }
+    let mut table = Stages::default();
+    table.push(stage(0, 1, (0, None)));
+    let mut rows = vec![segment(1, "host", (0, 12 * MS))];
+    let mut path = Path { end_ns: 12 * MS, ..path() };
+    Audit::of(&timeline, &NixlTransfers::default(), &table).judge(&mut path, &mut rows, &[]);
+    assert_eq!((path.disputed_from_ns, path.disputed_to_ns), (Some(4 * MS + 9_000), Some(12 * MS)));
+}
+
+/// Stage 0 computes until 10 ms; stage 1, whose thread calls every 200 us from 5 ms on, from 10 ms with gaps, in which it waits for launches.
+#[test]
+fn a_thread_that_launches_all_the_time_for_a_dry_gpu_may_be_what_is_waited_for() {
+    let mut timeline = Timeline::default();
+    timeline.add_kernel(stream(1), 0, "gemm", (0, 10 * MS, 1));
+    for step in 0..40 {
+        let at = 5 * MS + step * MS / 5;
+        timeline.add_call(2, 2, "cudaLaunchKernel", (at, at + 5_000, 100 + step));
+        if at >= 10 * MS {
+            timeline.add_kernel(stream(2), 0, "gemm", (at + 10_000, at + 195_000, 100 + step));
+        }
+    }
+    let mut table = Stages::default();
+    table.push(stage(0, 1, (0, None)));
+    table.push(stage(1, 2, (1, None)));
+    let audit = Audit::of(&timeline, &NixlTransfers::default(), &table);
+    let judged = |from: i64| {
+        let mut rows = vec![
+            segment(1, "compute", (0, from)),
+            segment(2, "host", (from, 10 * MS)),
+            segment(2, "compute", (10 * MS, 13 * MS)),
+        ];
+        let mut path = Path { end_ns: 13 * MS, ..path() };
+        audit.judge(&mut path, &mut rows, &[]);
+        path.disputed_from_ns
+    };
+    assert_eq!((judged(5 * MS), judged(4 * MS)), (None, Some(4 * MS)), "before 5 ms it may have waited for stage 0");
+}
