@@ -7,12 +7,12 @@ use aya_ebpf::helpers::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel,
     bpf_probe_read_user, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::macros::{btf_tracepoint, fentry, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext};
 use kvpath_schema::wire::sched::{
     COUNTS, Interval, LONG_NS, LOST, NO_CALL, NO_FILE, POLL, PPOLL, REGS_ARG, REGS_CALL, REGS_CS, RING_BYTES, RUNS,
-    THREADS, TIMED, TIMED_EVERY, TIMED_MOST_NS, TIMED_NS, Thread, WAITS,
+    SPIN_GAP_NS, SPIN_MOST_NS, SPUN, THREADS, TIMED, TIMED_EVERY, TIMED_MOST_NS, TIMED_NS, Thread, WAITS, YIELD,
 };
 
 use crate::count::{add, count};
@@ -81,6 +81,63 @@ pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
     }
     end(began);
     0
+}
+
+/// A thread that has nothing to do but to look again calls `sched_yield` in between. What this program takes is not counted as cost: it
+/// only makes such a thread look a little less often.
+#[fentry]
+pub fn sched_yield(_ctx: FEntryContext) -> i32 {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    if let Some(thread) = THREAD_OF.get_ptr_mut(&tid) {
+        // SAFETY: a live map value; only the thread itself comes here.
+        unsafe {
+            let now = bpf_ktime_get_ns();
+            let (from, last) = ((*thread).spin_ns, (*thread).spun_ns);
+            if from != 0 && now.saturating_sub(last) <= SPIN_GAP_NS && last - from < SPIN_MOST_NS {
+                (*thread).spins += 1;
+            } else {
+                spun(thread, tid);
+                (*thread).spin_ns = now;
+                (*thread).spins = 1;
+            }
+            (*thread).spun_ns = now;
+        }
+    }
+    0
+}
+
+/// A record of a time in which a thread spun, if it was a long one.
+///
+/// # Safety
+/// `thread` is a live map value.
+#[inline(always)]
+unsafe fn spun(thread: *const Thread, tid: u32) {
+    // SAFETY: by contract.
+    unsafe {
+        let (from, last) = ((*thread).spin_ns, (*thread).spun_ns);
+        if last.saturating_sub(from) < LONG_NS {
+            return;
+        }
+        let Some(mut slot) = RING.reserve::<Interval>(0) else {
+            count(COUNTERS.get_ptr_mut(0), LOST);
+            return;
+        };
+        slot.write(Interval {
+            time_ns: last,
+            off_ns: from,
+            queue_ns: 0,
+            tid,
+            state: SPUN,
+            call: YIELD,
+            file: (*thread).spins as i32,
+            waker_pid: 0,
+            waker_tid: 0,
+            waker_call: NO_CALL,
+            zero: 0,
+            waker_name: [0; 16],
+        });
+        slot.submit(BPF_RB_NO_WAKEUP as u64);
+    }
 }
 
 /// The thread id of a task.

@@ -33,11 +33,13 @@ for library in /nixl/nixl_cu12.libs/libucp-* /nixl/nixl_cu12.libs/libibverbs-* /
   set -- "$@" --library "$library"
 done
 for op in write read; do
+  # Decode looks for what arrives without sleeping, as engines do.
+  case $op in write) spin="--spin --poll-us 20000" ;; *) spin= ;; esac
   mkdir /host/$op
   record=0
   say $op.sent_before "$(sent)"
   /kvpath/kvpath-agent record --gpu off --with ucx,rdma --max-overhead $budget --out /tmp/$op "$@" -- \
-    /kvpath/kvpath-workload run --op $op --tls rc --stages 1 --scatter --nixl /nixl --truth /host/$op/truth.tsv \
+    /kvpath/kvpath-workload run --op $op $spin --tls rc --stages 1 --scatter --nixl /nixl --truth /host/$op/truth.tsv \
     >/host/$op/said 2>&1 || record=$?
   say $op.sent_after "$(sent)"
   say $op.record $record

@@ -4,7 +4,7 @@ use crate::cell::Name;
 
 crate::define_table! {
     /// A thread that makes recorded calls, or the main thread of a process that started one, was off the CPU: one interval of
-    /// 100 us or more (or one that had not ended when the thread, its process or the recording did), or the sum of its
+    /// 100 us or more (or it spun for so long; or one that had not ended when the thread, its process or the recording did), or the sum of its
     /// shorter ones over a span. Waking late shows as `run_queue_ns`: ready to run, and no CPU. Recordings of before 2026-12 have
     /// intervals from 200 us on, and not what a thread waited for.
     #[derive(Default)]
@@ -18,14 +18,15 @@ crate::define_table! {
         /// Thread.
         tid: i32 => Dict,
         /// How it went off: `sleeping`, `uninterruptible` (I/O, page faults), `preempted`, `yielded` (it called `sched_yield`; in recordings
-        /// of before 2026-12 many that were preempted), `stopped`; `short` for a sum; `unrecorded`: in that time
+        /// of before 2026-12 many that were preempted), `stopped`; `short` for a sum; `spinning`: it was on the CPU, and called `sched_yield`
+        /// again and again, less than 50 us apart, for something that it waited for (from 2026-12 on); `unrecorded`: in that time
         /// intervals of it were lost, or not recorded for what that costs.
         state: Name => Dict,
-        /// Off the CPU, ns: `dur_ns` of one interval, the sum of the short ones.
+        /// Off the CPU, ns: `dur_ns` of one interval, the sum of the short ones, 0 where it spun.
         off_ns: i64 => Split,
         /// Of that, ready to run and waiting for a CPU, ns.
         run_queue_ns: i64 => Split,
-        /// Intervals: 1, or how many are summed up.
+        /// Intervals: 1, or how many are summed up; of `spinning` how often it looked.
         intervals: i64 => Plain,
         /// The system call that it waited in; null: in none (a page fault), it could have gone on (`preempted`, `yielded`), or not recorded.
         call: Option<Name> => Dict,

@@ -7,6 +7,13 @@ pub const THREADS: u32 = 65_536;
 /// Intervals off the CPU from here on are records, ns; shorter ones are summed up by thread.
 pub const LONG_NS: u64 = 100_000;
 
+/// A thread that calls `sched_yield` again within this time spins, ns: it looks for something again and again.
+pub const SPIN_GAP_NS: u64 = 50_000;
+/// A record of spinning is at most this long, ns; then the next one begins.
+pub const SPIN_MOST_NS: u64 = 1_000_000_000;
+/// [`Interval::state`] of a time in which a thread spun: none of the kernel's bits. Its `file` is the number of calls.
+pub const SPUN: u32 = 1 << 31;
+
 /// Offset of `orig_ax` in `struct pt_regs` of x86-64 (arch/x86/include/asm/ptrace.h): the number of the system call that the thread
 /// is in, below 0 outside of one.
 pub const REGS_CALL: usize = 120;
@@ -22,6 +29,9 @@ pub const NO_FILE: i32 = -1;
 pub const POLL: i32 = 7;
 /// See [`POLL`].
 pub const PPOLL: i32 = 271;
+
+/// `sched_yield`.
+pub const YIELD: i32 = 24;
 
 /// States in which a thread cannot go on, as bits of `TASK_*` (include/linux/sched.h): those of the lowest byte, a lock of `PREEMPT_RT`, and
 /// frozen, which has no other bit.
@@ -68,14 +78,20 @@ pub struct Thread {
     pub waker_call: u64,
     /// The waker's name, up to 15 bytes.
     pub waker_name: [u64; 2],
+    /// When its first call of `sched_yield` began that others followed closely; 0: none.
+    pub spin_ns: u64,
+    /// When the last of them began.
+    pub spun_ns: u64,
+    /// How many.
+    pub spins: u64,
 }
 
 impl Thread {
     /// Words in the map.
-    pub const WORDS: usize = 12;
+    pub const WORDS: usize = 15;
 }
 
-/// A thread is on a CPU again after a long interval.
+/// A thread is on a CPU again after a long interval; or it has spun for a while.
 #[repr(C)]
 #[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

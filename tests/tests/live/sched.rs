@@ -8,7 +8,19 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sched::OffCpu;
 
 use crate::recorded::Recorded;
-use crate::setup::{children, ready_to_count, signal, text, wait_for};
+use crate::setup::{children, ready_to_count, signal, skipped, text, wait_for};
+
+/// The decode process of a workload, once it runs.
+fn decode_of(workload: u32) -> u32 {
+    let find = || {
+        children(workload).into_iter().find(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|title| title.starts_with(b"kvpath-workload::decode"))
+        })
+    };
+    wait_for("decode", || find().is_some());
+    find().expect("decode")
+}
 
 #[test]
 fn a_thread_that_is_stopped_is_off_for_that_long() {
@@ -17,14 +29,7 @@ fn a_thread_that_is_stopped_is_off_for_that_long() {
     let mut workload = live.workload(&live.nixl, &["--requests", "60"]);
     let mut workload = workload.stderr(Stdio::null()).spawn().expect("the workload");
     let workload_pid = workload.id();
-    let decode = || {
-        children(workload.id()).into_iter().find(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|title| title.starts_with(b"kvpath-workload::decode"))
-        })
-    };
-    wait_for("decode", || decode().is_some());
-    let pid = decode().expect("decode");
+    let pid = decode_of(workload.id());
     sleep(Duration::from_millis(400));
     let began = Instant::now();
     signal(pid, "STOP");
@@ -80,6 +85,47 @@ fn a_thread_that_is_stopped_is_off_for_that_long() {
         woken.call.as_deref() == Some("futex") && crossed.iter().any(|row| is_reader(&row))
     };
     assert!(rows.iter().filter(|row| row.waker_process_id == Some(row.process_id)).any(|row| reads(&row)), "{said}");
+}
+
+#[test]
+fn a_thread_that_looks_again_and_again_spins() {
+    let test = "a_thread_that_looks_again_and_again_spins";
+    let Some(live) = ready_to_count(test) else { return };
+    let agent = live.start_agent(&["--gpu", "off", "--max-overhead", "1000"]);
+    let mut workload = live.workload(&live.nixl, &["--requests", "4", "--spin", "--poll-us", "20000"]);
+    let mut workload = workload.stderr(Stdio::null()).spawn().expect("the workload");
+    let decode = i64::from(decode_of(workload.id()));
+    assert!(workload.wait().expect("the workload").success());
+    signal(agent.id(), "INT");
+    let said = text(&agent.wait_with_output().expect("the agent"));
+    let recorded = Recorded::read(&live.path("run"));
+    recorded.assert_nothing_lost();
+    let kernel = recorded.fact(&["spins"]).expect("whether it is recorded");
+    if kernel != "recorded" {
+        // `./x vm` has them, in a kernel that gives them.
+        return skipped(test, kernel);
+    }
+    let rows: Vec<OffCpu> = (0..recorded.sched.len()).map(|i| recorded.sched.row(i)).collect();
+    let spun: Vec<&OffCpu> = rows.iter().filter(|row| &*row.state == "spinning").collect();
+    assert!(spun.iter().all(|row| row.process_id == decode), "{spun:?}");
+    check_spins(&recorded, &said);
+}
+
+/// The one thread that spins does so most of the time, on the CPU.
+pub fn check_spins(recorded: &Recorded, said: &str) {
+    let rows: Vec<OffCpu> = (0..recorded.sched.len()).map(|i| recorded.sched.row(i)).collect();
+    let spun: Vec<&OffCpu> = rows.iter().filter(|row| &*row.state == "spinning").collect();
+    for row in &spun {
+        assert_eq!((row.tid, row.off_ns, row.call.as_deref()), (spun[0].tid, 0, Some("sched_yield")), "{row:?}");
+        // Less than 50 us apart, for at most a second.
+        assert!((100_000..=1_001_000_000).contains(&row.dur_ns) && row.intervals * 50_000 >= row.dur_ns, "{row:?}");
+    }
+    let total: i64 = spun.iter().map(|row| row.dur_ns).sum();
+    let longest = spun.iter().map(|row| row.dur_ns).max();
+    assert!(longest.is_some_and(|longest| longest >= 1_000_000) && total >= 10_000_000, "{total} {longest:?} {said}");
+    for (one, other) in spun.iter().zip(&spun[1..]) {
+        assert!(one.start_ns + one.dur_ns <= other.start_ns, "{one:?} {other:?}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::rdma::RdmaOp;
 
 use crate::recorded::Recorded;
+use crate::sched::check_spins;
 use crate::transfers::compare;
 use crate::truth::Truth;
 use crate::ucx;
@@ -22,6 +23,11 @@ fn a_recording_over_rdma_is_what_happened() {
         compare(&Truth::read(&folder.join("truth.tsv")), &recorded, &said, 256);
         ucx::check(&recorded, if op == "write" { "put" } else { "get" }, "rc_verbs");
         set_up(&recorded);
+        // There decode spins.
+        if op == "write" {
+            assert_eq!(recorded.fact(&["spins"]), Some("recorded"));
+            check_spins(&recorded, &said);
+        }
     }
 }
 

@@ -155,6 +155,9 @@ pub struct Knobs {
     /// Time between two polls of a transfer, or looks for notifications.
     #[arg(long, value_name = "US", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub poll_us: u64,
+    /// Decode does not sleep between two polls: it looks for messages again and again, and gives the CPU away in between.
+    #[arg(long)]
+    pub spin: bool,
     /// Fault: a layer (counted in its stage, from 0) takes so much longer in each chunk.
     #[arg(long, value_name = "STAGE:LAYER:US")]
     pub slow_layer: Option<SlowLayer>,

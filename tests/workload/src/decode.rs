@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nixl_sys::MemType;
@@ -148,7 +148,7 @@ impl Decode<'_> {
     fn work(&mut self) -> anyhow::Result<()> {
         while !self.is_over || !self.active.is_empty() {
             let patience = if self.active.is_empty() { 10_000 } else { self.knobs.poll_us };
-            match self.inbox.recv_timeout(Duration::from_micros(patience)) {
+            match self.next_message(Duration::from_micros(patience)) {
                 Ok(came) => self.hear(&came)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("all other processes are gone"),
@@ -160,6 +160,22 @@ impl Decode<'_> {
         }
         std::thread::sleep(Duration::from_millis(self.knobs.end_delay_ms));
         self.stages.iter_mut().try_for_each(|stage| stage.link.say(&LinkMessage::End))
+    }
+
+    /// Waits for a message; with `--spin` as engines do whose next step may come at any time.
+    fn next_message(&self, patience: Duration) -> Result<ReceivedMessage, RecvTimeoutError> {
+        if !self.knobs.spin {
+            return self.inbox.recv_timeout(patience);
+        }
+        let began = Instant::now();
+        while began.elapsed() < patience {
+            match self.inbox.try_recv() {
+                Ok(came) => return Ok(came),
+                Err(TryRecvError::Empty) => std::thread::yield_now(),
+                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            }
+        }
+        Err(RecvTimeoutError::Timeout)
     }
 
     fn hear(&mut self, ReceivedMessage { from, time_ns, message }: &ReceivedMessage) -> anyhow::Result<()> {

@@ -3,9 +3,7 @@
 //! Numbers are those of x86-64 (`arch/x86/entry/syscalls/syscall_64.tbl`).
 
 use kvpath_schema::cell::Name;
-
-/// `sched_yield`.
-pub const YIELD: i32 = 24;
+use kvpath_schema::wire::sched::YIELD;
 
 /// What a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::BtfTracePoint;
+use aya::programs::{BtfTracePoint, FEntry};
 use aya::{Ebpf, EbpfLoader};
 use kvpath_schema::wire::sched::{COUNTS, LOST, RUNS, TIMED, TIMED_NS, Thread};
 
@@ -22,7 +22,13 @@ pub struct Programs {
     threads: HashMap<MapData, u32, ThreadWords>,
     counts: PerCpuArray<MapData, CountWords>,
     seen: CountWords,
+    /// Why it is not seen that threads spin.
+    no_spins: Option<String>,
 }
+
+/// The kernel's function for `sched_yield` (`SYSCALL_DEFINE0(sched_yield)` in kernel/sched/syscalls.c), by the names that kernels on
+/// x86-64 have in their types: one function, of which the compiler keeps a name, or what it calls.
+const YIELD_FUNCTIONS: [&str; 3] = ["__do_sys_sched_yield", "__x64_sys_sched_yield", "do_sched_yield"];
 
 /// What the programs count: see [`COUNTS`].
 type CountWords = [u64; COUNTS as usize];
@@ -58,6 +64,8 @@ impl Programs {
             program.load(name, &types)?;
             program.attach()?;
         }
+        // A kernel may have no such function by that name, or no trampolines.
+        let no_spins = watch_yields(&mut ebpf, &types).err().map(|error| error.to_string());
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
         Ok(Self {
             ring: RingBuf::try_from(take("SCHED_RING")?)?,
@@ -65,7 +73,13 @@ impl Programs {
             counts: PerCpuArray::try_from(take("SCHED_COUNTS")?)?,
             _ebpf: ebpf,
             seen: CountWords::default(),
+            no_spins,
         })
+    }
+
+    /// Why it is not seen that threads spin; `None`: it is.
+    pub fn no_spins(&self) -> Option<&str> {
+        self.no_spins.as_deref()
     }
 
     /// Watches a thread from now on.
@@ -107,6 +121,21 @@ impl Programs {
         let since = |slot: u32| now[slot as usize] - before[slot as usize];
         Ok(Counts { lost: since(LOST), runs: since(RUNS), timed: since(TIMED), timed_ns: since(TIMED_NS) })
     }
+}
+
+fn watch_yields(ebpf: &mut Ebpf, types: &aya::Btf) -> Result<(), AttachError> {
+    let name = "sched_yield";
+    let program: &mut FEntry =
+        ebpf.program_mut(name).ok_or(AttachError::Missing(name))?.try_into().map_err(AttachError::Program)?;
+    let mut loaded = Err(AttachError::Missing(name));
+    for function in YIELD_FUNCTIONS {
+        loaded = program.load(function, types).map_err(AttachError::from);
+        if loaded.is_ok() {
+            program.attach()?;
+            break;
+        }
+    }
+    loaded
 }
 
 /// Where a task's thread id lies, by the kernel's own description; its tracepoints are found there too.

@@ -1,10 +1,10 @@
 //! Records and sums to rows. Pure.
 
 use kvpath_schema::cell::Name;
-use kvpath_schema::wire::sched::{Interval, Thread, WAITS};
+use kvpath_schema::wire::sched::{Interval, SPUN, Thread, WAITS, YIELD};
 use zerocopy::FromBytes as _;
 
-use super::calls::{YIELD, wakes};
+use super::calls::wakes;
 use super::programs::ThreadWords;
 
 /// Reads a record; `None` if it is none.
@@ -14,9 +14,25 @@ pub fn interval(bytes: &[u8]) -> Option<Interval> {
 
 /// What a thread's words say.
 pub fn thread(words: ThreadWords) -> Thread {
-    let [off_ns, ready_ns, state, short, short_ns, short_queue_ns, call, file, waker, waker_call, a, b] = words;
+    let [off_ns, ready_ns, state, short, short_ns, short_queue_ns, call, file, waker, waker_call, a, b, ..] = words;
+    let [.., spin_ns, spun_ns, spins] = words;
     let waker_name = [a, b];
-    Thread { off_ns, ready_ns, state, short, short_ns, short_queue_ns, call, file, waker, waker_call, waker_name }
+    Thread {
+        off_ns,
+        ready_ns,
+        state,
+        short,
+        short_ns,
+        short_queue_ns,
+        call,
+        file,
+        waker,
+        waker_call,
+        waker_name,
+        spin_ns,
+        spun_ns,
+        spins,
+    }
 }
 
 /// How a thread was woken: process, thread and name of the waker.
@@ -47,6 +63,7 @@ pub fn is_over(state: u64) -> bool {
 /// (0x8000) is `stopped` too: it goes on when whoever froze its cgroup says so.
 pub fn state(number: u32, call: i32) -> Name {
     match number & WAITS {
+        _ if number == SPUN => "spinning",
         0 if call == YIELD => "yielded",
         0 => "preempted",
         // A lock that a spinlock becomes on PREEMPT_RT.
@@ -80,6 +97,7 @@ mod tests {
             assert_eq!(&*state(number, 202), name, "{number:#x}");
         }
         assert_eq!(&*state(0, YIELD), "yielded");
+        assert_eq!(&*state(SPUN, YIELD), "spinning");
         assert!(is_waiting(0x8000) && is_waiting(1) && !is_waiting(0) && !is_waiting(0x100));
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::sched::{OffCpu, OffCpus};
-use kvpath_schema::wire::sched::{Interval, LONG_NS, NO_CALL, NO_FILE, Thread};
+use kvpath_schema::wire::sched::{Interval, LONG_NS, NO_CALL, NO_FILE, SPUN, Thread, YIELD};
 
 use super::calls;
 use super::files::Files;
@@ -68,8 +68,11 @@ impl Scheduler {
     /// The kernel refuses.
     pub fn start(context: &mut Context) -> Result<Self, AttachError> {
         context.facts.say("sched", "setting.long_ns", LONG_NS.to_string());
+        let programs = Programs::start()?;
+        let spins = programs.no_spins().map_or_else(|| "recorded".to_owned(), |why| format!("not recorded: {why}"));
+        context.facts.say("sched", "spins", spins);
         Ok(Self {
-            programs: Some(Programs::start()?),
+            programs: Some(programs),
             recent: BTreeSet::new(),
             paused: (Vec::new(), 0),
             files: Files::default(),
@@ -186,6 +189,7 @@ impl Scheduler {
             let words = u32::try_from(*tid).ok().zip(self.programs.as_mut()).and_then(|(tid, own)| own.leave(tid));
             if let Some(words) = words {
                 self.sum_up(*tid, words, now_ns);
+                self.spun_at_the_end(*tid, words);
                 self.off_at_the_end(*tid, words, now_ns);
             }
             if let Some(watched) = self.watched.remove(tid)
@@ -221,6 +225,29 @@ impl Scheduler {
         }
     }
 
+    /// A row for a time in which it spun that has not ended, or was not followed by another one.
+    fn spun_at_the_end(&mut self, tid: i32, words: ThreadWords) {
+        let Some(watched) = self.watched.get(&tid) else { return };
+        let now = thread(words);
+        if now.spin_ns > 0 && now.spun_ns.saturating_sub(now.spin_ns) >= LONG_NS {
+            let interval = Interval {
+                time_ns: now.spun_ns,
+                off_ns: now.spin_ns,
+                queue_ns: 0,
+                tid: tid.cast_unsigned(),
+                state: SPUN,
+                call: YIELD,
+                file: i32::try_from(now.spins).unwrap_or(i32::MAX),
+                waker_pid: 0,
+                waker_tid: 0,
+                waker_call: NO_CALL,
+                zero: 0,
+                waker_name: [0; 16],
+            };
+            self.rows.push(spun(&interval, watched));
+        }
+    }
+
     /// A row for the short intervals since the last one.
     fn sum_up(&mut self, tid: i32, words: ThreadWords, now_ns: i64) {
         let Some(watched) = self.watched.get_mut(&tid) else { return };
@@ -244,8 +271,26 @@ impl Scheduler {
     }
 }
 
+/// The row of a time in which a thread spun.
+fn spun(interval: &Interval, watched: &Watched) -> OffCpu {
+    let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+    OffCpu {
+        start_ns: signed(interval.off_ns),
+        dur_ns: signed(interval.time_ns.saturating_sub(interval.off_ns)),
+        process_id: watched.process_id,
+        tid: interval.tid.cast_signed(),
+        state: state(interval.state, interval.call),
+        intervals: i64::from(interval.file),
+        call: calls::name(interval.call),
+        ..OffCpu::default()
+    }
+}
+
 /// The row of an interval, but for who ended it.
 fn row(interval: &Interval, tid: i32, watched: &Watched, (files, now_ns): (&mut Files, i64)) -> OffCpu {
+    if interval.state == SPUN {
+        return spun(interval, watched);
+    }
     let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
     let off_ns = signed(interval.time_ns.saturating_sub(interval.off_ns));
     let call = if is_waiting(interval.state) { interval.call } else { NO_CALL };

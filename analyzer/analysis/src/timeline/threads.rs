@@ -73,6 +73,9 @@ impl Cause<'_> {
     }
 
     fn text(&self) -> Name {
+        if self.state == "spinning" {
+            return "spins in sched_yield".into();
+        }
         let words = [self.call.or(Some(self.state)), self.file];
         let mut text: String = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
         if let Some(waker) = self.waker {
@@ -381,6 +384,17 @@ mod tests {
         let off = threads.interval(threads.blocked((1, 2), (0, 100)).unwrap());
         assert_eq!((off.ready, off.end, off.blocking, off.waker), (25, 30, Blocking::Woken, Some((4, 9))));
         assert_eq!(&*off.what, "poll tcp 127.0.0.1:1 to 127.0.0.1:2, woken by pt_0");
+    }
+
+    #[test]
+    fn a_thread_that_spins_does_not_run_for_anything() {
+        let spins = Cause { state: "spinning", call: Some("sched_yield"), ..Cause::default() };
+        let threads = threads(&[((100, 300), spins), ((400, 450), PREEMPTED)]);
+        let thread = (1, 2);
+        let row = threads.blocked(thread, (0, 350)).unwrap();
+        let own = threads.interval(row);
+        assert_eq!((own.blocking, &*own.what, own.ready), (Blocking::Unknown, "spins in sched_yield", 300));
+        assert_eq!(threads.ran(thread, (50, 450)), [(300, 400)]);
     }
 
     #[test]
