@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use kvpath_schema::wire::ring::records::RingRecord;
 use kvpath_schema::wire::ring::{
-    self as wire, GPU_LANE, Head, Kind, Level, Loss, RECORD_WORDS_MAX, Shape, State, TEXT_MAX, control, header, lane,
+    self as wire, DEVICES_MAX, GPU_LANE, Head, Kind, Level, Loss, RECORD_WORDS_MAX, Shape, State, TEXT_MAX, control,
+    header, lane,
 };
 
 /// Most words between the header word and the text of a record.
@@ -192,6 +193,16 @@ impl<M: Deref<Target = [AtomicU64]>> Producer<M> {
     /// Says which level was asked for and cannot be; `None` once another is in force.
     pub fn set_refused(&self, level: Option<Level>) {
         self.memory[header::LEVEL_REFUSED].store(level.map_or(0, |level| level as u64 + 1), Ordering::Relaxed);
+    }
+
+    /// Says which devices the process sees, by UUID (`CUuuid`, its bytes in order), in the order of its own numbers.
+    pub fn set_devices(&self, uuids: &[[u8; 16]]) {
+        let uuids = &uuids[..uuids.len().min(DEVICES_MAX)];
+        let words = uuids.iter().flat_map(|uuid| uuid.as_chunks::<8>().0);
+        for (at, word) in words.enumerate() {
+            self.memory[header::DEVICES + at].store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+        }
+        self.memory[header::DEVICE_COUNT].store(uuids.len() as u64, Ordering::Release);
     }
 
     /// The level in force.

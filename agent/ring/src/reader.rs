@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{Ordering, fence};
 
 use kvpath_schema::wire::ring::{
-    self as wire, HEADER_WORDS, Head, Kind, LANE_WORDS, LOSS_SLOTS, Level, Loss, RECORD_WORDS_MAX, Shape, State,
-    TEXT_MAX, control, header, lane, loss_slot,
+    self as wire, DEVICES_MAX, HEADER_WORDS, Head, Kind, LANE_WORDS, LOSS_SLOTS, Level, Loss, RECORD_WORDS_MAX, Shape,
+    State, TEXT_MAX, control, header, lane, loss_slot,
 };
 
 /// Words that are read at once.
@@ -308,7 +308,7 @@ impl<M: Medium> Reader<M> {
     }
 }
 
-/// The names of a ring.
+/// The names of a ring, and what else its records are read by.
 #[derive(Debug)]
 pub struct RingNames<'a, M> {
     medium: &'a M,
@@ -316,6 +316,22 @@ pub struct RingNames<'a, M> {
 }
 
 impl<M: Medium> RingNames<'_, M> {
+    /// UUIDs of the devices that the process sees, in the order of its own numbers; none: not known yet. Of a record that was seen
+    /// they are there, if its producer knows them.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn devices(&self) -> io::Result<Vec<[u8; 16]>> {
+        let mut count = [0];
+        self.medium.read(header::DEVICE_COUNT, &mut count)?;
+        fence(Ordering::Acquire);
+        let count = usize::try_from(count[0]).unwrap_or(DEVICES_MAX).min(DEVICES_MAX);
+        let mut words = vec![0; 2 * count];
+        self.medium.read(header::DEVICES, &mut words)?;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        Ok(bytes.as_chunks::<16>().0.to_vec())
+    }
+
     /// A name by its id; `None` if there is none there.
     ///
     /// # Errors

@@ -177,6 +177,23 @@ fn another_version_is_refused_by_name() {
 }
 
 #[test]
+fn a_record_finds_the_devices_that_were_told_before_it() {
+    let (_, producer, mut reader) = ring();
+    let devices = |reader: &mut Reader<Memory>| {
+        let mut found = Vec::new();
+        reader.drain_with_names(0, |_, there| found.push(there.devices().unwrap())).unwrap();
+        found
+    };
+    assert!(producer.push(GPU_LANE, 0, &end(1), None));
+    assert_eq!(devices(&mut reader), [Vec::<[u8; 16]>::new()]);
+    let uuids: Vec<[u8; 16]> =
+        (0..40).map(|at| std::array::from_fn(|byte| at * 3 + u8::try_from(byte).unwrap())).collect();
+    producer.set_devices(&uuids);
+    assert!(producer.push(GPU_LANE, 0, &end(2), None));
+    assert_eq!(devices(&mut reader), [uuids[..32].to_vec()], "as many as there is room for");
+}
+
+#[test]
 fn levels_and_states_go_both_ways() {
     let (_, producer, mut reader) = ring();
     assert_eq!((producer.wanted(), producer.reader_ns()), (None, 0));

@@ -3,6 +3,7 @@
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 
+use crate::devices::DeviceIds;
 use crate::processes::ProcessTable;
 use crate::segments::{Facts, Segments};
 use crate::states::{States, Subject};
@@ -13,6 +14,8 @@ pub struct Context {
     pub now_ns: i64,
     /// The traced processes.
     pub processes: ProcessTable,
+    /// Numbers of GPUs.
+    pub devices: DeviceIds,
     /// Facts about the recording.
     pub facts: Facts,
     /// What is recorded, and what is not.
@@ -28,6 +31,7 @@ impl Context {
         Self {
             now_ns,
             processes: ProcessTable::default(),
+            devices: DeviceIds::default(),
             facts: Facts::default(),
             states: States::default(),
             segments,

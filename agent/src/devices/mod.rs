@@ -4,6 +4,7 @@
 
 mod ffi;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -20,6 +21,48 @@ trait Driver {
     fn uuid(&self, index: u32) -> Option<String>;
     /// Device memory, bytes.
     fn memory_bytes(&self, index: u32) -> Option<u64>;
+}
+
+/// Numbers of this host's GPUs by UUID, which every process sees alike: its own numbers depend on `CUDA_VISIBLE_DEVICES`.
+#[derive(Debug, Default)]
+pub struct DeviceIds {
+    by_uuid: HashMap<String, i32>,
+    /// Those that the driver of the host did not tell of: parts of a GPU, or there was no driver to ask.
+    added: Gpus,
+}
+
+impl DeviceIds {
+    /// Those that the driver told of.
+    pub fn know(&mut self, gpus: &Gpus) {
+        let known = gpus.uuid.iter().zip(&gpus.device_id);
+        self.by_uuid.extend(known.filter_map(|(uuid, id)| Some((uuid.clone()?, *id))));
+    }
+
+    /// The number of a device, by the bytes of its UUID; a new one where none is known.
+    pub fn id(&mut self, uuid: [u8; 16]) -> i32 {
+        let uuid = text(uuid);
+        // Parts of a GPU have another prefix and the same form.
+        let known = ["GPU-", "MIG-"].iter().find_map(|prefix| self.by_uuid.get(&format!("{prefix}{uuid}")));
+        if let Some(known) = known {
+            return *known;
+        }
+        let device_id = self.by_uuid.values().max().map_or(0, |last| last + 1);
+        let uuid = format!("GPU-{uuid}");
+        self.added.push(Gpu { device_id, name: None, uuid: Some(uuid.clone()), memory_bytes: None });
+        self.by_uuid.insert(uuid, device_id);
+        device_id
+    }
+
+    /// Rows of those that came since the last call.
+    pub fn take_added(&mut self) -> Gpus {
+        std::mem::take(&mut self.added)
+    }
+}
+
+/// A UUID as NVML writes it, without its prefix.
+fn text(uuid: [u8; 16]) -> String {
+    let number = format!("{:032x}", u128::from_be_bytes(uuid));
+    [&number[..8], &number[8..12], &number[12..16], &number[16..20], &number[20..]].join("-")
 }
 
 /// The GPUs, and who told of them.
@@ -79,6 +122,22 @@ mod tests {
         fn memory_bytes(&self, index: u32) -> Option<u64> {
             (index == 0).then_some(150_754_820_096)
         }
+    }
+
+    #[test]
+    fn a_device_has_one_number_whatever_a_process_calls_it() {
+        let mut ids = DeviceIds::default();
+        let uuid = *b"\xb5\x79\x61\x42\xda\x82\x98\x15\xa8\x87\x8b\x31\x3c\xb9\x19\x51";
+        let mut gpus = Gpus::default();
+        for (device_id, uuid) in [(0, "GPU-1"), (1, "GPU-b5796142-da82-9815-a887-8b313cb91951")] {
+            gpus.push(Gpu { device_id, name: None, uuid: Some(uuid.to_owned()), memory_bytes: None });
+        }
+        ids.know(&gpus);
+        assert_eq!(ids.id(uuid), 1);
+        assert!(ids.take_added().is_empty());
+        assert_eq!((ids.id([7; 16]), ids.id([7; 16]), ids.id(uuid)), (2, 2, 1));
+        assert_eq!(ids.take_added().uuid, [Some("GPU-07070707-0707-0707-0707-070707070707".to_owned())]);
+        assert!(ids.take_added().is_empty());
     }
 
     #[test]

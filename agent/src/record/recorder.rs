@@ -78,6 +78,7 @@ impl Recorder {
         // The driver may take its time.
         let (gpus, told) = devices::all();
         self.context.facts.say("capture", "gpus", told);
+        self.context.devices.know(&gpus);
         self.context.segments.table("capture", &gpus, 0)?;
         Ok(())
     }

@@ -167,8 +167,8 @@ crate::define_table! {
         tp_rank: Option<i32> => Plain,
         /// Its process: `processes.process_id` + number of its host * 2^48.
         process_id: i64 => Plain,
-        /// CUDA ordinal on which it ran kernels, as its process numbers GPUs: with `CUDA_VISIBLE_DEVICES` 0 of two processes may be two
-        /// GPUs, which `handoffs.same_gpu` can tell. Null without GPU records.
+        /// GPU on which it ran kernels, as in `kernels`: in recordings of before 2026-12 0 of two processes may be two GPUs, which
+        /// `handoffs.same_gpu` can tell. Null without GPU records.
         device_id: Option<i32> => Plain,
         /// Process title.
         name: String => Plain,
@@ -467,7 +467,7 @@ crate::define_table! {
         stage_id: i32 => Plain,
         /// Receiving process, if known.
         peer_process_id: Option<i64> => Plain,
-        /// Receiving device of the peer copies, as the copying process numbers it.
+        /// Receiving device of the peer copies, as in `memcpys`.
         peer_device_id: Option<i32> => Plain,
         /// Whether sender and receiver use the same GPU, as the copies show; null without, and where they may be another hand-off's.
         same_gpu: Option<bool> => Plain,

@@ -5,8 +5,7 @@ use crate::cell::Name;
 crate::define_table! {
     /// A GPU of a recorded host.
     Raw gpus: Gpu, Gpus, sorted by [device_id] {
-        /// CUDA ordinal as the traced processes see it; from the agent, the position by PCI bus id, which
-        /// `CUDA_VISIBLE_DEVICES` can make another.
+        /// Number of the GPU on its host: its position by PCI bus id. Imported, as the profiler numbers it.
         device_id: i32 => Delta,
         /// Product name.
         name: Option<String> => Plain,
@@ -26,7 +25,8 @@ crate::define_table! {
         dur_ns: i64 => Split,
         /// Process that launched it: `processes.process_id`.
         process_id: i64 => Dict,
-        /// CUDA ordinal as that process sees it.
+        /// GPU: `gpus.device_id`. In recordings of before 2026-12, and where the driver tells no UUIDs, the process's own number, which
+        /// `CUDA_VISIBLE_DEVICES` makes another one.
         device_id: i32 => Dict,
         /// CUDA context.
         context_id: i32 => Dict,
@@ -62,7 +62,7 @@ crate::define_table! {
         dur_ns: i64 => Split,
         /// Process that asked for it.
         process_id: i64 => Dict,
-        /// CUDA ordinal whose engine copied.
+        /// GPU whose engine copied, as in `kernels`.
         device_id: i32 => Dict,
         /// CUDA context.
         context_id: i32 => Dict,
@@ -92,7 +92,7 @@ crate::define_table! {
         dur_ns: i64 => Split,
         /// Process that asked for it.
         process_id: i64 => Dict,
-        /// CUDA ordinal.
+        /// GPU, as in `kernels`.
         device_id: i32 => Dict,
         /// CUDA context.
         context_id: i32 => Dict,
@@ -175,7 +175,7 @@ crate::define_table! {
         dur_ns: i64 => Split,
         /// Process that launched it.
         process_id: i64 => Dict,
-        /// CUDA ordinal.
+        /// GPU, as in `kernels`.
         device_id: i32 => Dict,
         /// CUDA context.
         context_id: i32 => Dict,

@@ -448,6 +448,14 @@ pub unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> c_in
     0
 }
 
+/// All bytes of a UUID are the device's number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuDeviceGetUuid_v2(uuid: *mut [u8; 16], device: c_int) -> c_int {
+    // SAFETY: the caller's variable.
+    unsafe { *uuid = [u8::try_from(device).unwrap_or(u8::MAX); 16] };
+    0
+}
+
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuDevicePrimaryCtxGetState(device: c_int, flags: *mut c_uint, active: *mut c_int) -> c_int {
     // SAFETY: the caller's variables. The program uses the second device.

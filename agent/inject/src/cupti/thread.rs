@@ -43,6 +43,8 @@ struct Recorder {
     cupti: &'static Cupti,
     buffers: &'static Buffers,
     driver: Option<Driver>,
+    /// Whether it is said which devices the process sees, before records of them.
+    are_devices_told: bool,
     began_ns: u64,
     patience: Patience,
     names: NameIds,
@@ -68,6 +70,7 @@ fn run(session: &'static Session) {
         cupti,
         buffers,
         driver: Driver::of_process(),
+        are_devices_told: false,
         began_ns,
         patience: Patience::default(),
         names: NameIds::default(),
@@ -81,6 +84,7 @@ fn run(session: &'static Session) {
     let mut due_ns = began_ns + FLUSH_NS;
     loop {
         gpu.wake.wait(due_ns);
+        recorder.tell_devices();
         recorder.read_all();
         let ending = gpu.ending.load(Ordering::Acquire);
         let now = now_ns();
@@ -113,6 +117,16 @@ impl Recorder {
                 self.attach_if_due(now);
             }
             _ => {}
+        }
+    }
+
+    /// Says which devices the process sees, once the driver knows them.
+    fn tell_devices(&mut self) {
+        if !self.are_devices_told
+            && let Some(uuids) = self.driver.and_then(|driver| driver.uuids())
+        {
+            self.session.ring.set_devices(&uuids);
+            self.are_devices_told = true;
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Decoder {
     process_id: i64,
     /// What ended before this is not of this recording, ns.
     since_ns: i64,
+    /// Numbers of the host's GPUs, by the process's own numbers; empty: it did not say which they are.
+    pub devices: Vec<i32>,
     pushed: HashMap<(u32, u32, u32), NvtxRange>,
     started: HashMap<u64, NvtxRange>,
     words: HashMap<&'static str, Name>,
@@ -69,6 +71,7 @@ impl Decoder {
         Self {
             process_id,
             since_ns,
+            devices: Vec::new(),
             pushed: HashMap::new(),
             started: HashMap::new(),
             words: HashMap::new(),
@@ -90,12 +93,12 @@ impl Decoder {
             Some(Kind::Kernel) => self.timed::<wire::Kernel>(
                 raw,
                 |k| k.end_ns,
-                |_, kernel| {
+                |this, kernel| {
                     rows.kernels.push(Kernel {
                         start_ns: time(kernel.start_ns),
                         dur_ns: length(kernel.start_ns, kernel.end_ns),
                         process_id,
-                        device_id: signed(kernel.device),
+                        device_id: this.device(kernel.device),
                         context_id: signed(kernel.context),
                         stream_id: signed(kernel.stream),
                         correlation_id: kernel.correlation.into(),
@@ -115,12 +118,12 @@ impl Decoder {
                 |c| c.end_ns,
                 |this, copy| {
                     let kind = this.word(copy_kind(copy.copy_kind));
-                    let device = |number: u32| number.checked_sub(1).map(signed);
+                    let device = |number: u32| number.checked_sub(1).map(|number| this.device(number));
                     rows.memcpys.push(Memcpy {
                         start_ns: time(copy.start_ns),
                         dur_ns: length(copy.start_ns, copy.end_ns),
                         process_id,
-                        device_id: signed(copy.device),
+                        device_id: this.device(copy.device),
                         context_id: signed(copy.context),
                         stream_id: signed(copy.stream),
                         correlation_id: copy.correlation.into(),
@@ -135,12 +138,12 @@ impl Decoder {
             Some(Kind::Memset) => self.timed::<wire::Memset>(
                 raw,
                 |m| m.end_ns,
-                |_, memset| {
+                |this, memset| {
                     rows.memsets.push(Memset {
                         start_ns: time(memset.start_ns),
                         dur_ns: length(memset.start_ns, memset.end_ns),
                         process_id,
-                        device_id: signed(memset.device),
+                        device_id: this.device(memset.device),
                         context_id: signed(memset.context),
                         stream_id: signed(memset.stream),
                         correlation_id: memset.correlation.into(),
@@ -184,12 +187,12 @@ impl Decoder {
             Some(Kind::Graph) => self.timed::<wire::Graph>(
                 raw,
                 |g| g.end_ns,
-                |_, graph| {
+                |this, graph| {
                     rows.graphs.push(GraphLaunch {
                         start_ns: time(graph.start_ns),
                         dur_ns: length(graph.start_ns, graph.end_ns),
                         process_id,
-                        device_id: signed(graph.device),
+                        device_id: this.device(graph.device),
                         context_id: signed(graph.context),
                         stream_id: signed(graph.stream),
                         graph_id: graph.graph.into(),
@@ -243,6 +246,11 @@ impl Decoder {
             push(self, record);
         }
         Some(())
+    }
+
+    /// The number of a GPU on this host, by the process's own one.
+    fn device(&self, own: u32) -> i32 {
+        self.devices.get(own as usize).copied().unwrap_or_else(|| signed(own))
     }
 
     fn word(&mut self, word: &'static str) -> Name {
@@ -368,6 +376,20 @@ mod tests {
         assert_eq!(rows.kernels.graph_node_id, [None, Some(9)]);
         assert_eq!((&*rows.memcpys.kind[0], rows.memcpys.bytes[0]), ("PtoP", 5));
         assert_eq!((rows.memcpys.src_device_id[0], rows.memcpys.dst_device_id[0]), (Some(0), Some(2)));
+    }
+
+    #[test]
+    fn devices_are_those_of_the_host_where_the_process_says_which_it_sees() {
+        let (mut decoder, mut rows) = (Decoder::new(7, 0), GpuRows::default());
+        decoder.devices = vec![5, 3];
+        for device in [0, 1, 2] {
+            take(&mut decoder, &mut rows, 0, &wire::Kernel { device, ..wire::Kernel::default() });
+        }
+        let peer = wire::Memcpy { copy_kind: 10, device: 1, src_device: 2, dst_device: 1, ..wire::Memcpy::default() };
+        take(&mut decoder, &mut rows, 0, &peer);
+        assert_eq!(rows.kernels.device_id, [5, 3, 2], "one that it did not tell of stays as it is");
+        let copy = (rows.memcpys.device_id[0], rows.memcpys.src_device_id[0], rows.memcpys.dst_device_id[0]);
+        assert_eq!(copy, (3, Some(3), Some(5)));
     }
 
     #[test]

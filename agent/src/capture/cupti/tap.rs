@@ -14,7 +14,6 @@ use super::rows::GpuRows;
 use super::silence::{Silence, SilenceChange};
 use crate::capture::Context;
 use crate::losses::{Cause, Losses};
-use crate::processes::ProcessTable;
 use crate::states::Subject;
 
 /// A ring that is drained.
@@ -58,11 +57,18 @@ impl Tap {
     ///
     /// # Errors
     /// The ring cannot be read.
-    pub fn drain(&mut self, now_ns: i64, rows: &mut GpuRows, processes: &mut ProcessTable) -> std::io::Result<()> {
+    pub fn drain(&mut self, now_ns: i64, rows: &mut GpuRows, context: &mut Context) -> std::io::Result<()> {
         let Self { reader, decoder, names, pid, silence, .. } = self;
+        let Context { processes, devices, .. } = context;
         let mut asides = Vec::new();
+        // Its first record finds them, if they are known at all.
+        let mut asks_for_devices = decoder.devices.is_empty();
         let drained = reader.drain_with_names(u64::try_from(now_ns).unwrap_or(0), |record, there| {
             silence.saw(record.kind);
+            if std::mem::take(&mut asks_for_devices) {
+                let uuids = there.devices().unwrap_or_default();
+                decoder.devices = uuids.into_iter().map(|uuid| devices.id(uuid)).collect();
+            }
             let mut name = |id| names.get(id, || there.get(id).ok().flatten());
             asides.extend(decoder.take(&record, &mut name, rows));
         })?;

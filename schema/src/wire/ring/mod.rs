@@ -44,6 +44,8 @@ pub const RECORD_WORDS_MAX: usize = 255;
 pub const LANES_MAX: usize = 1024;
 /// Most words of a lane or of the name area: 1 GiB.
 pub const AREA_WORDS_MAX: usize = 1 << 27;
+/// Most devices of which a process tells the UUID.
+pub const DEVICES_MAX: usize = 32;
 /// The lane of what CUPTI tells.
 pub const GPU_LANE: usize = 0;
 /// Extension of ring files; before it: pid, `-`, creation time (`CLOCK_MONOTONIC` ns).
@@ -91,6 +93,10 @@ pub mod header {
     pub const CALLS_REFUSED: usize = 23;
     /// The [`super::Level`] that was asked for and refused, plus one; 0: the last one that was asked for is in force.
     pub const LEVEL_REFUSED: usize = 24;
+    /// Devices whose UUIDs stand from [`DEVICES`] on; 0: not known yet. Written after them.
+    pub const DEVICE_COUNT: usize = 25;
+    /// UUIDs of the first [`super::DEVICES_MAX`] devices in the order of the process's own numbers, two words each.
+    pub const DEVICES: usize = 32;
     /// First of [`super::LOSS_SLOTS`] counters of what was lost, at [`super::loss_slot`].
     pub const LOSSES: usize = 128;
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kvpath_ring::ReadError;
 use kvpath_ring::file::{self, OpenError};
 use kvpath_schema::segment::SegmentError;
+use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 use kvpath_schema::wire::ring::{Level, header};
 
@@ -81,7 +82,7 @@ impl Rings {
         taps.retain_mut(|tap| {
             // Asked before the last draining, so that nothing can come after it.
             let ended = look && matches!(file::is_alive(&tap.reader), Ok(false));
-            let drained = tap.drain(now_ns, &mut self.rows, &mut context.processes);
+            let drained = tap.drain(now_ns, &mut self.rows, context);
             if look || ended {
                 tap.count(&mut self.losses, context);
                 tap.listen(now_ns, &mut self.silent, context);
@@ -187,6 +188,10 @@ impl RecordSource for Rings {
         let written = self.rows.write(&mut context.segments, |table| losses.of(table));
         self.rows.clear();
         written?;
+        let devices = context.devices.take_added();
+        if !devices.is_empty() {
+            context.segments.table("capture", &devices, 0)?;
+        }
         let nvtx = losses.take_of("nvtx_ranges");
         context.segments.drops("cupti", context.now_ns, &losses)?;
         context.segments.drops("nvtx", context.now_ns, &nvtx)

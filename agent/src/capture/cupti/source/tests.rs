@@ -5,7 +5,6 @@ use std::path::Path;
 use super::*;
 use kvpath_ring::{Map, Producer, ProducerInfo};
 use kvpath_schema::segment::{RunWriter, read_into};
-use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::capture::Drops;
 use kvpath_schema::tables::gpu::Kernels;
 use kvpath_schema::wire::ring::records::{Kernel, Push};
