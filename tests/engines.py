@@ -1,0 +1,491 @@
+#!/usr/bin/env python3
+"""What kvpath says of recordings of serving engines, held against who saw it: writes the tables of docs/engines.md to stdout.
+
+    tests/engines.py KVPATH FOLDER...
+
+FOLDER: a recording (FOLDER/run; beside it, where there are any, client.jsonl, told.json and witness/witness-PID.tsv), or a folder of such; the
+bundled ones are always looked at. Which engine, version and features a recording is of, and what was started, stands in engines.toml.
+
+Truth comes from the client (client.jsonl), from a witness inside the engine's own Python (steps, posts, ranks) and from what was started, none
+of which the analyzer sees but the client's times, which are imported as a user does. Recordings are copied first and stay as they are.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FIXTURES = Path(__file__).parent / "fixtures"
+TOLD = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+# A path's length is the client's own figure: no more than it rounds.
+SAME_NS = 2_000
+# Of a batch that several requests share.
+SAME_SHARE = 0.02
+# By how much a pass may last longer than between the events that the engine recorded around it.
+SLACK_NS = 2_000_000
+# Lines of a kind that the table of differences holds for a recording.
+EXAMPLES = 3
+
+
+@dataclass
+class Step:
+    """A forward pass that the engine began, with the tokens of each request in it."""
+
+    process: int
+    start: int
+    end: int
+    tokens: dict[str, int]
+    # How long it took on the GPU by two CUDA events, waiting in it included.
+    gpu_ns: float | None = None
+
+
+@dataclass
+class Post:
+    """A transfer that the engine posted."""
+
+    process: int
+    start: int
+    end: int
+    request: str | None
+    bytes: int | None
+    is_done: bool | None
+
+
+@dataclass
+class Witness:
+    """What was seen from inside the engines."""
+
+    steps: list[Step] = field(default_factory=list)
+    posts: list[Post] = field(default_factory=list)
+    # PP and TP rank of a process.
+    ranks: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass
+class Recording:
+    """One, with all that is known of it otherwise."""
+
+    name: str
+    run: Path
+    told: dict
+    client: list[dict] | None
+    # Processes of each server, by its name: `prefill0`, `decode0`.
+    servers: dict[str, set[int]]
+    witness: Witness
+
+
+@dataclass
+class Held:
+    """One figure of kvpath's against the truth: how many are right, of how many, and what is said where one is not."""
+
+    right: int = 0
+    total: int = 0
+    unsaid: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, is_right: bool | None, otherwise: str) -> None:
+        """`None`: kvpath says that it does not know, which is no wrong answer."""
+        self.total += 1
+        self.right += bool(is_right)
+        self.unsaid += is_right is None
+        if is_right is False:
+            self.wrong.append(otherwise)
+
+    def __str__(self) -> str:
+        if not self.total:
+            return "-"
+        said = str(self.total) if self.right == self.total else f"{self.right} of {self.total}"
+        said += f", {self.unsaid} not said" if self.unsaid else ""
+        return f"**{said}**" if self.wrong else said
+
+
+def outer(request: str | None) -> str | None:
+    """The id that the client gave: without what the engine puts around it."""
+    return re.sub(r"^cmpl-|-0$", "", re.sub(r"-[0-9a-f]{8}$", "", request)) if request else request
+
+
+def sql(run: Path, query: str) -> list[dict]:
+    out = subprocess.run([KVPATH, "sql", run, query, "--format", "json"], capture_output=True, text=True)
+    if out.returncode:
+        sys.exit(f"{run}: {query}: {out.stderr.strip()}")
+    return [json.loads(line) for line in out.stdout.splitlines() if line.strip()]
+
+
+def cells(log: Path) -> list[list[str]]:
+    """The lines of a log, each with its process first."""
+    own = re.fullmatch(r"witness-(\d+)", log.stem)
+    lines = [line.split("\t") for line in log.read_text(errors="replace").splitlines()]
+    return [[own[1], *line] for line in lines] if own else lines
+
+
+def witnessed(logs: list[Path]) -> Witness:
+    found = Witness()
+    made, last_made, open_posts, gpu = {}, {}, {}, {}
+    for line in (line for log in logs for line in cells(log)):
+        try:
+            process, what, at = int(line[0]), line[1], line[2:]
+            match what:
+                case "rank":
+                    found.ranks[process] = int(at[0]), int(at[1])
+                case "step":
+                    parts = [part.rsplit(":", 1) for part in (at[3] if len(at) > 3 else "").split(";") if ":" in part]
+                    tokens = {outer(name): int(count) for name, count in parts if not name.startswith(("_", "HEALTH_CHECK"))}
+                    if tokens:
+                        found.steps.append(Step(process, int(at[0]), int(at[1]), tokens))
+                case "make" | "made" | "initialize":
+                    text = next((cell for cell in reversed(at) if cell.startswith("b'")), "")
+                    # SGLang's room, or vLLM's id with its suffix and the number of consumers.
+                    request = re.sub(r"_(kv|aux|state)(_.*)?$", "", text[2:-1]) if "_" in text else outer(text[2:-1].rsplit(":", 1)[0])
+                    made[process, at[3]] = last_made[process] = request or None, int(at[6]) if what == "made" else None
+                case "gpu":
+                    gpu[process, int(at[0])] = float(at[2]) * 1e6
+                case "raised" if at[2] == "transfer":
+                    found.posts.append(Post(process, int(at[0]), int(at[1]), *last_made[process], False))
+                case "post":
+                    request, size = made.get((process, at[3]), (None, None))
+                    result = at[4] if len(at) > 4 else ""
+                    post = Post(process, int(at[0]), int(at[1]), request, size, True if result == "DONE" else None)
+                    found.posts.append(post)
+                    open_posts[process, at[3]] = post
+                case "state":
+                    post = open_posts.get((process, at[3]))
+                    if post and post.is_done is None and at[4] != "PROC":
+                        post.is_done = at[4] == "DONE"
+        except (ValueError, IndexError):
+            # A log that ended in the middle of a line, and lines of other kinds.
+            continue
+    for step in found.steps:
+        step.gpu_ns = gpu.get((step.process, step.start))
+    found.steps.sort(key=lambda step: step.start)
+    return found
+
+
+def recordings(folders: list[Path], scratch: Path):
+    """Those that engines.toml knows, each copied, with its client's times imported."""
+    found = {}
+    for name in TOLD["recording"]:
+        if name.startswith("v1/"):
+            found[name] = FIXTURES / name
+    for folder in folders:
+        for case in [folder] if (folder / "run").is_dir() else sorted(folder.iterdir()):
+            if (case / "run").is_dir() and case.name in TOLD["recording"]:
+                found[case.name] = case
+            elif (case / "run").is_dir():
+                print(f"{case}: engines.toml has no {case.name}", file=sys.stderr)
+    for name, told in TOLD["recording"].items():
+        if name not in found:
+            print(f"{name}: not among the folders", file=sys.stderr)
+            continue
+        case, run = found[name], scratch / name
+        if name.startswith("v1/"):
+            shutil.copytree(case, run)
+            log = FIXTURES / "witness" / f"{case.name}.tsv"
+            logs = [log] if log.exists() else []
+            yield Recording(name, run, told, None, {}, witnessed(logs))
+            continue
+        shutil.copytree(case / "run", run)
+        client = None
+        if (case / "client.jsonl").exists():
+            done = subprocess.run([KVPATH, "import", "client", case / "client.jsonl", "--run", run], capture_output=True, text=True)
+            if done.returncode:
+                print(f"{name}: its client's times are not imported: {done.stderr.strip()}", file=sys.stderr)
+            client = [json.loads(line) for line in (case / "client.jsonl").read_text().splitlines()]
+            client = [line for line in client if "request" in line]
+        servers = {}
+        if (case / "told.json").exists():
+            titles = json.loads((case / "told.json").read_text())["titles"]
+            servers = {server: {int(line.split()[0]) for line in lines} for server, lines in titles.items()}
+        yield Recording(name, run, told, client, servers, witnessed(sorted((case / "witness").glob("witness-*.tsv"))))
+
+
+def renamed(recording: Recording) -> None:
+    """Gives steps the client's ids where the engine has its own (SGLang): by when they came and how long they are."""
+    if not recording.client or any(step.tokens.keys() & {line["request"] for line in recording.client} for step in recording.witness.steps):
+        return
+    of, first = Counter(), {}
+    for step in recording.witness.steps:
+        for name, tokens in step.tokens.items():
+            of[step.process, name] += tokens
+            first.setdefault((step.process, name), step.start)
+    names = {}
+    for line in sorted(recording.client, key=lambda line: line["start_ns"]):
+        for (process, name), tokens in sorted(of.items(), key=lambda own: first[own[0]]):
+            if tokens == line["tokens"] and name not in names and first[process, name] > line["start_ns"]:
+                names[name] = line["request"]
+                break
+    for step in recording.witness.steps:
+        step.tokens = {names.get(name, name): tokens for name, tokens in step.tokens.items()}
+
+
+class Case:
+    """What kvpath says of a recording, against what is known."""
+
+    def __init__(self, recording: Recording):
+        self.recording = recording
+        run, told = recording.run, recording.told
+        self.stages = sql(run, "SELECT stage_id, role, pp_rank, tp_rank, process_id, name, layers, layers_method, layers_check FROM stages")
+        self.requests = sql(run, "SELECT * FROM requests")
+        self.paths = sql(run, "SELECT * FROM paths")
+        self.handoffs = sql(
+            run,
+            "SELECT h.*, r.request_id, s.process_id FROM handoffs h JOIN requests r ON r.request = h.request JOIN stages s ON s.stage_id = h.stage_id",
+        )
+        self.chunks = sql(
+            run,
+            "SELECT c.chunk, c.start_ns, c.dur_ns, c.share, c.process_id, r.request_id FROM chunks c JOIN requests r ON r.request = c.request",
+        )
+        self.transfers = sql(run, "SELECT process_id, posted_ns, status, bytes, request FROM nixl_transfers WHERE posted_ns IS NOT NULL")
+        self.told = told
+        self.by_id = {outer(row["request_id"]): row for row in self.requests if row.get("request_id")}
+
+    def processes(self, role: str) -> set[int]:
+        named = {process for server, own in self.recording.servers.items() if server.startswith(role) for process in own}
+        return named or {row["process_id"] for row in self.stages if row["role"] == role}
+
+    def ranks(self) -> Held:
+        """Each rank of each server, with its role, and no other one."""
+        held = Held()
+        for role in ("prefill", "decode"):
+            started = self.told.get(role)
+            found = [row for row in self.stages if row["role"] == role]
+            if started is not None:
+                is_unknown = not found and any(row["role"] == "unknown" for row in self.stages)
+                why = f"{len(found)} ranks of {role}, {started['ranks']} were started"
+                held.add(None if is_unknown else len(found) == started["ranks"], why)
+        for process, (pp, tp) in self.recording.witness.ranks.items():
+            row = next((row for row in self.stages if row["process_id"] == process), None)
+            role = next((role for role in ("prefill", "decode") if process in self.processes(role)), None)
+            said = row and (row["role"], row.get("pp_rank") or 0, row.get("tp_rank") or 0)
+            is_unknown = said is not None and said[0] == "unknown"
+            held.add(None if is_unknown else said == (role, pp, tp), f"process {process} is {role} PP {pp} TP {tp}, kvpath says {said or 'nothing'}")
+        return held
+
+    def layers(self) -> tuple[Held, str]:
+        held, methods = Held(), set()
+        for role in ("prefill", "decode"):
+            expected = self.told.get(role, {}).get("layers")
+            for row in self.stages if expected else []:
+                if row["role"] != role:
+                    continue
+                true = expected[(row.get("pp_rank") or 0) % len(expected)]
+                methods.add(row["layers_method"])
+                said = row.get("layers")
+                held.add(None if said is None else said == true, f"{role} {row['name']}: {said} layers, {true} are there")
+        return held, ", ".join(sorted(methods))
+
+    def asked(self) -> Held:
+        """Each request of the client's is there, and no other one."""
+        held = Held()
+        known = {line["request"] for line in self.recording.client or []}
+        # A cut recording holds some of them.
+        for name in sorted(known):
+            held.add(name in self.by_id, f"{name}: not there")
+        if known:
+            others = [row for row in self.requests if outer(row.get("request_id")) not in known]
+            held.wrong += [f"request {row['request']} ({row.get('request_id')}, {row['state']}) is none of the client's" for row in others]
+            held.total += len(others)
+        return held
+
+    def states(self) -> Held:
+        held = Held()
+        for line in self.recording.client or []:
+            row = self.by_id.get(line["request"])
+            if row:
+                is_done = "ttft_s" in line
+                why = f"{line['request']}: {row['state']}, the client had {'its token' if is_done else 'none'}"
+                held.add((row["state"] == "done") == is_done, why)
+        return held
+
+    def steps(self, role: str) -> dict[tuple[str, int], list[Step]]:
+        """The passes of each request on each process of that role that recorded any kernel."""
+        found = defaultdict(list)
+        own = self.processes(role) & {row["process_id"] for row in self.stages}
+        for step in self.recording.witness.steps:
+            for name in step.tokens if step.process in own else []:
+                found[name, step.process].append(step)
+        return found
+
+    def passes(self) -> tuple[Held, Held]:
+        """How many chunks each request has on each rank; and of those that are as many, when each began and its share of the batch."""
+        counts, each = Held(), Held()
+        said = defaultdict(list)
+        for row in self.chunks:
+            said[outer(row.get("request_id")), row["process_id"]].append(row)
+        for (name, process), steps in sorted(self.steps("prefill").items()):
+            chunks = sorted(said.get((name, process), []), key=lambda row: row["chunk"])
+            if name not in self.by_id and self.recording.client is None:
+                continue
+            counts.add(len(chunks) == len(steps), f"{name} on {process}: {len(chunks)} chunks, {len(steps)} passes")
+            for chunk, step in zip(chunks, steps) if len(chunks) == len(steps) else []:
+                true = step.tokens[name] / sum(step.tokens.values())
+                bad = []
+                if chunk["start_ns"] < step.start:
+                    bad.append(f"begins {(step.start - chunk['start_ns']) / 1e6:.1f} ms before its step")
+                if step.gpu_ns and chunk["dur_ns"] > 1.1 * step.gpu_ns + SLACK_NS:
+                    bad.append(f"{chunk['dur_ns'] / 1e6:.1f} ms, the step's took {step.gpu_ns / 1e6:.1f}")
+                if chunk.get("share") is not None and abs(chunk["share"] - true) > SAME_SHARE:
+                    bad.append(f"share {chunk['share']:.2f}, {true:.2f} of the tokens")
+                each.add(not bad, f"{name} on {process}, chunk {chunk['chunk']}: {', '.join(bad)}")
+        return counts, each
+
+    def posted(self) -> tuple[Held, Held]:
+        """Every transfer that was posted, with its request and size and whether it ended; and the bytes of each request."""
+        held, sizes = Held(), Held()
+        if self.told.get("nixl") is False:
+            return held, sizes
+        seen = 0
+        by_request = Counter()
+        for post in self.recording.witness.posts:
+            rows = [row for row in self.transfers if row["process_id"] == post.process and post.start <= row["posted_ns"] <= post.end]
+            why = f"{post.request} posted by {post.process}"
+            if len(rows) != 1:
+                if self.recording.told.get("cut"):
+                    continue
+                held.add(False, f"{why}: recorded {len(rows)} times")
+                continue
+            seen += 1
+            row = rows[0]
+            bad = []
+            if post.request and outer(row.get("request")) != post.request:
+                bad.append(f"request {row.get('request')}")
+            if post.bytes is not None and row.get("bytes") != post.bytes:
+                bad.append(f"{row.get('bytes')} bytes of {post.bytes}")
+            if self.recording.witness.ranks and (row["status"] == "done") != bool(post.is_done):
+                bad.append(f"{row['status']}, ended: {post.is_done}")
+            held.add(not bad, f"{why}: {', '.join(bad)}")
+            if post.request and post.bytes is not None:
+                by_request[post.request] += post.bytes if post.is_done else 0
+        if self.recording.witness.ranks:
+            held.add(seen == len(self.transfers), f"{len(self.transfers)} transfers recorded, {seen} of them witnessed")
+        for name, true in by_request.items():
+            row = self.by_id.get(name)
+            said = row and (row.get("handoff_bytes") or 0)
+            sizes.add(said == true, f"{name}: {said} bytes handed over, {true} ended")
+        return held, sizes
+
+    def ends(self) -> Held:
+        """Sender and receiver of each hand-off, by the servers that the client asked."""
+        held = Held()
+        asked = {line["request"]: line for line in self.recording.client or [] if "p" in line}
+        for row in self.handoffs:
+            line = asked.get(outer(row.get("request_id")))
+            sender, receiver = (self.recording.servers.get(f"{role}{line[at]}") if line else None for role, at in (("prefill", "p"), ("decode", "d")))
+            if sender is None or receiver is None:
+                continue
+            why = f"{line['request']}: from {row['process_id']} to {row.get('peer_process_id')}"
+            held.add(row["process_id"] in sender and row.get("peer_process_id") in receiver, why)
+        return held
+
+    def order(self) -> Held:
+        """What came first: prefill ends before its KV is posted (where the engine hands over whole prompts), decode's first pass of the
+        request is the one that its engine began."""
+        held = Held()
+        first = {}
+        for (name, _), steps in self.steps("decode").items():
+            first[name] = min([first[name], steps[0]] if name in first else [steps[0]], key=lambda step: step.start)
+        made = {}
+        for post in self.recording.witness.posts:
+            if post.request:
+                made[post.request] = max(made.get(post.request, 0), post.start)
+        for name, row in self.by_id.items():
+            if self.told["engine"] == "vLLM" and row.get("prefill_end_ns") and name in made:
+                held.add(row["prefill_end_ns"] <= made[name], f"{name}: prefill ends {(row['prefill_end_ns'] - made[name]) / 1e6:.1f} ms after its KV was posted")
+            if row.get("decode_start_ns") and name in first and not self.recording.told.get("kv_both"):
+                step = first[name]
+                later = [other.start for other in self.recording.witness.steps if other.process == step.process and other.start > step.start]
+                is_own = step.start <= row["decode_start_ns"] and (not later or row["decode_start_ns"] < max(later[0], step.end))
+                held.add(is_own, f"{name}: decode begins {(row['decode_start_ns'] - step.start) / 1e6:+.1f} ms from its first step")
+        return held
+
+    def lengths(self) -> Held:
+        """Paths that begin and end with the client are as long as it says."""
+        held = Held()
+        of = {outer(row.get("request_id")): row for row in self.paths if row["source"] == "client"}
+        for line in self.recording.client or []:
+            if "ttft_s" in line and line["request"] in self.by_id:
+                row = of.get(line["request"])
+                true = round(line["ttft_s"] * 1e9)
+                held.add(
+                    row is not None and abs(row["ttft_ns"] - true) <= SAME_NS,
+                    f"{line['request']}: {f'''{row['ttft_ns'] / 1e6:.1f} ms''' if row else 'no path from the client'}, {true / 1e6:.1f} by the client",
+                )
+        return held
+
+    def explained(self) -> str:
+        time = sum(row["ttft_ns"] for row in self.paths)
+        return f"{100 * sum(row['coverage'] * row['ttft_ns'] for row in self.paths) / time:.0f} %" if time else "-"
+
+    def audit(self) -> str:
+        judged = [row for row in self.paths if row.get("agreement") is not None]
+        time = sum(row["judged_ns"] for row in judged)
+        return f"{100 * sum(row['agreement'] * row['judged_ns'] for row in judged) / time:.1f} % of {time / 1e6:,.0f} ms" if time else "-"
+
+    def shape(self) -> str:
+        """Which stages there are, with the layers of each."""
+        said = defaultdict(list)
+        for row in self.stages:
+            said[row["role"]].append(str(row["layers"]) if row.get("layers") is not None else "?")
+        return "; ".join(f"{role} {' + '.join(said[role])}" for role in ("prefill", "decode", "unknown") if role in said)
+
+
+def main() -> None:
+    rows, wrong, works = [], [], {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for recording in recordings([Path(folder) for folder in sys.argv[2:]], Path(scratch)):
+            renamed(recording)
+            case = Case(recording)
+            layers, methods = case.layers()
+            counts, each = case.passes()
+            posted, sizes = case.posted()
+            held = {
+                "ranks": case.ranks(),
+                "requests": case.asked(),
+                "states": case.states(),
+                "layers": layers,
+                "chunks": counts,
+                "each": each,
+                "transfers": posted,
+                "bytes": sizes,
+                "ends": case.ends(),
+                "order": case.order(),
+                "length": case.lengths(),
+            }
+            own = [(what, why) for what, figure in held.items() for why in figure.wrong]
+            wrong += [(recording.name, what, why) for what, why in own]
+            works[recording.name] = not own
+            rows.append(
+                f"| {recording.name} | {len(case.requests)} | {case.shape()} | {methods or '-'} | "
+                + " | ".join(str(held[what]) for what in held)
+                + f" | {case.explained()} | {case.audit()} |"
+            )
+    print("| feature | recordings |\n|---|---|")
+    for engine in TOLD["engine"]:
+        print(f"| **{engine['name']} {engine['version']}** ({engine['recorded']}) | |")
+        for feature in engine["feature"]:
+            own = [name for name in works if feature["is"] in TOLD["recording"][name]["features"] and TOLD["recording"][name]["engine"] == engine["name"]]
+            said = ", ".join(name if works[name] else f"{name} (differs)" for name in own)
+            print(f"| {feature['name']} | {said or 'none: ' + feature.get('why', 'not recorded')} |")
+    print(
+        "\n| recording | requests | layers said | by | ranks | asked | states | layers | chunks | each chunk | transfers | bytes | ends | order | length | explained | audit |"
+        "\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    )
+    print("\n".join(rows))
+    print("\n| recording | what | kvpath, and the truth |\n|---|---|---|")
+    kinds = defaultdict(list)
+    for name, what, why in wrong:
+        kinds[name, what].append(why)
+    for (name, what), all_of_them in kinds.items():
+        more = len(all_of_them) - EXAMPLES
+        said = "; ".join(all_of_them[:EXAMPLES]) + (f"; and {more} more" if more > 0 else "")
+        print(f"| {name} | {what} | {said} |")
+
+
+if __name__ == "__main__":
+    KVPATH = sys.argv[1]
+    main()
