@@ -10,6 +10,7 @@ Truth comes from the client (client.jsonl), from a witness inside the engine's o
 of which the analyzer sees but the client's times, which are imported as a user does. Recordings are copied first and stay as they are.
 """
 
+import ast
 import json
 import re
 import shutil
@@ -27,7 +28,9 @@ TOLD = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 SAME_NS = 2_000
 # Of a batch that several requests share.
 SAME_SHARE = 0.02
-# By how much a pass may last longer than between the events that the engine recorded around it.
+# Of a path's audited time.
+AGREES = 0.95
+# By how much a pass may begin before the call that the witness wrapped (SGLang prepares a batch before that), and by how much it may last longer than between the events that the engine recorded around it.
 SLACK_NS = 2_000_000
 # Lines of a kind that the table of differences holds for a recording.
 EXAMPLES = 3
@@ -63,6 +66,8 @@ class Witness:
 
     steps: list[Step] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
+    # When decode's registration was on its way to a process, by that and its request: sent after, taken before.
+    registered: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
     # PP and TP rank of a process.
     ranks: dict[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -124,9 +129,20 @@ def cells(log: Path) -> list[list[str]]:
     return [[own[1], *line] for line in lines] if own else lines
 
 
+def registrations(text: str) -> list[str]:
+    """Requests that the messages in a line of a log register (vLLM's push): the id is msgpack, written as Python shows bytes."""
+    found = []
+    for shown in re.finditer(r"""b(['"])PUSH_REG:(?:\\.|(?!\1).)*\1""", text):
+        _, is_there, value = ast.literal_eval(shown[0]).partition(b"request_id")
+        if is_there:
+            begin, size = (2, value[1]) if value[0] == 0xD9 else (1, value[0] & 0x1F)
+            found.append(outer(value[begin : begin + size].decode()))
+    return found
+
+
 def witnessed(logs: list[Path]) -> Witness:
     found = Witness()
-    made, last_made, open_posts, gpu = {}, {}, {}, {}
+    made, last_made, open_posts, gpu, sent = {}, {}, {}, {}, {}
     for line in (line for log in logs for line in cells(log)):
         try:
             process, what, at = int(line[0]), line[1], line[2:]
@@ -153,6 +169,12 @@ def witnessed(logs: list[Path]) -> Witness:
                     post = Post(process, int(at[0]), int(at[1]), request, size, True if result == "DONE" else None)
                     found.posts.append(post)
                     open_posts[process, at[3]] = post
+                case "notif_send":
+                    for request in registrations(line[-1]):
+                        sent[request] = min(int(at[0]), sent.get(request, sys.maxsize))
+                case "notif_recv":
+                    for request in registrations(line[-1]):
+                        found.registered.setdefault((process, request), (0, int(at[1])))
                 case "state":
                     post = open_posts.get((process, at[3]))
                     if post and post.is_done is None and at[4] != "PROC":
@@ -160,6 +182,7 @@ def witnessed(logs: list[Path]) -> Witness:
         except (ValueError, IndexError):
             # A log that ended in the middle of a line, and lines of other kinds.
             continue
+    found.registered = {(process, request): (sent.get(request, 0), taken) for (process, request), (_, taken) in found.registered.items()}
     for step in found.steps:
         step.gpu_ns = gpu.get((step.process, step.start))
     found.steps.sort(key=lambda step: step.start)
@@ -186,22 +209,26 @@ def recordings(folders: list[Path], scratch: Path):
         if name.startswith("v1/"):
             shutil.copytree(case, run)
             log = FIXTURES / "witness" / f"{case.name}.tsv"
-            logs = [log] if log.exists() else []
-            yield Recording(name, run, told, None, {}, witnessed(logs))
+            client = imported(name, FIXTURES / "witness" / f"{case.name}-client.jsonl", run)
+            yield Recording(name, run, told, client, {}, witnessed([log] if log.exists() else []))
             continue
         shutil.copytree(case / "run", run)
-        client = None
-        if (case / "client.jsonl").exists():
-            done = subprocess.run([KVPATH, "import", "client", case / "client.jsonl", "--run", run], capture_output=True, text=True)
-            if done.returncode:
-                print(f"{name}: its client's times are not imported: {done.stderr.strip()}", file=sys.stderr)
-            client = [json.loads(line) for line in (case / "client.jsonl").read_text().splitlines()]
-            client = [line for line in client if "request" in line]
+        client = imported(name, case / "client.jsonl", run)
         servers = {}
         if (case / "told.json").exists():
             titles = json.loads((case / "told.json").read_text())["titles"]
             servers = {server: {int(line.split()[0]) for line in lines} for server, lines in titles.items()}
         yield Recording(name, run, told, client, servers, witnessed(sorted((case / "witness").glob("witness-*.tsv"))))
+
+
+def imported(name: str, log: Path, run: Path) -> list[dict] | None:
+    """What the client's log tells of requests, once kvpath has taken it in."""
+    if not log.exists():
+        return None
+    done = subprocess.run([KVPATH, "import", "client", log, "--run", run], capture_output=True, text=True)
+    if done.returncode:
+        print(f"{name}: its client's times are not imported: {done.stderr.strip()}", file=sys.stderr)
+    return [line for line in map(json.loads, log.read_text().splitlines()) if "request" in line]
 
 
 def renamed(recording: Recording) -> None:
@@ -223,13 +250,17 @@ def renamed(recording: Recording) -> None:
         step.tokens = {names.get(name, name): tokens for name, tokens in step.tokens.items()}
 
 
+def span(first: int, count: int) -> str:
+    return f"{first}-{first + count - 1}"
+
+
 class Case:
     """What kvpath says of a recording, against what is known."""
 
     def __init__(self, recording: Recording):
         self.recording = recording
         run, told = recording.run, recording.told
-        self.stages = sql(run, "SELECT stage_id, role, pp_rank, tp_rank, process_id, name, layers, layers_method, layers_check FROM stages")
+        self.stages = sql(run, "SELECT stage_id, role, pp_rank, tp_rank, process_id, name, layers FROM stages")
         self.requests = sql(run, "SELECT * FROM requests")
         self.paths = sql(run, "SELECT * FROM paths")
         self.handoffs = sql(
@@ -266,27 +297,40 @@ class Case:
             held.add(None if is_unknown else said == (role, pp, tp), f"process {process} is {role} PP {pp} TP {tp}, kvpath says {said or 'nothing'}")
         return held
 
-    def layers(self) -> tuple[Held, str]:
-        held, methods = Held(), set()
+    def layers(self) -> Held:
+        held = Held()
         for role in ("prefill", "decode"):
             expected = self.told.get(role, {}).get("layers")
             for row in self.stages if expected else []:
                 if row["role"] != role:
                     continue
                 true = expected[(row.get("pp_rank") or 0) % len(expected)]
-                methods.add(row["layers_method"])
                 said = row.get("layers")
                 held.add(None if said is None else said == true, f"{role} {row['name']}: {said} layers, {true} are there")
-        return held, ", ".join(sorted(methods))
+        return held
+
+    def carried(self) -> Held:
+        """Hand-offs are of all layers of their sender, and go to those of decode where these follow the stages before."""
+        held = Held()
+        sent, taken = (self.told.get(role, {}).get("layers") for role in ("prefill", "decode"))
+        ranks = {row["process_id"]: row.get("pp_rank") or 0 for row in self.stages}
+        for row in self.handoffs if sent and taken else []:
+            at = ranks[row["process_id"]] % len(sent)
+            said, own = row.get("layers"), span(0, sent[at])
+            held.add(None if said is None else said == own, f"{outer(row.get('request_id'))} from {row['process_id']}: layers {said} are of {own}")
+            if len(taken) == 1:
+                said, peers = row.get("peer_layers"), span(sum(sent[:at]), sent[at])
+                held.add(None if said is None else said == peers, f"{outer(row.get('request_id'))} from {row['process_id']}: into layers {said}, of {peers}")
+        return held
 
     def asked(self) -> Held:
         """Each request of the client's is there, and no other one."""
         held = Held()
         known = {line["request"] for line in self.recording.client or []}
-        # A cut recording holds some of them.
         for name in sorted(known):
             held.add(name in self.by_id, f"{name}: not there")
         if known:
+            known |= set(self.told.get("unlogged", []))
             others = [row for row in self.requests if outer(row.get("request_id")) not in known]
             held.wrong += [f"request {row['request']} ({row.get('request_id')}, {row['state']}) is none of the client's" for row in others]
             held.total += len(others)
@@ -325,7 +369,7 @@ class Case:
             for chunk, step in zip(chunks, steps) if len(chunks) == len(steps) else []:
                 true = step.tokens[name] / sum(step.tokens.values())
                 bad = []
-                if chunk["start_ns"] < step.start:
+                if chunk["start_ns"] < step.start - SLACK_NS:
                     bad.append(f"begins {(step.start - chunk['start_ns']) / 1e6:.1f} ms before its step")
                 if step.gpu_ns and chunk["dur_ns"] > 1.1 * step.gpu_ns + SLACK_NS:
                     bad.append(f"{chunk['dur_ns'] / 1e6:.1f} ms, the step's took {step.gpu_ns / 1e6:.1f}")
@@ -370,8 +414,11 @@ class Case:
         return held, sizes
 
     def ends(self) -> Held:
-        """Sender and receiver of each hand-off, by the servers that the client asked."""
+        """Sender and receiver of each hand-off, by the servers that the client asked; and who asked for the transfers."""
         held = Held()
+        way = next((way for way in ("pull", "push") if way in self.told["features"]), None)
+        for row in self.handoffs if way and self.told.get("nixl") is not False else []:
+            held.add(None if row["way"] == "unknown" else row["way"] == way, f"{outer(row.get('request_id'))}: {row['way']}, it was {way}")
         asked = {line["request"]: line for line in self.recording.client or [] if "p" in line}
         for row in self.handoffs:
             line = asked.get(outer(row.get("request_id")))
@@ -380,6 +427,26 @@ class Case:
                 continue
             why = f"{line['request']}: from {row['process_id']} to {row.get('peer_process_id')}"
             held.add(row["process_id"] in sender and row.get("peer_process_id") in receiver, why)
+        return held
+
+    def arrivals(self) -> Held:
+        """When decode's registration reached a stage."""
+        held = Held()
+        for row in self.handoffs:
+            own = self.recording.witness.registered.get((row["process_id"], outer(row.get("request_id"))))
+            if own:
+                said = row.get("ready_ns")
+                why = f"{outer(row['request_id'])} at {row['process_id']}: registered {((said or 0) - own[0]) / 1e6:.1f} ms after it was sent"
+                held.add(None if said is None else own[0] <= said <= own[1], f"{why}, taken after {(own[1] - own[0]) / 1e6:.1f}")
+        return held
+
+    def batches(self) -> Held:
+        """Requests that shared a batch are said to overlap."""
+        held = Held()
+        own = self.processes("prefill")
+        shared = {name for step in self.recording.witness.steps if step.process in own and len(step.tokens) > 1 for name in step.tokens}
+        for name in sorted(shared & self.by_id.keys()):
+            held.add(self.by_id[name]["overlaps"], f"{name}: shared a batch, and does not overlap another")
         return held
 
     def order(self) -> Held:
@@ -400,7 +467,7 @@ class Case:
                 step = first[name]
                 later = [other.start for other in self.recording.witness.steps if other.process == step.process and other.start > step.start]
                 is_own = step.start <= row["decode_start_ns"] and (not later or row["decode_start_ns"] < max(later[0], step.end))
-                held.add(is_own, f"{name}: decode begins {(row['decode_start_ns'] - step.start) / 1e6:+.1f} ms from its first step")
+                held.add(is_own, f"{name}: `decode_start_ns` is {(row['decode_start_ns'] - step.start) / 1e6:+.1f} ms from its first step")
         return held
 
     def lengths(self) -> Held:
@@ -415,6 +482,15 @@ class Case:
                     row is not None and abs(row["ttft_ns"] - true) <= SAME_NS,
                     f"{line['request']}: {f'''{row['ttft_ns'] / 1e6:.1f} ms''' if row else 'no path from the client'}, {true / 1e6:.1f} by the client",
                 )
+        return held
+
+    def audited(self) -> Held:
+        """Paths that are where the GPUs were: `kvpath check` asks for the same share."""
+        held = Held()
+        for row in self.paths:
+            if row.get("agreement") is not None:
+                why = f"{row.get('request_id')}: {100 * row['agreement']:.1f} % of {row['judged_ns'] / 1e6:.0f} ms, {100 * row['coverage']:.1f} % explained"
+                held.add(row["agreement"] >= AGREES, why)
         return held
 
     def explained(self) -> str:
@@ -434,56 +510,73 @@ class Case:
         return "; ".join(f"{role} {' + '.join(said[role])}" for role in ("prefill", "decode", "unknown") if role in said)
 
 
+# What figures are of: what the agent wrote down; what belongs together; what that shows.
+KINDS = {
+    "recorded": ("ranks", "transfers"),
+    "joined": ("requests", "states", "bytes", "ends", "registered"),
+    "resolved": ("layers", "carried", "chunks", "passes", "shared", "order", "length", "audit"),
+}
+
+
+def figures(case: Case) -> dict[str, Held]:
+    chunks, passes = case.passes()
+    transfers, sizes = case.posted()
+    return {
+        "ranks": case.ranks(),
+        "transfers": transfers,
+        "requests": case.asked(),
+        "states": case.states(),
+        "bytes": sizes,
+        "ends": case.ends(),
+        "registered": case.arrivals(),
+        "layers": case.layers(),
+        "carried": case.carried(),
+        "chunks": chunks,
+        "passes": passes,
+        "shared": case.batches(),
+        "order": case.order(),
+        "length": case.lengths(),
+        "audit": case.audited(),
+    }
+
+
+def summed(kind: str, cases: list[dict[str, Held]]) -> str:
+    """All figures of a kind, of several recordings."""
+    own = [held[what] for held in cases for what in KINDS[kind]]
+    total = Held(sum(each.right for each in own), sum(each.total for each in own), sum(each.unsaid for each in own))
+    total.wrong = [why for each in own for why in each.wrong]
+    return str(total)
+
+
+def features(found: dict[str, dict[str, Held]]) -> None:
+    print("| feature | recorded | joined | resolved | recordings |\n|---|---|---|---|---|")
+    for engine in TOLD["engine"]:
+        print(f"| **{engine['name']} {engine['version']}** | | | | {engine['recorded']} |")
+        for feature in engine["feature"]:
+            is_own = lambda told: told["engine"] == engine["name"] and feature["is"] in told["features"]
+            own = [name for name in found if is_own(TOLD["recording"][name])]
+            said = [summed(kind, [found[name] for name in own]) for kind in KINDS] if own else ["", "", ""]
+            print(f"| {feature['name']} | {' | '.join(said)} | {', '.join(own) or 'none: ' + feature.get('why', 'not recorded')} |")
+
+
 def main() -> None:
-    rows, wrong, works = [], [], {}
+    rows, found = [], {}
     with tempfile.TemporaryDirectory() as scratch:
         for recording in recordings([Path(folder) for folder in sys.argv[2:]], Path(scratch)):
             renamed(recording)
             case = Case(recording)
-            layers, methods = case.layers()
-            counts, each = case.passes()
-            posted, sizes = case.posted()
-            held = {
-                "ranks": case.ranks(),
-                "requests": case.asked(),
-                "states": case.states(),
-                "layers": layers,
-                "chunks": counts,
-                "each": each,
-                "transfers": posted,
-                "bytes": sizes,
-                "ends": case.ends(),
-                "order": case.order(),
-                "length": case.lengths(),
-            }
-            own = [(what, why) for what, figure in held.items() for why in figure.wrong]
-            wrong += [(recording.name, what, why) for what, why in own]
-            works[recording.name] = not own
-            rows.append(
-                f"| {recording.name} | {len(case.requests)} | {case.shape()} | {methods or '-'} | "
-                + " | ".join(str(held[what]) for what in held)
-                + f" | {case.explained()} | {case.audit()} |"
-            )
-    print("| feature | recordings |\n|---|---|")
-    for engine in TOLD["engine"]:
-        print(f"| **{engine['name']} {engine['version']}** ({engine['recorded']}) | |")
-        for feature in engine["feature"]:
-            own = [name for name in works if feature["is"] in TOLD["recording"][name]["features"] and TOLD["recording"][name]["engine"] == engine["name"]]
-            said = ", ".join(name if works[name] else f"{name} (differs)" for name in own)
-            print(f"| {feature['name']} | {said or 'none: ' + feature.get('why', 'not recorded')} |")
-    print(
-        "\n| recording | requests | layers said | by | ranks | asked | states | layers | chunks | each chunk | transfers | bytes | ends | order | length | explained | audit |"
-        "\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
-    )
+            own = found[recording.name] = figures(case)
+            kinds = " | ".join(summed(kind, [own]) for kind in KINDS)
+            rows.append(f"| {recording.name} | {len(case.requests)} | {case.shape()} | {kinds} | {case.explained()} | {case.audit()} |")
+    features(found)
+    print("\n| recording | requests | layers said | recorded | joined | resolved | explained | audit |\n|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
-    print("\n| recording | what | kvpath, and the truth |\n|---|---|---|")
-    kinds = defaultdict(list)
-    for name, what, why in wrong:
-        kinds[name, what].append(why)
-    for (name, what), all_of_them in kinds.items():
-        more = len(all_of_them) - EXAMPLES
-        said = "; ".join(all_of_them[:EXAMPLES]) + (f"; and {more} more" if more > 0 else "")
-        print(f"| {name} | {what} | {said} |")
+    print("\n| recording | what | of | kvpath, and the truth |\n|---|---|---|---|")
+    for name, own in found.items():
+        for what, held in own.items():
+            more = f"; and {len(held.wrong) - EXAMPLES} more" if len(held.wrong) > EXAMPLES else ""
+            if held.wrong:
+                print(f"| {name} | {what} | {len(held.wrong)} of {held.total} | {'; '.join(held.wrong[:EXAMPLES])}{more} |")
 
 
 if __name__ == "__main__":
