@@ -32,6 +32,7 @@ SAME_SHARE = 0.02
 AGREES = 0.95
 # By how much a pass may begin before the call that the witness wrapped (SGLang prepares a batch before that), and by how much it may last longer than between the events that the engine recorded around it.
 SLACK_NS = 2_000_000
+PATHS = "SELECT * FROM paths"
 # Lines of a kind that the table of differences holds for a recording.
 EXAMPLES = 3
 
@@ -83,6 +84,8 @@ class Recording:
     # Processes of each server, by its name: `prefill0`, `decode0`.
     servers: dict[str, set[int]]
     witness: Witness
+    # How paths stand without the client's times.
+    alone: str = "-"
 
 
 @dataclass
@@ -209,16 +212,27 @@ def recordings(folders: list[Path], scratch: Path):
         if name.startswith("v1/"):
             shutil.copytree(case, run)
             log = FIXTURES / "witness" / f"{case.name}.tsv"
+            alone = standing(sql(run, PATHS))
             client = imported(name, FIXTURES / "witness" / f"{case.name}-client.jsonl", run)
-            yield Recording(name, run, told, client, {}, witnessed([log] if log.exists() else []))
+            yield Recording(name, run, told, client, {}, witnessed([log] if log.exists() else []), alone if client else "-")
             continue
         shutil.copytree(case / "run", run)
+        alone = standing(sql(run, PATHS))
         client = imported(name, case / "client.jsonl", run)
         servers = {}
         if (case / "told.json").exists():
             titles = json.loads((case / "told.json").read_text())["titles"]
             servers = {server: {int(line.split()[0]) for line in lines} for server, lines in titles.items()}
-        yield Recording(name, run, told, client, servers, witnessed(sorted((case / "witness").glob("witness-*.tsv"))))
+        yield Recording(name, run, told, client, servers, witnessed(sorted((case / "witness").glob("witness-*.tsv"))), alone)
+
+
+def standing(paths: list[dict]) -> str:
+    """How much of the paths' time is explained, and how far the audit agrees with them, of how much."""
+    time = sum(row["ttft_ns"] for row in paths)
+    explained = f"{100 * sum(row['coverage'] * row['ttft_ns'] for row in paths) / time:.0f} %" if time else "-"
+    judged = [row for row in paths if row.get("agreement") is not None]
+    time = sum(row["judged_ns"] for row in judged)
+    return f"{explained} | " + (f"{100 * sum(row['agreement'] * row['judged_ns'] for row in judged) / time:.1f} % of {time / 1e6:,.0f} ms" if time else "-")
 
 
 def imported(name: str, log: Path, run: Path) -> list[dict] | None:
@@ -262,7 +276,7 @@ class Case:
         run, told = recording.run, recording.told
         self.stages = sql(run, "SELECT stage_id, role, pp_rank, tp_rank, process_id, name, layers FROM stages")
         self.requests = sql(run, "SELECT * FROM requests")
-        self.paths = sql(run, "SELECT * FROM paths")
+        self.paths = sql(run, PATHS)
         self.handoffs = sql(
             run,
             "SELECT h.*, r.request_id, s.process_id FROM handoffs h JOIN requests r ON r.request = h.request JOIN stages s ON s.stage_id = h.stage_id",
@@ -493,15 +507,6 @@ class Case:
                 held.add(row["agreement"] >= AGREES, why)
         return held
 
-    def explained(self) -> str:
-        time = sum(row["ttft_ns"] for row in self.paths)
-        return f"{100 * sum(row['coverage'] * row['ttft_ns'] for row in self.paths) / time:.0f} %" if time else "-"
-
-    def audit(self) -> str:
-        judged = [row for row in self.paths if row.get("agreement") is not None]
-        time = sum(row["judged_ns"] for row in judged)
-        return f"{100 * sum(row['agreement'] * row['judged_ns'] for row in judged) / time:.1f} % of {time / 1e6:,.0f} ms" if time else "-"
-
     def shape(self) -> str:
         """Which stages there are, with the layers of each."""
         said = defaultdict(list)
@@ -554,7 +559,8 @@ def features(found: dict[str, dict[str, Held]]) -> None:
         print(f"| **{engine['name']} {engine['version']}** | | | | {engine['recorded']} |")
         for feature in engine["feature"]:
             is_own = lambda told: told["engine"] == engine["name"] and feature["is"] in told["features"]
-            own = [name for name in found if is_own(TOLD["recording"][name])]
+            # A recording counts once, though a cut of it is bundled.
+            own = [name for name in found if is_own(TOLD["recording"][name]) and TOLD["recording"][name].get("of") not in found]
             said = [summed(kind, [found[name] for name in own]) for kind in KINDS] if own else ["", "", ""]
             print(f"| {feature['name']} | {' | '.join(said)} | {', '.join(own) or 'none: ' + feature.get('why', 'not recorded')} |")
 
@@ -567,9 +573,9 @@ def main() -> None:
             case = Case(recording)
             own = found[recording.name] = figures(case)
             kinds = " | ".join(summed(kind, [own]) for kind in KINDS)
-            rows.append(f"| {recording.name} | {len(case.requests)} | {case.shape()} | {kinds} | {case.explained()} | {case.audit()} |")
+            rows.append(f"| {recording.name} | {len(case.requests)} | {case.shape()} | {kinds} | {standing(case.paths)} | {recording.alone.replace(' | ', '; ')} |")
     features(found)
-    print("\n| recording | requests | layers said | recorded | joined | resolved | explained | audit |\n|---|---|---|---|---|---|---|---|")
+    print("\n| recording | requests | layers said | recorded | joined | resolved | explained | audit | without the client |\n|---|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
     print("\n| recording | what | of | kvpath, and the truth |\n|---|---|---|---|")
     for name, own in found.items():
