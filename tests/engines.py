@@ -10,9 +10,7 @@ Truth comes from the client (client.jsonl), from a witness inside the engine's o
 of which the analyzer sees but the client's times, which are imported as a user does. Recordings are copied first and stay as they are.
 """
 
-import ast
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +20,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from witnesses import Recording, Step, outer, renamed, witnessed
+
 FIXTURES = Path(__file__).parent / "fixtures"
 TOLD = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 # A path's length is the client's own figure: no more than it rounds.
@@ -30,62 +30,12 @@ SAME_NS = 2_000
 SAME_SHARE = 0.02
 # Of a path's audited time.
 AGREES = 0.95
-# By how much a pass may begin before the call that the witness wrapped (SGLang prepares a batch before that), and by how much it may last longer than between the events that the engine recorded around it.
+# By how much a pass may begin before the call that the witness wrapped (SGLang prepares a batch before that), and by how much it may last
+# longer than between the events that the engine recorded around it.
 SLACK_NS = 2_000_000
 PATHS = "SELECT * FROM paths"
 # Lines of a kind that the table of differences holds for a recording.
 EXAMPLES = 3
-
-
-@dataclass
-class Step:
-    """A forward pass that the engine began, with the tokens of each request in it."""
-
-    process: int
-    start: int
-    end: int
-    tokens: dict[str, int]
-    # How long it took on the GPU by two CUDA events, waiting in it included.
-    gpu_ns: float | None = None
-
-
-@dataclass
-class Post:
-    """A transfer that the engine posted."""
-
-    process: int
-    start: int
-    end: int
-    request: str | None
-    bytes: int | None
-    is_done: bool | None
-
-
-@dataclass
-class Witness:
-    """What was seen from inside the engines."""
-
-    steps: list[Step] = field(default_factory=list)
-    posts: list[Post] = field(default_factory=list)
-    # When decode's registration was on its way to a process, by that and its request: sent after, taken before.
-    registered: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
-    # PP and TP rank of a process.
-    ranks: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-
-@dataclass
-class Recording:
-    """One, with all that is known of it otherwise."""
-
-    name: str
-    run: Path
-    told: dict
-    client: list[dict] | None
-    # Processes of each server, by its name: `prefill0`, `decode0`.
-    servers: dict[str, set[int]]
-    witness: Witness
-    # How paths stand without the client's times.
-    alone: str = "-"
 
 
 @dataclass
@@ -113,83 +63,11 @@ class Held:
         return f"**{said}**" if self.wrong else said
 
 
-def outer(request: str | None) -> str | None:
-    """The id that the client gave: without what the engine puts around it."""
-    return re.sub(r"^cmpl-|-0$", "", re.sub(r"-[0-9a-f]{8}$", "", request)) if request else request
-
-
 def sql(run: Path, query: str) -> list[dict]:
     out = subprocess.run([KVPATH, "sql", run, query, "--format", "json"], capture_output=True, text=True)
     if out.returncode:
         sys.exit(f"{run}: {query}: {out.stderr.strip()}")
     return [json.loads(line) for line in out.stdout.splitlines() if line.strip()]
-
-
-def cells(log: Path) -> list[list[str]]:
-    """The lines of a log, each with its process first."""
-    own = re.fullmatch(r"witness-(\d+)", log.stem)
-    lines = [line.split("\t") for line in log.read_text(errors="replace").splitlines()]
-    return [[own[1], *line] for line in lines] if own else lines
-
-
-def registrations(text: str) -> list[str]:
-    """Requests that the messages in a line of a log register (vLLM's push): the id is msgpack, written as Python shows bytes."""
-    found = []
-    for shown in re.finditer(r"""b(['"])PUSH_REG:(?:\\.|(?!\1).)*\1""", text):
-        _, is_there, value = ast.literal_eval(shown[0]).partition(b"request_id")
-        if is_there:
-            begin, size = (2, value[1]) if value[0] == 0xD9 else (1, value[0] & 0x1F)
-            found.append(outer(value[begin : begin + size].decode()))
-    return found
-
-
-def witnessed(logs: list[Path]) -> Witness:
-    found = Witness()
-    made, last_made, open_posts, gpu, sent = {}, {}, {}, {}, {}
-    for line in (line for log in logs for line in cells(log)):
-        try:
-            process, what, at = int(line[0]), line[1], line[2:]
-            match what:
-                case "rank":
-                    found.ranks[process] = int(at[0]), int(at[1])
-                case "step":
-                    parts = [part.rsplit(":", 1) for part in (at[3] if len(at) > 3 else "").split(";") if ":" in part]
-                    tokens = {outer(name): int(count) for name, count in parts if not name.startswith(("_", "HEALTH_CHECK"))}
-                    if tokens:
-                        found.steps.append(Step(process, int(at[0]), int(at[1]), tokens))
-                case "make" | "made" | "initialize":
-                    text = next((cell for cell in reversed(at) if cell.startswith("b'")), "")
-                    # SGLang's room, or vLLM's id with its suffix and the number of consumers.
-                    request = re.sub(r"_(kv|aux|state)(_.*)?$", "", text[2:-1]) if "_" in text else outer(text[2:-1].rsplit(":", 1)[0])
-                    made[process, at[3]] = last_made[process] = request or None, int(at[6]) if what == "made" else None
-                case "gpu":
-                    gpu[process, int(at[0])] = float(at[2]) * 1e6
-                case "raised" if at[2] == "transfer":
-                    found.posts.append(Post(process, int(at[0]), int(at[1]), *last_made[process], False))
-                case "post":
-                    request, size = made.get((process, at[3]), (None, None))
-                    result = at[4] if len(at) > 4 else ""
-                    post = Post(process, int(at[0]), int(at[1]), request, size, True if result == "DONE" else None)
-                    found.posts.append(post)
-                    open_posts[process, at[3]] = post
-                case "notif_send":
-                    for request in registrations(line[-1]):
-                        sent[request] = min(int(at[0]), sent.get(request, sys.maxsize))
-                case "notif_recv":
-                    for request in registrations(line[-1]):
-                        found.registered.setdefault((process, request), (0, int(at[1])))
-                case "state":
-                    post = open_posts.get((process, at[3]))
-                    if post and post.is_done is None and at[4] != "PROC":
-                        post.is_done = at[4] == "DONE"
-        except (ValueError, IndexError):
-            # A log that ended in the middle of a line, and lines of other kinds.
-            continue
-    found.registered = {(process, request): (sent.get(request, 0), taken) for (process, request), (_, taken) in found.registered.items()}
-    for step in found.steps:
-        step.gpu_ns = gpu.get((step.process, step.start))
-    found.steps.sort(key=lambda step: step.start)
-    return found
 
 
 def recordings(folders: list[Path], scratch: Path):
@@ -232,7 +110,8 @@ def standing(paths: list[dict]) -> str:
     explained = f"{100 * sum(row['coverage'] * row['ttft_ns'] for row in paths) / time:.0f} %" if time else "-"
     judged = [row for row in paths if row.get("agreement") is not None]
     time = sum(row["judged_ns"] for row in judged)
-    return f"{explained} | " + (f"{100 * sum(row['agreement'] * row['judged_ns'] for row in judged) / time:.1f} % of {time / 1e6:,.0f} ms" if time else "-")
+    agreeing = sum(row["agreement"] * row["judged_ns"] for row in judged)
+    return f"{explained} | " + (f"{100 * agreeing / time:.1f} % of {time / 1e6:,.0f} ms" if time else "-")
 
 
 def imported(name: str, log: Path, run: Path) -> list[dict] | None:
@@ -243,25 +122,6 @@ def imported(name: str, log: Path, run: Path) -> list[dict] | None:
     if done.returncode:
         print(f"{name}: its client's times are not imported: {done.stderr.strip()}", file=sys.stderr)
     return [line for line in map(json.loads, log.read_text().splitlines()) if "request" in line]
-
-
-def renamed(recording: Recording) -> None:
-    """Gives steps the client's ids where the engine has its own (SGLang): by when they came and how long they are."""
-    if not recording.client or any(step.tokens.keys() & {line["request"] for line in recording.client} for step in recording.witness.steps):
-        return
-    of, first = Counter(), {}
-    for step in recording.witness.steps:
-        for name, tokens in step.tokens.items():
-            of[step.process, name] += tokens
-            first.setdefault((step.process, name), step.start)
-    names = {}
-    for line in sorted(recording.client, key=lambda line: line["start_ns"]):
-        for (process, name), tokens in sorted(of.items(), key=lambda own: first[own[0]]):
-            if tokens == line["tokens"] and name not in names and first[process, name] > line["start_ns"]:
-                names[name] = line["request"]
-                break
-    for step in recording.witness.steps:
-        step.tokens = {names.get(name, name): tokens for name, tokens in step.tokens.items()}
 
 
 def span(first: int, count: int) -> str:
@@ -279,7 +139,8 @@ class Case:
         self.paths = sql(run, PATHS)
         self.handoffs = sql(
             run,
-            "SELECT h.*, r.request_id, s.process_id FROM handoffs h JOIN requests r ON r.request = h.request JOIN stages s ON s.stage_id = h.stage_id",
+            "SELECT h.*, r.request_id, s.process_id FROM handoffs h JOIN requests r ON r.request = h.request "
+            "JOIN stages s ON s.stage_id = h.stage_id",
         )
         self.chunks = sql(
             run,
@@ -331,10 +192,11 @@ class Case:
         for row in self.handoffs if sent and taken else []:
             at = ranks[row["process_id"]] % len(sent)
             said, own = row.get("layers"), span(0, sent[at])
-            held.add(None if said is None else said == own, f"{outer(row.get('request_id'))} from {row['process_id']}: layers {said} are of {own}")
+            of = f"{outer(row.get('request_id'))} from {row['process_id']}"
+            held.add(None if said is None else said == own, f"{of}: layers {said}, of {own}")
             if len(taken) == 1:
                 said, peers = row.get("peer_layers"), span(sum(sent[:at]), sent[at])
-                held.add(None if said is None else said == peers, f"{outer(row.get('request_id'))} from {row['process_id']}: into layers {said}, of {peers}")
+                held.add(None if said is None else said == peers, f"{of}: into layers {said}, of {peers}")
         return held
 
     def asked(self) -> Held:
@@ -476,7 +338,8 @@ class Case:
                 made[post.request] = max(made.get(post.request, 0), post.start)
         for name, row in self.by_id.items():
             if self.told["engine"] == "vLLM" and row.get("prefill_end_ns") and name in made:
-                held.add(row["prefill_end_ns"] <= made[name], f"{name}: prefill ends {(row['prefill_end_ns'] - made[name]) / 1e6:.1f} ms after its KV was posted")
+                late = row["prefill_end_ns"] - made[name]
+                held.add(late <= 0, f"{name}: prefill ends {late / 1e6:.1f} ms after its KV was posted")
             if row.get("decode_start_ns") and name in first and not self.recording.told.get("kv_both"):
                 step = first[name]
                 later = [other.start for other in self.recording.witness.steps if other.process == step.process and other.start > step.start]
@@ -492,10 +355,9 @@ class Case:
             if "ttft_s" in line and line["request"] in self.by_id:
                 row = of.get(line["request"])
                 true = round(line["ttft_s"] * 1e9)
-                held.add(
-                    row is not None and abs(row["ttft_ns"] - true) <= SAME_NS,
-                    f"{line['request']}: {f'''{row['ttft_ns'] / 1e6:.1f} ms''' if row else 'no path from the client'}, {true / 1e6:.1f} by the client",
-                )
+                said = f"{row['ttft_ns'] / 1e6:.1f} ms" if row else "no path from the client"
+                is_same = row is not None and abs(row["ttft_ns"] - true) <= SAME_NS
+                held.add(is_same, f"{line['request']}: {said}, {true / 1e6:.1f} by the client")
         return held
 
     def audited(self) -> Held:
@@ -503,8 +365,8 @@ class Case:
         held = Held()
         for row in self.paths:
             if row.get("agreement") is not None:
-                why = f"{row.get('request_id')}: {100 * row['agreement']:.1f} % of {row['judged_ns'] / 1e6:.0f} ms, {100 * row['coverage']:.1f} % explained"
-                held.add(row["agreement"] >= AGREES, why)
+                why = f"{100 * row['agreement']:.1f} % of {row['judged_ns'] / 1e6:.0f} ms, {100 * row['coverage']:.1f} % explained"
+                held.add(row["agreement"] >= AGREES, f"{outer(row.get('request_id'))}: {why}")
         return held
 
     def shape(self) -> str:
@@ -573,9 +435,11 @@ def main() -> None:
             case = Case(recording)
             own = found[recording.name] = figures(case)
             kinds = " | ".join(summed(kind, [own]) for kind in KINDS)
-            rows.append(f"| {recording.name} | {len(case.requests)} | {case.shape()} | {kinds} | {standing(case.paths)} | {recording.alone.replace(' | ', '; ')} |")
+            stands = f"{standing(case.paths)} | {recording.alone.replace(' | ', '; ')}"
+            rows.append(f"| {recording.name} | {len(case.requests)} | {case.shape()} | {kinds} | {stands} |")
     features(found)
-    print("\n| recording | requests | layers said | recorded | joined | resolved | explained | audit | without the client |\n|---|---|---|---|---|---|---|---|---|")
+    print(f"\n| recording | requests | layers said | {' | '.join(KINDS)} | explained | audit | without the client |")
+    print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
     print("\n| recording | what | of | kvpath, and the truth |\n|---|---|---|---|")
     for name, own in found.items():

@@ -5,6 +5,7 @@ import unittest
 from pathlib import Path
 
 import engines
+import witnesses
 
 ID = "cmpl-req-7-0"
 
@@ -17,15 +18,15 @@ class Ids(unittest.TestCase):
             ("1776630401191380941", "1776630401191380941"),
             (None, None),
         ]:
-            self.assertEqual(engines.outer(inside), outside)
+            self.assertEqual(witnesses.outer(inside), outside)
 
     def test_registrations_are_read_from_what_python_shows(self):
         for name in (f"{ID}-0a0b0c0d", f"cmpl-{'x' * 25}-0-0a0b0c0d"):
             size = bytes([0xA0 + len(name)]) if len(name) < 32 else bytes([0xD9, len(name)])
             message = b"PUSH_REG:\x81\xaarequest_id" + size + name.encode() + b"\xab'rest"
             line = f"{{'peer': [b'HB:a', {message!r}]}}"
-            self.assertEqual(engines.registrations(line), [engines.outer(name)], line)
-        self.assertEqual(engines.registrations("{'peer': [b'cmpl-1:1']}"), [])
+            self.assertEqual(witnesses.registrations(line), [witnesses.outer(name)], line)
+        self.assertEqual(witnesses.registrations("{'peer': [b'cmpl-1:1']}"), [])
 
 
 class Figures(unittest.TestCase):
@@ -45,7 +46,7 @@ class Logs(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / name
             log.write_text("".join("\t".join(line) + "\n" for line in lines))
-            return engines.witnessed([log])
+            return witnesses.witnessed([log])
 
     def test_a_log_tells_steps_posts_and_ranks(self):
         notif = f"b'{ID}-0a0b0c0d:1'"
@@ -64,17 +65,19 @@ class Logs(unittest.TestCase):
             ]
         )
         self.assertEqual(found.ranks, {7: (1, 0)})
-        self.assertEqual(found.steps, [engines.Step(7, 30, 40, {"req-7": 8000}, 500_000.0)])
-        self.assertEqual([(post.start, post.request, post.bytes, post.is_done) for post in found.posts], [(52, "req-7", 300, True), (62, "req-7", 300, False)])
+        self.assertEqual(found.steps, [witnesses.Step(7, 30, 40, {"req-7": 8000}, 500_000.0)])
+        posts = [(post.start, post.request, post.bytes, post.is_done) for post in found.posts]
+        self.assertEqual(posts, [(52, "req-7", 300, True), (62, "req-7", 300, False)])
 
     def test_the_bundled_form_has_its_process_first(self):
-        found = self.seen([("9", "make", "1", "2", "agent", "1", "WRITE", "36", "b'211_kv_0_1_0'"), ("9", "post", "3", "4", "agent", "1", "DONE")], "sglang.tsv")
-        self.assertEqual([(post.process, post.request, post.bytes, post.is_done) for post in found.posts], [(9, "211", None, True)])
+        lines = [("9", "make", "1", "2", "agent", "1", "WRITE", "36", "b'211_kv_0_1_0'"), ("9", "post", "3", "4", "agent", "1", "DONE")]
+        posts = self.seen(lines, "sglang.tsv").posts
+        self.assertEqual([(post.process, post.request, post.bytes, post.is_done) for post in posts], [(9, "211", None, True)])
 
     def test_steps_get_the_clients_ids_by_time_and_length(self):
-        witness = engines.Witness(steps=[engines.Step(1, at, at + 1, {name: 100}) for at, name in ((5, "warm-up"), (15, "a"), (25, "b"))])
+        witness = witnesses.Witness(steps=[witnesses.Step(1, at, at + 1, {name: 100}) for at, name in ((5, "warm-up"), (15, "a"), (25, "b"))])
         client = [{"request": "1", "tokens": 100, "start_ns": 10}, {"request": "2", "tokens": 100, "start_ns": 11}]
-        engines.renamed(engines.Recording("", Path(), {}, client, {}, witness))
+        witnesses.renamed(witnesses.Recording("", Path(), {}, client, {}, witness))
         self.assertEqual([list(step.tokens) for step in witness.steps], [["warm-up"], ["1"], ["2"]])
 
 
