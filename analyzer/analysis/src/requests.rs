@@ -7,7 +7,7 @@ use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMet
 
 use crate::structure::requests::{RequestWork, overlapping};
 use crate::structure::stages::StageWork;
-use crate::timeline::Timeline;
+use crate::timeline::{LaneAt, Timeline};
 
 /// Fills `requests`.
 #[must_use]
@@ -36,7 +36,7 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
         let first = || if rows.is_empty() { sent.unwrap_or(0) } else { first_sign(handoffs, &rows) };
         let start_ns = request.compute_start().unwrap_or_else(first).max(sent.unwrap_or(i64::MIN));
         let peers = rows.iter().map(|row| handoffs.peer_process_id[*row]);
-        let began = handoff_end_ns.map_or(Began::Unknown, |end| began(timeline, stages, (end, &ends), peers));
+        let began = handoff_end_ns.map_or(Began::Unknown, |end| began(timeline, stages, (r, end, &ends), peers));
         let began = if request.told.is_some_and(|told| told.has_failed) { Began::Never } else { began };
         let chunks = participants.first().map(|s| request.passes[*s].len()).filter(|n| *n > 0);
         table.push(Request {
@@ -103,8 +103,8 @@ fn total(values: impl Iterator<Item = i64>) -> i64 {
 }
 
 /// A decode worker that ran a kernel this shortly before a hand-off ended is busy with other requests, and its next
-/// kernel says nothing of this one.
-const DECODE_IDLE_NS: i64 = 1_000_000;
+/// kernel says nothing of this one: between the steps of a worker that generates lie up to some ms.
+const DECODE_IDLE_NS: i64 = 5_000_000;
 
 /// An idle worker begins with KV that is there within a step. If it has not for so long when another request's KV comes, it begins
 /// with that.
@@ -126,12 +126,14 @@ impl Began {
     }
 }
 
-/// When hand-offs to each process ended, rising.
-fn ends_by_peer(handoffs: &Handoffs) -> BTreeMap<i64, Vec<i64>> {
-    let mut found: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+/// When hand-offs to each process ended, and of which requests, rising.
+type EndsByPeer = BTreeMap<i64, Vec<(i64, i32)>>;
+
+fn ends_by_peer(handoffs: &Handoffs) -> EndsByPeer {
+    let mut found = EndsByPeer::new();
     for row in 0..handoffs.len() {
         if let Some((peer, end)) = handoffs.peer_process_id[row].zip(end_of(handoffs, row)) {
-            found.entry(peer).or_default().push(end);
+            found.entry(peer).or_default().push((end, handoffs.request[row]));
         }
     }
     for ends in found.values_mut() {
@@ -145,7 +147,7 @@ fn ends_by_peer(handoffs: &Handoffs) -> BTreeMap<i64, Vec<i64>> {
 fn began(
     timeline: &Timeline,
     stages: &[StageWork],
-    (end, ends): (i64, &BTreeMap<i64, Vec<i64>>),
+    (request, end, ends): (i32, i64, &EndsByPeer),
     peers: impl Iterator<Item = Option<i64>>,
 ) -> Began {
     let Some(peers) = peers.collect::<Option<BTreeSet<i64>>>() else { return Began::Unknown };
@@ -164,11 +166,7 @@ fn began(
         let Some(lanes) = timeline.processes.get(peer) else { return Began::Unknown };
         for at in &lanes.streams {
             let stream = timeline.lane(*at);
-            // What brings the KV to its GPU and into decode's layout is of the hand-off.
-            let is_kernel = |op: &usize| {
-                let class = timeline.names.class(stream.name[*op]);
-                class.table() == "kernels" && !class.is_of_handoff()
-            };
+            let is_kernel = |op: &usize| is_work(timeline, *at, *op);
             if stream.overlapping((end - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
                 return Began::Unknown;
             }
@@ -180,12 +178,34 @@ fn began(
     let Some(first) = first else { return Began::Unknown };
     let next = |peer: &i64| {
         let ends = ends.get(peer).map_or(&[][..], Vec::as_slice);
-        ends.get(ends.partition_point(|other| *other <= end)).filter(|other| **other <= first).copied()
+        ends.get(ends.partition_point(|other| other.0 <= end)).map(|other| other.0).filter(|other| *other <= first)
     };
+    // KV that came before, and with which the worker had not begun yet, has the first claim to that kernel.
+    let is_another = |peer: &i64| {
+        let ends = ends.get(peer).map_or(&[][..], Vec::as_slice);
+        let before = ends[..ends.partition_point(|other| other.0 < end)].iter().rfind(|other| other.1 != request);
+        before.is_some_and(|(before, _)| end - before <= DECODE_WAITS_NS && !has_worked(timeline, *peer, (*before, end)))
+    };
+    if peers.iter().any(is_another) {
+        return Began::Unknown;
+    }
     match peers.iter().filter_map(next).min() {
         Some(other) if other.saturating_sub(end) > DECODE_WAITS_NS => Began::Never,
         _ => Began::At(first),
     }
+}
+
+/// Whether a decode worker ran kernels in a time, other than those that bring KV into its layout.
+fn has_worked(timeline: &Timeline, process: i64, span: (i64, i64)) -> bool {
+    let streams = timeline.processes.get(&process).map_or(&[][..], |lanes| &lanes.streams);
+    streams.iter().any(|at| timeline.lane(*at).overlapping(span).any(|op| is_work(timeline, *at, op)))
+}
+
+/// Whether an operation is a kernel that works on what decode generates: what brings the KV to its GPU and into decode's layout is of
+/// the hand-off.
+fn is_work(timeline: &Timeline, lane: LaneAt, op: usize) -> bool {
+    let class = timeline.names.class(timeline.lane(lane).name[op]);
+    class.table() == "kernels" && !class.is_of_handoff()
 }
 
 /// How far a request came.

@@ -282,7 +282,7 @@ pub fn sink(
 ) -> Option<Sink> {
     if request.unit != Unit::Request {
         let last = last_before_first_token(timeline, request, Some(&request.members));
-        return last.map(|sink| Sink { method: "last_work", ..sink });
+        return last.map(|(_, sink)| Sink { method: "last_work", ..sink });
     }
     // What went on after the client had given up is not what it waited for.
     let latest = request.first_token_ns.or(request.failed_ns).unwrap_or(i64::MAX);
@@ -300,14 +300,18 @@ pub fn sink(
             return of(at, "before_first_token");
         }
     }
+    let arrived = request.transfers.rows().iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
+    let arrived = arrived.max_by_key(|row| (transfers.arrival(**row), **row));
+    // Before the KV was there decode worked for others: SGLang's prefill samples the first token, which decode hands on with the KV.
+    let began = arrived.map_or(request.source_ns, |row| transfers.arrival(*row));
     if request.decode.is_some()
-        && let Some(sink) =
+        && let Some((end, sink)) =
             last_before_first_token(timeline, request, request.decode.as_ref().map(std::slice::from_ref))
+        && end > began
     {
         return Some(sink);
     }
-    let arrived = request.transfers.rows().iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
-    if let Some(row) = arrived.max_by_key(|row| (transfers.arrival(**row), **row)) {
+    if let Some(row) = arrived {
         return Some(Sink { node: Node::end(crate::graph::Op::Notif(*row)), method: "handoff" });
     }
     if let Some(pass) = request.passes.iter().max_by_key(|pass| pass.span.1)
@@ -316,11 +320,11 @@ pub fn sink(
     {
         return Some(Sink { node: Node::end(op(lane, at)), method: "prefill_pass" });
     }
-    last_before_first_token(timeline, request, None)
+    last_before_first_token(timeline, request, None).map(|(_, sink)| sink)
 }
 
-/// The last work on any stream (of `processes`, if given) that ended before the client had its token.
-fn last_before_first_token(timeline: &Timeline, request: &Request, processes: Option<&[i64]>) -> Option<Sink> {
+/// The last work on any stream (of `processes`, if given) that ended before the client had its token, and when that was.
+fn last_before_first_token(timeline: &Timeline, request: &Request, processes: Option<&[i64]>) -> Option<(i64, Sink)> {
     let of = timeline.processes.iter().filter(|(id, _)| processes.is_none_or(|processes| processes.contains(id)));
     let streams = of.flat_map(|(_, lanes)| &lanes.streams);
     let last = streams.filter_map(|lane: &LaneAt| {
@@ -328,7 +332,8 @@ fn last_before_first_token(timeline: &Timeline, request: &Request, processes: Op
         let end = timeline.lane(*lane).end[at];
         (end > request.source_ns).then_some((end, *lane, at))
     });
-    last.max().map(|(_, lane, at)| Sink { node: Node::end(op(lane, at)), method: "before_first_token" })
+    let sink = |(end, lane, at)| (end, Sink { node: Node::end(op(lane, at)), method: "before_first_token" });
+    last.max().map(sink)
 }
 
 #[cfg(test)]

@@ -111,15 +111,26 @@ impl Measure {
         (bytes - self.base) * self.each
     }
 
-    /// By how much, as a logarithm, the tokens of all requests differ from those of all passes.
+    /// By how much, as a logarithm, the tokens of all requests differ from those of all passes, wherever the first request begins.
     fn off(self, asked: &[Asked], tokens: &[f64]) -> f64 {
         let earliest = asked.iter().map(|own| own.ready).min().unwrap_or(0);
         // Of several that were handed over at once, each has a pass.
         let at_once = asked.iter().filter(|own| own.ready == earliest).count();
         let last = asked.iter().map(|own| own.ready).max().unwrap_or(0);
-        let there: f64 = tokens[earliest.saturating_sub(at_once)..last].iter().sum();
         let wanted: f64 = asked.iter().map(|own| self.tokens(own.bytes)).sum();
-        if wanted > 0.0 && there > 0.0 { (wanted / there).ln().abs() } else { f64::INFINITY }
+        let begins = earliest.saturating_sub(at_once);
+        let mut there: f64 = tokens[begins..last].iter().sum();
+        let mut least = f64::INFINITY;
+        for before in tokens[..begins].iter().rev().map(Some).chain([None]) {
+            if wanted > 0.0 && there > 0.0 {
+                least = least.min((wanted / there).ln().abs());
+            }
+            match before {
+                Some(tokens) if *tokens > 0.0 && there < wanted => there += tokens,
+                _ => break,
+            }
+        }
+        least
     }
 
     fn proportional(asked: &[Asked], tokens: &[f64]) -> Option<Self> {
@@ -312,6 +323,23 @@ mod tests {
         // The first is handed over after the second was computed; before them runs what nobody handed over.
         let wanted = [(8000.0, 3), (8000.0, 3), (8000.0, 4)];
         assert_eq!(found(&wanted, &[8000.0; 4]), [(0, 1, 1.0), (1, 2, 1.0), (2, 3, 1.0)]);
+    }
+
+    #[test]
+    fn where_most_requests_begin_within_a_pass_the_sum_of_all_is_the_measure() {
+        // As vLLM ran them one, three and eight at once: few end where a pass does.
+        let tokens = [0.0, 8192.0, 32.0, 8192.0, 7808.0, 8192.0, 8192.0, 7616.0, 8000.0, 8000.0]
+            .into_iter()
+            .chain([8192.0; 5])
+            .chain([7040.0]);
+        let tokens: Vec<f64> = tokens.collect();
+        let eight = [10, 12, 12, 14, 15, 16, 16, 16].map(|ready| (8000.0, ready));
+        let wanted = [(16000.0, 5), (8000.0, 7), (12000.0, 8), (4000.0, 8)].into_iter().chain(eight);
+        let found = found(&wanted.collect::<Vec<_>>(), &tokens);
+        let of = |request: usize| found.iter().filter(|fill| fill.0 == request).map(|fill| fill.1).collect::<Vec<_>>();
+        assert_eq!((of(0), of(1), of(2), of(3)), (vec![3, 4], vec![5], vec![5, 6, 7], vec![7]));
+        assert_eq!((of(4), of(5), of(6), of(7)), (vec![8], vec![9], vec![10], vec![10, 11]));
+        assert_eq!((of(8), of(9), of(10), of(11)), (vec![11, 12], vec![12, 13], vec![13, 14], vec![14, 15]));
     }
 
     #[test]
