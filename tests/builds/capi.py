@@ -93,7 +93,19 @@ class Agent:
             out = c_void_p()
             capi.call("prep_xfer_dlist", self.handle, name.encode(), ranges, byref(out), None)
             prepared.append(out)
-        indices, count = (c_int * len(local))(*range(len(local))), c_size_t(len(local))
+        return self.make(op, prepared, len(local), notif)
+
+    def make(self, op: int, prepared: list, blocks: int, notif: bytes | None) -> c_void_p:
+        """Makes a request handle of the first blocks of two prepared lists."""
+        request, indices, count = c_void_p(), (c_int * blocks)(*range(blocks)), c_size_t(blocks)
         sides = [(side, indices, count) for side in prepared]
-        capi.call("make_xfer_req", self.handle, op, *sides[0], *sides[1], byref(request), options)
+        self.capi.call("make_xfer_req", self.handle, op, *sides[0], *sides[1], byref(request), self.options(notif))
         return request
+
+
+class PreparedSide:
+    """A prepared list that did not come from the C interface, as that hands it out: a struct that points to it."""
+
+    def __init__(self, address: int):
+        self.struct = (c_void_p * 2)(address, None)
+        self._as_parameter_ = c_void_p(ctypes.addressof(self.struct))

@@ -14,6 +14,7 @@ FIELDS = [
     "list_begin",
     "meta_bytes",
     "basic_bytes",
+    "strided_bytes",
     "blob_bytes",
 ]
 TABLE = """\
@@ -24,8 +25,9 @@ TABLE = """\
 #   handle_*  in nixlXferReqH. handle_lists says whether handle_local and handle_remote are lists or pointers to them.
 #             Without handle_bytes, a build fills in the size only when telemetry is on; the agent adds it up then.
 #   list_*    in nixlDescList<T>.
-#   *_bytes   elements: nixlMetaDesc (in handles), nixlBasicDesc (createXferReq), nixlBlobDesc (registerMem). Each
-#             starts with address, size and device, 8 bytes each.
+#   *_bytes   elements: nixlMetaDesc (in handles), nixlBasicDesc (createXferReq, prepXferDlist), nixlStrideDesc
+#             (prepXferDlist from 1.5 on), nixlBlobDesc (registerMem). Each starts with address, size and device, 8 bytes
+#             each; in nixlStrideDesc stride and count follow.
 # [[abi.probe]]: the functions, by their mangled names. What the kinds mean stands at `ProbeKind` in builds.rs.
 """
 PAGE = """\

@@ -13,6 +13,8 @@ mod host_copies;
 pub mod hosts;
 pub mod lost;
 mod nvtx;
+mod places;
+pub mod prepared;
 pub mod received;
 pub mod regions;
 pub mod set;
@@ -28,7 +30,7 @@ pub use nvtx::{Nvtx, NvtxRow};
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers, NotifDirection};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection};
 use kvpath_schema::tables::process::Processes;
 use kvpath_schema::tables::spans::Spans;
 
@@ -52,6 +54,8 @@ pub struct Facts {
     pub agents: NixlAgents,
     /// NIXL regions.
     pub regions: NixlRegions,
+    /// Lists that NIXL agents prepared.
+    pub prepared: NixlPrepared,
     /// NIXL transfers.
     pub transfers: NixlTransfers,
     /// NIXL descriptors.

@@ -3,16 +3,17 @@
 //! Serving engines register the layers in their order: one region each (K and V together), or two. So a process whose hand-offs
 //! touch as many regions as its forward passes run layers, or twice as many, has one layer in each, or K and V apart. Where no
 //! kernels were recorded, what holds for the others of the run holds, if all agree. Several layers in a region, or a number of
-//! regions that is neither, leave it unknown; but where the hand-offs show that a process's only region has a part for each layer, the
-//! parts stand for regions.
+//! regions that is neither, leave it unknown. But where a process prepared a list of its blocks ([`crate::facts::prepared`]), its rows stand
+//! for regions; else where the hand-offs show that its only region has a part for each layer, the parts do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::Facts;
-use crate::facts::regions::Regions;
+use crate::facts::regions::{Parts, Regions};
 use crate::facts::set::Set;
 use crate::method::Method;
 use crate::serving::region_order::{Evidence, Order};
+use crate::serving::titles;
 
 /// How the KV regions of a process stand to its layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub struct RegionLayers {
     pub layers: u32,
     /// Which are a layer's, and how that is known; `None` if it is not.
     order: Option<(Order, &'static str)>,
-    /// Whether they are parts of one region.
-    are_slots: bool,
+    /// How it is known of all of them together.
+    whole: &'static str,
 }
 
 /// Layers that some regions hold.
@@ -34,18 +35,22 @@ pub struct RegionLayers {
 pub struct HeldLayers {
     /// Their numbers within the process.
     pub layers: Set,
-    /// How that is known: `all` (all regions), `one_each`, `slots`, `sizes`, `transfers`, `peer` or `engine`.
+    /// How that is known: `all` (all regions), `one_each`, `prepared`, `slots`, `sizes`, `transfers`, `peer` or `engine`.
     pub method: &'static str,
 }
 
 /// By the parts of one region, at whose distance the addresses of hand-offs repeat.
 const SLOTS: &str = "slots";
+/// By the rows of a prepared list, in its order.
+const PREPARED: &str = "prepared";
+/// By what the engine is known to do, where no kernels tell how many layers there are.
+const ENGINE: &str = "engine";
 
 /// How sure the layers of regions are, by [`HeldLayers::method`]: 0 to 1.
 #[must_use]
 pub fn confidence(method: &str) -> f64 {
     match method {
-        "engine" => Method::Engine.confidence(),
+        ENGINE => Method::Engine.confidence(),
         SLOTS => Method::Time.confidence(),
         _ => Method::Count.confidence(),
     }
@@ -73,19 +78,21 @@ impl RegionLayers {
     #[must_use]
     pub fn held(&self, regions: &Set) -> Option<HeldLayers> {
         if *regions == self.kv {
-            let method = if self.are_slots { SLOTS } else { "all" };
-            return Some(HeldLayers { layers: Set::of(0..self.layers), method });
+            return Some(HeldLayers { layers: Set::of(0..self.layers), method: self.whole });
         }
         let numbers: Option<Vec<u32>> = regions.iter().map(|position| self.layer(position)).collect();
         Some(HeldLayers { layers: Set::of(numbers?), method: self.method()? })
     }
 }
 
-/// The KV regions of a process: those in the memory where KV lies, if hand-offs touch them all, else those that they touch, if
+/// The KV regions of a process: the rows of its prepared list; else those in the memory where KV lies, if hand-offs touch them all, else those that they touch, if
 /// that is all there is to know and they are one or two a layer. Once a hand-off was posted no layer is registered for the first
 /// time: what comes later may stand for what was before, and then no number of regions means anything.
 fn kv(facts: &Facts, regions: &Regions, process: i64, layers: Option<u32>, carries_kv: &[bool]) -> Option<Set> {
     let own = regions.registered.get(&process)?;
+    if let Parts::Rows { count, .. } = own.parts {
+        return Some(Set::of(0..count));
+    }
     let has_vram = own.rows.iter().any(|row| &*facts.regions.memory[*row] == "VRAM");
     let is_candidate = |row: &usize| !has_vram || &*facts.regions.memory[*row] == "VRAM";
     let candidates =
@@ -127,6 +134,8 @@ pub struct RegionLayerMap {
     pub layers: BTreeMap<i64, RegionLayers>,
     /// How many regions those of `kv` are: fewer where layers share one.
     pub regions: BTreeMap<i64, usize>,
+    /// Processes of which `kv` are rows of a prepared list.
+    pub prepared: BTreeSet<i64>,
 }
 
 /// Whether each transfer carries KV, by row. Where nothing is on a GPU, KV is not either.
@@ -157,16 +166,24 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Regio
     let mut found: BTreeMap<i64, RegionLayers> = BTreeMap::new();
     for (process, kv) in &sets {
         let count = u32::try_from(kv.len()).unwrap_or(u32::MAX);
+        let parts = regions.registered.get(process).map_or(Parts::Regions, |own| own.parts);
         let each = if mined.contains_key(process) { of_mined(process) } else { common };
-        if let Some(each) = each.filter(|each| count.is_multiple_of(*each)) {
-            let are_slots = regions.registered.get(process).is_some_and(|own| own.has_slots);
-            let order = (each == 1).then_some((Order::One, if are_slots { SLOTS } else { "one_each" }));
-            found.insert(*process, RegionLayers { kv: kv.clone(), each, layers: count / each, order, are_slots });
+        let told = Some(1).filter(|_| mined.is_empty() && is_a_row_a_layer(facts, *process, parts));
+        let is_told = told.is_some();
+        if let Some(each) = told.or(each).filter(|each| count.is_multiple_of(*each)) {
+            let (whole, one) = match parts {
+                Parts::Rows { .. } if is_told => (ENGINE, ENGINE),
+                Parts::Rows { .. } => (PREPARED, PREPARED),
+                Parts::Slots => (SLOTS, SLOTS),
+                Parts::Regions => ("all", "one_each"),
+            };
+            let order = (each == 1).then_some((Order::One, one));
+            found.insert(*process, RegionLayers { kv: kv.clone(), each, layers: count / each, order, whole });
         }
     }
     let ordered: Vec<(i64, Option<(Order, &'static str)>)> = found
         .iter()
-        .filter(|(_, own)| own.each == 2 && !own.are_slots)
+        .filter(|(_, own)| own.each == 2 && own.whole != SLOTS)
         .map(|(process, own)| (*process, evidence(facts, regions, &found, *process, &carries_kv).order(own.layers)))
         .collect();
     for (process, order) in ordered {
@@ -175,8 +192,17 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Regio
         }
     }
     let count = |(process, kv): (&i64, &Set)| (*process, regions.count(*process, kv));
+    let of_rows = regions.registered.iter().filter(|(_, own)| matches!(own.parts, Parts::Rows { .. }));
+    let prepared = of_rows.map(|(process, _)| *process).collect();
     let regions = sets.iter().map(count).collect();
-    RegionLayerMap { kv: sets, layers: found, regions }
+    RegionLayerMap { kv: sets, layers: found, regions, prepared }
+}
+
+/// Whether each row of a process's prepared list is a layer's, K and V together: vLLM prepares one allocation so.
+fn is_a_row_a_layer(facts: &Facts, process: i64, parts: Parts) -> bool {
+    let title = facts.processes.process_id.iter().position(|id| *id == process);
+    let title = title.map_or("", |row| &facts.processes.name[row]);
+    matches!(parts, Parts::Rows { share_one: true, .. }) && titles::prepares_a_row_a_layer(title)
 }
 
 fn evidence(
@@ -187,8 +213,8 @@ fn evidence(
     carries_kv: &[bool],
 ) -> Evidence {
     let own = &found[&process];
-    let rows = &regions.registered[&process].rows;
-    let sizes = own.kv.iter().map(|position| facts.regions.bytes[rows[position as usize]]).collect();
+    let sizes = &regions.registered[&process].sizes;
+    let sizes = own.kv.iter().map(|position| sizes[position as usize]).collect();
     let mut carried = BTreeSet::new();
     for (touch, _) in regions.touches.iter().zip(carries_kv).filter(|(_, carries)| **carries) {
         for (of, set) in [(touch.sender, touch.sent()), (touch.receiver, touch.received())] {
