@@ -97,15 +97,12 @@ class Agent:
 
     def make(self, op: int, prepared: list, blocks: int, notif: bytes | None) -> c_void_p:
         """Makes a request handle of the first blocks of two prepared lists."""
-        request, indices, count = c_void_p(), (c_int * blocks)(*range(blocks)), c_size_t(blocks)
-        sides = [(side, indices, count) for side in prepared]
-        self.capi.call("make_xfer_req", self.handle, op, *sides[0], *sides[1], byref(request), self.options(notif))
+        return self.make_of(op, prepared, [list(range(blocks))] * 2, notif)
+
+    def make_of(self, op: int, prepared: list, blocks: list[list[int]], notif: bytes | None) -> c_void_p:
+        """The same of some blocks of each."""
+        request, sides = c_void_p(), []
+        for side, numbers in zip(prepared, blocks):
+            sides += [side, (c_int * len(numbers))(*numbers), c_size_t(len(numbers))]
+        self.capi.call("make_xfer_req", self.handle, op, *sides, byref(request), self.options(notif))
         return request
-
-
-class PreparedSide:
-    """A prepared list that did not come from the C interface, as that hands it out: a struct that points to it."""
-
-    def __init__(self, address: int):
-        self.struct = (c_void_p * 2)(address, None)
-        self._as_parameter_ = c_void_p(ctypes.addressof(self.struct))

@@ -47,7 +47,8 @@ Python 3.12. Those for other versions of Python held the same builds where it wa
 UNMEASURED = "Without a C interface to measure them by, but the same builds as others"
 UNSIZED = """
 Offsets and sizes in bytes. Without `handle_bytes` the size of a transfer is the sum of its descriptors, and is not
-known of one with more than 65,536.
+known of one with more than 65,536. Without `strided_bytes` prepared lists have an element a block, and layers without a
+gap between them are one row of `nixl_prepared`.
 """
 SLOW = """
 All probes sit on a `push`, but for these, where the kernel must step over another instruction, which costs more:

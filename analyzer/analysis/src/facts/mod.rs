@@ -141,7 +141,7 @@ impl Facts {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { transfers, notifs, spans, .. } = self;
+        let Self { transfers, notifs, spans, prepared, .. } = self;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),
@@ -154,6 +154,7 @@ impl Facts {
         }
         within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
+        within("nixl_prepared", "time_ns", prepared.time_ns.iter().copied(), -TIME..=TIME)?;
         within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "start_ns", spans.start_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "dur_ns", spans.dur_ns.iter().copied().flatten(), 0..=SPAN)

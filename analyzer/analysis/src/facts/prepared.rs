@@ -6,10 +6,11 @@
 //! (:2476). Where a block holds all layers, as for MLA with an indexer (:1693), the list has one row. SGLang 0.5.23 has a row a buffer,
 //! K of all layers and then V of all (disaggregation/nixl/conn.py:1169).
 //!
-//! Only a list of a process's own memory is sure to be of all its layers.
+//! Only a list of a process's own memory is sure to be of all its layers; others count where all say the same.
 
 use std::collections::BTreeMap;
 
+use kvpath_schema::cell::Name;
 use kvpath_schema::tables::nixl::PreparedForm;
 
 use super::Facts;
@@ -35,6 +36,13 @@ struct List<'a> {
     peer: Option<&'a str>,
     memory: &'a str,
     rows: Rows,
+}
+
+impl<'a> List<'a> {
+    /// Name of the agent whose memory it is.
+    fn owner(&self) -> Option<&'a str> {
+        self.peer.or(self.agent)
+    }
 }
 
 /// The lists of a run, in order of time.
@@ -104,36 +112,38 @@ pub(super) fn of(facts: &Facts, names: &AgentNames) -> BTreeMap<i64, Rows> {
     found
 }
 
-/// The list of KV, among those of one process's memory: on a GPU if it has some there, and in which most of what transfers
-/// touch lies; the first of several, for engines prepare parts of blocks later.
-fn chosen<'a, 'b: 'a>(facts: &Facts, process: i64, lists: impl IntoIterator<Item = &'a List<'b>>) -> Option<&'a Rows> {
+/// The list of KV, among those of one process's memory: on a GPU if it has some there, and one in which all lies that transfers
+/// touch of that memory; the first of several, for engines prepare parts of blocks later. A program that prepares a list for each
+/// transfer has none.
+fn chosen<'a, 'b: 'a>(
+    facts: &Facts,
+    process: i64,
+    lists: impl IntoIterator<Item = &'a List<'b>>,
+) -> Option<&'a Rows> {
     let regions = &facts.regions;
-    let has_vram =
-        (0..regions.addr.len()).any(|row| regions.process_id[row] == process && &*regions.memory[row] == "VRAM");
-    let is_wanted =
-        |list: &&List| if has_vram { list.memory == "VRAM" } else { matches!(list.memory, "VRAM" | "DRAM") };
+    let is_own = |row: &usize| regions.process_id[*row] == process;
+    let has_vram = (0..regions.addr.len()).filter(is_own).any(|row| &*regions.memory[row] == "VRAM");
+    let is_wanted = |memory: &str| memory == "VRAM" || memory == "DRAM" && !has_vram;
     let mut candidates: Vec<(&List, Places)> = Vec::new();
-    for list in lists.into_iter().filter(is_wanted) {
+    for list in lists.into_iter().filter(|list| is_wanted(list.memory)) {
         if candidates.iter().all(|(other, _)| other.rows.blocks != list.rows.blocks) {
             candidates.extend(Places::of(&list.rows.blocks).map(|places| (list, places)));
         }
     }
-    if candidates.len() < 2 {
-        return candidates.pop().map(|(list, _)| &list.rows);
-    }
-    let mut hits = vec![0_usize; candidates.len()];
-    for row in 0..facts.transfers.transfer_id.len() {
-        let Some(first) = facts.descriptors.of(facts.transfers.transfer_id[row]).next() else { continue };
-        let peer = facts.transfers.peer[row].as_deref();
-        let is_peer = candidates.iter().any(|(list, _)| peer.is_some() && list.agent == peer);
-        let local = Some(first.local).filter(|_| facts.transfers.process_id[row] == process);
-        for addr in local.into_iter().chain(first.remote.filter(|_| is_peer)) {
-            for ((_, places), hits) in candidates.iter().zip(&mut hits) {
-                *hits += usize::from(places.touched(addr, first.bytes, |_| ()));
-            }
+    let table = &facts.transfers;
+    for row in 0..table.transfer_id.len() {
+        if candidates.is_empty() {
+            return None;
         }
+        let Some(first) = facts.descriptors.of(table.transfer_id[row]).next() else { continue };
+        let is_poster = table.process_id[row] == process;
+        candidates.retain(|(list, places)| {
+            let is_of = |memory: &Option<Name>| memory.as_deref().is_none_or(|memory| memory == list.memory);
+            let is_peer = table.peer[row].is_some() && table.peer[row].as_deref() == list.owner();
+            let local = Some(first.local).filter(|_| is_poster && is_of(&table.local_memory[row]));
+            let remote = first.remote.filter(|_| is_peer && is_of(&table.remote_memory[row]));
+            local.into_iter().chain(remote).all(|addr| places.touched(addr, first.bytes, |_| ()))
+        });
     }
-    let most = hits.iter().copied().max()?;
-    let best = hits.iter().position(|hits| *hits == most)?;
-    Some(&candidates[best].0.rows)
+    candidates.first().map(|(list, _)| &list.rows)
 }

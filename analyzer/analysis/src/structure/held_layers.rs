@@ -384,6 +384,118 @@ mod tests {
         assert_eq!(held(&facts, &[(1, 3), (2, 3), (9, 6)]), [None, None, None]);
     }
 
+    /// Rows of a process's layers, which follow each other.
+    fn rows(process: i64, layers: std::ops::Range<u64>) -> Vec<(u64, i64, i64, i64)> {
+        let row =
+            |layer: u64| (addr(process, 0) + layer * BLOCKS * SIZE.unsigned_abs(), SIZE, SIZE, BLOCKS.cast_signed());
+        layers.map(row).collect()
+    }
+
+    #[test]
+    fn rows_of_a_prepared_list_are_layers_and_rank_above_what_repeats() {
+        let mut facts = sharing();
+        for (process, layers) in [(1, 2), (2, 2), (9, 4)] {
+            facts.prepare(
+                process,
+                ["p-0", "p-1", "d"][usize::from(process > 1) + usize::from(process > 2)],
+                None,
+                &rows(process, 0..layers),
+            );
+        }
+        // A stage's own layers at decode, and parts of its blocks for a peer of another size.
+        facts.prepare(2, "p-1", Some("d"), &rows(9, 2..4));
+        let halves: Vec<_> = rows(2, 0..2).into_iter().map(|(addr, bytes, ..)| (addr, bytes / 2, bytes, 8)).collect();
+        facts.prepare(2, "p-1", None, &halves);
+        push_blocks(&mut facts, 1, (2, 0), &[(1, 0), (2, 1), (5, 6)]);
+        push_blocks(&mut facts, 2, (2, 2), &[(0, 0), (3, 1), (4, 6)]);
+        // Lists that repeat at half a layer too.
+        push_blocks(&mut facts, 1, (1, 0), &[(1, 2), (5, 6)]);
+        let layers = [(1, 2), (2, 2), (9, 4)];
+        let prepared = |layers| Some(by(layers, "prepared"));
+        assert_eq!(held(&facts, &layers), [prepared("0-1"), prepared("0-1"), prepared("0")]);
+        let regions = Regions::of(&facts);
+        let known = of(&facts, &regions, &mined(layers.map(|(process, layers)| (process, Some(layers)))));
+        let there = |row: usize| known.layers[&9].held(regions.touches[row].received().unwrap()).unwrap();
+        assert_eq!((there(1).layers.to_string(), there(2).layers.to_string()), ("2-3".to_owned(), "0".to_owned()));
+        assert_eq!((known.regions[&9], known.prepared.len()), (1, 3));
+        assert!(confidence("prepared") > confidence("slots"));
+        assert_eq!(held(&facts, &[(1, 3), (2, 3), (9, 6)]), [None, None, None], "kernels show another number");
+        // A program that prepares what it sends next has no list of all its layers.
+        let mut each = sharing();
+        each.prepare(1, "p-0", None, &[(addr(1, 0), SIZE, SIZE, 2), (addr(1, 0) + 8 * SIZE.unsigned_abs(), SIZE, SIZE, 2)]);
+        push_blocks(&mut each, 1, (2, 0), &[(1, 0), (0, 1)]);
+        push_blocks(&mut each, 1, (2, 0), &[(3, 0), (5, 1)]);
+        assert_eq!(held(&each, &layers[..1]), [Some(by("0-1", "slots")), Some(by("0-1", "slots"))]);
+        // Without kernels: what vLLM is known to do.
+        assert_eq!(held(&facts, &[]), [None, None, None]);
+        facts.processes.name.fill("VLLM::Worker_PP0".to_owned());
+        let engine = |layers| Some(by(layers, "engine"));
+        assert_eq!(held(&facts, &[]), [engine("0-1"), engine("0-1"), engine("0")]);
+    }
+
+    #[test]
+    fn lists_of_k_and_then_v_are_ordered_as_regions_are() {
+        // Layers of which each has K and V in one region, K of all first; two stages of one layer each.
+        let mut facts = sharing();
+        for (process, name, rows_of) in [(1, "p-0", 0..2), (2, "p-1", 0..2), (9, "d", 0..4)] {
+            facts.prepare(process, name, None, &rows(process, rows_of));
+        }
+        let push = |facts: &mut Facts, process: i64, to: [u64; 2]| {
+            let number = i64::try_from(facts.transfers.transfer_id.len()).unwrap();
+            facts.write(process, &format!("p-{}", process - 1), "d", (10 + number) * MS, SIZE, "r");
+            for (here, there) in (0..).zip(to) {
+                let at = |process, row: u64| addr(process, 0) + (row * BLOCKS + 3) * SIZE.unsigned_abs();
+                let remote = Some(at(9, there));
+                facts.descriptors.push(number, Descriptor { local: at(process, here), remote, bytes: SIZE });
+            }
+            *facts.transfers.descriptors.last_mut().unwrap() = Some(2);
+        };
+        push(&mut facts, 1, [0, 2]);
+        push(&mut facts, 2, [1, 3]);
+        let regions = Regions::of(&facts);
+        let known = of(&facts, &regions, &mined([(1, Some(1)), (2, Some(1)), (9, Some(2))]));
+        let there = |row: usize| known.layers[&9].held(regions.touches[row].received().unwrap()).unwrap();
+        assert_eq!((there(0).layers.to_string(), there(0).method), ("0".to_owned(), "transfers"));
+        assert_eq!(there(1).layers.to_string(), "1");
+        assert_eq!(
+            known.layers[&1].held(regions.touches[0].sent().unwrap()).unwrap(),
+            HeldLayers { layers: Set::of([0]), method: "prepared" }
+        );
+    }
+
+    #[test]
+    fn a_list_of_others_counts_only_where_all_say_the_same() {
+        let mut facts = sharing();
+        facts.prepare(1, "p-0", Some("d"), &rows(9, 0..4));
+        push_blocks(&mut facts, 1, (2, 0), &[(1, 0), (5, 6)]);
+        let there = |facts: &Facts| {
+            let regions = Regions::of(facts);
+            let known = of(facts, &regions, &mined([(9, Some(4))]));
+            known
+                .layers
+                .get(&9)
+                .and_then(|own| own.held(regions.touches[0].received()?))
+                .map(|held| held.layers.to_string())
+        };
+        assert_eq!(there(&facts).as_deref(), Some("0-1"));
+        facts.prepare(2, "p-1", Some("d"), &rows(9, 2..4));
+        assert_eq!(there(&facts), None, "each of its own layers");
+    }
+
+    #[test]
+    fn a_row_for_blocks_of_all_layers_and_a_list_that_was_cut_tell_nothing() {
+        let mut facts = sharing();
+        let all = i64::try_from(BLOCKS).unwrap();
+        facts.prepare(1, "p-0", None, &[(addr(1, 0), 2 * SIZE, 2 * SIZE, all)]);
+        push_blocks(&mut facts, 1, (1, 0), &[(0, 0), (8, 8)]);
+        assert_eq!(held(&facts, &[(1, 2), (9, 4)]), [None], "though it repeats");
+        let mut cut = sharing();
+        cut.prepare(1, "p-0", None, &rows(1, 0..2));
+        cut.prepared.rows.fill(Some(3));
+        push_blocks(&mut cut, 1, (2, 0), &[(1, 0), (2, 1), (5, 6)]);
+        assert_eq!(held(&cut, &[(1, 2), (9, 4)]), [Some(by("0-1", "slots"))]);
+    }
+
     #[test]
     fn blocks_that_hold_all_layers_leave_it_unknown() {
         let mut facts = sharing();

@@ -99,6 +99,10 @@ pub struct Handoff {
     pub is_scattered: bool,
     /// A block holds all layers of a stage, so its address names none.
     pub is_cross_layer: bool,
+    /// One region holds all layers of a process, and agents prepare lists of its blocks: a row a layer, or one where a block holds
+    /// all layers.
+    #[serde(default)]
+    pub is_prepared: bool,
     /// Handles, KV places and event handles are used again as soon as they may be; for one request at a time.
     pub reuses: bool,
     /// NIC of decode, bytes a second; 0 means that transfers take no time.
@@ -263,6 +267,7 @@ impl Model {
                 blocks: 16,
                 is_scattered: false,
                 is_cross_layer: false,
+                is_prepared: false,
                 reuses: false,
                 bytes_per_s: 0,
                 // Not at once: completion lies after the post.
