@@ -101,7 +101,7 @@ pub struct Handoff {
     pub is_cross_layer: bool,
     /// One region holds all layers of a process, and agents prepare lists of its blocks: a row a layer, or one where a block holds
     /// all layers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_prepared: bool,
     /// Handles, KV places and event handles are used again as soon as they may be; for one request at a time.
     pub reuses: bool,
