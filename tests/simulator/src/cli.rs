@@ -50,6 +50,7 @@ pub(crate) enum PathDetail {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "settings that have nothing to do with each other")]
 pub(crate) struct RunArgs {
     /// Folder for segments and truth; must be empty or absent.
     #[arg(long)]

@@ -1,10 +1,10 @@
 //! Lists of blocks that NIXL agents prepared: where the layers of a process lie in its memory.
 //!
 //! Engines prepare the blocks of all layers, a row of the list for each, one layer after another: vLLM of its own memory when it
-//! registers it, and of each peer's when they meet. vLLM 0.33 has a row a layer, K and V of a block together (nixl/base_worker.py:2171
-//! and 2207, in the natural order of the layers' names, :1573); a stage of a push has of decode's rows those of its layers alone
-//! (:2476). Where a block holds all layers, as for MLA with an indexer (:1693), the list has one row. SGLang 0.5.23 has a row a buffer,
-//! K of all layers and then V of all (disaggregation/nixl/conn.py:1169).
+//! registers it, and of each peer's when they meet. vLLM 0.33 has a row a layer, K and V of a block together (`nixl/base_worker.py`,
+//! lines 2171 and 2207, in the natural order of the layers' names, 1573); a stage of a push has of decode's rows those of its layers alone
+//! (2476). Where a block holds all layers, as for MLA with an indexer (1693), the list has one row. SGLang 0.5.23 has a row a buffer,
+//! K of all layers and then V of all (`disaggregation/nixl/conn.py`, line 1169).
 //!
 //! Only a list of a process's own memory is sure to be of all its layers; others count where all say the same.
 
@@ -115,11 +115,7 @@ pub(super) fn of(facts: &Facts, names: &AgentNames) -> BTreeMap<i64, Rows> {
 /// The list of KV, among those of one process's memory: on a GPU if it has some there, and one in which all lies that transfers
 /// touch of that memory; the first of several, for engines prepare parts of blocks later. A program that prepares a list for each
 /// transfer has none.
-fn chosen<'a, 'b: 'a>(
-    facts: &Facts,
-    process: i64,
-    lists: impl IntoIterator<Item = &'a List<'b>>,
-) -> Option<&'a Rows> {
+fn chosen<'a, 'b: 'a>(facts: &Facts, process: i64, lists: impl IntoIterator<Item = &'a List<'b>>) -> Option<&'a Rows> {
     let regions = &facts.regions;
     let is_own = |row: &usize| regions.process_id[*row] == process;
     let has_vram = (0..regions.addr.len()).filter(is_own).any(|row| &*regions.memory[row] == "VRAM");
@@ -140,7 +136,7 @@ fn chosen<'a, 'b: 'a>(
         candidates.retain(|(list, places)| {
             let is_of = |memory: &Option<Name>| memory.as_deref().is_none_or(|memory| memory == list.memory);
             let is_peer = table.peer[row].is_some() && table.peer[row].as_deref() == list.owner();
-            let local = Some(first.local).filter(|_| is_poster && is_of(&table.local_memory[row]));
+            let local = (is_poster && is_of(&table.local_memory[row])).then_some(first.local);
             let remote = first.remote.filter(|_| is_peer && is_of(&table.remote_memory[row]));
             local.into_iter().chain(remote).all(|addr| places.touched(addr, first.bytes, |_| ()))
         });

@@ -167,10 +167,15 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Regio
     for (process, kv) in &sets {
         let count = u32::try_from(kv.len()).unwrap_or(u32::MAX);
         let parts = regions.registered.get(process).map_or(Parts::Regions, |own| own.parts);
-        let each = if mined.contains_key(process) { of_mined(process) } else { common };
-        let told = Some(1).filter(|_| mined.is_empty() && is_a_row_a_layer(facts, *process, parts));
-        let is_told = told.is_some();
-        if let Some(each) = told.or(each).filter(|each| count.is_multiple_of(*each)) {
+        let is_told = mined.is_empty() && is_a_row_a_layer(facts, *process, parts);
+        let each = if is_told {
+            Some(1)
+        } else if mined.contains_key(process) {
+            of_mined(process)
+        } else {
+            common
+        };
+        if let Some(each) = each.filter(|each| count.is_multiple_of(*each)) {
             let (whole, one) = match parts {
                 Parts::Rows { .. } if is_told => (ENGINE, ENGINE),
                 Parts::Rows { .. } => (PREPARED, PREPARED),
@@ -422,7 +427,12 @@ mod tests {
         assert_eq!(held(&facts, &[(1, 3), (2, 3), (9, 6)]), [None, None, None], "kernels show another number");
         // A program that prepares what it sends next has no list of all its layers.
         let mut each = sharing();
-        each.prepare(1, "p-0", None, &[(addr(1, 0), SIZE, SIZE, 2), (addr(1, 0) + 8 * SIZE.unsigned_abs(), SIZE, SIZE, 2)]);
+        each.prepare(
+            1,
+            "p-0",
+            None,
+            &[(addr(1, 0), SIZE, SIZE, 2), (addr(1, 0) + 8 * SIZE.unsigned_abs(), SIZE, SIZE, 2)],
+        );
         push_blocks(&mut each, 1, (2, 0), &[(1, 0), (0, 1)]);
         push_blocks(&mut each, 1, (2, 0), &[(3, 0), (5, 1)]);
         assert_eq!(held(&each, &layers[..1]), [Some(by("0-1", "slots")), Some(by("0-1", "slots"))]);

@@ -86,6 +86,7 @@ pub struct P2p {
 
 /// The hand-off to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "settings that have nothing to do with each other")]
 pub struct Handoff {
     /// Who hands over.
     pub mode: HandoffMode,
