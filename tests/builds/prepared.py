@@ -5,12 +5,13 @@ FORM: `strided`, a row for the blocks of a layer (NIXL 1.5 and later), or `block
 * `layers`: two stages of half of the layers each push to decode. All layers of a process lie in one allocation, one after another
   (layer l, block b at offset + l * layer_stride + b * block_stride), each with a gap behind it; one region, one row a layer. Decode
   prepares its own rows too; a stage prepares those of decode's rows that are its layers'. So does vLLM 0.33
-  (distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py:2171, 2207, 2333, 2476, 2684).
+  (distributed/kv_transfer/kv_connector/v1/nixl/base_worker.py:2171, 2196, 2333, 2476, 2684).
 * `dense`: the same without gaps.
-* `pages`: a block is a row of one page of each layer, and a stage has a row for the pages of each of its layers (:1693).
+* `pages`: a block holds a page of each layer. A stage has a row for the pages of each of its layers, here and at decode, which
+  itself has a row for whole blocks (:1688-1703).
 * `rows`: the same, but a row of the list is for whole blocks, of all layers; one stage.
 * `buffers`: K of all layers and then V of all, each a buffer and a region of its own; decode prepares nothing. So does SGLang 0.5.23
-  (srt/disaggregation/nixl/conn.py:1169-1208).
+  (srt/disaggregation/nixl/conn.py:1173-1208).
 
 Each process is a copy of this script under the title that the engine gives it. Truth: tab-separated lines `prepared` pid peer list row
 address bytes stride count, `region` pid address bytes, and `post` pid notif layers-here layers-there descriptors.
@@ -50,12 +51,12 @@ class Kv:
     rows: list
 
 
-def allocate(layout: str, layers: int) -> Kv:
+def allocate(layout: str, layers: int, given: ctypes.Array | None = None) -> Kv:
     if layout == "buffers":
         buffers = [buffer(BLOCKS * PAGE) for _ in range(2 * layers)]
         return Kv(buffers, [(at(own), PAGE, 0, PAGE, BLOCKS) for own in buffers])
     if layout in ("pages", "rows"):
-        own = buffer(BLOCKS * PAGE * layers)
+        own = given or buffer(BLOCKS * PAGE * layers)
         if layout == "rows":
             return Kv([own], [(at(own), PAGE * layers, 0, PAGE * layers, BLOCKS)])
         return Kv([own], [(at(own) + PAGE * layer, PAGE, 0, PAGE * layers, BLOCKS) for layer in range(layers)])
@@ -142,7 +143,9 @@ def request_id(number: int) -> str:
 def decode() -> None:
     own = Process()
     own.register(LAYERS)
-    if own.layout != "buffers":
+    if own.layout == "pages":
+        own.prepare("", allocate("rows", LAYERS, own.kv.buffers[0]).rows)
+    elif own.layout != "buffers":
         own.prepare("", own.kv.rows)
     tell("ready", json.dumps({"metadata": own.metadata(), "rows": own.kv.rows}))
     stages = hear()

@@ -2,9 +2,10 @@
 //!
 //! Engines prepare the blocks of all layers, a row of the list for each, one layer after another: vLLM of its own memory when it
 //! registers it, and of each peer's when they meet. vLLM 0.33 has a row a layer, K and V of a block together (`nixl/base_worker.py`,
-//! lines 2171 and 2207, in the natural order of the layers' names, 1573); a stage of a push has of decode's rows those of its layers alone
-//! (2476). Where a block holds all layers, as for MLA with an indexer (1693), the list has one row. SGLang 0.5.23 has a row a buffer,
-//! K of all layers and then V of all (`disaggregation/nixl/conn.py`, line 1169).
+//! lines 2171 and 2196, in the natural order of the layers' names, 1573); a stage of a push has of decode's rows those of its layers alone
+//! (2476). Where a block holds all layers, as for MLA with an indexer (1693), the list has one row; but stages of a push then have a row for
+//! the page of each of their layers, here and at decode (1688). SGLang 0.5.23 has a row a buffer,
+//! K of all layers and then V of all (`disaggregation/nixl/conn.py`, line 1206).
 //!
 //! Only a list of a process's own memory is sure to be of all its layers; others count where all say the same.
 
@@ -104,12 +105,34 @@ pub(super) fn of(facts: &Facts, names: &AgentNames) -> BTreeMap<i64, Rows> {
     for (process, lists) in of_process {
         let (own, others): (Vec<&List>, Vec<&List>) = lists.into_iter().partition(|list| list.rows.is_own);
         let is_only = others.windows(2).all(|pair| pair[0].rows == pair[1].rows);
-        let rows = if own.is_empty() && is_only { others } else { own };
-        if let Some(rows) = chosen(facts, process, rows) {
-            found.insert(process, rows.clone());
+        let rows = if own.is_empty() && is_only { &others } else { &own };
+        if let Some(rows) = chosen(facts, process, rows.iter().copied()) {
+            let pages = match rows.blocks[..] {
+                [whole] if rows.is_own => pages(whole, &others),
+                _ => None,
+            };
+            found.insert(process, pages.unwrap_or_else(|| rows.clone()));
         }
     }
     found
+}
+
+/// The pages of the layers in blocks that hold all, where lists of others have a row for each and together fill the blocks: each has
+/// its layers in their order, which is that of the pages too.
+fn pages(whole: Blocks, others: &[&List]) -> Option<Rows> {
+    let follow =
+        |blocks: &[Blocks]| blocks.windows(2).all(|pair| pair[0].addr.checked_add(pair[0].bytes) == Some(pair[1].addr));
+    if !others.iter().all(|list| list.rows.is_strided && follow(&list.rows.blocks)) {
+        return None;
+    }
+    let mut blocks: Vec<Blocks> = others.iter().flat_map(|list| list.rows.blocks.iter().copied()).collect();
+    blocks.sort_by_key(|own| own.addr);
+    blocks.dedup();
+    let are_alike = blocks.iter().all(|own| (own.stride, own.count) == (whole.stride, whole.count));
+    let is_filled = blocks.first()?.addr == whole.addr
+        && blocks.iter().fold(0, |sum: u64, own| sum.saturating_add(own.bytes)) == whole.bytes;
+    let is_divided = blocks.len() > 1 && are_alike && is_filled && follow(&blocks);
+    is_divided.then_some(Rows { blocks, is_own: true, is_strided: true })
 }
 
 /// The list of KV, among those of one process's memory: on a GPU if it has some there, and one in which all lies that transfers

@@ -492,6 +492,42 @@ mod tests {
         assert_eq!(there(&facts), None, "each of its own layers");
     }
 
+    /// A list of the pages of some layers in decode's blocks of four.
+    fn pages(layers: std::ops::Range<u64>) -> Vec<(u64, i64, i64, i64)> {
+        let page = |layer: u64| (addr(9, 0) + layer * SIZE.unsigned_abs(), SIZE, 4 * SIZE, BLOCKS.cast_signed());
+        layers.map(page).collect()
+    }
+
+    #[test]
+    fn pages_that_stages_write_tell_the_layers_of_whole_blocks() {
+        let mut facts = sharing();
+        facts.prepare(9, "d", None, &[(addr(9, 0), 4 * SIZE, 4 * SIZE, BLOCKS.cast_signed())]);
+        facts.prepare(1, "p-0", Some("d"), &pages(0..2));
+        let number = i64::try_from(facts.transfers.transfer_id.len()).unwrap();
+        facts.write(2, "p-1", "d", 10 * MS, SIZE, "r");
+        let at = |layer: u64| addr(9, 0) + (3 * 4 + layer) * SIZE.unsigned_abs();
+        for layer in 2..4 {
+            let local = addr(2, 0) + layer * SIZE.unsigned_abs();
+            facts.descriptors.push(number, Descriptor { local, remote: Some(at(layer)), bytes: SIZE });
+        }
+        *facts.transfers.descriptors.last_mut().unwrap() = Some(2);
+        let there = |facts: &Facts| {
+            let regions = Regions::of(facts);
+            let known = of(facts, &regions, &mined([(9, Some(4))]));
+            known
+                .layers
+                .get(&9)
+                .and_then(|own| own.held(regions.touches[0].received()?))
+                .map(|held| held.layers.to_string())
+        };
+        assert_eq!(there(&facts), None, "only half of the layers");
+        facts.prepare(2, "p-1", Some("d"), &pages(2..4));
+        assert_eq!(there(&facts).as_deref(), Some("2-3"));
+        // Somebody writes whole blocks too.
+        facts.prepare(1, "p-0", Some("d"), &[(addr(9, 0), 4 * SIZE, 4 * SIZE, BLOCKS.cast_signed())]);
+        assert_eq!(there(&facts), None);
+    }
+
     #[test]
     fn a_row_for_blocks_of_all_layers_and_a_list_that_was_cut_tell_nothing() {
         let mut facts = sharing();
