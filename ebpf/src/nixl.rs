@@ -16,8 +16,9 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
     Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS, Handle, HandleMade,
-    Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, PollKey, Polls, Posted, REGION_BYTES, REGION_RECORDS,
-    RING_BYTES, Regions, RegionsEnd, Released, Status, TAKEN_LIMIT, TEXT_MAX, Text, hit_slot, loss_slot, unread,
+    Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, PREPARED_LOOKS, PREPARED_ROWS, PollKey, Polls, Posted,
+    Prepared, PreparedRow, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions, RegionsEnd, Released, Status, TAKEN_LIMIT,
+    TEXT_MAX, Text, hit_slot, loss_slot, unread,
 };
 
 use crate::count::{add, count};
@@ -119,7 +120,10 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Handled {
         }
         Kind::NotifArrived if was_passed(header, this) => None,
         Kind::NotifSent | Kind::NotifArrived => notif(header, ctx.arg(1)?, ctx.arg(2)?),
-        Kind::RegionsEnd | Kind::Descriptors => None,
+        Kind::Prepare | Kind::PrepareStrided => {
+            prepare(header, this, (ctx.arg(1)?, ctx.arg(2)?), kind, LAYOUT_OF.get(cookie.layout)?)
+        }
+        Kind::RegionsEnd | Kind::Descriptors | Kind::PreparedRow => None,
     }
 }
 
@@ -546,6 +550,163 @@ fn notif(header: Header, peer: u64, message: u64) -> Handled {
     }
     slot.submit(QUIET);
     Some(())
+}
+
+/// Address, size, device, stride and count: an element of a list with strides. One without has the first three.
+type Strided = [u64; 5];
+type Block = [u64; 3];
+
+/// A prepared list that is being sent.
+#[repr(C)]
+struct Preparing {
+    header: Header,
+    begin: u64,
+    count: u64,
+    element: u64,
+    /// Elements that the rows so far stand for.
+    covered: u64,
+    rows: u64,
+    run: Run,
+}
+
+/// Blocks from element `covered` on that are at one distance from each other; `stride` is 0 where they are still to be looked at.
+/// Elements up to `low` are of it, `high` and those behind it are not; 0 where that is not known yet.
+#[repr(C)]
+struct Run {
+    first: Block,
+    stride: u64,
+    low: u64,
+    high: u64,
+}
+
+#[inline(always)]
+fn prepare(header: Header, this: u64, (peer, list): (u64, u64), kind: Kind, layout: &Layout) -> Handled {
+    let is_strided = kind as u32 == Kind::PrepareStrided as u32;
+    let element = if is_strided { layout.strided_bytes } else { layout.basic_bytes };
+    let memory: Option<i32> = read(list + u64::from(layout.list_memory));
+    let list = list_of(list, layout, element).or_else(|| unreadable(kind))?;
+    let mut preparing = Preparing {
+        header: Header { kind: Kind::PreparedRow as u32, ..header },
+        begin: list.begin,
+        count: list.count,
+        element: u64::from(element),
+        covered: 0,
+        rows: 0,
+        run: Run { first: [0; 3], stride: 0, low: 0, high: 0 },
+    };
+    // SAFETY: the callbacks have the signature that the helper wants, and `preparing` outlives the calls.
+    unsafe {
+        if is_strided {
+            bpf_loop(PREPARED_ROWS, send_strided as *mut _, (&raw mut preparing).cast(), 0);
+            preparing.rows = list.count;
+        } else {
+            bpf_loop(PREPARED_LOOKS, look_for_run as *mut _, (&raw mut preparing).cast(), 0);
+        }
+    }
+    let Some(mut slot) = RING.reserve::<Prepared>(0) else {
+        lost(Loss::RingFull, kind, 1);
+        return None;
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: the reservation is ours until it is submitted.
+    unsafe {
+        (*record).header = header;
+        (*record).agent_ptr = this;
+        (*record).asked = list.count;
+        (*record).covered = preparing.covered;
+        (*record).rows = preparing.rows;
+        (*record).memory = memory.unwrap_or(-1);
+        (*record).pad = 0;
+        text(&raw mut (*record).peer, peer);
+    }
+    slot.submit(QUIET);
+    Some(())
+}
+
+/// Sends an element of a list with strides; 1 ends the loop.
+///
+/// # Safety
+/// `preparing` is a [`Preparing`].
+#[inline(never)]
+unsafe extern "C" fn send_strided(index: u64, preparing: *mut Preparing) -> i64 {
+    // SAFETY: by contract.
+    let preparing = unsafe { &mut *preparing };
+    if index >= preparing.count {
+        return 1;
+    }
+    match read::<Strided>(preparing.begin + index * preparing.element) {
+        Some([addr, bytes, device, stride, count]) => {
+            send_row(preparing.header, index, [addr, bytes, device], stride, count);
+        }
+        None => lost(Loss::Unreadable, Kind::PreparedRow, 1),
+    }
+    preparing.covered = index + 1;
+    0
+}
+
+/// Looks at one or two elements of a list of blocks, and sends a run whose end is found; 1 ends the loop. What lies between the
+/// elements that are looked at is taken to be at its place: twice as far each time until one is not, then in halves.
+///
+/// # Safety
+/// `preparing` is a [`Preparing`].
+#[inline(never)]
+unsafe extern "C" fn look_for_run(_: u64, preparing: *mut Preparing) -> i64 {
+    // SAFETY: by contract.
+    let preparing = unsafe { &mut *preparing };
+    let (start, run) = (preparing.covered, &mut preparing.run);
+    if start >= preparing.count || preparing.rows >= u64::from(PREPARED_ROWS) {
+        return 1;
+    }
+    let block = |at: u64| read::<Block>(preparing.begin + at * preparing.element);
+    if run.stride == 0 {
+        let Some(first) = block(start) else {
+            lost(Loss::Unreadable, Kind::PreparedRow, 1);
+            return 1;
+        };
+        run.first = first;
+        (run.low, run.high) = (start, 0);
+        // A block by itself is as far from the next as it is long.
+        run.stride = first[1].max(1);
+        let next = if start + 1 < preparing.count { block(start + 1) } else { None };
+        match next {
+            Some(next) if next[1] == first[1] && next[2] == first[2] && next[0] > first[0] => {
+                run.stride = next[0] - first[0];
+                run.low = start + 1;
+            }
+            _ => run.high = start + 1,
+        }
+        return 0;
+    }
+    if run.high != 0 && run.high <= run.low + 1 {
+        let count = run.low + 1 - start;
+        send_row(preparing.header, preparing.rows, run.first, run.stride, count);
+        preparing.rows += 1;
+        preparing.covered += count;
+        run.stride = 0;
+        return 0;
+    }
+    let at = if run.high == 0 { start + 2 * (run.low - start) } else { run.low + (run.high - run.low) / 2 };
+    if at >= preparing.count {
+        run.high = preparing.count;
+        return 0;
+    }
+    let expected = [run.first[0].wrapping_add((at - start).wrapping_mul(run.stride)), run.first[1], run.first[2]];
+    if block(at) == Some(expected) {
+        run.low = at;
+    } else {
+        run.high = at;
+    }
+    0
+}
+
+#[inline(always)]
+fn send_row(header: Header, position: u64, [addr, bytes, device]: Block, stride: u64, count: u64) {
+    let Some(mut slot) = RING.reserve::<PreparedRow>(0) else {
+        lost(Loss::RingFull, Kind::PreparedRow, 1);
+        return;
+    };
+    slot.write(PreparedRow { header, position, addr, bytes, device, stride, count });
+    slot.submit(QUIET);
 }
 
 // `std::unordered_map<std::string, std::vector<std::string>>` as libstdc++ has it since GCC 5: the map's first node and how many

@@ -93,7 +93,16 @@ class Agent:
             out = c_void_p()
             capi.call("prep_xfer_dlist", self.handle, name.encode(), ranges, byref(out), None)
             prepared.append(out)
-        indices, count = (c_int * len(local))(*range(len(local))), c_size_t(len(local))
-        sides = [(side, indices, count) for side in prepared]
-        capi.call("make_xfer_req", self.handle, op, *sides[0], *sides[1], byref(request), options)
+        return self.make(op, prepared, len(local), notif)
+
+    def make(self, op: int, prepared: list, blocks: int, notif: bytes | None) -> c_void_p:
+        """Makes a request handle of the first blocks of two prepared lists."""
+        return self.make_of(op, prepared, [list(range(blocks))] * 2, notif)
+
+    def make_of(self, op: int, prepared: list, blocks: list[list[int]], notif: bytes | None) -> c_void_p:
+        """The same of some blocks of each."""
+        request, sides = c_void_p(), []
+        for side, numbers in zip(prepared, blocks):
+            sides += [side, (c_int * len(numbers))(*numbers), c_size_t(len(numbers))]
+        self.capi.call("make_xfer_req", self.handle, op, *sides, byref(request), self.options(notif))
         return request

@@ -27,6 +27,9 @@ AGENT = {
     "notif_taken": f"_ZN9nixlAgent9getNotifsERSt13unordered_mapI{STRING}St6vectorIS6_SaIS6_EESt4hashIS6_ESt8equal_toIS6_E"
     f"SaISt4pairIKS6_S9_EEE{ARGS}",
 }
+# Those without which a build is recorded all the same.
+PREPARE = f"_ZNK9nixlAgent13prepXferDlistERK{STRING}RK12nixlDescListI%sERP10nixlDlistH{ARGS}"
+MORE = {"prepare": PREPARE % "13nixlBasicDesc", "prepare_strided": PREPARE % "14nixlStrideDesc"}
 # The engines of the UCX plugin; a string by value is passed as a pointer, like one by reference.
 ENGINES = ("nixlUcxEngine", "nixlUcxThreadEngine", "nixlUcxThreadPoolEngine")
 APPEND_NOTIF = re.compile(rf"_ZN\d+(\w+?)11appendNotifE(?:{STRING}S5_|O{STRING}S6_)")
@@ -57,6 +60,7 @@ def of_nixl(path: Path) -> list[Function]:
     wanted = dict(AGENT)
     # Where both are there, the one with vectors calls the one with spans.
     wanted.pop("make_vector" if wanted["make_span"] in exported else "make_span")
+    wanted |= {kind: symbol for kind, symbol in MORE.items() if symbol in exported}
     missing = [kind for kind, symbol in wanted.items() if symbol not in exported]
     if missing:
         raise Refused(f"no {', '.join(missing)} of a known signature")

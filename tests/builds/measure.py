@@ -16,6 +16,7 @@ import time
 
 import memory
 from capi import READ, WRITE, Agent, Capi
+from strided import has_strides, prepare
 
 MEMORIES = (0, 1, 3, 4)  # DRAM, VRAM, OBJ, FILE of nixl_mem_t
 REGION = 1 << 20
@@ -127,7 +128,37 @@ def measure(capi: Capi) -> dict[str, int | str]:
     handle = Handle(basic)
     for telemetry in (False, True):
         transfers(capi, handle, telemetry)
-    return handle.found() | basic | sizes
+    layout = handle.found() | basic | sizes
+    return layout | strided(capi, layout)
+
+
+def strided(capi: Capi, layout: dict) -> dict[str, int]:
+    """Size of the elements of lists with strides; none in a build that has no such lists. They are given to NIXL as they are
+    believed to be, and must come out of it as the blocks that they stand for."""
+    if not has_strides(sys.argv[1]):
+        return {}
+    agent, peer = Agent(capi, "strides", False), Agent(capi, "strides-peer", False)
+    (own, base), (far, far_base) = region(agent), region(peer)
+    agent.learn(peer)
+    row = lambda start, i: (start + 64 + 500_000 * i, 1000, 0, 4096 + 8 * i, 5 + i)
+    rows = [[row(start, i) for i in range(2)] for start in (base, far_base)]
+    flat = lambda at, size, device, stride, count: [(at + n * stride, size, device) for n in range(count)]
+    blocks = [[block for each in side for block in flat(*each)] for side in rows]
+    sides = [prepare(sys.argv[1], agent, name, side, layout) for name, side in zip(("", peer.name), rows)]
+    count = len(blocks[0])
+    request = agent.make(WRITE, sides, count, b"strided")
+    address, _ = memory.object_behind(request.value)
+    for name, side in zip(("local", "remote"), blocks):
+        at = address + layout[f"handle_{name}"]
+        at = memory.word(at) if layout["handle_lists"] == "pointer" else at
+        if memory.elements_at(at + layout["list_begin"], side) != layout["meta_bytes"]:
+            raise Ambiguous("elements with strides are not what they are believed to be")
+    fill(own, far, random.Random("strides"))
+    finish(agent, request, lambda: None, lambda *_: None)
+    if contents(blocks[0]) != contents(blocks[1]):
+        raise RuntimeError("strided blocks have not moved")
+    # Address, size, device, stride and count.
+    return {"strided_bytes": 40}
 
 
 def transfers(capi: Capi, handle: Handle, telemetry: bool) -> None:

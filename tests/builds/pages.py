@@ -14,6 +14,7 @@ FIELDS = [
     "list_begin",
     "meta_bytes",
     "basic_bytes",
+    "strided_bytes",
     "blob_bytes",
 ]
 TABLE = """\
@@ -24,8 +25,9 @@ TABLE = """\
 #   handle_*  in nixlXferReqH. handle_lists says whether handle_local and handle_remote are lists or pointers to them.
 #             Without handle_bytes, a build fills in the size only when telemetry is on; the agent adds it up then.
 #   list_*    in nixlDescList<T>.
-#   *_bytes   elements: nixlMetaDesc (in handles), nixlBasicDesc (createXferReq), nixlBlobDesc (registerMem). Each
-#             starts with address, size and device, 8 bytes each.
+#   *_bytes   elements: nixlMetaDesc (in handles), nixlBasicDesc (createXferReq, prepXferDlist), nixlStrideDesc
+#             (prepXferDlist from 1.5 on), nixlBlobDesc (registerMem). Each starts with address, size and device, 8 bytes
+#             each; in nixlStrideDesc stride and count follow.
 # [[abi.probe]]: the functions, by their mangled names. What the kinds mean stands at `ProbeKind` in builds.rs.
 """
 PAGE = """\
@@ -45,7 +47,8 @@ Python 3.12. Those for other versions of Python held the same builds where it wa
 UNMEASURED = "Without a C interface to measure them by, but the same builds as others"
 UNSIZED = """
 Offsets and sizes in bytes. Without `handle_bytes` the size of a transfer is the sum of its descriptors, and is not
-known of one with more than 65,536.
+known of one with more than 65,536. Without `strided_bytes` prepared lists have an element a block, and layers without a
+gap between them are one row of `nixl_prepared`.
 """
 SLOW = """
 All probes sit on a `push`, but for these, where the kernel must step over another instruction, which costs more:

@@ -29,7 +29,7 @@ pub enum Group {
     Polls,
     /// Notifications that are sent by themselves, and that arrive.
     Notifs,
-    /// Agents, regions, and the making, posting and releasing of transfers.
+    /// Agents, regions, prepared lists, and the making, posting and releasing of transfers.
     Transfers,
 }
 
@@ -52,6 +52,9 @@ impl Group {
             | Kind::Create
             | Kind::Post
             | Kind::Descriptors
+            | Kind::Prepare
+            | Kind::PrepareStrided
+            | Kind::PreparedRow
             | Kind::Release => Self::Transfers,
         }
     }

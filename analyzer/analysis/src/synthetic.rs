@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::nixl::{NixlAgent, NixlNotif, NixlRegion, NixlTransfer};
+use kvpath_schema::tables::nixl::{NixlAgent, NixlNotif, NixlPreparedRow, NixlRegion, NixlTransfer, PreparedForm};
 use kvpath_schema::tables::process::Process;
 
 use crate::facts::{Descriptor, Facts};
@@ -96,6 +96,30 @@ impl Facts {
             device_id: 0,
             memory: "DRAM".into(),
         });
+    }
+
+    /// A list that a process prepares, of its own memory or of a peer's: address, size of a block, stride and count of each row.
+    pub(crate) fn prepare(&mut self, process_id: i64, agent: &str, peer: Option<&str>, rows: &[(u64, i64, i64, i64)]) {
+        let list = self.prepared.list.last().map_or(0, |list| list + 1);
+        for (number, (addr, bytes, stride, count)) in (0..).zip(rows) {
+            self.prepared.push(NixlPreparedRow {
+                time_ns: i64::from(list) + 3,
+                process_id,
+                agent_ptr: 0x1000,
+                agent: Some(agent.into()),
+                list,
+                peer: peer.map(Into::into),
+                form: PreparedForm::Strided.text().into(),
+                memory: "DRAM".into(),
+                rows: i64::try_from(rows.len()).ok(),
+                row: number,
+                addr: *addr,
+                bytes: *bytes,
+                device_id: 0,
+                stride: *stride,
+                count: *count,
+            });
+        }
     }
 
     pub(crate) fn descriptor(&mut self, transfer_id: i64, local: u64, bytes: i64) {

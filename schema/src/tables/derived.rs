@@ -49,12 +49,13 @@ crate::define_values! {
         Agree = "agree",
         /// Kernels alone did not tell how many layers there are, and the number of regions chose.
         Decided = "decided",
-        /// There are several regions, and neither one nor two a layer; or one that hand-offs show to have another number of parts.
+        /// There are several regions, and neither one nor two a layer; or one that hand-offs or a prepared list show to have another
+        /// number of parts.
         Differ = "differ",
         /// What repeats in a pass holds several layers, as the kernels that mix tokens (attention, scans of states) show. How many
         /// is not known, so there is no `layers`, and each row of `layers` is such a period.
         Periods = "periods",
-        /// One of them is not known; or layers share a region, and hand-offs show no part for each.
+        /// One of them is not known; or layers share a region, and neither hand-offs nor a prepared list show a part for each.
         Unknown = "unknown",
     }
 }
@@ -191,7 +192,7 @@ crate::define_table! {
         /// KV regions a layer: 1, or 2 where K and V lie apart. By `layers`; without kernels of this process, as in all others of
         /// the run. Null where not known: several layers share a region, or have more than two.
         regions_per_layer: Option<i32> => Plain,
-        /// Whether `kv_regions`, or the parts of the only one that hand-offs show, and `layers` agree.
+        /// Whether `kv_regions`, or the parts of them that a prepared list or hand-offs show, and `layers` agree.
         layers_check: LayersCheck => Dict,
         /// Median time of a layer over the chunks of all requests, ns.
         layer_median_ns: Option<i64> => Plain,
@@ -491,9 +492,10 @@ crate::define_table! {
         /// of the model these are.
         peer_layers: Option<String> => Plain,
         /// How `layers` is known: `all` (all KV regions are touched), `one_each` (a layer has one region, in order of registration),
-        /// `slots` (layers share a region in equal parts: at their distance the addresses of hand-offs repeat, which is less sure),
-        /// else by what shows the order of K and V: `sizes`, `transfers` (those of single layers), `peer` (where they go in its
-        /// longer list) or `engine` (as this engine registers them).
+        /// `prepared` (a layer has one row of a list that the process prepared, `nixl_prepared`, in its order), `slots` (layers share a
+        /// region in equal parts: at their distance the addresses of hand-offs repeat, which is less sure), else by what shows the
+        /// order of K and V: `sizes`, `transfers` (those of single layers), `peer` (where they go in its longer list) or `engine`
+        /// (as this engine registers them; or, without kernels that tell how many layers there are, vLLM's row a layer).
         layers_method: Option<Name> => Dict,
         /// Copies that carried it: peer copies, and those within a GPU that sender and receiver share; null without GPU records.
         copies: Option<i64> => Plain,

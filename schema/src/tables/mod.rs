@@ -36,6 +36,7 @@ pub const RAW: &[&TableDef] = &[
     nvtx::NvtxRanges::DEF,
     nixl::NixlAgents::DEF,
     nixl::NixlRegions::DEF,
+    nixl::NixlPrepared::DEF,
     nixl::NixlTransfers::DEF,
     nixl::NixlDescriptors::DEF,
     nixl::NixlNotifs::DEF,

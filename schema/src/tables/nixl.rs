@@ -36,6 +36,17 @@ crate::define_values! {
     }
 }
 
+crate::define_values! {
+    /// How the caller gave a prepared list.
+    PreparedForm {
+        /// Blocks at a constant distance in one element (NIXL 1.5 and later): a row is an element.
+        Strided = "strided",
+        /// An element a block: a row is a run of them at a constant distance. Runs that follow each other without a gap
+        /// are one row.
+        Blocks = "blocks",
+    }
+}
+
 crate::define_table! {
     /// A NIXL agent, seen when it was made.
     Raw nixl_agents: NixlAgent, NixlAgents, sorted by [time_ns] {
@@ -158,6 +169,44 @@ crate::define_table! {
         bytes: i64 => Dict,
         /// Local device (0 for DRAM).
         device_id: i64 => Dict,
+    }
+}
+
+crate::define_table! {
+    /// A row of a list that a NIXL agent prepared (`prepXferDlist`), of its own memory or of a peer's: mostly once for each peer.
+    /// Engines prepare the blocks of all layers, one layer after another, so that a row is a layer's, or K or V of one, where all lie in
+    /// one region too. A list is there as it was asked for: whether NIXL accepted it is not recorded.
+    Raw nixl_prepared: NixlPreparedRow, NixlPrepared, sorted by [time_ns] {
+        /// When `prepXferDlist` was entered, ns.
+        time_ns: i64 => Delta,
+        /// Process that prepared it.
+        process_id: i64 => Dict,
+        /// Address of the agent object.
+        agent_ptr: u64 => Dict,
+        /// Name of the agent, if its making was seen.
+        agent: Option<Name> => Dict,
+        /// Number of the list in its process, from 0.
+        list: i32 => Dict,
+        /// Name of the agent whose memory it is; null for the agent's own.
+        peer: Option<Name> => Dict,
+        /// How the caller gave the list.
+        form: Name => Dict of PreparedForm,
+        /// `DRAM`, `VRAM`, `BLK`, `OBJ`, `FILE` or a number.
+        memory: Name => Dict,
+        /// Rows of the whole list; null if not all could be counted. Those beyond the recorder's limit are counted in `drops`.
+        rows: Option<i64> => Dict,
+        /// Position in the list, from 0.
+        row: i32 => Delta,
+        /// First byte of the first block.
+        addr: u64 => Delta,
+        /// Size of a block, bytes.
+        bytes: i64 => Dict,
+        /// Device (0 for DRAM).
+        device_id: i64 => Dict,
+        /// From the start of a block to that of the next, bytes.
+        stride: i64 => Dict,
+        /// Blocks.
+        count: i64 => Dict,
     }
 }
 

@@ -17,6 +17,10 @@ pub const DESCRIPTOR_RECORDS: u32 = 1024;
 /// Most descriptors of one post that are recorded, with elements of 32 bytes; the rest is counted. NIXL merges neighbours
 /// before it posts, so only scattered lists are long, and those take far longer to post than to copy.
 pub const DESCRIPTOR_LIMIT: u64 = 65_536;
+/// Most rows of one prepared list that are recorded; the rest is counted.
+pub const PREPARED_ROWS: u32 = 1024;
+/// Most elements of one prepared list of single blocks that are looked at, to find its runs.
+pub const PREPARED_LOOKS: u32 = 65_536;
 /// Size of the ring buffer, bytes: the lists of several posts at once.
 pub const RING_BYTES: u32 = 16 << 20;
 /// Most layouts (builds of NIXL) in one recording.
@@ -55,11 +59,17 @@ pub enum Kind {
     NotifPassed = 13,
     /// Return of `getNotifs` that handed notifications over: [`Notif`], one for each.
     NotifTaken = 14,
+    /// Entry of `prepXferDlist`, a descriptor a block: [`Prepared`], after its [`PreparedRow`]s.
+    Prepare = 15,
+    /// The same, a descriptor for blocks at a constant distance (NIXL 1.5).
+    PrepareStrided = 16,
+    /// Blocks of a prepared list: [`PreparedRow`].
+    PreparedRow = 17,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Agent,
         Self::Regions,
         Self::RegionsEnd,
@@ -74,6 +84,9 @@ impl Kind {
         Self::MakeVector,
         Self::NotifPassed,
         Self::NotifTaken,
+        Self::Prepare,
+        Self::PrepareStrided,
+        Self::PreparedRow,
     ];
 
     /// The kind with that number.
@@ -105,21 +118,21 @@ impl Loss {
 }
 
 /// Slots of `LOSSES`.
-pub const LOSS_SLOTS: u32 = 80;
+pub const LOSS_SLOTS: u32 = 160;
 
 /// Where a loss is counted.
 #[must_use]
 pub const fn loss_slot(loss: Loss, kind: Kind) -> u32 {
-    (loss as u32) * 16 + kind as u32
+    (loss as u32) * 32 + kind as u32
 }
 
 /// Slots in the one value of the per-CPU map `HITS`.
-pub const HIT_SLOTS: u32 = 32;
+pub const HIT_SLOTS: u32 = 64;
 
 /// Where hits are counted: each trap, before anything else is done about it.
 #[must_use]
 pub const fn hit_slot(kind: Kind, is_return: bool) -> u32 {
-    kind as u32 + if is_return { 16 } else { 0 }
+    kind as u32 + if is_return { 32 } else { 0 }
 }
 
 /// What an attach cookie says.
@@ -174,15 +187,17 @@ pub struct Layout {
     pub list_begin: u32,
     /// Size of an element of the handle's lists.
     pub meta_bytes: u32,
-    /// Size of an element of the lists given to `createXferReq`.
+    /// Size of an element of the lists given to `createXferReq`, and to `prepXferDlist` without strides.
     pub basic_bytes: u32,
+    /// Size of an element of the lists with strides; 0 if the build has none.
+    pub strided_bytes: u32,
     /// Size of an element of the list given to `registerMem`.
     pub blob_bytes: u32,
 }
 
 impl Layout {
     /// Words in the map.
-    pub const WORDS: usize = 14;
+    pub const WORDS: usize = 15;
 
     /// For the map.
     #[must_use]
@@ -201,6 +216,7 @@ impl Layout {
             self.list_begin,
             self.meta_bytes,
             self.basic_bytes,
+            self.strided_bytes,
             self.blob_bytes,
         ]
     }
@@ -479,6 +495,49 @@ pub struct Notif {
     pub message: Text,
 }
 
+/// Blocks of a prepared list, at a constant distance from each other.
+#[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreparedRow {
+    /// Header; `time_ns` is the entry of the call for each of its records.
+    pub header: Header,
+    /// Position in the list.
+    pub position: u64,
+    /// First byte of the first block.
+    pub addr: u64,
+    /// Size of a block, bytes.
+    pub bytes: u64,
+    /// Device.
+    pub device: u64,
+    /// From the start of a block to that of the next, bytes.
+    pub stride: u64,
+    /// Blocks.
+    pub count: u64,
+}
+
+/// A list is being prepared; its [`PreparedRow`]s came before.
+#[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
+pub struct Prepared {
+    /// Header; `kind` says which of the two functions it is.
+    pub header: Header,
+    /// Address of the agent object.
+    pub agent_ptr: u64,
+    /// Elements of the list.
+    pub asked: u64,
+    /// Elements that rows stand for, whether these were recorded or not.
+    pub covered: u64,
+    /// Those rows.
+    pub rows: u64,
+    /// Memory type of the list; -1 if it could not be read.
+    pub memory: i32,
+    /// Zero.
+    pub pad: u32,
+    /// Whose memory it is; empty for the agent's own.
+    pub peer: Text,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<Text>() == 16 + TEXT_MAX);
@@ -493,6 +552,8 @@ const _: () = {
     assert!(size_of::<Status>() == 56);
     assert!(size_of::<Released>() == 56);
     assert!(size_of::<Notif>() == 24 + 2 * size_of::<Text>());
+    assert!(size_of::<PreparedRow>() == 72);
+    assert!(size_of::<Prepared>() == 64 + size_of::<Text>());
 };
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub(crate) enum PathDetail {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "settings that have nothing to do with each other")]
 pub(crate) struct RunArgs {
     /// Folder for segments and truth; must be empty or absent.
     #[arg(long)]
@@ -138,6 +139,9 @@ pub(crate) struct RunArgs {
     /// A block holds all layers of a stage.
     #[arg(long, help_heading = "Hand-off")]
     cross_layer: bool,
+    /// One region for all layers, whose blocks agents prepare.
+    #[arg(long, help_heading = "Hand-off")]
+    prepared: bool,
     /// Bandwidth of decode's NIC, bytes a second; 0: transfers take no time.
     #[arg(long, value_parser = size, default_value = "50GB", help_heading = "Hand-off")]
     bandwidth: i64,
@@ -253,6 +257,7 @@ impl RunArgs {
             blocks: self.blocks,
             is_scattered: self.scattered,
             is_cross_layer: self.cross_layer,
+            is_prepared: self.prepared,
             reuses: false,
             bytes_per_s: self.bandwidth,
             latency_ns: 5_000,

@@ -14,6 +14,7 @@ mod discovery;
 mod ends;
 mod kills;
 mod knobs;
+mod prepared;
 mod recorded;
 mod refusals;
 mod releases;

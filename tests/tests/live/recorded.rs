@@ -6,7 +6,7 @@ use kvpath_schema::segment::read_into;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfos, Drops, SourceState, SourceStates};
 use kvpath_schema::tables::nixl::{
-    NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTelemetry, NixlTransfer, NixlTransfers,
+    NixlAgents, NixlDescriptors, NixlNotifs, NixlPrepared, NixlRegions, NixlTelemetry, NixlTransfer, NixlTransfers,
 };
 use kvpath_schema::tables::process::{Processes, Threads};
 use kvpath_schema::tables::rdma::RdmaOps;
@@ -25,6 +25,7 @@ pub struct Recorded {
     pub threads: Threads,
     pub agents: NixlAgents,
     pub regions: NixlRegions,
+    pub prepared: NixlPrepared,
     pub transfers: NixlTransfers,
     pub descriptors: NixlDescriptors,
     pub notifs: NixlNotifs,
@@ -68,6 +69,7 @@ impl Recorded {
                 "threads" => add(&path, &mut all.threads),
                 "nixl_agents" => add(&path, &mut all.agents),
                 "nixl_regions" => add(&path, &mut all.regions),
+                "nixl_prepared" => add(&path, &mut all.prepared),
                 "nixl_transfers" => add(&path, &mut all.transfers),
                 "nixl_descriptors" => add(&path, &mut all.descriptors),
                 "nixl_notifs" => add(&path, &mut all.notifs),

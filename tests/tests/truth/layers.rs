@@ -98,6 +98,45 @@ fn blocks_that_lie_apart_or_hold_all_layers_change_nothing() {
     }
 }
 
+/// One region a process, as vLLM has it since 0.29: the rows of prepared lists say which layers go where.
+#[test]
+fn layers_of_one_region_are_those_of_the_prepared_rows() {
+    let of = |mode, grain| {
+        let mut model = simulated::model(2, mode, grain);
+        model.handoff.is_prepared = true;
+        model
+    };
+    let pushes = [Grain::Whole, Grain::Chunk, Grain::Layer].map(|grain| (HandoffMode::Push, grain));
+    for (mode, grain) in pushes.into_iter().chain([(HandoffMode::Pull, Grain::Whole)]) {
+        for is_scattered in [false, true] {
+            let mut model = of(mode, grain);
+            model.handoff.is_scattered = is_scattered;
+            let name = format!("prepared, {mode:?} {grain:?}, scattered {is_scattered}");
+            all_right(&name, &model);
+            let (_, found) = simulated::of_model(&model, 0);
+            assert_eq!(found.handoffs.len(), 3 * 6, "{name}");
+            for row in (0..found.handoffs.len()).map(|row| found.handoffs.row(row)) {
+                let first = 8 * row.stage_id;
+                let there = format!("{first}-{}", first + 7);
+                assert_eq!((row.layers.as_deref(), row.peer_layers.as_deref()), (Some("0-7"), Some(&*there)), "{name}");
+                assert_eq!((row.layers_method.as_deref(), row.regions), (Some("prepared"), Some(1)), "{name}");
+            }
+            assert!(found.stages.layers_check.iter().all(|check| check.text() == "agree"), "{name}");
+        }
+    }
+}
+
+/// A row for blocks that hold all layers: none is named, and nothing contradicts their number.
+#[test]
+fn prepared_blocks_of_all_layers_name_none() {
+    let mut model = simulated::model(2, HandoffMode::Push, Grain::Chunk);
+    (model.handoff.is_prepared, model.handoff.is_cross_layer) = (true, true);
+    all_right("prepared, cross-layer", &model);
+    let (_, found) = simulated::of_model(&model, 0);
+    assert!(found.handoffs.layers.iter().chain(&found.handoffs.peer_layers).all(Option::is_none));
+    assert!(found.stages.layers_check.iter().all(|check| check.text() == "unknown"));
+}
+
 #[test]
 fn a_transfer_that_failed_and_was_made_again_is_one() {
     let faults = Faults { failing: vec![(1, 0), (3, 2)], ..Faults::default() };

@@ -48,6 +48,10 @@ pub enum ProbeKind {
     NotifPassed,
     /// Notifications are being taken.
     NotifTaken,
+    /// A list is being prepared, a descriptor a block.
+    Prepare,
+    /// A list is being prepared, a descriptor for blocks at a constant distance.
+    PrepareStrided,
 }
 
 impl ProbeKind {
@@ -66,6 +70,8 @@ impl ProbeKind {
             Self::NotifArrived => Kind::NotifArrived,
             Self::NotifPassed => Kind::NotifPassed,
             Self::NotifTaken => Kind::NotifTaken,
+            Self::Prepare => Kind::Prepare,
+            Self::PrepareStrided => Kind::PrepareStrided,
         }
     }
 
@@ -103,6 +109,8 @@ impl ProbeKind {
             Self::NotifArrived => "notif_arrived",
             Self::NotifPassed => "notif_passed",
             Self::NotifTaken => "notif_taken",
+            Self::Prepare => "prepare",
+            Self::PrepareStrided => "prepare_strided",
         }
     }
 }
@@ -132,6 +140,7 @@ struct LayoutEntry {
     list_begin: u32,
     meta_bytes: u32,
     basic_bytes: u32,
+    strided_bytes: Option<u32>,
     blob_bytes: u32,
 }
 
@@ -231,6 +240,7 @@ pub fn layouts() -> Vec<Layout> {
                 list_begin: l.list_begin,
                 meta_bytes: l.meta_bytes,
                 basic_bytes: l.basic_bytes,
+                strided_bytes: l.strided_bytes.unwrap_or(0),
                 blob_bytes: l.blob_bytes,
             }
         })
@@ -261,6 +271,8 @@ mod tests {
         }
         for abi in &TABLE.abi {
             assert_ne!(abi.layout.handle_bytes, Some(0), "{}: 0 says that there is none", abi.name);
+            let has_strides = abi.probe.iter().any(|probe| probe.kind == ProbeKind::PrepareStrided);
+            assert_eq!(abi.layout.strided_bytes.is_some_and(|bytes| bytes >= 40), has_strides, "{}", abi.name);
         }
         for layout in layouts() {
             for element in [layout.meta_bytes, layout.basic_bytes, layout.blob_bytes] {

@@ -81,11 +81,37 @@ pub enum Event {
     Made { entry_ns: i64, agent_ptr: u64, handle: u64, asked: u64, about: HandleInfo },
     Posted { entry_ns: i64, agent_ptr: u64, handle: u64, earlier: Polls, status: i32, about: HandleInfo },
     Descriptors { handle: u64, first: u32, local: Vec<Range>, remote: Option<Vec<Range>> },
+    PreparedRow(Blocks),
+    Prepared(List),
     Status { handle: u64, polls: Polls, status: i32 },
     Released { handle: u64, polls: Polls, status: Option<i32> },
     NotifSent { peer: TracedText, message: TracedText },
     NotifArrived { peer: TracedText, message: TracedText },
     NotifTaken { peer: TracedText, message: TracedText },
+}
+
+/// Blocks of a prepared list, at a constant distance from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocks {
+    pub position: u64,
+    pub range: Range,
+    pub stride: u64,
+    pub count: u64,
+}
+
+/// A prepared list, whose blocks came before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    pub agent_ptr: u64,
+    /// Empty for the agent's own memory.
+    pub peer: TracedText,
+    pub memory: i32,
+    pub is_strided: bool,
+    /// Elements, and those of them that rows stand for.
+    pub asked: u64,
+    pub covered: u64,
+    /// How many rows that are.
+    pub rows: u64,
 }
 
 /// The struct that `bytes` start with.
@@ -162,6 +188,15 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(RecordedAt, Event), D
             Event::Posted { entry_ns: time(entry_ns), agent_ptr, handle, earlier, status, about: (&about).into() }
         }
         Kind::Descriptors => descriptors(&read(bytes)?, layout)?,
+        Kind::PreparedRow => {
+            let wire::PreparedRow { position, addr, bytes, device, stride, count, .. } = read(bytes)?;
+            Event::PreparedRow(Blocks { position, range: Range { addr, bytes, device }, stride, count })
+        }
+        kind @ (Kind::Prepare | Kind::PrepareStrided) => {
+            let wire::Prepared { agent_ptr, asked, covered, rows, memory, peer, .. } = read(bytes)?;
+            let is_strided = kind == Kind::PrepareStrided;
+            Event::Prepared(List { agent_ptr, peer: (&peer).into(), memory, is_strided, asked, covered, rows })
+        }
         Kind::Status => {
             let wire::Status { handle, polls, status, .. } = read(bytes)?;
             Event::Status { handle, polls, status }
@@ -299,7 +334,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(kind in 0u32..16, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
+        fn no_bytes_make_it_panic(kind in 0u32..19, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
             let mut bytes = body;
             if bytes.len() >= 24 {
                 put(&mut bytes, 16, &kind.to_ne_bytes());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
-use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Layout, Loss, RING_BYTES, TEXT_MAX};
+use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Layout, Loss, PREPARED_ROWS, RING_BYTES, TEXT_MAX};
 
 use super::assemble::{Assembler, NixlRows};
 use super::attach::Programs;
@@ -40,6 +40,7 @@ impl Nixl {
         facts.say("nixl", "setting.ring_bytes", RING_BYTES.to_string());
         facts.say("nixl", "setting.text_limit_bytes", TEXT_MAX.to_string());
         facts.say("nixl", "setting.descriptor_limit", DESCRIPTOR_LIMIT.to_string());
+        facts.say("nixl", "setting.prepared_limit", PREPARED_ROWS.to_string());
         facts.say("nixl", "builds.known", builds::known_releases());
         Self {
             programs,
@@ -156,10 +157,11 @@ impl RecordSource for Nixl {
         self.assembler.settle(context.now_ns);
         self.losses.append(self.assembler.take_losses());
         let losses = std::mem::take(&mut self.losses);
-        let NixlRows { agents, regions, transfers, descriptors, notifs } = self.assembler.take_rows();
+        let NixlRows { agents, regions, prepared, transfers, descriptors, notifs } = self.assembler.take_rows();
         let segments = &mut context.segments;
         segments.table("nixl", &agents, losses.of("nixl_agents"))?;
         segments.table("nixl", &regions, losses.of("nixl_regions"))?;
+        segments.table("nixl", &prepared, losses.of("nixl_prepared"))?;
         segments.table("nixl", &transfers, losses.of("nixl_transfers"))?;
         segments.table("nixl", &descriptors, losses.of("nixl_descriptors"))?;
         segments.table("nixl", &notifs, losses.of("nixl_notifs"))?;
@@ -224,6 +226,7 @@ fn table_of(kind: Kind) -> &'static str {
             "nixl_transfers"
         }
         Kind::Descriptors => "nixl_descriptors",
+        Kind::Prepare | Kind::PrepareStrided | Kind::PreparedRow => "nixl_prepared",
         Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed | Kind::NotifTaken => "nixl_notifs",
     }
 }

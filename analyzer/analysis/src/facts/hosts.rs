@@ -14,6 +14,7 @@ impl Facts {
             processes,
             agents,
             regions,
+            prepared,
             transfers,
             notifs,
             spans,
@@ -28,6 +29,7 @@ impl Facts {
         self.processes.append(processes);
         self.agents.append(agents);
         self.regions.append(regions);
+        self.prepared.append(prepared);
         self.transfers.append(transfers);
         self.notifs.append(notifs);
         self.spans.append(spans);
@@ -45,6 +47,7 @@ impl Facts {
             processes,
             agents,
             regions,
+            prepared,
             transfers,
             notifs,
             spans,
@@ -64,6 +67,7 @@ impl Facts {
         optional(&mut processes.start_ns);
         optional(&mut processes.end_ns);
         times(&mut agents.time_ns);
+        times(&mut prepared.time_ns);
         times(&mut notifs.time_ns);
         for (made, dur) in transfers.made_ns.iter_mut().zip(&mut transfers.make_dur_ns) {
             let start = made.unwrap_or(0);
@@ -94,6 +98,7 @@ impl Facts {
         ids("processes", "process_id", &mut self.processes.process_id)?;
         ids("nixl_agents", "process_id", &mut self.agents.process_id)?;
         ids("nixl_regions", "process_id", &mut self.regions.process_id)?;
+        ids("nixl_prepared", "process_id", &mut self.prepared.process_id)?;
         ids("nixl_transfers", "process_id", &mut self.transfers.process_id)?;
         ids("nixl_transfers", "transfer_id", &mut self.transfers.transfer_id)?;
         ids("nixl_notifs", "process_id", &mut self.notifs.process_id)?;

@@ -13,6 +13,8 @@ mod host_copies;
 pub mod hosts;
 pub mod lost;
 mod nvtx;
+mod places;
+pub mod prepared;
 pub mod received;
 pub mod regions;
 pub mod set;
@@ -28,7 +30,7 @@ pub use nvtx::{Nvtx, NvtxRow};
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlRegions, NixlTransfers, NotifDirection};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection};
 use kvpath_schema::tables::process::Processes;
 use kvpath_schema::tables::spans::Spans;
 
@@ -52,6 +54,8 @@ pub struct Facts {
     pub agents: NixlAgents,
     /// NIXL regions.
     pub regions: NixlRegions,
+    /// Lists that NIXL agents prepared.
+    pub prepared: NixlPrepared,
     /// NIXL transfers.
     pub transfers: NixlTransfers,
     /// NIXL descriptors.
@@ -137,7 +141,7 @@ impl Facts {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { transfers, notifs, spans, .. } = self;
+        let Self { transfers, notifs, spans, prepared, .. } = self;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),
@@ -150,6 +154,7 @@ impl Facts {
         }
         within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
+        within("nixl_prepared", "time_ns", prepared.time_ns.iter().copied(), -TIME..=TIME)?;
         within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "start_ns", spans.start_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "dur_ns", spans.dur_ns.iter().copied().flatten(), 0..=SPAN)

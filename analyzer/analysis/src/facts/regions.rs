@@ -8,19 +8,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use kvpath_schema::tables::nixl::XferOp;
 
 use super::agents::AgentNames;
+use super::places::{Blocks, Places};
 use super::set::Set;
-use super::{Descriptor, Facts, slots};
+use super::{Descriptor, Facts, prepared, slots};
 
-/// The regions of one process. One that layers share in equal parts ([`slots`]) stands there once for each, as if each were a
-/// region.
+/// What stands for a process's regions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Parts {
+    /// They themselves.
+    #[default]
+    Regions,
+    /// Equal parts of the only one ([`slots`]).
+    Slots,
+    /// First the rows of a prepared list ([`prepared`]), then regions that hold none.
+    Rows {
+        /// How many rows.
+        count: u32,
+        /// Whether all lie in one region, and are as the process gave them to NIXL for itself.
+        share_one: bool,
+    },
+}
+
+/// The regions of one process. Parts of them ([`Parts`]) stand there as if each were a region.
 #[derive(Debug, Default)]
 pub struct Registered {
-    /// Rows of `nixl_regions`, in order of registration.
+    /// Rows of `nixl_regions`, in order of registration, or of the parts.
     pub rows: Vec<usize>,
-    /// Whether a region stands there for each of its parts.
-    pub has_slots: bool,
-    /// First byte, end and position, by address.
-    by_addr: Vec<(u64, u64, u32)>,
+    /// Bytes of each.
+    pub sizes: Vec<i64>,
+    /// What they are.
+    pub parts: Parts,
+    places: Places,
+    /// The regions themselves, where parts stand for them.
+    whole: Option<Places>,
     overlap: bool,
 }
 
@@ -30,14 +50,11 @@ impl Registered {
         rows.sort_by_key(|row| (regions.region[*row], regions.time_ns[*row], regions.addr[*row], regions.bytes[*row]));
         let mut places = BTreeSet::new();
         rows.retain(|row| places.insert((regions.addr[*row], regions.bytes[*row])));
-        let span = |(position, row): (u32, &usize)| {
-            let addr = regions.addr[*row];
-            (addr, addr.saturating_add(regions.bytes[*row].unsigned_abs()), position)
-        };
-        let mut by_addr: Vec<(u64, u64, u32)> = (0u32..).zip(&rows).map(span).collect();
-        by_addr.sort_unstable();
-        let overlap = by_addr.windows(2).any(|pair| pair[1].0 < pair[0].1);
-        Self { rows, has_slots: false, by_addr, overlap }
+        let spans: Vec<Blocks> = rows.iter().map(|row| span(facts, *row)).collect();
+        let sizes = rows.iter().map(|row| regions.bytes[*row]).collect();
+        let places = Places::of(&spans);
+        let overlap = places.is_none();
+        Self { rows, sizes, parts: Parts::Regions, places: places.unwrap_or_default(), whole: None, overlap }
     }
 
     /// The only region for KV: in the memory of a GPU if there is any.
@@ -45,48 +62,72 @@ impl Registered {
         let is_on_gpu = |row: &&usize| &*facts.regions.memory[**row] == "VRAM";
         let has_gpus = self.rows.iter().any(|row| is_on_gpu(&row));
         let mut own = self.rows.iter().filter(|row| !has_gpus || is_on_gpu(row));
-        own.next().copied().filter(|_| own.next().is_none() && !self.overlap)
+        own.next().copied().filter(|_| own.next().is_none() && !self.overlap && self.parts == Parts::Regions)
     }
 
     /// Puts parts of that size in the place of a region.
     fn divide(&mut self, facts: &Facts, row: usize, stride: u64) {
-        let parts = facts.regions.bytes[row].unsigned_abs() / stride;
-        let (mut rows, mut by_addr) = (Vec::new(), Vec::new());
-        for own in std::mem::take(&mut self.rows) {
-            let (addr, bytes) = (facts.regions.addr[own], facts.regions.bytes[own].unsigned_abs());
-            let (count, size) = if own == row { (parts, stride) } else { (1, bytes) };
-            for part in 0..count {
-                let start = addr.saturating_add(part * size);
-                by_addr.push((start, start.saturating_add(size), u32::try_from(rows.len()).unwrap_or(u32::MAX)));
-                rows.push(own);
-            }
+        let count = facts.regions.bytes[row].unsigned_abs() / stride;
+        let part = |part: u64| (row, Blocks::span(facts.regions.addr[row].saturating_add(part * stride), stride));
+        let own = |own: usize| -> Vec<(usize, Blocks)> {
+            if own == row { (0..count).map(part).collect() } else { vec![(own, span(facts, own))] }
+        };
+        self.replace(self.rows.iter().flat_map(|row| own(*row)).collect(), Parts::Slots);
+    }
+
+    /// Puts rows of a prepared list before all regions that hold none; not if some are in no region.
+    fn set_rows(&mut self, facts: &Facts, rows: &prepared::Rows) {
+        let region_of = |blocks: &Blocks| {
+            let (start, end) = blocks.ends();
+            let holds = |row: &&usize| {
+                let (addr, region_end) = span(facts, **row).ends();
+                addr <= start && end <= region_end
+            };
+            Some((*self.rows.iter().find(holds)?, *blocks))
+        };
+        let Some(mut parts) = rows.blocks.iter().map(region_of).collect::<Option<Vec<_>>>() else { return };
+        let holding: BTreeSet<usize> = parts.iter().map(|(row, _)| *row).collect();
+        let share_one = rows.is_own && rows.is_strided && parts.len() > 1 && holding.len() == 1;
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let others = self.rows.iter().filter(|row| !holding.contains(row));
+        parts.extend(others.map(|row| (*row, span(facts, *row))));
+        self.replace(parts, Parts::Rows { count, share_one });
+    }
+
+    /// Puts parts in the place of all, unless some share memory.
+    fn replace(&mut self, parts: Vec<(usize, Blocks)>, what: Parts) {
+        let (rows, blocks): (Vec<usize>, Vec<Blocks>) = parts.into_iter().unzip();
+        if let Some(places) = Places::of(&blocks).filter(|_| !self.overlap) {
+            let sizes = blocks.iter().map(Blocks::size).collect();
+            let whole = std::mem::replace(&mut self.places, places);
+            (self.rows, self.sizes, self.parts, self.whole) = (rows, sizes, what, Some(whole));
         }
-        by_addr.sort_unstable();
-        (self.rows, self.by_addr, self.has_slots) = (rows, by_addr, true);
     }
 
     /// How many regions some positions are of.
     #[must_use]
     pub fn count(&self, positions: &Set) -> usize {
-        if !self.has_slots {
+        if self.parts == Parts::Regions {
             return positions.len();
         }
         positions.iter().filter_map(|position| self.rows.get(position as usize)).collect::<BTreeSet<_>>().len()
     }
 
-    /// The regions that a span of memory touches: a merged descriptor may go on over neighbours. `None` unless all of it is in
-    /// some.
-    fn touched(&self, start: u64, bytes: i64) -> Option<impl Iterator<Item = u32>> {
-        let end = start.saturating_add(bytes.unsigned_abs()).max(start.saturating_add(1));
-        let from = self.by_addr.partition_point(|(_, region_end, _)| *region_end <= start);
-        let spans = &self.by_addr[from..];
-        let count = spans.partition_point(|(addr, ..)| *addr < end);
-        let touched = &spans[..count];
-        let is_within = touched.first()?.0 <= start
-            && touched.last()?.1 >= end
-            && touched.windows(2).all(|pair| pair[0].1 == pair[1].0);
-        (is_within && !self.overlap).then(|| touched.iter().map(|(.., position)| *position))
+    /// Hands over the regions that a span of memory touches: a merged descriptor may go on over neighbours. False unless all of it
+    /// is in some.
+    fn touched(&self, start: u64, bytes: i64, take: impl FnMut(u32)) -> bool {
+        !self.overlap && self.places.touched(start, bytes, take)
     }
+
+    /// Whether that is in a region, though in none of its parts.
+    fn is_beside_parts(&self, start: u64, bytes: i64) -> bool {
+        self.whole.as_ref().is_some_and(|whole| whole.touched(start, bytes, |_| ()))
+    }
+}
+
+/// The memory of a region.
+fn span(facts: &Facts, row: usize) -> Blocks {
+    Blocks::span(facts.regions.addr[row], facts.regions.bytes[row].unsigned_abs())
 }
 
 /// What the descriptors of a transfer touch.
@@ -143,6 +184,11 @@ impl Regions {
         let registered = rows.into_iter().map(|(process, rows)| (process, Registered::of(facts, rows))).collect();
         let mut all = Self { registered, ..Self::default() };
         let names = AgentNames::of(facts);
+        for (process, rows) in prepared::of(facts, &names) {
+            if let Some(own) = all.registered.get_mut(&process) {
+                own.set_rows(facts, &rows);
+            }
+        }
         all.divide(facts, &names);
         for row in 0..facts.transfers.transfer_id.len() {
             let touch = all.touch(facts, row, &names);
@@ -182,9 +228,9 @@ impl Regions {
         let mut ends = [TransferEnd::new(&self.registered, Some(poster)), TransferEnd::new(&self.registered, peer)];
         let (mut located, mut pairs) = (0, BTreeSet::new());
         for Descriptor { local, remote, bytes } in descriptors {
-            let local = ends[0].touch(Some(local), bytes);
-            let remote = ends[1].touch(remote, bytes);
-            located += i64::from(local.is_some());
+            let found = ends[0].touch(Some(local), bytes);
+            located += i64::from(found.is_some() || ends[0].is_beside_parts(local, bytes));
+            let (local, remote) = (found, ends[1].touch(remote, bytes));
             pairs.extend(
                 local.zip(remote).map(|(local, remote)| if is_read { (remote, local) } else { (local, remote) }),
             );
@@ -222,14 +268,19 @@ impl<'a> TransferEnd<'a> {
 
     /// The first region that a descriptor touches; `None` if it lies in none.
     fn touch(&mut self, addr: Option<u64>, bytes: i64) -> Option<u32> {
-        let found = self.registered.zip(addr).and_then(|(own, addr)| own.touched(addr, bytes));
-        self.is_known &= found.is_some();
         let mut first = None;
-        for position in found.into_iter().flatten() {
-            first = first.or(Some(position));
-            self.touched[position as usize] = true;
-        }
-        first
+        let is_within = self.registered.zip(addr).is_some_and(|(own, addr)| {
+            own.touched(addr, bytes, |position| {
+                first = first.or(Some(position));
+                self.touched[position as usize] = true;
+            })
+        });
+        self.is_known &= is_within;
+        first.filter(|_| is_within)
+    }
+
+    fn is_beside_parts(&self, addr: u64, bytes: i64) -> bool {
+        self.registered.is_some_and(|own| own.is_beside_parts(addr, bytes))
     }
 
     fn set(self) -> Option<Set> {

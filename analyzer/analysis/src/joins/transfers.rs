@@ -134,8 +134,7 @@ fn regions_to_layers(regions: &Regions, known: &RegionLayerMap, tally: &mut Tall
         };
         let layers = known.layers.get(process);
         // Of one that layers share, once.
-        let once = if registered.has_slots { 1 } else { kv.len() };
-        for position in kv.iter().take(once) {
+        for position in kv.iter().take(registered.count(kv)) {
             let is_known = layers.and_then(|own| own.layer(position).zip(own.method()));
             tally.add(*process, REGION, is_known.map(|(_, method)| (method, held_layers::confidence(method))));
         }

@@ -109,6 +109,7 @@ impl Host {
             processes: run.table()?,
             agents: run.table()?,
             regions: run.table()?,
+            prepared: run.table()?,
             transfers: run.table()?,
             notifs: run.table()?,
             spans: run.table()?,

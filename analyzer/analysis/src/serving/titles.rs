@@ -49,6 +49,13 @@ pub fn hands_over_whole_prompts(title: &str) -> bool {
     title.get(..vllm::TITLE.len()).is_some_and(|own| own.eq_ignore_ascii_case(vllm::TITLE))
 }
 
+/// Whether a process with that title, where all its KV is one allocation, prepares a row of blocks for each layer, or one for
+/// all: vLLM, since it lays KV out so. Layers of groups that lie over each other have one row together.
+#[must_use]
+pub fn prepares_a_row_a_layer(title: &str) -> bool {
+    hands_over_whole_prompts(title)
+}
+
 /// The number after `_PP` or `:PP`; a path that happens to hold the letters is no rank.
 fn rank(title: &str, which: &str) -> Option<i32> {
     title.match_indices(which).find_map(|(at, _)| {

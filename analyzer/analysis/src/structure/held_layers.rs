@@ -3,16 +3,17 @@
 //! Serving engines register the layers in their order: one region each (K and V together), or two. So a process whose hand-offs
 //! touch as many regions as its forward passes run layers, or twice as many, has one layer in each, or K and V apart. Where no
 //! kernels were recorded, what holds for the others of the run holds, if all agree. Several layers in a region, or a number of
-//! regions that is neither, leave it unknown; but where the hand-offs show that a process's only region has a part for each layer, the
-//! parts stand for regions.
+//! regions that is neither, leave it unknown. But where a process prepared a list of its blocks ([`crate::facts::prepared`]), its rows stand
+//! for regions; else where the hand-offs show that its only region has a part for each layer, the parts do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::Facts;
-use crate::facts::regions::Regions;
+use crate::facts::regions::{Parts, Regions};
 use crate::facts::set::Set;
 use crate::method::Method;
 use crate::serving::region_order::{Evidence, Order};
+use crate::serving::titles;
 
 /// How the KV regions of a process stand to its layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,8 @@ pub struct RegionLayers {
     pub layers: u32,
     /// Which are a layer's, and how that is known; `None` if it is not.
     order: Option<(Order, &'static str)>,
-    /// Whether they are parts of one region.
-    are_slots: bool,
+    /// How it is known of all of them together.
+    whole: &'static str,
 }
 
 /// Layers that some regions hold.
@@ -34,18 +35,22 @@ pub struct RegionLayers {
 pub struct HeldLayers {
     /// Their numbers within the process.
     pub layers: Set,
-    /// How that is known: `all` (all regions), `one_each`, `slots`, `sizes`, `transfers`, `peer` or `engine`.
+    /// How that is known: `all` (all regions), `one_each`, `prepared`, `slots`, `sizes`, `transfers`, `peer` or `engine`.
     pub method: &'static str,
 }
 
 /// By the parts of one region, at whose distance the addresses of hand-offs repeat.
 const SLOTS: &str = "slots";
+/// By the rows of a prepared list, in its order.
+const PREPARED: &str = "prepared";
+/// By what the engine is known to do, where no kernels tell how many layers there are.
+const ENGINE: &str = "engine";
 
 /// How sure the layers of regions are, by [`HeldLayers::method`]: 0 to 1.
 #[must_use]
 pub fn confidence(method: &str) -> f64 {
     match method {
-        "engine" => Method::Engine.confidence(),
+        ENGINE => Method::Engine.confidence(),
         SLOTS => Method::Time.confidence(),
         _ => Method::Count.confidence(),
     }
@@ -73,19 +78,21 @@ impl RegionLayers {
     #[must_use]
     pub fn held(&self, regions: &Set) -> Option<HeldLayers> {
         if *regions == self.kv {
-            let method = if self.are_slots { SLOTS } else { "all" };
-            return Some(HeldLayers { layers: Set::of(0..self.layers), method });
+            return Some(HeldLayers { layers: Set::of(0..self.layers), method: self.whole });
         }
         let numbers: Option<Vec<u32>> = regions.iter().map(|position| self.layer(position)).collect();
         Some(HeldLayers { layers: Set::of(numbers?), method: self.method()? })
     }
 }
 
-/// The KV regions of a process: those in the memory where KV lies, if hand-offs touch them all, else those that they touch, if
+/// The KV regions of a process: the rows of its prepared list; else those in the memory where KV lies, if hand-offs touch them all, else those that they touch, if
 /// that is all there is to know and they are one or two a layer. Once a hand-off was posted no layer is registered for the first
 /// time: what comes later may stand for what was before, and then no number of regions means anything.
 fn kv(facts: &Facts, regions: &Regions, process: i64, layers: Option<u32>, carries_kv: &[bool]) -> Option<Set> {
     let own = regions.registered.get(&process)?;
+    if let Parts::Rows { count, .. } = own.parts {
+        return Some(Set::of(0..count));
+    }
     let has_vram = own.rows.iter().any(|row| &*facts.regions.memory[*row] == "VRAM");
     let is_candidate = |row: &usize| !has_vram || &*facts.regions.memory[*row] == "VRAM";
     let candidates =
@@ -127,6 +134,8 @@ pub struct RegionLayerMap {
     pub layers: BTreeMap<i64, RegionLayers>,
     /// How many regions those of `kv` are: fewer where layers share one.
     pub regions: BTreeMap<i64, usize>,
+    /// Processes of which `kv` are rows of a prepared list.
+    pub prepared: BTreeSet<i64>,
 }
 
 /// Whether each transfer carries KV, by row. Where nothing is on a GPU, KV is not either.
@@ -157,16 +166,29 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Regio
     let mut found: BTreeMap<i64, RegionLayers> = BTreeMap::new();
     for (process, kv) in &sets {
         let count = u32::try_from(kv.len()).unwrap_or(u32::MAX);
-        let each = if mined.contains_key(process) { of_mined(process) } else { common };
+        let parts = regions.registered.get(process).map_or(Parts::Regions, |own| own.parts);
+        let is_told = mined.is_empty() && is_a_row_a_layer(facts, *process, parts);
+        let each = if is_told {
+            Some(1)
+        } else if mined.contains_key(process) {
+            of_mined(process)
+        } else {
+            common
+        };
         if let Some(each) = each.filter(|each| count.is_multiple_of(*each)) {
-            let are_slots = regions.registered.get(process).is_some_and(|own| own.has_slots);
-            let order = (each == 1).then_some((Order::One, if are_slots { SLOTS } else { "one_each" }));
-            found.insert(*process, RegionLayers { kv: kv.clone(), each, layers: count / each, order, are_slots });
+            let (whole, one) = match parts {
+                Parts::Rows { .. } if is_told => (ENGINE, ENGINE),
+                Parts::Rows { .. } => (PREPARED, PREPARED),
+                Parts::Slots => (SLOTS, SLOTS),
+                Parts::Regions => ("all", "one_each"),
+            };
+            let order = (each == 1).then_some((Order::One, one));
+            found.insert(*process, RegionLayers { kv: kv.clone(), each, layers: count / each, order, whole });
         }
     }
     let ordered: Vec<(i64, Option<(Order, &'static str)>)> = found
         .iter()
-        .filter(|(_, own)| own.each == 2 && !own.are_slots)
+        .filter(|(_, own)| own.each == 2 && own.whole != SLOTS)
         .map(|(process, own)| (*process, evidence(facts, regions, &found, *process, &carries_kv).order(own.layers)))
         .collect();
     for (process, order) in ordered {
@@ -175,8 +197,17 @@ pub fn of(facts: &Facts, regions: &Regions, mined: &BTreeMap<i64, u32>) -> Regio
         }
     }
     let count = |(process, kv): (&i64, &Set)| (*process, regions.count(*process, kv));
+    let of_rows = regions.registered.iter().filter(|(_, own)| matches!(own.parts, Parts::Rows { .. }));
+    let prepared = of_rows.map(|(process, _)| *process).collect();
     let regions = sets.iter().map(count).collect();
-    RegionLayerMap { kv: sets, layers: found, regions }
+    RegionLayerMap { kv: sets, layers: found, regions, prepared }
+}
+
+/// Whether each row of a process's prepared list is a layer's, K and V together: vLLM prepares one allocation so.
+fn is_a_row_a_layer(facts: &Facts, process: i64, parts: Parts) -> bool {
+    let title = facts.processes.process_id.iter().position(|id| *id == process);
+    let title = title.map_or("", |row| &facts.processes.name[row]);
+    matches!(parts, Parts::Rows { share_one: true, .. }) && titles::prepares_a_row_a_layer(title)
 }
 
 fn evidence(
@@ -187,8 +218,8 @@ fn evidence(
     carries_kv: &[bool],
 ) -> Evidence {
     let own = &found[&process];
-    let rows = &regions.registered[&process].rows;
-    let sizes = own.kv.iter().map(|position| facts.regions.bytes[rows[position as usize]]).collect();
+    let sizes = &regions.registered[&process].sizes;
+    let sizes = own.kv.iter().map(|position| sizes[position as usize]).collect();
     let mut carried = BTreeSet::new();
     for (touch, _) in regions.touches.iter().zip(carries_kv).filter(|(_, carries)| **carries) {
         for (of, set) in [(touch.sender, touch.sent()), (touch.receiver, touch.received())] {
@@ -356,6 +387,159 @@ mod tests {
         assert!(confidence("slots") < confidence("one_each"));
         // Kernels that show another number of layers leave it unknown.
         assert_eq!(held(&facts, &[(1, 3), (2, 3), (9, 6)]), [None, None, None]);
+    }
+
+    /// Rows of a process's layers, which follow each other.
+    fn rows(process: i64, layers: std::ops::Range<u64>) -> Vec<(u64, i64, i64, i64)> {
+        let row =
+            |layer: u64| (addr(process, 0) + layer * BLOCKS * SIZE.unsigned_abs(), SIZE, SIZE, BLOCKS.cast_signed());
+        layers.map(row).collect()
+    }
+
+    #[test]
+    fn rows_of_a_prepared_list_are_layers_and_rank_above_what_repeats() {
+        let mut facts = sharing();
+        for (process, layers) in [(1, 2), (2, 2), (9, 4)] {
+            facts.prepare(
+                process,
+                ["p-0", "p-1", "d"][usize::from(process > 1) + usize::from(process > 2)],
+                None,
+                &rows(process, 0..layers),
+            );
+        }
+        // A stage's own layers at decode, and parts of its blocks for a peer of another size.
+        facts.prepare(2, "p-1", Some("d"), &rows(9, 2..4));
+        let halves: Vec<_> = rows(2, 0..2).into_iter().map(|(addr, bytes, ..)| (addr, bytes / 2, bytes, 8)).collect();
+        facts.prepare(2, "p-1", None, &halves);
+        push_blocks(&mut facts, 1, (2, 0), &[(1, 0), (2, 1), (5, 6)]);
+        push_blocks(&mut facts, 2, (2, 2), &[(0, 0), (3, 1), (4, 6)]);
+        // Lists that repeat at half a layer too.
+        push_blocks(&mut facts, 1, (1, 0), &[(1, 2), (5, 6)]);
+        let layers = [(1, 2), (2, 2), (9, 4)];
+        let prepared = |layers| Some(by(layers, "prepared"));
+        assert_eq!(held(&facts, &layers), [prepared("0-1"), prepared("0-1"), prepared("0")]);
+        let regions = Regions::of(&facts);
+        let known = of(&facts, &regions, &mined(layers.map(|(process, layers)| (process, Some(layers)))));
+        let there = |row: usize| known.layers[&9].held(regions.touches[row].received().unwrap()).unwrap();
+        assert_eq!((there(1).layers.to_string(), there(2).layers.to_string()), ("2-3".to_owned(), "0".to_owned()));
+        assert_eq!((known.regions[&9], known.prepared.len()), (1, 3));
+        assert!(confidence("prepared") > confidence("slots"));
+        assert_eq!(held(&facts, &[(1, 3), (2, 3), (9, 6)]), [None, None, None], "kernels show another number");
+        // A program that prepares what it sends next has no list of all its layers.
+        let mut each = sharing();
+        each.prepare(
+            1,
+            "p-0",
+            None,
+            &[(addr(1, 0), SIZE, SIZE, 2), (addr(1, 0) + 8 * SIZE.unsigned_abs(), SIZE, SIZE, 2)],
+        );
+        push_blocks(&mut each, 1, (2, 0), &[(1, 0), (0, 1)]);
+        push_blocks(&mut each, 1, (2, 0), &[(3, 0), (5, 1)]);
+        assert_eq!(held(&each, &layers[..1]), [Some(by("0-1", "slots")), Some(by("0-1", "slots"))]);
+        // Without kernels: what vLLM is known to do.
+        assert_eq!(held(&facts, &[]), [None, None, None]);
+        facts.processes.name.fill("VLLM::Worker_PP0".to_owned());
+        let engine = |layers| Some(by(layers, "engine"));
+        assert_eq!(held(&facts, &[]), [engine("0-1"), engine("0-1"), engine("0")]);
+    }
+
+    #[test]
+    fn lists_of_k_and_then_v_are_ordered_as_regions_are() {
+        // Layers of which each has K and V in one region, K of all first; two stages of one layer each.
+        let mut facts = sharing();
+        for (process, name, rows_of) in [(1, "p-0", 0..2), (2, "p-1", 0..2), (9, "d", 0..4)] {
+            facts.prepare(process, name, None, &rows(process, rows_of));
+        }
+        let push = |facts: &mut Facts, process: i64, to: [u64; 2]| {
+            let number = i64::try_from(facts.transfers.transfer_id.len()).unwrap();
+            facts.write(process, &format!("p-{}", process - 1), "d", (10 + number) * MS, SIZE, "r");
+            for (here, there) in (0..).zip(to) {
+                let at = |process, row: u64| addr(process, 0) + (row * BLOCKS + 3) * SIZE.unsigned_abs();
+                let remote = Some(at(9, there));
+                facts.descriptors.push(number, Descriptor { local: at(process, here), remote, bytes: SIZE });
+            }
+            *facts.transfers.descriptors.last_mut().unwrap() = Some(2);
+        };
+        push(&mut facts, 1, [0, 2]);
+        push(&mut facts, 2, [1, 3]);
+        let regions = Regions::of(&facts);
+        let known = of(&facts, &regions, &mined([(1, Some(1)), (2, Some(1)), (9, Some(2))]));
+        let there = |row: usize| known.layers[&9].held(regions.touches[row].received().unwrap()).unwrap();
+        assert_eq!((there(0).layers.to_string(), there(0).method), ("0".to_owned(), "transfers"));
+        assert_eq!(there(1).layers.to_string(), "1");
+        assert_eq!(
+            known.layers[&1].held(regions.touches[0].sent().unwrap()).unwrap(),
+            HeldLayers { layers: Set::of([0]), method: "prepared" }
+        );
+    }
+
+    #[test]
+    fn a_list_of_others_counts_only_where_all_say_the_same() {
+        let mut facts = sharing();
+        facts.prepare(1, "p-0", Some("d"), &rows(9, 0..4));
+        push_blocks(&mut facts, 1, (2, 0), &[(1, 0), (5, 6)]);
+        let there = |facts: &Facts| {
+            let regions = Regions::of(facts);
+            let known = of(facts, &regions, &mined([(9, Some(4))]));
+            known
+                .layers
+                .get(&9)
+                .and_then(|own| own.held(regions.touches[0].received()?))
+                .map(|held| held.layers.to_string())
+        };
+        assert_eq!(there(&facts).as_deref(), Some("0-1"));
+        facts.prepare(2, "p-1", Some("d"), &rows(9, 2..4));
+        assert_eq!(there(&facts), None, "each of its own layers");
+    }
+
+    /// A list of the pages of some layers in decode's blocks of four.
+    fn pages(layers: std::ops::Range<u64>) -> Vec<(u64, i64, i64, i64)> {
+        let page = |layer: u64| (addr(9, 0) + layer * SIZE.unsigned_abs(), SIZE, 4 * SIZE, BLOCKS.cast_signed());
+        layers.map(page).collect()
+    }
+
+    #[test]
+    fn pages_that_stages_write_tell_the_layers_of_whole_blocks() {
+        let mut facts = sharing();
+        facts.prepare(9, "d", None, &[(addr(9, 0), 4 * SIZE, 4 * SIZE, BLOCKS.cast_signed())]);
+        facts.prepare(1, "p-0", Some("d"), &pages(0..2));
+        let number = i64::try_from(facts.transfers.transfer_id.len()).unwrap();
+        facts.write(2, "p-1", "d", 10 * MS, SIZE, "r");
+        let at = |layer: u64| addr(9, 0) + (3 * 4 + layer) * SIZE.unsigned_abs();
+        for layer in 2..4 {
+            let local = addr(2, 0) + layer * SIZE.unsigned_abs();
+            facts.descriptors.push(number, Descriptor { local, remote: Some(at(layer)), bytes: SIZE });
+        }
+        *facts.transfers.descriptors.last_mut().unwrap() = Some(2);
+        let there = |facts: &Facts| {
+            let regions = Regions::of(facts);
+            let known = of(facts, &regions, &mined([(9, Some(4))]));
+            known
+                .layers
+                .get(&9)
+                .and_then(|own| own.held(regions.touches[0].received()?))
+                .map(|held| held.layers.to_string())
+        };
+        assert_eq!(there(&facts), None, "only half of the layers");
+        facts.prepare(2, "p-1", Some("d"), &pages(2..4));
+        assert_eq!(there(&facts).as_deref(), Some("2-3"));
+        // Somebody writes whole blocks too.
+        facts.prepare(1, "p-0", Some("d"), &[(addr(9, 0), 4 * SIZE, 4 * SIZE, BLOCKS.cast_signed())]);
+        assert_eq!(there(&facts), None);
+    }
+
+    #[test]
+    fn a_row_for_blocks_of_all_layers_and_a_list_that_was_cut_tell_nothing() {
+        let mut facts = sharing();
+        let all = i64::try_from(BLOCKS).unwrap();
+        facts.prepare(1, "p-0", None, &[(addr(1, 0), 2 * SIZE, 2 * SIZE, all)]);
+        push_blocks(&mut facts, 1, (1, 0), &[(0, 0), (8, 8)]);
+        assert_eq!(held(&facts, &[(1, 2), (9, 4)]), [None], "though it repeats");
+        let mut cut = sharing();
+        cut.prepare(1, "p-0", None, &rows(1, 0..2));
+        cut.prepared.rows.fill(Some(3));
+        push_blocks(&mut cut, 1, (2, 0), &[(1, 0), (2, 1), (5, 6)]);
+        assert_eq!(held(&cut, &[(1, 2), (9, 4)]), [Some(by("0-1", "slots"))]);
     }
 
     #[test]

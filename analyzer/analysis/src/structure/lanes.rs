@@ -6,7 +6,7 @@ use super::ranges::Ranges;
 use super::{mine, periods, tokens};
 use kvpath_schema::tables::derived::LayerMethod;
 
-use crate::facts::{Copy, Facts, Peers};
+use crate::facts::{Copy, Facts, Peers, prepared};
 use crate::intervals::{Span, Union};
 use crate::timeline::{Class, LaneAt, LaneKind, ProcessLanes, Timeline};
 
@@ -84,9 +84,13 @@ pub fn of<'a>(facts: &'a Facts, timeline: &Timeline, ranges: &Ranges) -> BTreeMa
     lanes
 }
 
-/// Memory regions that the process registered for KV; those in host memory hold something else if others are on the GPU.
+/// Memory regions that the process registered for KV; those in host memory hold something else if others are on the GPU. Where it
+/// prepared its blocks, how many rows.
 #[must_use]
 pub fn regions(facts: &Facts, process: i64) -> Option<u32> {
+    if let Some(rows) = prepared::own_rows(facts, process) {
+        return Some(rows);
+    }
     let own = |memory: Option<&str>| {
         let rows = (0..facts.regions.addr.len()).filter(|row| facts.regions.process_id[*row] == process);
         rows.filter(|row| memory.is_none_or(|memory| &*facts.regions.memory[*row] == memory)).count()

@@ -241,12 +241,22 @@ pub fn check(stages: &mut [StageWork], known: &held_layers::RegionLayerMap) {
             stage.row.layers_check = match (layers, stage.lane.is_some_and(|lane| lane.is_by_regions)) {
                 // Layers that share a region in no way that shows do not contradict their number.
                 (None, _) if kv.len() == 1 => LayersCheck::Unknown,
+                // A row of a list may be of a layer of each of several groups.
+                (None, _)
+                    if known.prepared.contains(&stage.row.process_id) && is_multiple(stage.row.layers, kv.len()) =>
+                {
+                    LayersCheck::Unknown
+                }
                 (None, _) => LayersCheck::Differ,
                 (Some(_), true) => LayersCheck::Decided,
                 (Some(_), false) => LayersCheck::Agree,
             };
         }
     }
+}
+
+fn is_multiple(layers: Option<i32>, rows: usize) -> bool {
+    layers.and_then(|layers| usize::try_from(layers).ok()).is_some_and(|layers| layers.is_multiple_of(rows))
 }
 
 /// Layers of a forward pass: the most frequent count among its passes.

@@ -86,6 +86,7 @@ pub struct P2p {
 
 /// The hand-off to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "settings that have nothing to do with each other")]
 pub struct Handoff {
     /// Who hands over.
     pub mode: HandoffMode,
@@ -99,6 +100,10 @@ pub struct Handoff {
     pub is_scattered: bool,
     /// A block holds all layers of a stage, so its address names none.
     pub is_cross_layer: bool,
+    /// One region holds all layers of a process, and agents prepare lists of its blocks: a row a layer, or one where a block holds
+    /// all layers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_prepared: bool,
     /// Handles, KV places and event handles are used again as soon as they may be; for one request at a time.
     pub reuses: bool,
     /// NIC of decode, bytes a second; 0 means that transfers take no time.
@@ -263,6 +268,7 @@ impl Model {
                 blocks: 16,
                 is_scattered: false,
                 is_cross_layer: false,
+                is_prepared: false,
                 reuses: false,
                 bytes_per_s: 0,
                 // Not at once: completion lies after the post.

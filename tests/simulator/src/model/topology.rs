@@ -135,17 +135,46 @@ impl Topology {
         out
     }
 
-    /// Records agents and regions: one region a layer, prefill's of the layers of its stage, decode's of all.
+    /// Records agents and regions: one region a layer, prefill's of the layers of its stage, decode's of all; and the lists that
+    /// they prepare: each of its own, and stages of their layers at decode, or decode of each stage's if it reads.
     pub fn record(&self, model: &Model, rig: &Rig, recorder: &mut Recorder) {
         let Some(decode) = &self.decode else { return };
+        let theirs = |layers: std::ops::Range<i16>| {
+            let first = layers.start;
+            layers_at(model, layers.end - first, |layer| remote_addr(model, first + layer))
+        };
+        let all = theirs(0..model.layers.iter().sum());
+        let mut first = 0;
         for (s, stage) in self.stages.iter().enumerate() {
+            let layers = model.layers[s];
             recorder.agent(rig, stage.process, BEGIN_NS - 20_000_000_000);
-            let regions = regions(model, model.layers[s], |layer| local_addr(model, s, layer));
-            recorder.regions(rig, stage.process, BEGIN_NS - 10_000_000_000, 3_000_000, &regions);
+            let own = layers_at(model, layers, |layer| local_addr(model, s, layer));
+            recorder.regions(rig, stage.process, BEGIN_NS - 10_000_000_000, 3_000_000, &regions(model, &own));
+            let theirs = theirs(first..first + layers);
+            first += layers;
+            if model.handoff.is_prepared {
+                let is_read = model.handoff.mode == HandoffMode::Pull;
+                let (by, of, rows) = if is_read {
+                    (decode.process, stage.process, &own)
+                } else {
+                    (stage.process, decode.process, &theirs)
+                };
+                recorder.prepared(
+                    rig,
+                    (stage.process, None),
+                    BEGIN_NS - 9_900_000_000,
+                    block_bytes(model, layers),
+                    &own,
+                );
+                recorder.prepared(rig, (by, Some(of)), BEGIN_NS - 8_000_000_000, block_bytes(model, layers), rows);
+            }
         }
         recorder.agent(rig, decode.process, BEGIN_NS - 20_000_000_000);
-        let regions = regions(model, model.layers.iter().sum(), |layer| remote_addr(model, layer));
-        recorder.regions(rig, decode.process, BEGIN_NS - 9_000_000_000, 5_000_000, &regions);
+        recorder.regions(rig, decode.process, BEGIN_NS - 9_000_000_000, 5_000_000, &regions(model, &all));
+        if model.handoff.is_prepared {
+            let layers = model.layers.iter().sum();
+            recorder.prepared(rig, (decode.process, None), BEGIN_NS - 8_900_000_000, block_bytes(model, layers), &all);
+        }
     }
 }
 
@@ -159,13 +188,27 @@ fn region_bytes(model: &Model) -> i64 {
     model.handoff.layer_chunk_bytes * i64::try_from(model.chunks()).unwrap_or(1) * slots(model) * 2
 }
 
-/// A region for each of so many layers, or one for all.
-fn regions(model: &Model, layers: i16, addr: impl Fn(i16) -> u64) -> Vec<Region> {
+/// Size of a block: of a layer, or of so many.
+fn block_bytes(model: &Model, layers: i16) -> i64 {
+    let of_layer = model.handoff.layer_chunk_bytes / model.handoff.blocks.max(1);
+    if model.handoff.is_cross_layer { of_layer * i64::from(layers) } else { of_layer }
+}
+
+/// The memory of each of so many layers, or of all where blocks hold all.
+fn layers_at(model: &Model, layers: i16, addr: impl Fn(i16) -> u64) -> Vec<Region> {
     let bytes = region_bytes(model);
     if model.handoff.is_cross_layer {
         return vec![Region { addr: addr(0), bytes: bytes * i64::from(layers) }];
     }
     (0..layers).map(|layer| Region { addr: addr(layer), bytes }).collect()
+}
+
+/// A region for each, or one for all of them, which follow each other.
+fn regions(model: &Model, layers: &[Region]) -> Vec<Region> {
+    match layers.first().filter(|_| model.handoff.is_prepared) {
+        Some(first) => vec![Region { addr: first.addr, bytes: layers.iter().map(|layer| layer.bytes).sum() }],
+        None => layers.to_vec(),
+    }
 }
 
 /// Where a stage's region of a layer begins.

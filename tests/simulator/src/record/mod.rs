@@ -14,7 +14,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::capture::{CaptureInfo, CaptureInfos, Drop, Drops};
 use kvpath_schema::tables::clock::ClockProbes;
 use kvpath_schema::tables::gpu::{ApiCalls, CudaEvents, Gpu, GpuSyncs, Gpus, Kernels};
-use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlRegions, NixlTransfers};
+use kvpath_schema::tables::nixl::{NixlAgents, NixlDescriptors, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers};
 use kvpath_schema::tables::process::{Process, Processes, Thread, Threads};
 
 use crate::distort::{Distortions, Random};
@@ -36,6 +36,7 @@ struct Host {
     cuda_events: Buffers<CudaEvents>,
     agents: Buffers<NixlAgents>,
     regions: Buffers<NixlRegions>,
+    prepared: Buffers<NixlPrepared>,
     transfers: Buffers<NixlTransfers>,
     descriptors: Buffers<NixlDescriptors>,
     notifs: Buffers<NixlNotifs>,
@@ -46,6 +47,8 @@ struct Host {
     epochs: BTreeMap<(usize, u64), i64>,
     /// Regions registered so far, by process.
     next_region: BTreeMap<usize, i32>,
+    /// Lists prepared so far, by process.
+    next_list: BTreeMap<usize, i32>,
     first_ns: Option<Ns>,
     last_ns: Ns,
 }
@@ -119,6 +122,7 @@ impl Recorder {
             cuda_events: Buffers::new("cupti", &distort),
             agents: Buffers::new("nixl", &distort),
             regions: Buffers::new("nixl", &distort),
+            prepared: Buffers::new("nixl", &distort),
             transfers: Buffers::new("nixl", &distort),
             descriptors: Buffers::new("nixl", &distort),
             notifs: Buffers::new("nixl", &distort),
@@ -127,6 +131,7 @@ impl Recorder {
             next_transfer: 0,
             epochs: BTreeMap::new(),
             next_region: BTreeMap::new(),
+            next_list: BTreeMap::new(),
             first_ns: None,
             last_ns: 0,
         };
@@ -206,7 +211,19 @@ impl Recorder {
             macro_rules! flush {
                 ($($table:ident),+) => { $( host.$table.finish(at, &self.disk, &mut host.drops, host.last_ns); )+ };
             }
-            flush!(kernels, api_calls, gpu_syncs, cuda_events, agents, regions, transfers, descriptors, notifs, probes);
+            flush!(
+                kernels,
+                api_calls,
+                gpu_syncs,
+                cuda_events,
+                agents,
+                regions,
+                prepared,
+                transfers,
+                descriptors,
+                notifs,
+                probes
+            );
             let drops = std::mem::take(&mut host.drops);
             self.disk.write(at, "capture", drops, 0);
             let (processes, threads, gpus) = inventory(rig, at);

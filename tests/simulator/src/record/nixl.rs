@@ -1,6 +1,8 @@
 //! NIXL: agents, regions, transfers with their polls, descriptors, notifications.
 
-use kvpath_schema::tables::nixl::{NixlAgent, NixlDescriptor, NixlNotif, NixlRegion, NixlTransfer};
+use kvpath_schema::tables::nixl::{
+    NixlAgent, NixlDescriptor, NixlNotif, NixlPreparedRow, NixlRegion, NixlTransfer, PreparedForm,
+};
 
 use super::Recorder;
 use super::cuda::push;
@@ -112,6 +114,46 @@ impl Recorder {
             self.rows.entry("nixl_regions").or_default().0 += 1;
             let host = &mut self.hosts[of.host];
             host.regions.push(row, slot, (of.host, &self.disk, &mut host.drops, at));
+        }
+    }
+
+    /// Records a list that an agent prepares, of a peer's memory or of its own: regions in blocks of that size.
+    pub fn prepared(
+        &mut self,
+        rig: &Rig,
+        (process, peer): (usize, Option<usize>),
+        at: Ns,
+        block: i64,
+        rows: &[Region],
+    ) {
+        let of = &rig.processes[process];
+        let time_ns = self.clock(rig, process, at);
+        let next = self.hosts[of.host].next_list.entry(process).or_default();
+        let list = *next;
+        *next += 1;
+        for (number, row) in (0..).zip(rows) {
+            let mut name = |process: usize| rig.processes[process].agent.as_ref().map(|agent| self.words.get(agent));
+            let row = NixlPreparedRow {
+                time_ns,
+                process_id: of.process_id,
+                agent_ptr: agent_ptr(process),
+                agent: name(process),
+                list,
+                peer: peer.and_then(&mut name),
+                form: PreparedForm::Strided.text().into(),
+                memory: self.words.get("VRAM"),
+                rows: i64::try_from(rows.len()).ok(),
+                row: number,
+                addr: row.addr,
+                bytes: block,
+                device_id: i64::from(of.device_id),
+                stride: block,
+                count: row.bytes / block.max(1),
+            };
+            let slot = self.slot();
+            self.rows.entry("nixl_prepared").or_default().0 += 1;
+            let host = &mut self.hosts[of.host];
+            host.prepared.push(row, slot, (of.host, &self.disk, &mut host.drops, at));
         }
     }
 

@@ -1,14 +1,16 @@
 //! Events to rows: the state machine of transfers, keyed (process, handle) with an epoch for each use of an address.
 //! Pure: no I/O and no clock of its own.
 
+mod prepared;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::{
-    NixlAgent, NixlAgents, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs, NixlRegion, NixlRegions,
-    NixlTransfer, NixlTransfers,
+    NixlAgent, NixlAgents, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs, NixlPrepared, NixlRegion,
+    NixlRegions, NixlTransfer, NixlTransfers,
 };
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Polls, REGION_RECORDS};
 
@@ -28,6 +30,7 @@ pub const RELEASE_WAIT_NS: i64 = 10_000_000_000;
 pub struct NixlRows {
     pub agents: NixlAgents,
     pub regions: NixlRegions,
+    pub prepared: NixlPrepared,
     pub transfers: NixlTransfers,
     pub descriptors: NixlDescriptors,
     pub notifs: NixlNotifs,
@@ -86,6 +89,7 @@ pub struct Assembler {
     misses_polls: bool,
     /// Lists of `registerMem` calls that have not returned, by (process, thread, entry).
     registering: HashMap<(i64, i32, i64), Vec<NixlRegion>>,
+    prepared: prepared::Lists,
 }
 
 impl Assembler {
@@ -97,6 +101,8 @@ impl Assembler {
                 self.regions(process_id, tid, time_ns, agent_ptr, memory, &ranges);
                 self.check_regions(process_id, total, first, ranges.len());
             }
+            Event::PreparedRow(blocks) => self.prepared.take((process_id, tid, time_ns), blocks),
+            Event::Prepared(list) => self.prepared((process_id, tid, time_ns), &list),
             Event::RegionsEnd { entry_ns, status } => self.regions_end(process_id, tid, entry_ns, time_ns, status),
             Event::Made { entry_ns, agent_ptr, handle, asked, about } => {
                 // The address can only be handed out again after its release, which was lost then.
@@ -179,6 +185,7 @@ impl Assembler {
         self.image_replaced(process_id);
         self.epochs.retain(|(process, _), _| *process != process_id);
         self.next_region.remove(&process_id);
+        self.prepared.process_ended(process_id);
     }
 
     /// Ends what a process leaves open by `execve`. It keeps its id, so its counters go on.

@@ -1,5 +1,6 @@
 //! Orders of events that real runs and lossy ones give.
 
+use super::super::decode::{Blocks, List};
 use super::*;
 use proptest::prelude::*;
 
@@ -392,4 +393,46 @@ fn a_cut_notif_keeps_its_length() {
     assert_eq!((row.notif.as_deref(), row.notif_bytes), (Some(&*text), Some(300)));
     let (rows, _) = run(vec![(30, posted(20, 1))]);
     assert_eq!(rows.row(0).notif_bytes, Some(17));
+}
+
+fn prepared_row(position: u64, count: u64) -> Event {
+    let range = Range { addr: 0x1000 * position, bytes: 64, device: 0 };
+    Event::PreparedRow(Blocks { position, range, stride: 64, count })
+}
+
+fn prepared_list(is_strided: bool, peer: &str, (asked, covered, rows): (u64, u64, u64)) -> Event {
+    Event::Prepared(List { agent_ptr: 7, peer: txt(peer), memory: 1, is_strided, asked, covered, rows })
+}
+
+#[test]
+fn a_prepared_list_is_its_rows_in_order_and_says_what_it_lacks() {
+    let mut assembler = Assembler::default();
+    let mut push = |time_ns, event| assembler.push(P, 42, time_ns, event);
+    push(5, prepared_row(0, 8));
+    push(5, prepared_row(1, 8));
+    push(5, prepared_list(true, "", (2, 2, 2)));
+    push(6, prepared_row(0, 8));
+    // A search that gave up after 8 of 100 blocks; a list longer than what is recorded of one.
+    push(6, prepared_list(false, "decode-0", (100, 8, 1)));
+    push(7, prepared_row(0, 1));
+    push(7, prepared_list(true, "decode-0", (3, 1, 3)));
+    // Of a list whose end was lost.
+    push(8, prepared_row(0, 1));
+    assembler.finish();
+    let rows = assembler.take_rows().prepared;
+    let said = |row: usize| {
+        let row = rows.row(row);
+        (row.list, row.row, row.rows, row.peer.map(|peer| peer.to_string()), row.form.to_string(), row.count)
+    };
+    assert_eq!(rows.len(), 4);
+    assert_eq!(said(0), (0, 0, Some(2), None, "strided".to_owned(), 8));
+    assert_eq!(said(1), (0, 1, Some(2), None, "strided".to_owned(), 8));
+    assert_eq!(said(2), (1, 0, None, Some("decode-0".to_owned()), "blocks".to_owned(), 8));
+    assert_eq!(said(3), (2, 0, Some(3), Some("decode-0".to_owned()), "strided".to_owned(), 1));
+    assert_eq!(&*rows.memory[0], "VRAM");
+    let losses = assembler.take_losses();
+    let mut lost: Vec<(String, u64)> = losses.iter().map(|(cause, count)| (cause.reason.to_string(), count)).collect();
+    lost.sort_unstable();
+    let reason = |what: &str| format!("{what} of a list beyond 1024 rows, or too scattered");
+    assert_eq!(lost, [(reason("blocks"), 92), (reason("rows"), 2)]);
 }
