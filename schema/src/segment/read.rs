@@ -110,7 +110,7 @@ mod tests {
 
     fn write(folder: &Path) -> PathBuf {
         let mut agents = NixlAgents::default();
-        agents.push(NixlAgent { time_ns: 20, process_id: 7, agent_ptr: u64::MAX, name: "decode-0".into() });
+        agents.push(NixlAgent { time_ns: 20, process_id: 7, agent_ptr: u64::MAX, name: "decode-0".into(), library: "nixl".into() });
         let mut run = RunWriter::new(folder, "h", "test 0", None).imported();
         run.write("nixl", &agents, 0).unwrap().unwrap().path
     }

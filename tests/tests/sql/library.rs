@@ -84,7 +84,7 @@ fn notifs_are_joined_between_the_processes_that_had_the_names_then() {
     let mut run = RunWriter::new(folder.path(), "host", "test 0", None);
     let mut agents = NixlAgents::default();
     for (time_ns, process_id, name) in [(1, 1, "p"), (1, 2, "d"), (1, 3, "e"), (50, 4, "d")] {
-        agents.push(NixlAgent { time_ns, process_id, agent_ptr: 0x1000, name: name.into() });
+        agents.push(NixlAgent { time_ns, process_id, agent_ptr: 0x1000, name: name.into(), library: "nixl".into() });
     }
     let mut notifs = NixlNotifs::default();
     for (time_ns, process_id, direction, peer) in [
