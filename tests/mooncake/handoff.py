@@ -1,6 +1,7 @@
 """A prefill and a decode that hand over KV by Mooncake's transfer engine, in host memory over TCP, and say what they did.
 
-    handoff.py --wheel FOLDER --truth FILE [--op write|read] [--requests N] [--layers N] [--blocks N] [--chunks N] [--fail]
+    handoff.py --wheel FOLDER --truth FILE [--op write|read] [--requests N] [--layers N] [--blocks N] [--chunks N]
+               [--block BYTES] [--fail]
 
 Each of the two is a process of its own with one engine. KV is two buffers a layer, of blocks that lie scattered at both ends.
 A request is handed over in chunks, a batch each, and then in one more batch of rows of 64 bytes, the last of which starts with
@@ -22,7 +23,7 @@ import sys
 import threading
 import time
 
-BLOCK, ROW = 4096, 64
+ROW = 64
 COLUMNS = "pid tid agent what start_ns end_ns request peer result bytes descriptors detail".split()
 
 
@@ -40,7 +41,7 @@ class Side:
             sys.exit("the engine does not start")
         self.name = f"127.0.0.1:{self.engine.get_rpc_port()}"
         self.say("agent", start)
-        size = options.blocks * options.chunks * 2 * BLOCK
+        size = options.blocks * options.chunks * 2 * options.block
         self.kept = [ctypes.create_string_buffer(size) for _ in range(2 * options.layers)]
         self.kept.append(ctypes.create_string_buffer(3 * ROW * options.requests))
         self.addresses = [ctypes.addressof(buffer) for buffer in self.kept]
@@ -74,7 +75,7 @@ class Side:
 
     def hand_over(self, op, other):
         """All requests, to or from the other side."""
-        options, layers = self.options, 2 * self.options.layers
+        options, layers, size = self.options, 2 * self.options.layers, self.options.block
         for number in range(options.requests):
             room = 1_000_000 + number
             for chunk in range(options.chunks):
@@ -82,7 +83,7 @@ class Side:
                 own = [2 * (chunk * options.blocks + block) for block in range(options.blocks)]
                 there = [2 * (options.blocks * options.chunks - 1) - block for block in own]
                 pieces = [
-                    (self.addresses[layer] + a * BLOCK, other["addresses"][layer] + b * BLOCK, BLOCK)
+                    (self.addresses[layer] + a * size, other["addresses"][layer] + b * size, size)
                     for layer in range(layers)
                     for a, b in zip(own, there)
                 ]
@@ -111,10 +112,10 @@ def post(options):
         return
     nobody = "127.0.0.1:1"
     start = time.monotonic_ns()
-    assert side.engine.transfer_sync_write(nobody, side.addresses[0], 0x1000, BLOCK) != 0
+    assert side.engine.transfer_sync_write(nobody, side.addresses[0], 0x1000, options.block) != 0
     side.say("unopened", start, peer=nobody)
     doomed = json.loads(sys.stdin.readline())
-    piece = [(side.addresses[0], doomed["addresses"][0], BLOCK), (side.addresses[1], doomed["addresses"][1], BLOCK)]
+    piece = [(side.addresses[at], doomed["addresses"][at], options.block) for at in range(2)]
     assert side.move("WRITE", "before", doomed["name"], piece) == 0
     os.kill(doomed["pid"], signal.SIGKILL)
     time.sleep(0.5)
@@ -153,6 +154,7 @@ def main():
     arguments.add_argument("--layers", type=int, default=4)
     arguments.add_argument("--blocks", type=int, default=8)
     arguments.add_argument("--chunks", type=int, default=2)
+    arguments.add_argument("--block", type=int, default=4096)
     arguments.add_argument("--fail", action="store_true")
     arguments.add_argument("--role", choices=("run", "serve", "post"), default="run")
     options = arguments.parse_args()

@@ -19,7 +19,7 @@ use crate::gpu::Target;
 use crate::log::{Format, Logging};
 use crate::settings::{LeftOut, MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
 
-/// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
+/// Records KV-cache transfers over NIXL and Mooncake on this node, without touching the programs that make them.
 #[derive(Debug, Parser)]
 #[command(name = "kvpath-agent", version, max_term_width = 100)]
 pub struct Cli {
@@ -76,8 +76,8 @@ pub enum Command {
     Env(Env),
     /// Change how much is recorded of the GPU by a running process.
     Level(ChangeLevel),
-    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded, 1 if a NIXL library
-    /// is there whose build is not known.
+    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded, 1 if a library
+    /// of NIXL or Mooncake is there whose build is not known.
     Doctor(Doctor),
     /// Print completions of this program for a shell.
     Completions(completions::Completions),
@@ -95,7 +95,7 @@ pub struct RecordOptions {
     /// Stop after this time: 500ms, 10s, 5m or 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Attach to this library of NIXL (or of what --with asks for) before any process maps it; others are found when they are
+    /// Attach to this library of NIXL or Mooncake (or of what --with asks for) before any process maps it; others are found when they are
     /// mapped.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
@@ -115,7 +115,7 @@ pub struct RecordOptions {
     /// with --with sched), room (ids of SGLang's requests over Mooncake: the agent reads 16 bytes of the engine's memory for each).
     #[arg(long = "without", value_name = "WHAT", value_delimiter = ',', value_parser = left_out())]
     pub without: Vec<LeftOut>,
-    /// The most that probes may cost, % of a core in all: uprobes on NIXL and UCX, and the scheduler's tracepoints. Where they would
+    /// The most that probes may cost, % of a core in all: uprobes on NIXL, Mooncake and UCX, and the scheduler's tracepoints. Where they would
     /// cost more, one group of probes is taken off for a while, the least valuable first: the scheduler, UCX, notifications received,
     /// polls, notifications, everything else. The run records when. A hit is assumed to cost what a poll's hit does; copying a post's descriptors is
     /// not counted.
@@ -260,7 +260,7 @@ fn level(text: &str) -> Result<Level, String> {
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Look at this NIXL library too.
+    /// Look at this library of NIXL or Mooncake too.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
     /// Print one JSON object.

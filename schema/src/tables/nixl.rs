@@ -86,7 +86,7 @@ crate::define_table! {
         /// Device (0 for DRAM). Of Mooncake as its caller names it, else 0: engines mostly leave it open.
         device_id: i64 => Dict,
         /// `DRAM`, `VRAM`, `BLK`, `OBJ`, `FILE` or a number. Of Mooncake as its caller names it; where it is left open, by the
-        /// process's memory map: what the CPU may not read is `VRAM`.
+        /// process's memory map: what the CPU may not read is `VRAM` (`unknown` if the process had ended).
         memory: Name => Dict,
         /// Which library it is registered with; recordings before this column hold NIXL alone.
         library: Name => Dict of Library,
@@ -155,7 +155,8 @@ crate::define_table! {
         notif_bytes: Option<i64> => Dict,
         /// Request id that the notif names by the rules of the serving engines; null where none matches, or where the text
         /// was cut before the id ends. SQL, `report` and `path` read it from the notif: in the files it is null, but in
-        /// recordings of older agents.
+        /// recordings of older agents, and for Mooncake, which has no notifs: there the room that SGLang's last write of a request
+        /// carries. `report` and `path` give it to the write right before as well.
         request: Option<String> => Plain,
         /// Chunk of the prompt that the notif names, from 0 (SGLang); read as `request`.
         chunk: Option<i32> => Dict,
