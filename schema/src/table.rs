@@ -317,7 +317,7 @@ macro_rules! define_table {
             }
             fn extend_from_batch(&mut self, batch: &arrow::array::RecordBatch)
                 -> Result<(), $crate::table::ReadError> {
-                $( 
+                $(
                     let absent = $crate::absent_of!($($values)?);
                     $crate::table::read_column(batch, stringify!($name), stringify!($col), absent, &mut self.$col)?;
                 )+

@@ -26,7 +26,13 @@ impl Facts {
     }
 
     pub(crate) fn agent(&mut self, process_id: i64, name: &str) {
-        self.agents.push(NixlAgent { time_ns: 1, process_id, agent_ptr: 0x1000, name: name.into(), library: "nixl".into() });
+        self.agents.push(NixlAgent {
+            time_ns: 1,
+            process_id,
+            agent_ptr: 0x1000,
+            name: name.into(),
+            library: "nixl".into(),
+        });
     }
 
     pub(crate) fn copy(&mut self, process_id: i64, start_ns: i64, dur_ns: i64, bytes: i64) {

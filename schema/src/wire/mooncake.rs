@@ -326,7 +326,8 @@ mod tests {
     fn every_count_has_a_slot_of_its_own() {
         let mut seen = [false; COUNT_SLOTS as usize];
         let hits = Kind::ALL.into_iter().flat_map(|kind| [hit_slot(kind, false), hit_slot(kind, true)]);
-        let losses = Loss::ALL.into_iter().flat_map(|loss| Kind::ALL.into_iter().map(move |kind| loss_slot(loss, kind)));
+        let losses =
+            Loss::ALL.into_iter().flat_map(|loss| Kind::ALL.into_iter().map(move |kind| loss_slot(loss, kind)));
         for slot in hits.chain(losses) {
             assert!(!core::mem::replace(&mut seen[slot as usize], true), "{slot}");
         }

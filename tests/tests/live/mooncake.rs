@@ -108,7 +108,8 @@ fn agents(truth: &Truth, recorded: &Recorded) {
 fn regions(truth: &Truth, recorded: &Recorded) {
     assert_eq!(recorded.regions.len(), truth.all("register").count());
     for agent in truth.all("agent") {
-        let mine = (0..recorded.regions.len()).map(|at| recorded.regions.row(at)).filter(|row| row.process_id == agent.pid);
+        let mine =
+            (0..recorded.regions.len()).map(|at| recorded.regions.row(at)).filter(|row| row.process_id == agent.pid);
         let registered = truth.all("register").filter(|action| action.pid == agent.pid);
         for (position, (row, action)) in (0..).zip(mine.zip(registered)) {
             let address = u64::from_str_radix(action.detail.trim_start_matches("0x"), 16).expect("address");
@@ -139,15 +140,16 @@ fn hand_offs_by_mooncake_are_reported() {
     let Some((live, wheel)) = ready_for_mooncake("hand_offs_by_mooncake_are_reported") else { return };
     record(&live, &wheel, &[], &["--chunks", "1", "--requests", "3"]);
     let truth = Truth::read(&live.path("truth.tsv"));
-    let report = kvpath_tests::kvpath().arg("report").arg(live.path("run")).args(["--format", "json"]).output().unwrap();
+    let report = kvpath_tests::kvpath().arg("report").arg(live.path("run")).args(["--json"]).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("JSON");
     let handed: Vec<(String, i64)> = report["requests"]
         .as_array()
         .expect("requests")
         .iter()
-        .map(|row| (row["request_id"].as_str().unwrap_or("-").to_owned(), row["kv_bytes"].as_i64().unwrap_or(0)))
+        .map(|row| (row["request_id"].as_str().unwrap_or("-").to_owned(), row["handoff_bytes"].as_i64().unwrap_or(0)))
         .collect();
-    let bytes = |id: &str| truth.all("submit").filter(|submit| submit.request == id).filter_map(|s| s.bytes).sum::<i64>();
+    let bytes =
+        |id: &str| truth.all("submit").filter(|submit| submit.request == id).filter_map(|s| s.bytes).sum::<i64>();
     let expected: Vec<(String, i64)> =
         (1_000_000..1_000_003).map(|id: i64| (id.to_string(), bytes(&id.to_string()))).collect();
     assert_eq!(handed, expected);
@@ -158,10 +160,10 @@ fn hand_offs_by_mooncake_are_reported() {
         .map(|row| (row["process_id"].as_i64().expect("a process"), row["role"].as_str().expect("a role")))
         .collect();
     let poster = truth.all("submit").next().expect("a submit").pid;
-    assert_eq!(roles.iter().map(|(pid, role)| (*pid == poster, *role)).collect::<Vec<_>>(), [
-        (true, "prefill"),
-        (false, "decode")
-    ]);
+    assert_eq!(
+        roles.iter().map(|(pid, role)| (*pid == poster, *role)).collect::<Vec<_>>(),
+        [(true, "prefill"), (false, "decode")]
+    );
 }
 
 #[test]
@@ -204,11 +206,12 @@ fn of_thousands_of_small_batches_none_is_lost() {
 #[test]
 fn requests_of_a_batch_over_the_limit_are_counted() {
     let Some((live, wheel)) = ready_for_mooncake("requests_of_a_batch_over_the_limit_are_counted") else { return };
-    let args = "--op read --requests 1 --layers 4 --blocks 9000 --chunks 1 --block 64";
+    let args = "--op read --requests 1 --layers 4 --blocks 9000 --chunks 1 --block 64 --may-fail";
     record(&live, &wheel, &[], &args.split(' ').collect::<Vec<_>>());
     let recorded = Recorded::read(&live.path("run"));
     let row = recorded.transfers.row(0);
-    assert_eq!((row.descriptors, row.bytes, &*row.status), (Some(72_000), None, "done"));
+    // Whether TCP bears as many is not the question.
+    assert_eq!((row.descriptors, row.bytes), (Some(72_000), None));
     let dropped = recorded.drops.count.iter().sum::<i64>();
     assert_eq!((recorded.descriptors.len(), dropped), (65_536, 72_000 - 65_536));
 }
@@ -222,8 +225,8 @@ fn a_build_of_mooncake_that_is_not_known_is_left_alone() {
     library[note + 8] ^= 0xff;
     let copy = live.path("engine.so");
     std::fs::write(&copy, library).expect("a copy");
-    let output = live.agent(&["record", "--for", "200ms", "--out"]).arg(live.path("run")).arg("--library").arg(&copy);
-    let output = output.output().expect("runs");
+    let mut agent = live.agent(&["record", "--for", "200ms", "--out"]);
+    let output = agent.arg(live.path("run")).arg("--library").arg(&copy).output().expect("runs");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let states = Recorded::read(&live.path("run")).states_of("library", "engine.so");
     assert_eq!(states.len(), 1);

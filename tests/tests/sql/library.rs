@@ -68,6 +68,23 @@ fn derived_tables_have_their_columns() {
     }
 }
 
+/// The fixtures are older than the column.
+#[test]
+fn recordings_of_before_hold_nixl_alone() {
+    let run = kvpath_tests::fixture("v1/sglang");
+    let ask = |sql: &str| text(&["sql", run.to_str().expect("UTF-8"), sql, "--format", "csv"]);
+    for table in ["nixl_agents", "nixl_regions", "nixl_transfers"] {
+        let all = ask(&format!("SELECT count(*) FROM {table}"));
+        let count = all.lines().nth(1).expect("a row");
+        assert_eq!(
+            ask(&format!("SELECT library, count(*) AS n FROM {table} GROUP BY library")),
+            format!("library,n\nnixl,{count}\n")
+        );
+        let other = ask(&format!("SELECT count(*) AS n FROM {table} WHERE library = 'mooncake'"));
+        assert_eq!(other, "n\n0\n");
+    }
+}
+
 #[test]
 fn notifs_are_joined_in_order_of_repetition() {
     let run = SmallRun::new(1);

@@ -165,7 +165,7 @@ mod tests {
         }
         let (at, event) = record(&bytes, &layouts).unwrap();
         assert_eq!(at, RecordedAt { time_ns: 77, pid: 41, tid: 43 });
-        let request = |i| Request { op: 1, source: 10 + i, target: 20 + i, remote: 30 + i, bytes: 40 + i };
+        let request = |i: u64| Request { op: 1, source: 10 + i, target: 20 + i, remote: 30 + i, bytes: 40 + i };
         assert_eq!(event, Event::Requests { batch: 0xba, first: 0, requests: vec![request(0), request(1)] });
         put(&mut bytes, offset_of!(wire::Requests, count), &65u32.to_ne_bytes());
         assert_eq!(record(&bytes, &layouts), Err(DecodeError::Inconsistent));

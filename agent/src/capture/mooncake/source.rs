@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
 use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
@@ -17,6 +18,7 @@ use crate::capture::{Budgeted, Context, EndedProcess, RecordSource};
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::elf::First;
+use crate::error::AgentError;
 use crate::libraries::Libraries;
 use crate::losses::{Cause, Losses};
 use crate::seccomp::WOULD_KILL;
@@ -63,7 +65,26 @@ impl Mooncake {
         })
     }
 
-    fn probe(&mut self, library: Library, examined: &Examined, context: &mut Context) {
+    /// Attaches to a library that was not seen before; gives whether it is probed.
+    fn is_probed(&mut self, library: Library, context: &mut Context) -> bool {
+        if let Some(is_probed) = self.libraries.is_probed(&library) {
+            return is_probed;
+        }
+        let data = library.read().map_err(|error| error.to_string());
+        match data.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
+            Ok(examined) if examined.is_mooncake => return self.probe(library, &examined, context),
+            // Others call theirs so too.
+            Ok(_) => {}
+            Err(error) => {
+                context.facts.say("mooncake", format!("library {}", library.path), format!("probes off: {error}"));
+                context.set(Subject::library("mooncake", library.path.as_str()), RecordingState::Unreadable, error);
+            }
+        }
+        self.libraries.leave(library);
+        false
+    }
+
+    fn probe(&mut self, library: Library, examined: &Examined, context: &mut Context) -> bool {
         let path = library.path.clone();
         let (key, subject) = (format!("library {path}"), Subject::library("mooncake", path.as_str()));
         let id = examined.build_id.as_deref().unwrap_or("none");
@@ -72,13 +93,18 @@ impl Mooncake {
             let text = format!("Build ID {id} is unknown; known releases of Mooncake: {known}");
             context.facts.say("mooncake", key, format!("probes off: {text}"));
             context.set(subject, RecordingState::UnknownBuild, format!("{text}; {UNKNOWN_CURE}"));
-            return self.libraries.leave(library);
+            self.libraries.leave(library);
+            return false;
         };
         let probes = examined.probes_to_attach(self.may_return, self.reads_room);
         let attached = self.libraries.attach(self.programs.ebpf(), library, probes);
         match &attached {
             Ok(points) => {
-                context.facts.say("mooncake", key, format!("Mooncake {mooncake}, Build ID {id}, {points} points attached"));
+                context.facts.say(
+                    "mooncake",
+                    key,
+                    format!("Mooncake {mooncake}, Build ID {id}, {points} points attached"),
+                );
                 context.set(subject, RecordingState::Recording, format!("Mooncake {mooncake}, {points} points"));
             }
             Err(error) => {
@@ -102,6 +128,7 @@ impl Mooncake {
                 context.set(subject, RecordingState::Unavailable, why);
             }
         }
+        attached.is_ok()
     }
 
     /// Adds what was lost in the kernel half, and the hits.
@@ -128,34 +155,30 @@ impl RecordSource for Mooncake {
         builds::is_candidate(file_name)
     }
 
-    fn found(&mut self, library: Library, _file_name: &str, context: &mut Context) {
-        if self.libraries.is_probed(&library).is_some() {
-            return;
+    fn named(&mut self, path: &Path, context: &mut Context) -> Result<bool, AgentError> {
+        let unreadable = |error| AgentError::Library { path: path.to_owned(), error };
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !self.is_candidate(name) {
+            return Ok(false);
         }
-        let data = library.read().map_err(|error| error.to_string());
-        match data.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
-            Ok(examined) if examined.is_mooncake => self.probe(library, &examined, context),
-            // Others call theirs so too.
-            Ok(_) => self.libraries.leave(library),
-            Err(error) => {
-                context.facts.say("mooncake", format!("library {}", library.path), format!("probes off: {error}"));
-                context.set(Subject::library("mooncake", library.path.as_str()), RecordingState::Unreadable, error);
-                self.libraries.leave(library);
-            }
+        let library = Library::open(path).map_err(unreadable)?;
+        let data = library.read().map_err(unreadable)?;
+        let examined = examine(&data).map_err(|error| AgentError::NotALibrary { path: path.to_owned(), error })?;
+        if examined.is_mooncake && self.libraries.is_probed(&library).is_none() {
+            self.probe(library, &examined, context);
         }
+        Ok(examined.is_mooncake)
     }
 
     fn mapped(&mut self, pid: i32, mapping: &Mapping, context: &mut Context) {
         let Some(library) = self.libraries.open(pid, mapping, context) else { return };
-        self.found(library, mapping.file_name(), context);
-        let Ok(library) = Library::of_mapping(pid, mapping) else { return };
-        if self.libraries.is_probed(&library) == Some(true) {
+        if self.is_probed(library, context) {
             context.processes.id_of(pid);
         }
     }
 
     fn image_replaced(&mut self, process_id: i64, _context: &mut Context) {
-        self.assembler.process_ended(process_id);
+        self.assembler.image_replaced(process_id);
     }
 
     fn process_ended(&mut self, process: EndedProcess, _context: &mut Context) {

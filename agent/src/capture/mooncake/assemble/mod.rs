@@ -158,6 +158,15 @@ impl Assembler {
         }
     }
 
+    /// A process runs another program: what was known of its memory holds no more.
+    pub fn image_replaced(&mut self, process_id: i64) {
+        self.close_all(process_id);
+        if let Some(traced) = self.processes.get_mut(&process_id) {
+            let (next_region, epochs) = (traced.next_region, std::mem::take(&mut traced.epochs));
+            *traced = Traced { next_region, epochs, ..Traced::default() };
+        }
+    }
+
     /// Ends what a process leaves open, and forgets it.
     pub fn process_ended(&mut self, process_id: i64) {
         self.close_all(process_id);
@@ -179,11 +188,8 @@ impl Assembler {
 
     fn close_all(&mut self, process_id: i64) {
         let Some(traced) = self.processes.get(&process_id) else { return };
-        let mut batches: Vec<(i64, u64)> = traced
-            .open
-            .iter()
-            .filter_map(|(batch, submits)| Some((submits.first()?.caller.time_ns, *batch)))
-            .collect();
+        let mut batches: Vec<(i64, u64)> =
+            traced.open.iter().filter_map(|(batch, submits)| Some((submits.first()?.caller.time_ns, *batch))).collect();
         batches.sort_unstable();
         for (_, batch) in batches {
             self.close(process_id, batch, None);

@@ -127,6 +127,20 @@ fn what_is_never_freed_is_pending() {
 }
 
 #[test]
+fn another_program_of_a_process_begins_anew_but_for_what_is_counted() {
+    let mut assembler = some();
+    push(&mut assembler, 30, submitted(1, true, None));
+    push(&mut assembler, 30, Event::Requests { batch: BATCH, first: 0, requests: vec![request(1, 3, 1)] });
+    assembler.image_replaced(7);
+    push(&mut assembler, 40, submitted(1, true, None));
+    push(&mut assembler, 40, Event::Requests { batch: BATCH, first: 0, requests: vec![request(1, 3, 1)] });
+    assembler.finish();
+    let rows = assembler.take_rows();
+    assert_eq!((rows.transfers.epoch.clone(), rows.agents.len()), (vec![0, 1], 2));
+    assert_eq!(rows.transfers.peer.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
 fn what_is_over_the_limit_is_counted_and_its_size_unknown() {
     let mut assembler = some();
     push(&mut assembler, 30, submitted(6, true, None));
