@@ -69,7 +69,7 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Record until interrupted, until a time is over, or until a command ends.
-    Record(RecordOptions),
+    Record(Box<RecordOptions>),
     /// Record as a service does, until it is told to stop (SIGTERM): settings come from a file.
     Run(Run),
     /// Print the variables that let a program that is started by other means be recorded, as shell commands.
@@ -325,7 +325,7 @@ mod tests {
         let Ok(Command::Record(options)) = record("ucx,telemetry").map(|cli| cli.command) else {
             panic!("it is sound")
         };
-        assert_eq!(Settings::from(options).extras, [OptionalSource::Ucx, OptionalSource::Telemetry]);
+        assert_eq!(Settings::from(*options).extras, [OptionalSource::Ucx, OptionalSource::Telemetry]);
         let error = record("udp").unwrap_err().to_string();
         assert!(error.contains("[possible values: ucx, rdma, sockets, sched, telemetry]"), "{error}");
     }
@@ -334,7 +334,7 @@ mod tests {
     fn what_is_left_out_is_a_list() {
         let parsed = Cli::try_parse_from(["kvpath-agent", "record", "--without", "room"]);
         let Ok(Command::Record(options)) = parsed.map(|cli| cli.command) else { panic!("it is sound") };
-        let settings = Settings::from(options);
+        let settings = Settings::from(*options);
         assert!(settings.is_without_room && !settings.is_without_scheduler);
     }
 

@@ -151,10 +151,8 @@ mod tests {
         let mut bytes = blank(Kind::Requests, size_of::<wire::Requests>());
         put(&mut bytes, offset_of!(wire::Requests, batch), &0xbau64.to_ne_bytes());
         put(&mut bytes, offset_of!(wire::Requests, count), &2u32.to_ne_bytes());
-        for i in 0..2u64 {
-            let at = |field: u32| {
-                offset_of!(wire::Requests, data) + i as usize * layout.request_bytes as usize + field as usize
-            };
+        for (i, start) in (0..2u64).zip((0..).step_by(layout.request_bytes as usize)) {
+            let at = |field: u32| offset_of!(wire::Requests, data) + start + field as usize;
             put(&mut bytes, at(layout.request_op), &1i32.to_ne_bytes());
             for (field, value) in
                 [(layout.request_source, 10), (layout.request_target, 20), (layout.request_offset, 30)]

@@ -239,11 +239,11 @@ impl RecordSource for Mooncake {
             return None;
         }
         let bytes = units::bytes(totals.bytes);
-        let mut text = format!("{} transfers over Mooncake ({} done, {bytes})", totals.transfers, totals.done);
-        if totals.unopened > 0 {
-            text += &format!(", {} peers of it could not be opened", totals.unopened);
-        }
-        Some(text)
+        let text = format!("{} transfers over Mooncake ({} done, {bytes})", totals.transfers, totals.done);
+        Some(match totals.unopened {
+            0 => text,
+            unopened => format!("{text}, {unopened} peers of it could not be opened"),
+        })
     }
 }
 
