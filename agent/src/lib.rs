@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
     match command {
-        cli::Command::Record(options) => Ok(record::run(&options.into())?),
+        cli::Command::Record(options) => Ok(record::run(&(*options).into())?),
         cli::Command::Run(options) => {
             let time = host::utc(system::now_ns(system::Clock::Wall));
             Ok(record::run(&settings::file::read(&options.config, &time)?)?)

@@ -4,7 +4,9 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "an atomic add on a map value")]
 
+mod containers;
 mod count;
 mod end;
 mod nixl;
+mod stack;
 mod user;

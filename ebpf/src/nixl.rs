@@ -7,22 +7,21 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::{
-    bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
-    generated::{bpf_loop, bpf_probe_read_user as read_user_bytes},
-};
+use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_loop};
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
     Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS, Handle, HandleMade,
     Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, PREPARED_LOOKS, PREPARED_ROWS, PollKey, Polls, Posted,
-    Prepared, PreparedRow, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions, RegionsEnd, Released, Status, TAKEN_LIMIT,
-    TEXT_MAX, Text, hit_slot, loss_slot, unread,
+    Prepared, PreparedRow, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions, RegionsEnd, Released, Status,
+    TAKEN_LIMIT, hit_slot, loss_slot, unread,
 };
 
+use crate::containers::{List, copy, text, vector};
 use crate::count::{add, count};
-use crate::user::{read, stack_arg};
+use crate::stack::stack_arg;
+use crate::user::read;
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
 compile_error!("where arguments lie on the stack, and NIXL's layouts, are known for x86-64 alone");
@@ -197,49 +196,10 @@ fn was_passed(header: Header, this: u64) -> bool {
     passed && PASSED.remove(&header.pid_tgid).is_ok()
 }
 
-/// Copies `len` bytes, at most `room`, from the process.
-#[inline(always)]
-fn copy(to: *mut u8, len: u64, room: u64, from: u64) -> bool {
-    let len = if len < room { len } else { room };
-    // SAFETY: callers pass `room` bytes that they own; the helper checks the source.
-    len == 0 || unsafe { read_user_bytes(to.cast(), len as u32, from as *const _) } == 0
-}
-
-struct List {
-    begin: u64,
-    count: u64,
-}
-
 /// The vector of a descriptor list of elements of `element` bytes.
 #[inline(always)]
 fn list_of(list: u64, layout: &Layout, element: u32) -> Option<List> {
     vector(list + u64::from(layout.list_begin), element)
-}
-
-/// A `std::vector` of elements of `element` bytes.
-#[inline(always)]
-fn vector(vector: u64, element: u32) -> Option<List> {
-    let begin: u64 = read(vector)?;
-    let end: u64 = read(vector + 8)?;
-    let count = end.checked_sub(begin)?.checked_div(u64::from(element))?;
-    Some(List { begin, count })
-}
-
-/// Copies a `std::string`.
-///
-/// # Safety
-/// `to` must be writable.
-#[inline(always)]
-unsafe fn text(to: *mut Text, string: u64) {
-    let (ptr, len) = (read::<u64>(string), read::<u64>(string + 8));
-    // SAFETY: by contract.
-    unsafe {
-        (*to).len = len.unwrap_or(0);
-        (*to).read = match (ptr, len) {
-            (Some(ptr), Some(len)) => u64::from(copy((&raw mut (*to).bytes).cast(), len, TEXT_MAX as u64, ptr)),
-            _ => 0,
-        };
-    }
 }
 
 /// Fills in what a handle says of itself; gives its lists.

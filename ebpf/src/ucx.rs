@@ -17,7 +17,8 @@ use kvpath_schema::wire::ucx::{
 };
 
 use crate::count::{add, count};
-use crate::user::{read, stack_arg};
+use crate::stack::stack_arg;
+use crate::user::read;
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
 compile_error!("where the arguments of ucp_am_send_nbx lie on the stack is known for x86-64 alone");

@@ -6,5 +6,6 @@
 
 mod count;
 mod end;
+mod stack;
 mod ucx;
 mod user;

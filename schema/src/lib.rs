@@ -16,7 +16,7 @@
 //! use kvpath_schema::tables::nixl::{NixlAgent, NixlAgents};
 //!
 //! let mut agents = NixlAgents::default();
-//! agents.push(NixlAgent { time_ns: 20, process_id: 7, agent_ptr: 0x1000, name: "prefill-0".into() });
+//! agents.push(NixlAgent { time_ns: 20, process_id: 7, agent_ptr: 0x1000, name: "prefill-0".into(), library: "nixl".into() });
 //! let batch = agents.to_batch();
 //! assert_eq!((agents.len(), batch.num_rows()), (1, 1));
 //! assert_eq!(batch.schema(), NixlAgents::DEF.arrow_schema());

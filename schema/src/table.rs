@@ -1,6 +1,6 @@
 //! What a table is, and the macro that defines one.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub struct ColumnDef {
     pub nullable: bool,
     /// All that it can hold, if that is one of a few values.
     pub spellings: &'static [Spelling],
+    /// What a segment from before the column says by not having it; `None`: nothing.
+    pub absent: Option<&'static str>,
 }
 
 /// One table.
@@ -147,7 +149,7 @@ pub trait Columns: Default {
     fn pick(&self, rows: &[u32]) -> RecordBatch;
     /// One column as an Arrow array; `None` if there is none of that name.
     fn array(&self, column: &str) -> Option<ArrayRef>;
-    /// Appends the rows of a batch; columns are taken by name, a missing nullable column reads as null.
+    /// Appends the rows of a batch; columns are taken by name. A missing column reads as [`ColumnDef::absent`], else as null.
     ///
     /// # Errors
     /// A missing column that may not be null, or one of another type.
@@ -160,6 +162,7 @@ pub fn read_column<T: crate::cell::Cell>(
     batch: &RecordBatch,
     table: &'static str,
     column: &'static str,
+    absent: Option<&'static str>,
     into: &mut Vec<T>,
 ) -> Result<(), ReadError> {
     match batch.column_by_name(column) {
@@ -170,6 +173,10 @@ pub fn read_column<T: crate::cell::Cell>(
             nullable: T::NULLABLE,
             found: array.data_type().clone(),
         }),
+        None if absent.is_some() => {
+            let texts = StringArray::from_iter(std::iter::repeat_n(absent, batch.num_rows()));
+            T::read(&texts, into).ok_or(ReadError::MissingColumn { table, column })
+        }
         None if T::NULLABLE => {
             let nulls = arrow::array::new_null_array(&T::data_type(), batch.num_rows());
             T::read(&nulls, into).ok_or(ReadError::MissingColumn { table, column })
@@ -187,6 +194,18 @@ macro_rules! spellings_of {
     };
     ($ty:ty, $values:ty) => {
         <$values>::SPELLINGS
+    };
+}
+
+/// What a segment without the column says by that.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! absent_of {
+    () => {
+        None
+    };
+    ($values:ty) => {
+        <$values>::ABSENT
     };
 }
 
@@ -267,6 +286,7 @@ macro_rules! define_table {
                     data_type: <$ty as $crate::cell::Cell>::data_type,
                     nullable: <$ty as $crate::cell::Cell>::NULLABLE,
                     spellings: $crate::spellings_of!($ty $(, $values)?),
+                    absent: $crate::absent_of!($($values)?),
                 } ),+ ],
                 sorted_by: &[ $(stringify!($sort)),* ],
             };
@@ -297,7 +317,10 @@ macro_rules! define_table {
             }
             fn extend_from_batch(&mut self, batch: &arrow::array::RecordBatch)
                 -> Result<(), $crate::table::ReadError> {
-                $( $crate::table::read_column(batch, stringify!($name), stringify!($col), &mut self.$col)?; )+
+                $(
+                    let absent = $crate::absent_of!($($values)?);
+                    $crate::table::read_column(batch, stringify!($name), stringify!($col), absent, &mut self.$col)?;
+                )+
                 Ok(())
             }
         }

@@ -12,7 +12,10 @@ pub struct Spelling {
 /// Defines the values of a column: an enum, its spellings and a [`crate::cell::Cell`] that stores them as a dictionary.
 #[macro_export]
 macro_rules! define_values {
-    ($(#[$meta:meta])* $name:ident { $( $(#[doc = $doc:literal])+ $variant:ident = $text:literal, )+ }) => {
+    (
+        $(#[$meta:meta])*
+        $name:ident $(($absent:ident where absent))? { $( $(#[doc = $doc:literal])+ $variant:ident = $text:literal, )+ }
+    ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $( $(#[doc = $doc])+ $variant, )+ }
@@ -25,6 +28,14 @@ macro_rules! define_values {
             pub const SPELLINGS: &'static [$crate::values::Spelling] = &[ $(
                 $crate::values::Spelling { text: $text, doc: concat!($($doc, "\n"),+) }
             ),+ ];
+
+            /// What a segment from before the column says by not having it.
+            pub const ABSENT: Option<&'static str> = {
+                #[allow(unused_variables, reason = "most columns have none")]
+                let absent: Option<&'static str> = None;
+                $( let absent = Some(Self::$absent.text()); )?
+                absent
+            };
 
             /// As it stands in tables.
             #[must_use]

@@ -29,14 +29,23 @@ pub enum Group {
     Polls,
     /// Notifications that are sent by themselves, and that arrive.
     Notifs,
+    /// Everything of Mooncake.
+    Mooncake,
     /// Agents, regions, prepared lists, and the making, posting and releasing of transfers.
     Transfers,
 }
 
 impl Group {
     /// All, in the order in which they are given up.
-    pub const ALL: [Self; 6] =
-        [Self::Scheduler, Self::Ucx, Self::NotificationsReceived, Self::Polls, Self::Notifs, Self::Transfers];
+    pub const ALL: [Self; 7] = [
+        Self::Scheduler,
+        Self::Ucx,
+        Self::NotificationsReceived,
+        Self::Polls,
+        Self::Notifs,
+        Self::Mooncake,
+        Self::Transfers,
+    ];
 
     /// That of a probe of NIXL.
     pub fn of(kind: Kind) -> Self {
@@ -64,6 +73,7 @@ impl Group {
         match self {
             Self::Scheduler => "sched",
             Self::Ucx => "ucx",
+            Self::Mooncake => "mooncake",
             Self::NotificationsReceived | Self::Polls | Self::Notifs | Self::Transfers => "nixl",
         }
     }
@@ -76,6 +86,7 @@ impl Group {
             Self::NotificationsReceived => "notifications received",
             Self::Polls => "polls",
             Self::Notifs => "notifs",
+            Self::Mooncake => "transfers of Mooncake",
             Self::Transfers => "transfers",
         }
     }

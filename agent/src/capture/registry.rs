@@ -5,6 +5,7 @@ use kvpath_schema::tables::capture::RecordingState;
 use super::cupti::environment::LIBRARY;
 use super::cupti::folders::remove_abandoned;
 use super::cupti::plan::Plan;
+use super::mooncake::source::Mooncake;
 use super::nixl::attach::Programs;
 use super::nixl::source::Nixl;
 use super::rdma::source::Rdma;
@@ -44,6 +45,7 @@ pub fn start(
         context.set(Subject::source("cupti"), RecordingState::Off, why);
     }
     sources.push(Box::new(Nixl::new(nixl, spares_confined, context)));
+    sources.push(Box::new(Mooncake::start(spares_confined, !settings.is_without_room, context)?));
     for extra in OptionalSource::ALL.into_iter().filter(|extra| settings.asks_for(*extra)) {
         sources.push(match extra {
             OptionalSource::Ucx => Box::new(Ucx::start(context.now_ns)?),

@@ -17,9 +17,9 @@ use tracing::Level as Importance;
 use crate::clock::{self, Clocking};
 use crate::gpu::Target;
 use crate::log::{Format, Logging};
-use crate::settings::{MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
+use crate::settings::{LeftOut, MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
 
-/// Records KV-cache transfers over NIXL on this node, without touching the programs that make them.
+/// Records KV-cache transfers over NIXL and Mooncake on this node, without touching the programs that make them.
 #[derive(Debug, Parser)]
 #[command(name = "kvpath-agent", version, max_term_width = 100)]
 pub struct Cli {
@@ -69,15 +69,15 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Record until interrupted, until a time is over, or until a command ends.
-    Record(RecordOptions),
+    Record(Box<RecordOptions>),
     /// Record as a service does, until it is told to stop (SIGTERM): settings come from a file.
     Run(Run),
     /// Print the variables that let a program that is started by other means be recorded, as shell commands.
     Env(Env),
     /// Change how much is recorded of the GPU by a running process.
     Level(ChangeLevel),
-    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded, 1 if a NIXL library
-    /// is there whose build is not known.
+    /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded, 1 if a library
+    /// of NIXL or Mooncake is there whose build is not known.
     Doctor(Doctor),
     /// Print completions of this program for a shell.
     Completions(completions::Completions),
@@ -95,7 +95,7 @@ pub struct RecordOptions {
     /// Stop after this time: 500ms, 10s, 5m or 1h.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Attach to this library of NIXL (or of what --with asks for) before any process maps it; others are found when they are
+    /// Attach to this library of NIXL or Mooncake (or of what --with asks for) before any process maps it; others are found when they are
     /// mapped.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
@@ -111,10 +111,11 @@ pub struct RecordOptions {
     #[arg(long = "with", value_name = "SOURCE", value_delimiter = ',', value_parser = extra())]
     pub sources: Vec<OptionalSource>,
     /// Leave out what is recorded by default: sched (when and why threads that post, poll or launch are off the CPU, and who wakes
-    /// them; look-ups for each switch and each waking on the machine). Without it, what such threads waited for is mostly unknown. Not with --with sched.
-    #[arg(long = "without", value_name = "SOURCE")]
-    pub without: Option<LeftOut>,
-    /// The most that probes may cost, % of a core in all: uprobes on NIXL and UCX, and the scheduler's tracepoints. Where they would
+    /// them; look-ups for each switch and each waking on the machine; without it, what such threads waited for is mostly unknown; not
+    /// with --with sched), room (ids of SGLang's requests over Mooncake: the agent reads 16 bytes of the engine's memory for each).
+    #[arg(long = "without", value_name = "WHAT", value_delimiter = ',', value_parser = left_out())]
+    pub without: Vec<LeftOut>,
+    /// The most that probes may cost, % of a core in all: uprobes on NIXL, Mooncake and UCX, and the scheduler's tracepoints. Where they would
     /// cost more, one group of probes is taken off for a while, the least valuable first: the scheduler, UCX, notifications received,
     /// polls, notifications, everything else. The run records when. A hit is assumed to cost what a poll's hit does; copying a post's descriptors is
     /// not counted.
@@ -130,13 +131,6 @@ pub struct RecordOptions {
     /// where something could not be recorded: a library of an unknown build, or GPU records that another agent reads.
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
-}
-
-/// What is recorded by default and may be left out.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum LeftOut {
-    /// The scheduler
-    Sched,
 }
 
 /// Clock probes between hosts: what a run of several hosts needs for its times to be compared. Off where no address is given.
@@ -171,7 +165,7 @@ impl Cli {
     /// Refuses options that contradict each other by their values.
     fn checked(self) -> Result<Self, clap::Error> {
         if let Command::Record(options) = &self.command
-            && options.without.is_some()
+            && options.without.contains(&LeftOut::Sched)
             && options.sources.contains(&OptionalSource::Sched)
         {
             let why = "`sched` is asked for by --with and left out by --without: say one of them";
@@ -187,8 +181,19 @@ impl From<RecordOptions> for Settings {
         let RecordOptions {
             out, duration, libraries, gpu, sources: extras, without, max_overhead, node, command, ..
         } = options;
-        let is_without_scheduler = without.is_some();
-        Self { out, duration, libraries, gpu, extras, is_without_scheduler, max_overhead, node, clock, command }
+        Self {
+            out,
+            duration,
+            libraries,
+            gpu,
+            extras,
+            is_without_scheduler: without.contains(&LeftOut::Sched),
+            is_without_room: without.contains(&LeftOut::Room),
+            max_overhead,
+            node,
+            clock,
+            command,
+        }
     }
 }
 
@@ -197,6 +202,14 @@ fn extra() -> impl TypedValueParser<Value = OptionalSource> {
     PossibleValuesParser::new(values).map(|name| {
         let extra = OptionalSource::ALL.into_iter().find(|extra| extra.name() == name);
         extra.expect("clap lets possible values pass alone")
+    })
+}
+
+fn left_out() -> impl TypedValueParser<Value = LeftOut> {
+    let values = LeftOut::ALL.map(|left_out| PossibleValue::new(left_out.name()).help(left_out.title()));
+    PossibleValuesParser::new(values).map(|name| {
+        let left_out = LeftOut::ALL.into_iter().find(|left_out| left_out.name() == name);
+        left_out.expect("clap lets possible values pass alone")
     })
 }
 
@@ -247,7 +260,7 @@ fn level(text: &str) -> Result<Level, String> {
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Look at this NIXL library too.
+    /// Look at this library of NIXL or Mooncake too.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
     /// Print one JSON object.
@@ -312,9 +325,17 @@ mod tests {
         let Ok(Command::Record(options)) = record("ucx,telemetry").map(|cli| cli.command) else {
             panic!("it is sound")
         };
-        assert_eq!(Settings::from(options).extras, [OptionalSource::Ucx, OptionalSource::Telemetry]);
+        assert_eq!(Settings::from(*options).extras, [OptionalSource::Ucx, OptionalSource::Telemetry]);
         let error = record("udp").unwrap_err().to_string();
         assert!(error.contains("[possible values: ucx, rdma, sockets, sched, telemetry]"), "{error}");
+    }
+
+    #[test]
+    fn what_is_left_out_is_a_list() {
+        let parsed = Cli::try_parse_from(["kvpath-agent", "record", "--without", "room"]);
+        let Ok(Command::Record(options)) = parsed.map(|cli| cli.command) else { panic!("it is sound") };
+        let settings = Settings::from(*options);
+        assert!(settings.is_without_room && !settings.is_without_scheduler);
     }
 
     #[test]

@@ -54,6 +54,13 @@ pub fn file_offset(text: &str, address: u64) -> Option<u64> {
     line.offset.checked_add(address - line.start)
 }
 
+/// Whether the CPU may read the byte at an address.
+pub fn is_readable(text: &str, address: u64) -> bool {
+    let mut lines = text.lines().filter_map(Line::parse);
+    let line = lines.find(|line| (line.start..line.end).contains(&address));
+    line.is_some_and(|line| line.permissions.starts_with('r'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,11 +11,13 @@ use serde::Serialize;
 
 use crate::budget::{self, Costs};
 use crate::capture::error::AttachError;
-use crate::capture::nixl::attach::{ProbeState, Programs, examine};
+use crate::capture::mooncake;
+use crate::capture::nixl::attach::{Programs, examine};
 use crate::capture::nixl::builds;
 use crate::capture::{sched, sockets};
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
+use crate::elf::{ElfError, Point};
 use crate::host;
 use crate::privileges::Privileges;
 use crate::seccomp;
@@ -46,17 +48,28 @@ struct ProbeLine {
     error: Option<String>,
 }
 
-/// A NIXL library.
+/// A library that moves KV.
 #[derive(Debug, Serialize)]
 struct LibraryLine {
     path: String,
+    /// `nixl` or `mooncake`.
+    library: &'static str,
     /// A process that maps it; `None` if the command line names it.
     pid: Option<i32>,
     build_id: Option<String>,
-    /// Release of NIXL; `None`: unknown build, probes off.
+    /// Release of NIXL; `None`: unknown build, probes off, or another library.
     nixl: Option<String>,
+    /// The same of Mooncake.
+    mooncake: Option<String>,
     error: Option<String>,
     probes: Vec<ProbeLine>,
+}
+
+impl LibraryLine {
+    /// Whether nothing is known of its build.
+    fn is_unknown(&self) -> bool {
+        self.error.is_none() && self.nixl.is_none() && self.mooncake.is_none()
+    }
 }
 
 /// All of it.
@@ -66,6 +79,7 @@ struct Findings {
     kernel: String,
     can_record: bool,
     known_nixl: String,
+    known_mooncake: String,
     checks: Vec<Check>,
     libraries: Vec<LibraryLine>,
 }
@@ -73,12 +87,12 @@ struct Findings {
 impl Findings {
     /// How many libraries cannot be recorded because their build is not known.
     fn unknown_builds(&self) -> usize {
-        self.libraries.iter().filter(|library| library.error.is_none() && library.nixl.is_none()).count()
+        self.libraries.iter().filter(|library| library.is_unknown()).count()
     }
 }
 
-/// Looks, at these libraries too, and prints, as JSON if that is asked for. Exit code 2: nothing can be recorded; 1: a NIXL library
-/// is there whose build is not known.
+/// Looks, at these libraries too, and prints, as JSON if that is asked for. Exit code 2: nothing can be recorded; 1: a library of
+/// NIXL or Mooncake is there whose build is not known.
 ///
 /// # Errors
 /// The findings cannot be printed.
@@ -89,6 +103,7 @@ pub fn run(named: &[PathBuf], as_json: bool) -> anyhow::Result<ExitCode> {
         kernel: host::kernel(),
         can_record: checks.iter().all(|check| check.ok || !check.required),
         known_nixl: builds::known_releases(),
+        known_mooncake: mooncake::builds::known_releases(),
         checks,
         libraries: libraries(named, costs),
     };
@@ -231,7 +246,7 @@ fn libraries(named: &[PathBuf], costs: Option<Costs>) -> Vec<LibraryLine> {
     for path in named {
         take(Library::open(path), path.display().to_string(), None, costs, &mut seen, &mut lines);
     }
-    for notice in Discovery::scan_all(builds::is_candidate) {
+    for notice in Discovery::scan_all(|name| builds::is_candidate(name) || mooncake::builds::is_candidate(name)) {
         if let Notice::Mapped { pid, mapping } = notice {
             take(Library::of_mapping(pid, &mapping), mapping.path, Some(pid), costs, &mut seen, &mut lines);
         }
@@ -247,37 +262,79 @@ fn take(
     seen: &mut Vec<Library>,
     lines: &mut Vec<LibraryLine>,
 ) {
-    let mut line = LibraryLine { path, pid, build_id: None, nixl: None, error: None, probes: Vec::new() };
+    let may_be_mooncake = path.rsplit('/').next().is_some_and(mooncake::builds::is_candidate);
+    let mut line = LibraryLine {
+        path,
+        library: if may_be_mooncake { "mooncake" } else { "nixl" },
+        pid,
+        build_id: None,
+        nixl: None,
+        mooncake: None,
+        error: None,
+        probes: Vec::new(),
+    };
     match library {
         Ok(library) if seen.iter().any(|other| other.is_same_below(&library)) => return,
         Ok(library) => {
             let data = library.read().map_err(|error| error.to_string());
-            match data.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
-                Ok(examined) => {
-                    line.nixl = examined.nixl;
-                    line.probes = examined.probes.iter().map(|state| probe_line(state, costs)).collect();
-                    line.build_id = examined.build_id;
-                }
+            let is_ours = data.and_then(|data| line.read(&data, costs).map_err(|error| error.to_string()));
+            seen.push(library);
+            match is_ours {
+                Ok(true) => {}
+                // Another library of the same name, which a process maps.
+                Ok(false) => return,
                 Err(error) => line.error = Some(error),
             }
-            seen.push(library);
         }
         Err(error) => line.error = Some(error.to_string()),
     }
     lines.push(line);
 }
 
-fn probe_line(state: &ProbeState, costs: Option<Costs>) -> ProbeLine {
-    let point = state.point.as_ref().ok();
+impl LibraryLine {
+    /// What the library itself says; gives whether it is one that moves KV.
+    fn read(&mut self, data: &[u8], costs: Option<Costs>) -> Result<bool, ElfError> {
+        if self.library == "mooncake" {
+            let examined = mooncake::attach::examine(data)?;
+            self.mooncake = examined.mooncake;
+            self.build_id = examined.build_id;
+            let lines = examined.probes.iter().map(|state| {
+                let kind = state.probe.kind;
+                probe_line(kind.name(), &state.probe.symbol, kind.has_return(), &state.point, costs)
+            });
+            self.probes = lines.collect();
+            return Ok(examined.is_mooncake || self.pid.is_none());
+        }
+        let examined = examine(data)?;
+        self.nixl = examined.nixl;
+        self.build_id = examined.build_id;
+        let lines = examined.probes.iter().map(|state| {
+            let kind = state.probe.kind;
+            probe_line(kind.name(), &state.probe.symbol, kind.has_return(), &state.point, costs)
+        });
+        self.probes = lines.collect();
+        Ok(true)
+    }
+}
+
+fn probe_line(
+    kind: &'static str,
+    symbol: &'static str,
+    has_return: bool,
+    point: &Result<Point, ElfError>,
+    costs: Option<Costs>,
+) -> ProbeLine {
+    let error = point.as_ref().err().map(ToString::to_string);
+    let point = point.as_ref().ok();
     ProbeLine {
-        kind: state.probe.kind.name(),
-        symbol: &state.probe.symbol,
+        kind,
+        symbol,
         offset: point.map(|point| point.offset),
         first_instruction: point.map(|point| point.first.name()),
         cost_ns: point.zip(costs).map(|(point, costs)| {
-            let returns = if state.probe.kind.has_return() { costs.returning } else { 0.0 };
+            let returns = if has_return { costs.returning } else { 0.0 };
             costs.entry_ns(point.first) + returns
         }),
-        error: state.point.as_ref().err().map(ToString::to_string),
+        error,
     }
 }

@@ -29,18 +29,18 @@ fn page(findings: &Findings) -> String {
     for check in &findings.checks {
         out.push_str(&check_line(check));
     }
-    out.push_str("\nNIXL libraries\n");
+    out.push_str("\nLibraries of NIXL and Mooncake\n");
     if findings.libraries.is_empty() {
         out.push_str("  none is mapped by a process that can be seen; they are found when they are mapped,\n");
         out.push_str("  or name one with --library\n");
     }
     for library in &findings.libraries {
-        out.push_str(&library_lines(library, &findings.known_nixl));
+        out.push_str(&library_lines(library, findings));
     }
     let verdict = match (findings.can_record, findings.unknown_builds()) {
         (false, _) => "nothing can be recorded here".to_owned(),
         (true, 0) => "recording can work here".to_owned(),
-        (true, unknown) => format!("recording can work here, but not of {unknown} NIXL libraries of unknown builds"),
+        (true, unknown) => format!("recording can work here, but not of {unknown} libraries of unknown builds"),
     };
     let _ = writeln!(out, "\n{verdict}");
     out
@@ -56,16 +56,20 @@ fn check_line(check: &Check) -> String {
     format!("{:<20}{mark:<10}{}{cure}\n", check.name, check.found)
 }
 
-fn library_lines(library: &LibraryLine, known: &str) -> String {
+fn library_lines(library: &LibraryLine, findings: &Findings) -> String {
     let who = library.pid.map_or_else(|| "--library".to_owned(), |pid| format!("pid {pid}"));
     let id = library.build_id.as_deref().unwrap_or("none");
-    let state = match (&library.error, &library.nixl) {
+    let (name, release, known) = match library.library {
+        "mooncake" => ("Mooncake", &library.mooncake, &findings.known_mooncake),
+        _ => ("NIXL", &library.nixl, &findings.known_nixl),
+    };
+    let state = match (&library.error, release) {
         (Some(error), _) => format!("probes off: {error}"),
-        (None, Some(nixl)) => format!("NIXL {nixl}"),
-        (None, None) => format!("unknown build: probes off (known: NIXL {known})"),
+        (None, Some(release)) => format!("{name} {release}"),
+        (None, None) => format!("unknown build: probes off (known: {name} {known})"),
     };
     let mut out = format!("  {} ({who})\n    Build ID {id}: {state}\n", library.path);
-    if library.error.is_none() && library.nixl.is_none() {
+    if library.is_unknown() {
         let _ = writeln!(out, "    {}", builds::UNKNOWN_CURE);
     }
     for probe in &library.probes {
@@ -94,6 +98,7 @@ mod tests {
             kernel: "6".into(),
             can_record: false,
             known_nixl: "1.5.1".into(),
+            known_mooncake: "0.3.13".into(),
             checks: vec![Check {
                 name: "capabilities",
                 ok: false,
@@ -104,17 +109,31 @@ mod tests {
             libraries: vec![
                 LibraryLine {
                     path: "/a/libnixl.so".into(),
+                    library: "nixl",
                     pid: Some(7),
                     build_id: Some("ab".into()),
                     nixl: None,
+                    mooncake: None,
+                    error: None,
+                    probes: vec![],
+                },
+                LibraryLine {
+                    path: "/c/engine.so".into(),
+                    library: "mooncake",
+                    pid: Some(8),
+                    build_id: Some("ef".into()),
+                    nixl: None,
+                    mooncake: None,
                     error: None,
                     probes: vec![],
                 },
                 LibraryLine {
                     path: "/b/libnixl.so".into(),
+                    library: "nixl",
                     pid: None,
                     build_id: Some("cd".into()),
                     nixl: Some("1.5.1".into()),
+                    mooncake: None,
                     error: None,
                     probes: vec![ProbeLine {
                         kind: "post",
@@ -133,12 +152,13 @@ mod tests {
             "get it: run as root",
             "/a/libnixl.so (pid 7)\n    Build ID ab: unknown build: probes off (known: NIXL 1.5.1)\n    nothing of it will be recorded: use",
             "/b/libnixl.so (--library)\n    Build ID cd: NIXL 1.5.1\n    post           0x064790  push    1.23 us a hit",
+            "/c/engine.so (pid 8)\n    Build ID ef: unknown build: probes off (known: Mooncake 0.3.13)\n",
             "nothing can be recorded here",
         ] {
             assert!(page.contains(part), "{part:?} is not in:\n{page}");
         }
-        assert_eq!(findings.unknown_builds(), 1);
+        assert_eq!(findings.unknown_builds(), 2);
         let works = super::page(&Findings { can_record: true, ..findings });
-        assert!(works.contains("but not of 1 NIXL libraries of unknown builds"), "{works}");
+        assert!(works.contains("but not of 2 libraries of unknown builds"), "{works}");
     }
 }

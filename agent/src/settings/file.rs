@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use kvpath_schema::wire::ring::Level;
 use serde::Deserialize;
 
-use super::{MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
+use super::{LeftOut, MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
 use crate::clock::{self, Clocking};
 use crate::error::AgentError;
 
@@ -28,13 +28,6 @@ struct Config {
     node: Option<String>,
     #[serde(default)]
     clock: Option<Clocking>,
-}
-
-/// What may be left out.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum LeftOut {
-    Sched,
 }
 
 fn default_overhead() -> f64 {
@@ -67,7 +60,7 @@ fn parse(text: &str, time: &str) -> Result<Settings, String> {
     if let Some(clock) = &config.clock {
         clock.peers.iter().try_for_each(|peer| clock::peer(peer).map(drop))?;
     }
-    let is_without_scheduler = config.without.iter().any(|LeftOut::Sched| true);
+    let is_without_scheduler = config.without.contains(&LeftOut::Sched);
     if is_without_scheduler && config.with.contains(&OptionalSource::Sched) {
         return Err("sched is in `with` and in `without`".to_owned());
     }
@@ -78,6 +71,7 @@ fn parse(text: &str, time: &str) -> Result<Settings, String> {
         gpu,
         extras: config.with,
         is_without_scheduler,
+        is_without_room: config.without.contains(&LeftOut::Room),
         max_overhead: config.max_overhead,
         node,
         clock: config.clock,
@@ -107,6 +101,7 @@ mod tests {
         assert_eq!((read.gpu, read.max_overhead), (None, MAX_OVERHEAD));
         assert!(
             !read.is_without_scheduler
+                && !read.is_without_room
                 && read.extras.is_empty()
                 && read.libraries.is_empty()
                 && read.command.is_empty()
@@ -127,9 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn the_scheduler_can_be_left_out() {
-        assert!(EXAMPLE.contains("# without = [\"sched\"]"));
-        assert!(parse("out = \"/x\"\nwithout = [\"sched\"]", "T").unwrap().is_without_scheduler);
+    fn what_is_on_by_default_can_be_left_out() {
+        assert!(EXAMPLE.contains("# without = [\"sched\", \"room\"]"));
+        let read = parse("out = \"/x\"\nwithout = [\"sched\"]", "T").unwrap();
+        assert!(read.is_without_scheduler && !read.is_without_room);
+        assert!(parse("out = \"/x\"\nwithout = [\"room\"]", "T").unwrap().is_without_room);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Settings {
     pub extras: Vec<OptionalSource>,
     /// Whether the scheduler is left out, which is recorded where the machine allows it.
     pub is_without_scheduler: bool,
+    /// Whether the ids of SGLang's requests are not read from the memory of its engines.
+    pub is_without_room: bool,
     /// What probes may cost, % of a core.
     pub max_overhead: f64,
     /// Name of this host in the run; `None`: the kernel's.
@@ -92,6 +94,37 @@ impl OptionalSource {
             Self::Sockets => "Sockets",
             Self::Sched => "The scheduler",
             Self::Telemetry => "NIXL's own telemetry",
+        }
+    }
+}
+
+/// What is recorded by default and may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeftOut {
+    /// The scheduler.
+    Sched,
+    /// Ids of requests that are read from the memory of engines.
+    Room,
+}
+
+impl LeftOut {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Sched, Self::Room];
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sched => "sched",
+            Self::Room => "room",
+        }
+    }
+
+    /// What it is, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Sched => "The scheduler",
+            Self::Room => "Ids of SGLang's requests over Mooncake, which are read from the engine's memory",
         }
     }
 }

@@ -184,7 +184,8 @@ fn began(
     let is_another = |peer: &i64| {
         let ends = ends.get(peer).map_or(&[][..], Vec::as_slice);
         let before = ends[..ends.partition_point(|other| other.0 < end)].iter().rfind(|other| other.1 != request);
-        before.is_some_and(|(before, _)| end - before <= DECODE_WAITS_NS && !has_worked(timeline, *peer, (*before, end)))
+        before
+            .is_some_and(|(before, _)| end - before <= DECODE_WAITS_NS && !has_worked(timeline, *peer, (*before, end)))
     };
     if peers.iter().any(is_another) {
         return Began::Unknown;

@@ -26,7 +26,13 @@ impl Facts {
     }
 
     pub(crate) fn agent(&mut self, process_id: i64, name: &str) {
-        self.agents.push(NixlAgent { time_ns: 1, process_id, agent_ptr: 0x1000, name: name.into() });
+        self.agents.push(NixlAgent {
+            time_ns: 1,
+            process_id,
+            agent_ptr: 0x1000,
+            name: name.into(),
+            library: "nixl".into(),
+        });
     }
 
     pub(crate) fn copy(&mut self, process_id: i64, start_ns: i64, dur_ns: i64, bytes: i64) {
@@ -65,6 +71,7 @@ impl Facts {
             request: Some(request.to_owned()),
             chunk: None,
             sender_rank: None,
+            library: "nixl".into(),
         });
     }
 
@@ -95,6 +102,7 @@ impl Facts {
             bytes,
             device_id: 0,
             memory: "DRAM".into(),
+            library: "nixl".into(),
         });
     }
 

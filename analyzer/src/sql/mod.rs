@@ -1,6 +1,6 @@
 //! SQL over a run: one `DataFusion` session whose tables are the schema's.
 //!
-//! * [`session`] plans and runs; [`segments`] serves raw tables from the run's files, [`named`] adds what the texts of serving
+//! * [`session`] plans and runs; [`segments`] serves raw tables from the run's files, [`absent`] what old ones lack, [`named`] adds what the texts of serving
 //!   engines say, [`derived`] computes the others
 //!   when a query scans them, [`functions`] those of one request, [`catalog`] makes the library and the schema queryable.
 //! * [`library`] holds the queries of `queries/`, [`header`] reads what they say of themselves, [`params`] binds values.
@@ -10,6 +10,7 @@
 //! A run is only ever read. Memory of the query engine is bounded and spills to the temporary folder; derived tables are
 //! computed outside of that bound, in the memory that `kvpath report` needs for the same run.
 
+pub mod absent;
 pub mod catalog;
 pub mod derived;
 pub mod error;

@@ -24,6 +24,8 @@ use kvpath_schema::table::TableDef;
 
 use kvpath_analysis::load::{Run, Segment};
 
+use super::absent::Absent;
+
 /// A raw table. A run that lacks it has it without rows, so that every query plans over every run.
 ///
 /// The engine pushes filters into the scan by itself and skips row groups by their statistics.
@@ -31,6 +33,7 @@ use kvpath_analysis::load::{Run, Segment};
 pub struct Segments {
     schema: SchemaRef,
     sorted_by: &'static [&'static str],
+    absent: Option<Arc<Absent>>,
     store: ObjectStoreUrl,
     files: Vec<PartitionedFile>,
     rows: usize,
@@ -52,7 +55,8 @@ impl Segments {
             rows += usize::try_from(segment.rows).unwrap_or(0);
         }
         let ordered = files.len() <= most_partitions;
-        Ok(Self { schema: def.arrow_schema(), sorted_by: def.sorted_by, store, files, rows, ordered })
+        let absent = Absent::of(def).map(Arc::new);
+        Ok(Self { schema: def.arrow_schema(), sorted_by: def.sorted_by, absent, store, files, rows, ordered })
     }
 
     fn ordering(&self) -> Result<Option<LexOrdering>> {
@@ -115,7 +119,8 @@ impl TableProvider for Segments {
         let mut scan = FileScanConfigBuilder::new(self.store.clone(), Arc::new(source))
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
-            .with_limit(limit);
+            .with_limit(limit)
+            .with_expr_adapter(self.absent.clone().map(|absent| absent as _));
         if self.ordered {
             scan = scan.with_output_ordering(self.ordering()?.into_iter().collect());
         }

@@ -53,7 +53,7 @@ mod tests {
         for agent_ptr in 0..count {
             kvpath_schema::table::Columns::push(
                 &mut agents,
-                NixlAgent { time_ns: 1, process_id: 7, agent_ptr, name: label.into() },
+                NixlAgent { time_ns: 1, process_id: 7, agent_ptr, name: label.into(), library: "nixl".into() },
             );
         }
         RunWriter::to(store.clone(), "h", "test", None).write("nixl", &agents, 0).unwrap();

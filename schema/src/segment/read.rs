@@ -110,7 +110,13 @@ mod tests {
 
     fn write(folder: &Path) -> PathBuf {
         let mut agents = NixlAgents::default();
-        agents.push(NixlAgent { time_ns: 20, process_id: 7, agent_ptr: u64::MAX, name: "decode-0".into() });
+        agents.push(NixlAgent {
+            time_ns: 20,
+            process_id: 7,
+            agent_ptr: u64::MAX,
+            name: "decode-0".into(),
+            library: "nixl".into(),
+        });
         let mut run = RunWriter::new(folder, "h", "test 0", None).imported();
         run.write("nixl", &agents, 0).unwrap().unwrap().path
     }
@@ -125,6 +131,26 @@ mod tests {
             let error = open(&path).unwrap_err().to_string();
             assert!(error.contains("nixl_agents-000001.parquet") && error.contains("cut short"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_column_that_is_absent_says_what_it_says_by_that() {
+        let mut agents = NixlAgents::default();
+        agents.push(NixlAgent {
+            time_ns: 20,
+            process_id: 7,
+            agent_ptr: 1,
+            name: "d".into(),
+            library: "mooncake".into(),
+        });
+        let whole = agents.to_batch();
+        let old = whole.project(&[0, 1, 2, 3]).unwrap();
+        let mut read = NixlAgents::default();
+        read.extend_from_batch(&whole).unwrap();
+        read.extend_from_batch(&old).unwrap();
+        assert_eq!(read.library.iter().map(|library| &**library).collect::<Vec<_>>(), ["mooncake", "nixl"]);
+        let without_name = whole.project(&[0, 1, 2]).unwrap();
+        assert!(read.extend_from_batch(&without_name).is_err());
     }
 
     #[test]

@@ -297,6 +297,7 @@ mod tests {
                 process_id: 7,
                 agent_ptr: u64::MAX,
                 name: format!("a{time_ns}").into(),
+                library: "nixl".into(),
             });
         }
         agents

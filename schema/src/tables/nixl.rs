@@ -1,6 +1,17 @@
-//! NIXL as its callers use it. Names follow NIXL: agent, region, descriptor, handle, notif.
+//! NIXL, and the other libraries that move KV, as their callers use them. Names follow NIXL: agent, region, descriptor, handle,
+//! notif.
 
 use crate::cell::{Bytes, Name};
+
+crate::define_values! {
+    /// Which library moves the data.
+    Library (Nixl where absent) {
+        /// NIXL.
+        Nixl = "nixl",
+        /// Mooncake's transfer engine.
+        Mooncake = "mooncake",
+    }
+}
 
 crate::define_values! {
     /// Which way the data of a transfer goes.
@@ -13,7 +24,7 @@ crate::define_values! {
 }
 
 crate::define_values! {
-    /// What became of a transfer; else its status is the name of NIXL's error, and it has failed.
+    /// What became of a transfer; else its status is the name of NIXL's error, or `failed` for Mooncake, which has no names.
     XferStatus {
         /// It was seen to end.
         Done = "done",
@@ -48,25 +59,28 @@ crate::define_values! {
 }
 
 crate::define_table! {
-    /// A NIXL agent, seen when it was made.
+    /// An agent of NIXL, seen when it was made; or an engine of Mooncake, seen when it first registered memory or transferred.
     Raw nixl_agents: NixlAgent, NixlAgents, sorted by [time_ns] {
-        /// When its constructor was entered, ns.
+        /// When its constructor was entered, ns; of Mooncake: of the first call that was seen with this name.
         time_ns: i64 => Delta,
         /// Its process.
         process_id: i64 => Dict,
         /// Address of the agent object in that process.
         agent_ptr: u64 => Dict,
-        /// Its name, which peers use.
+        /// Its name, which peers use; of Mooncake `HOST:PORT`.
         name: Name => Dict,
+        /// Which library it is of; recordings before this column hold NIXL alone.
+        library: Name => Dict of Library,
     }
 }
 
 crate::define_table! {
-    /// A memory region registered with NIXL; serving engines register one or two a layer.
+    /// A memory region registered for transfers; serving engines register one or two a layer.
     Raw nixl_regions: NixlRegion, NixlRegions, sorted by [time_ns] {
-        /// When `registerMem` was entered, ns.
+        /// When `registerMem` (Mooncake: `registerLocalMemory` or its batch) was entered, ns.
         time_ns: i64 => Delta,
-        /// Time in `registerMem` for the whole list, ns; null if its return was not seen.
+        /// Time in `registerMem` for the whole list, ns; null if its return was not seen. Mooncake's is not probed: always null,
+        /// and a region whose registration failed is there too.
         dur_ns: Option<i64> => Split,
         /// Process that registered it.
         process_id: i64 => Dict,
@@ -80,16 +94,19 @@ crate::define_table! {
         addr: u64 => Delta,
         /// Size, bytes.
         bytes: i64 => Dict,
-        /// Device (0 for DRAM).
+        /// Device (0 for DRAM). Of Mooncake as its caller names it, else 0: engines mostly leave it open.
         device_id: i64 => Dict,
-        /// `DRAM`, `VRAM`, `BLK`, `OBJ`, `FILE` or a number.
+        /// `DRAM`, `VRAM`, `BLK`, `OBJ`, `FILE` or a number. Of Mooncake as its caller names it; where it is left open, by the
+        /// process's memory map: what the CPU may not read is `VRAM` (`unknown` if the process had ended).
         memory: Name => Dict,
+        /// Which library it is registered with; recordings before this column hold NIXL alone.
+        library: Name => Dict of Library,
     }
 }
 
 crate::define_table! {
-    /// One use of a NIXL request handle: from post (or make) to release. Handle addresses are reused at once, so a
-    /// transfer is (process, handle, epoch).
+    /// One use of a NIXL request handle: from post (or make) to release; or what one `submitTransfer` of Mooncake sends one peer
+    /// one way, from there to `freeBatchID`. Handle addresses are reused at once, so a transfer is (process, handle, epoch).
     Raw nixl_transfers: NixlTransfer, NixlTransfers, sorted by [transfer_id] {
         /// Id in this run and node, never reused.
         transfer_id: i64 => Delta,
@@ -97,47 +114,51 @@ crate::define_table! {
         process_id: i64 => Dict,
         /// Thread that posted (else made) it.
         tid: i32 => Dict,
-        /// Address of the request handle.
+        /// Address of the request handle (Mooncake: batch id).
         handle: u64 => Dict,
-        /// How many earlier uses of this handle address the recording holds.
+        /// How many earlier uses of this handle address the recording holds. Transfers of one batch of Mooncake follow each other.
         epoch: i64 => Delta,
         /// Address of the agent object.
         agent_ptr: u64 => Dict,
         /// Name of the posting agent, if its making was seen.
         agent: Option<Name> => Dict,
-        /// Remote agent's name; null if it could not be read.
+        /// Remote agent's name; null if it could not be read, or if Mooncake opened the peer before recording began.
         peer: Option<Name> => Dict,
         /// Which way the data goes.
         op: Name => Dict of XferOp,
-        /// Entry of makeXferReq or createXferReq, ns; null if made before recording began, or for a repeated post.
+        /// Entry of makeXferReq or createXferReq, ns; null if made before recording began, for a repeated post, and for Mooncake,
+        /// which has no such call.
         made_ns: Option<i64> => Delta,
         /// Time in that call, ns.
         make_dur_ns: Option<i64> => Split,
         /// Descriptors asked for, before NIXL merged neighbours; null where not seen.
         made_descriptors: Option<i64> => Dict,
-        /// Entry of postXferReq, ns; null if made and never posted.
+        /// Entry of postXferReq (Mooncake: `submitTransfer`), ns; null if made and never posted.
         posted_ns: Option<i64> => Delta,
-        /// Return of postXferReq, ns; null if it never returned.
+        /// Return of postXferReq, ns; null if it never returned, and for Mooncake, whose return is not probed.
         post_end_ns: Option<i64> => Delta,
-        /// Entry of the last getXferStatus that still said in progress, ns: the transfer ended after it was called.
+        /// Entry of the last getXferStatus that still said in progress, ns: the transfer ended after it was called. Null for
+        /// Mooncake, whose callers poll in a loop without a pause, which is not probed.
         last_pending_poll_ns: Option<i64> => Delta,
         /// Return of the getXferStatus (or post) that first said done, ns: the transfer had ended by then. Completion lies
         /// in (`last_pending_poll_ns` or `posted_ns`, `done_poll_ns`], never at a point. Null with status `done` if that
-        /// call was not recorded (polls came so often that they would have cost too much): ended by `released_ns`.
+        /// call was not recorded (polls came so often that they would have cost too much): ended by `released_ns`. Of Mooncake the
+        /// entry of `freeBatchID`, which callers make as soon as they see the end.
         done_poll_ns: Option<i64> => Delta,
-        /// Polls that still said in progress; null if not all of them were recorded.
+        /// Polls that still said in progress; null if not all of them were recorded, and for Mooncake.
         pending_polls: Option<i64> => Dict,
-        /// Entry of releaseXferReq, ns.
+        /// Entry of releaseXferReq (Mooncake: `freeBatchID`), ns.
         released_ns: Option<i64> => Delta,
-        /// What became of it; anything else is NIXL's error name.
+        /// What became of it; anything else is NIXL's error name. `failed`: a part of Mooncake's batch failed, or it could not be
+        /// submitted.
         status: Name => Dict of XferStatus,
-        /// Payload, bytes; null if not read.
+        /// Payload, bytes; null if not read, or not all descriptors of Mooncake's were recorded.
         bytes: Option<i64> => Dict,
-        /// Descriptors after NIXL merged neighbours.
+        /// Descriptors after NIXL merged neighbours (Mooncake: requests of the batch).
         descriptors: Option<i64> => Dict,
-        /// Memory type of the local side.
+        /// Memory type of the local side; of Mooncake that of the regions that it lies in, null if they are not known.
         local_memory: Option<Name> => Dict,
-        /// Memory type of the remote side.
+        /// Memory type of the remote side; null for Mooncake, whose poster does not say.
         remote_memory: Option<Name> => Dict,
         /// Notif text sent with it, cut at the recorder's limit: vLLM and SGLang put the request id there.
         notif: Option<String> => Plain,
@@ -145,12 +166,15 @@ crate::define_table! {
         notif_bytes: Option<i64> => Dict,
         /// Request id that the notif names by the rules of the serving engines; null where none matches, or where the text
         /// was cut before the id ends. SQL, `report` and `path` read it from the notif: in the files it is null, but in
-        /// recordings of older agents.
+        /// recordings of older agents, and for Mooncake, which has no notifs: there the room that SGLang's last write of a request
+        /// carries. `report` and `path` give it to the write right before as well.
         request: Option<String> => Plain,
         /// Chunk of the prompt that the notif names, from 0 (SGLang); read as `request`.
         chunk: Option<i32> => Dict,
         /// Rank that the notif names as sender, `pp_rank * tp_size + tp_rank` (SGLang); read as `request`.
         sender_rank: Option<i32> => Dict,
+        /// Which library moves it; recordings before this column hold NIXL alone.
+        library: Name => Dict of Library,
     }
 }
 

@@ -2,6 +2,7 @@
 //! asserted), and the ring file of a process that `libkvpath_inject.so` is loaded into. One file a source.
 
 pub mod calls;
+pub mod mooncake;
 pub mod nixl;
 pub mod rdma;
 pub mod ring;

@@ -2,7 +2,8 @@
 //!
 //! Each test records a run, reads the segments back, and compares them with what the workload says it did. Needed:
 //! `kvpath-agent` and `kvpath-workload` built with the same profile beside this binary; the wheel in `KVPATH_NIXL` or in
-//! `nixl-1.5.1` below the target folder; for other releases, wheels in the folders of `KVPATH_OTHER_NIXL`. Where something
+//! `nixl-1.5.1` below the target folder; for other releases, wheels in the folders of `KVPATH_OTHER_NIXL`; for Mooncake, python3 and the wheel in `KVPATH_MOONCAKE` or in
+//! `mooncake-0.3.13.post1` there. Where something
 //! is missing, a test prints `SKIPPED live::<test>: <why>` on stderr, past the capture of its output, so that a caller can
 //! count what did not run.
 
@@ -14,6 +15,7 @@ mod discovery;
 mod ends;
 mod kills;
 mod knobs;
+mod mooncake;
 mod prepared;
 mod recorded;
 mod refusals;

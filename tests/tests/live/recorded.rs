@@ -49,6 +49,7 @@ impl Recorded {
             // and a recording of the whole machine holds whatever else runs.
             let is_ours = [
                 "source=nixl",
+                "source=mooncake",
                 "source=ucx",
                 "source=rdma",
                 "source=sockets",

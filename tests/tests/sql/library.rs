@@ -68,6 +68,23 @@ fn derived_tables_have_their_columns() {
     }
 }
 
+/// The fixtures are older than the column.
+#[test]
+fn recordings_of_before_hold_nixl_alone() {
+    let run = kvpath_tests::fixture("v1/sglang");
+    let ask = |sql: &str| text(&["sql", run.to_str().expect("UTF-8"), sql, "--format", "csv"]);
+    for table in ["nixl_agents", "nixl_regions", "nixl_transfers"] {
+        let all = ask(&format!("SELECT count(*) FROM {table}"));
+        let count = all.lines().nth(1).expect("a row");
+        assert_eq!(
+            ask(&format!("SELECT library, count(*) AS n FROM {table} GROUP BY library")),
+            format!("library,n\nnixl,{count}\n")
+        );
+        let other = ask(&format!("SELECT count(*) AS n FROM {table} WHERE library = 'mooncake'"));
+        assert_eq!(other, "n\n0\n");
+    }
+}
+
 #[test]
 fn notifs_are_joined_in_order_of_repetition() {
     let run = SmallRun::new(1);
@@ -84,7 +101,7 @@ fn notifs_are_joined_between_the_processes_that_had_the_names_then() {
     let mut run = RunWriter::new(folder.path(), "host", "test 0", None);
     let mut agents = NixlAgents::default();
     for (time_ns, process_id, name) in [(1, 1, "p"), (1, 2, "d"), (1, 3, "e"), (50, 4, "d")] {
-        agents.push(NixlAgent { time_ns, process_id, agent_ptr: 0x1000, name: name.into() });
+        agents.push(NixlAgent { time_ns, process_id, agent_ptr: 0x1000, name: name.into(), library: "nixl".into() });
     }
     let mut notifs = NixlNotifs::default();
     for (time_ns, process_id, direction, peer) in [

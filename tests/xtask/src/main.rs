@@ -35,7 +35,7 @@ const HELP: &str = "\
   miri    the ring's tests under Miri; installs a nightly toolchain
   asan    the tests of ring, injected library and mocks with AddressSanitizer
   dist    build the binaries for use, optimised, and pack them with man pages and completions: dist/ in the target folder
-  builds  make the table of NIXL builds anew from their wheels, and docs/builds.md; ./x builds --help
+  builds  make the table of NIXL builds anew from their wheels, and docs/builds.md; ./x builds mooncake that of Mooncake
 
 The target folder is $CARGO_TARGET_DIR, else ~/.cache/kvpath/target.";
 

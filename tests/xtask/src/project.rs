@@ -28,6 +28,11 @@ pub(crate) fn other_nixl(package: &str, release: &str) -> PathBuf {
     target().join(format!("{package}-{release}"))
 }
 
+/// The wheel of Mooncake, unpacked.
+pub(crate) fn mooncake() -> PathBuf {
+    target().join(format!("mooncake-{}", MOONCAKE.1))
+}
+
 /// A binary of the quick profile.
 pub(crate) fn binary(name: &str) -> PathBuf {
     target().join("ci").join(name)
@@ -39,6 +44,8 @@ pub(crate) const BPF_LINKER: &str = "0.10.4";
 pub(crate) const CARGO_DENY: &str = "0.20.2";
 /// The NIXL that the live tests and the demo run.
 pub(crate) const NIXL: &str = "1.5.1";
+/// The Mooncake that the live tests run, without CUDA.
+pub(crate) const MOONCAKE: (&str, &str) = ("mooncake-transfer-engine-non-cuda", "0.3.13.post1");
 /// Wheels that the live tests run besides: one of each layout in the agent's table, both packages. (A release's two packages
 /// hold the same builds: docs/builds.md.)
 pub(crate) const OTHER_NIXL: [(&str, &str); 4] =

@@ -14,6 +14,8 @@ pub(crate) struct Setup {
     pub(crate) no_nixl: Option<String>,
     /// Why other releases of NIXL cannot be run, if so.
     pub(crate) no_other_nixl: Option<String>,
+    /// Why Mooncake cannot be run, if so.
+    pub(crate) no_mooncake: Option<String>,
     libclang: Option<PathBuf>,
 }
 
@@ -21,7 +23,13 @@ pub(crate) struct Setup {
 pub(crate) fn ready() -> Setup {
     if std::env::consts::ARCH != "x86_64" {
         let why = format!("the agent knows x86-64 alone, and this is {}", std::env::consts::ARCH);
-        return Setup { no_build: Some(why.clone()), no_nixl: Some(why), no_other_nixl: None, libclang: None };
+        return Setup {
+            no_build: Some(why.clone()),
+            no_nixl: Some(why),
+            no_other_nixl: None,
+            no_mooncake: None,
+            libclang: None,
+        };
     }
     let packages = debian_packages();
     let libclang = libclang();
@@ -33,7 +41,7 @@ pub(crate) fn ready() -> Setup {
         _ => None,
     };
     let no_nixl = wheel("nixl-cu12", project::NIXL, &project::nixl()).err();
-    Setup { no_build: missing, no_nixl, no_other_nixl: None, libclang }
+    Setup { no_build: missing, no_nixl, no_other_nixl: None, no_mooncake: None, libclang }
 }
 
 /// The same, with the wheels that only tests need.
@@ -44,6 +52,7 @@ pub(crate) fn ready_to_test() -> Setup {
         setup.no_other_nixl = other
             .filter_map(|(package, release)| wheel(package, release, &project::other_nixl(package, release)).err())
             .reduce(|all, why| format!("{all}; {why}"));
+        setup.no_mooncake = mooncake().err();
     }
     mount_tracefs();
     setup
@@ -71,6 +80,7 @@ impl Setup {
         say("build of agent and workload (Debian packages, bpf-linker)", &self.no_build);
         say(&format!("NIXL {}", project::NIXL), &self.no_nixl);
         say("other releases of NIXL, for tests", self.no_nixl.as_ref().map_or(&self.no_other_nixl, |_| &self.no_nixl));
+        say("Mooncake, for tests", self.no_nixl.as_ref().map_or(&self.no_mooncake, |_| &self.no_nixl));
     }
 
     /// A cargo command with the environment that the build needs.
@@ -90,6 +100,7 @@ impl Setup {
             cargo.env("LIBCLANG_PATH", folder);
         }
         cargo.env("KVPATH_NIXL", project::nixl());
+        cargo.env("KVPATH_MOONCAKE", project::mooncake());
         let other = project::OTHER_NIXL.iter().map(|(package, release)| project::other_nixl(package, release));
         if let Ok(folders) = std::env::join_paths(other) {
             cargo.env("KVPATH_OTHER_NIXL", folders);
@@ -245,6 +256,36 @@ fn wheel(package: &str, release: &str, folder: &Path) -> Result<()> {
     let _ = std::fs::remove_dir_all(folder);
     std::fs::rename(&partial, folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     if library.is_file() { Ok(()) } else { Err(format!("{} is not in the wheel", library.display())) }
+}
+
+/// Mooncake for the Python of this machine, which runs it, and the libraries that it wants.
+fn mooncake() -> Result<()> {
+    let (package, release) = project::MOONCAKE;
+    let folder = project::mooncake();
+    let loads = || {
+        let import = "import sys; sys.path.insert(0, sys.argv[1]); import mooncake.engine";
+        succeeds(Command::new("python3").args(["-c", import]).arg(&folder))
+    };
+    if loads() {
+        return Ok(());
+    }
+    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
+        install(&["python3-pip"])?;
+    }
+    // Also where what is there is for another Python.
+    println!("fetching {package} {release} from PyPI, once");
+    let partial = project::target().join("mooncake.partial");
+    let _ = std::fs::remove_dir_all(&partial);
+    run(Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:", "--target"])
+        .arg(&partial)
+        .arg(format!("{package}=={release}")))?;
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::rename(&partial, &folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    if !loads() {
+        install(&["libibverbs1", "libnl-3-200", "libnl-route-3-200", "libnuma1", "libcurl4"])?;
+    }
+    if loads() { Ok(()) } else { Err(format!("python3 cannot import what lies in {}", folder.display())) }
 }
 
 /// Whether this process may install packages.

@@ -22,6 +22,7 @@ pub(crate) fn all() -> Result<()> {
     skipped.extend(setup.no_build.iter().map(|why| format!("agent, workload and what runs them: {why}")));
     skipped.extend(setup.no_nixl.iter().map(|why| format!("everything that runs NIXL: {why}")));
     skipped.extend(setup.no_other_nixl.iter().map(|why| format!("other releases of NIXL: {why}")));
+    skipped.extend(setup.no_mooncake.iter().map(|why| format!("Mooncake: {why}")));
     for line in &skipped {
         println!("skipped: {line}");
     }

@@ -216,8 +216,7 @@ pub fn known_releases() -> String {
 }
 
 /// What to do about a library whose build is not known.
-pub const UNKNOWN_CURE: &str =
-    "nothing of it will be recorded: use a known release, or a kvpath-agent that knows this build (docs/builds.md)";
+pub const UNKNOWN_CURE: &str = "nothing of it will be recorded: use a known release, or a kvpath-agent that knows this build (docs/builds.md, builds-mooncake.md)";
 
 /// All layouts, in the order of [`KnownBuild::layout`].
 pub fn layouts() -> Vec<Layout> {

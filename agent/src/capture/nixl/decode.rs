@@ -115,13 +115,24 @@ pub struct List {
 }
 
 /// The struct that `bytes` start with.
-fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
+///
+/// # Errors
+/// There are too few.
+pub fn read<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     let short = DecodeError::Short { have: bytes.len(), need: size_of::<T>() };
     T::read_from_prefix(bytes).map(|(record, _)| record).map_err(|_| short)
 }
 
 fn time(ns: u64) -> i64 {
     i64::try_from(ns).unwrap_or(i64::MAX)
+}
+
+impl RecordedAt {
+    /// As the kernel says both.
+    pub fn of(time_ns: u64, pid_tgid: u64) -> Self {
+        let half = |value: u64| i32::try_from(value & 0xffff_ffff).unwrap_or(-1);
+        Self { time_ns: time(time_ns), pid: half(pid_tgid >> 32), tid: half(pid_tgid) }
+    }
 }
 
 impl From<&Text> for TracedText {
@@ -166,8 +177,7 @@ fn ranges(data: &[u8], count: u32, element: u32) -> Result<Vec<Range>, DecodeErr
 /// See [`DecodeError`].
 pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(RecordedAt, Event), DecodeError> {
     let header: Header = read(bytes)?;
-    let half = |value: u64| i32::try_from(value & 0xffff_ffff).unwrap_or(-1);
-    let at = RecordedAt { time_ns: time(header.time_ns), pid: half(header.pid_tgid >> 32), tid: half(header.pid_tgid) };
+    let at = RecordedAt::of(header.time_ns, header.pid_tgid);
     let layout = usize::try_from(header.layout).ok().and_then(|i| layouts.get(i));
     let event = match Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))? {
         Kind::Agent => {

@@ -165,7 +165,13 @@ mod tests {
         let mut ends = NotificationEnds::default();
         for (host, rows, agent) in [(0, sent, "p0"), (1, arrived, "d0")] {
             let (mut notifs, mut agents) = (NixlNotifs::default(), NixlAgents::default());
-            agents.push(NixlAgent { time_ns: 0, process_id: 7, agent_ptr: 1, name: agent.into() });
+            agents.push(NixlAgent {
+                time_ns: 0,
+                process_id: 7,
+                agent_ptr: 1,
+                name: agent.into(),
+                library: "nixl".into(),
+            });
             for row in rows {
                 notifs.push(row.clone());
             }

@@ -127,7 +127,7 @@ fn whole(segment: &Segment) -> Result<(), String> {
                     field.data_type()
                 ));
             }
-            None if column.nullable => {}
+            None if column.nullable || column.absent.is_some() => {}
             None => return Err(format!("{path}: column `{}` is missing", column.name)),
         }
     }

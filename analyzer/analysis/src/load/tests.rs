@@ -15,7 +15,13 @@ fn agents(count: u32) -> NixlAgents {
     let mut agents = NixlAgents::default();
     for at in 0..count {
         let name = format!("agent {at}").as_str().into();
-        agents.push(NixlAgent { time_ns: i64::from(at), process_id: 7, agent_ptr: at.into(), name });
+        agents.push(NixlAgent {
+            time_ns: i64::from(at),
+            process_id: 7,
+            agent_ptr: at.into(),
+            name,
+            library: "nixl".into(),
+        });
     }
     agents
 }

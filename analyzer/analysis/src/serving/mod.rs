@@ -2,7 +2,7 @@
 //! order they register memory. The rest of the analyzer asks here and names no engine.
 //!
 //! One file an engine ([`vllm`], [`sglang`], [`workload`]: how it writes, by version where versions differ), and one a question:
-//! [`notifications`], [`ids`], [`titles`], [`cores`], [`layer_names`], [`region_order`]. [`told`] is what clients say.
+//! [`notifications`], [`ids`], [`titles`], [`cores`], [`layer_names`], [`region_order`], [`rooms`]. [`told`] is what clients say.
 
 pub mod cores;
 pub mod ids;
@@ -11,6 +11,7 @@ pub mod lookup;
 mod msgpack;
 pub mod notifications;
 pub mod region_order;
+pub mod rooms;
 mod sglang;
 pub mod titles;
 pub mod told;

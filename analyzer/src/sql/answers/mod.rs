@@ -264,6 +264,7 @@ fn segments(run: &mut RunWriter) {
             request: Some("r0".to_owned()),
             chunk: None,
             sender_rank: None,
+            library: "nixl".into(),
         });
     }
     run.write("nixl", &transfers, 0).unwrap();

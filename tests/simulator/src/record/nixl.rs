@@ -82,6 +82,7 @@ impl Recorder {
             process_id: rig.processes[process].process_id,
             agent_ptr: agent_ptr(process),
             name: self.words.get(agent),
+            library: self.words.get("nixl"),
         };
         // Made once and long before the load: no ring is full then.
         let slot = self.slot();
@@ -108,6 +109,7 @@ impl Recorder {
                 bytes: region.bytes,
                 device_id: i64::from(of.device_id),
                 memory: self.words.get("VRAM"),
+                library: self.words.get("nixl"),
             };
             *number += 1;
             let slot = self.slot();
@@ -306,6 +308,7 @@ impl Recorder {
             request: None,
             chunk: None,
             sender_rank: None,
+            library: self.words.get("nixl"),
         };
         push!(self, rig, process, transfers, "nixl_transfers", row);
     }

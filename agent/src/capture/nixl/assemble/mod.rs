@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::{
-    NixlAgent, NixlAgents, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs, NixlPrepared, NixlRegion,
+    Library, NixlAgent, NixlAgents, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs, NixlPrepared, NixlRegion,
     NixlRegions, NixlTransfer, NixlTransfers,
 };
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Polls, REGION_RECORDS};
@@ -256,7 +256,7 @@ impl Assembler {
         };
         let name: Name = name.into();
         self.agents.insert((process_id, agent_ptr), name.clone());
-        self.rows.agents.push(NixlAgent { time_ns, process_id, agent_ptr, name });
+        self.rows.agents.push(NixlAgent { time_ns, process_id, agent_ptr, name, library: Library::Nixl.text().into() });
     }
 
     fn regions(&mut self, process_id: i64, tid: i32, time_ns: i64, agent_ptr: u64, memory: i32, ranges: &[Range]) {
@@ -273,6 +273,7 @@ impl Assembler {
             bytes: i64::try_from(range.bytes).unwrap_or(i64::MAX),
             device_id: i64::try_from(range.device).unwrap_or(i64::MAX),
             memory: names::memory(memory),
+            library: Library::Nixl.text().into(),
         }));
     }
 
@@ -344,6 +345,7 @@ impl Assembler {
             request: None,
             chunk: None,
             sender_rank: None,
+            library: Library::Nixl.text().into(),
         };
         *uses += 1;
         self.next_transfer += 1;
