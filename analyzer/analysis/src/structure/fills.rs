@@ -26,6 +26,8 @@ const JUDGED: usize = 16;
 const MOST_BETWEEN: usize = 64;
 /// Tokens that differ by no more are the same: KV is handed over in blocks.
 const SAME: f64 = 0.01;
+/// Tokens that differ by no more are equal but for rounding: of many requests together 1 % is a part of a pass.
+const EXACT: f64 = 0.0001;
 /// A part of a pass that is no larger is none.
 const PART: f64 = 0.01;
 /// By how much, as a logarithm, the tokens of all requests may differ from those of all passes.
@@ -111,7 +113,8 @@ impl Measure {
         (bytes - self.base) * self.each
     }
 
-    /// By how much, as a logarithm, the tokens of all requests differ from those of all passes, wherever the first request begins.
+    /// By how much, as a logarithm, the tokens of all requests differ from those of all passes: from the last that may be the
+    /// first request's on, or from where they are equal.
     fn off(self, asked: &[Asked], tokens: &[f64]) -> f64 {
         let earliest = asked.iter().map(|own| own.ready).min().unwrap_or(0);
         // Of several that were handed over at once, each has a pass.
@@ -119,15 +122,13 @@ impl Measure {
         let last = asked.iter().map(|own| own.ready).max().unwrap_or(0);
         let wanted: f64 = asked.iter().map(|own| self.tokens(own.bytes)).sum();
         let begins = earliest.saturating_sub(at_once);
+        let off = |there: f64| if wanted > 0.0 && there > 0.0 { (wanted / there).ln().abs() } else { f64::INFINITY };
         let mut there: f64 = tokens[begins..last].iter().sum();
-        let mut least = f64::INFINITY;
-        for before in tokens[..begins].iter().rev().map(Some).chain([None]) {
-            if wanted > 0.0 && there > 0.0 {
-                least = least.min((wanted / there).ln().abs());
-            }
-            match before {
-                Some(tokens) if *tokens > 0.0 && there < wanted => there += tokens,
-                _ => break,
+        let least = off(there);
+        for before in tokens[..begins].iter().rev().take_while(|tokens| **tokens > 0.0) {
+            there += before;
+            if off(there) <= EXACT {
+                return off(there);
             }
         }
         least
@@ -213,12 +214,13 @@ fn fill(asked: &[Asked], tokens: &[f64], measure: Measure) -> Vec<Fill> {
     let mut found = Vec::new();
     let (mut left, mut end) = (asked.len(), tokens.len());
     while left > 0 {
-        let of_some = |between: usize| {
+        let of_some = |(between, same): (usize, f64)| {
             let together = 1..=left.min(MOST_TOGETHER);
             together.into_iter().find_map(|together| {
                 let group = &asked[left - together..left];
                 let to = group.iter().map(|own| own.ready).max()?.min(end).checked_sub(between)?;
-                let from = begin(&tokens[..to], group.iter().map(|own| measure.tokens(own.bytes)).sum())?;
+                let wanted = group.iter().map(|own| measure.tokens(own.bytes)).sum();
+                let from = begin(&tokens[..to], wanted, same)?;
                 let fills = divide(group, &tokens[from..to], measure);
                 let fills: Vec<Fill> = fills.into_iter().map(|fill| Fill { pass: fill.pass + from, ..fill }).collect();
                 // A group of requests of which some share no pass with the others is several.
@@ -229,7 +231,8 @@ fn fill(asked: &[Asked], tokens: &[f64], measure: Measure) -> Vec<Fill> {
                 holds.then_some((together, from, fills))
             })
         };
-        if let Some((together, from, fills)) = (0..=MOST_BETWEEN).find_map(of_some) {
+        let mut ways = (0..=MOST_BETWEEN).flat_map(|between| [(between, EXACT), (between, SAME)]);
+        if let Some((together, from, fills)) = ways.find_map(of_some) {
             found.extend(fills);
             end = from;
             left -= together;
@@ -241,15 +244,15 @@ fn fill(asked: &[Asked], tokens: &[f64], measure: Measure) -> Vec<Fill> {
     found
 }
 
-/// Where the passes begin that end last and have so many tokens, if any have.
-fn begin(tokens: &[f64], wanted: f64) -> Option<usize> {
+/// Where the passes begin that end last and have so many tokens, if any have; `same`: the share by which they may differ.
+fn begin(tokens: &[f64], wanted: f64, same: f64) -> Option<usize> {
     let mut sum = 0.0;
     for (at, pass) in tokens.iter().enumerate().rev().take(MOST_PASSES) {
         if *pass <= 0.0 {
             return None;
         }
         sum += pass;
-        if (sum - wanted).abs() <= SAME * wanted {
+        if (sum - wanted).abs() <= same * wanted {
             return Some(at);
         }
         if sum > wanted {
