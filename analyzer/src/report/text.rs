@@ -121,9 +121,13 @@ fn stages(out: &mut String, report: &Report) {
 
 fn requests(out: &mut String, report: &Report) {
     let requests = &report.analysis.requests;
-    let by_activity = requests.method.contains(&RequestMethod::Activity);
+    let by_activity = requests.method.iter().filter(|method| **method == RequestMethod::Activity).count();
     let overlap = requests.overlaps.iter().any(|overlaps| *overlaps);
-    let how = if by_activity { " (told apart by activity: the recording holds no request ids)" } else { "" };
+    let how = match by_activity {
+        0 => String::new(),
+        all if all == requests.len() => " (told apart by activity: the recording holds no request ids)".to_owned(),
+        some => format!(" ({some} of them told apart by activity: no record names them)"),
+    };
     let _ = writeln!(out, "\nREQUESTS: {}{how}", requests.len());
     if requests.is_empty() && !report.analysis.steps.is_empty() {
         let _ = writeln!(out, "  none: no hand-off was recorded; what repeats instead is below");

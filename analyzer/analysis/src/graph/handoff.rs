@@ -97,7 +97,15 @@ impl Graph<'_> {
             );
             return;
         }
-        let Some((lane, at)) = self.transfers.post(row, self.timeline) else { return };
+        let Some((lane, at)) = self.transfers.post(row, self.timeline) else {
+            // A library whose calls are not recorded, but when it was given the transfer: its callers wait for one after another.
+            self.made(row, request, into);
+            let before = self.transfers.before_on_thread(row);
+            into.extend(
+                before.map(|other| self.gate(Node::end(Op::Wire(other)), GateKind::ProgramOrder, Method::Order)),
+            );
+            return;
+        };
         debug_assert_eq!(self.timeline.class(lane, at), Class::Post);
         let posted = Node::end(op(lane, at));
         let is_over = self.time(posted) <= self.time(Node::start(Op::Wire(row)));

@@ -195,6 +195,20 @@ impl Transfers {
         timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })
     }
 
+    /// The transfer that its thread posted before it, if that was over by then.
+    #[must_use]
+    pub fn before_on_thread(&self, row: u32) -> Option<u32> {
+        /// Transfers that other threads post meanwhile.
+        const LOOK: u32 = 1024;
+        let own = self.row(row);
+        let before = (row.saturating_sub(LOOK)..row).rev();
+        let last = before.into_iter().find(|other| {
+            let other = self.row(*other);
+            (other.poster, other.tid) == (own.poster, own.tid) && other.posted < own.posted
+        });
+        last.filter(|other| self.row(*other).wire.1 <= own.posted)
+    }
+
     /// How the arrival of its notification is known, if it was recorded.
     #[must_use]
     pub fn arrived_by(&self, row: u32) -> Option<Method> {
