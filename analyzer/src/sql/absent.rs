@@ -18,6 +18,7 @@ pub struct Absent(HashMap<&'static str, ScalarValue>);
 
 impl Absent {
     /// Of a table; `None` if the engine's own way does.
+    #[must_use]
     pub fn of(def: &TableDef) -> Option<Self> {
         let columns = def.columns.iter().filter_map(|column| Some((column, column.absent?)));
         let values: HashMap<_, _> =

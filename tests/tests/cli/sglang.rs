@@ -130,3 +130,35 @@ fn batches_of_a_mixture_of_experts_are_the_engines() {
         assert_eq!(found.into_values().collect::<Vec<_>>(), batches, "requests in each forward pass of stage {stage}");
     }
 }
+
+/// SGLang over Mooncake: a batch for each chunk, and one of the metadata's rows, 1,600 bytes, at the end of a request. Only the last chunk and
+/// those rows name it.
+#[test]
+fn over_mooncake_bytes_are_those_of_the_prompts_and_paths_are_on_the_stages() {
+    const RUN: &str = "v1/sglang-mooncake";
+    // K and V of 24 layers, 8 heads of 128 values of 2 bytes.
+    const BYTES_A_TOKEN: i64 = 24 * 2 * 8 * 128 * 2;
+    let client = std::fs::read_to_string(fixture("witness/sglang-mooncake-client.jsonl")).expect("the client's log");
+    let asked: Vec<Value> = client.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let asked: Vec<(&str, i64)> =
+        asked.iter().filter_map(|line| Some((line["request"].as_str()?, line["tokens"].as_i64()?))).collect();
+    assert_eq!(asked.len(), 11);
+    let report = of(RUN, &[]);
+    let requests = rows(&report, "requests", &[]);
+    let bytes = |row: &&Value| row["handoff_bytes"].as_i64().expect("bytes");
+    let rows_of_stages = 2 * 1600;
+    let total: i64 = requests.iter().map(bytes).sum();
+    assert_eq!(total, asked.iter().map(|(_, tokens)| tokens * BYTES_A_TOKEN + rows_of_stages).sum::<i64>());
+    for (id, tokens) in &asked {
+        let own: Vec<i64> = requests.iter().filter(|row| row["request_id"] == *id).map(bytes).collect();
+        // Of a prompt of several chunks the others have no name.
+        let last = (tokens - 1) % 8192 + 1;
+        let is_whole = *tokens <= 8192;
+        let wanted = last * BYTES_A_TOKEN + rows_of_stages;
+        assert!(if is_whole { own == [wanted] } else { own.len() == 1 && own[0] <= wanted }, "{id}: {own:?}, {wanted}");
+    }
+    let query = "SELECT sum(agreement * judged_ns) / sum(judged_ns) AS share FROM paths WHERE judged_ns > 0";
+    let out = kvpath().args(["sql", "--format", "json"]).arg(fixture(RUN)).arg(query).output().expect("kvpath runs");
+    let share: Value = serde_json::from_slice(&out.stdout).expect("an object");
+    assert!(share["share"].as_f64().is_some_and(|share| share > 0.98), "{share}");
+}

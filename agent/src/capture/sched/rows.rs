@@ -15,7 +15,7 @@ pub fn interval(bytes: &[u8]) -> Option<Interval> {
 /// What a thread's words say.
 pub fn thread(words: ThreadWords) -> Thread {
     let [off_ns, ready_ns, state, short, short_ns, short_queue_ns, call, file, waker, waker_call, a, b, ..] = words;
-    let [.., spin_ns, spun_ns, spins] = words;
+    let [.., first, last, spins] = words;
     let waker_name = [a, b];
     Thread {
         off_ns,
@@ -29,8 +29,8 @@ pub fn thread(words: ThreadWords) -> Thread {
         waker,
         waker_call,
         waker_name,
-        spin_ns,
-        spun_ns,
+        spin_ns: first,
+        spun_ns: last,
         spins,
     }
 }

@@ -20,9 +20,10 @@ pub fn name_last_writes(transfers: &mut NixlTransfers) {
             && *transfers.op[before] == XferOp::Write
             && transfers.request[before].is_none();
         // One that was named here carries no room itself.
-        let carries = transfers.request[carrier].is_some() && transfers.notif[carrier].is_none();
-        if is_right_before && carries {
-            transfers.request[before] = transfers.request[carrier].clone();
+        let has_room = transfers.request[carrier].is_some() && transfers.notif[carrier].is_none();
+        if is_right_before && has_room {
+            let room = transfers.request[carrier].clone();
+            transfers.request[before] = room;
         }
     }
 }

@@ -124,14 +124,14 @@ impl Measure {
         let begins = earliest.saturating_sub(at_once);
         let off = |there: f64| if wanted > 0.0 && there > 0.0 { (wanted / there).ln().abs() } else { f64::INFINITY };
         let mut there: f64 = tokens[begins..last].iter().sum();
-        let least = off(there);
+        let as_it_is = off(there);
         for before in tokens[..begins].iter().rev().take_while(|tokens| **tokens > 0.0) {
             there += before;
             if off(there) <= EXACT {
                 return off(there);
             }
         }
-        least
+        as_it_is
     }
 
     fn proportional(asked: &[Asked], tokens: &[f64]) -> Option<Self> {
