@@ -1,7 +1,7 @@
 //! `./x test`: rules of the tree, format, lints, all tests; then what was skipped and why. Also its parts, and the benchmarks.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use crate::project;
@@ -17,6 +17,7 @@ pub(crate) fn all() -> Result<()> {
     setup.build()?;
     let mut summary = tests(&setup)?;
     println!();
+    scripts(&mut summary);
     virtual_machine(&setup, &mut summary);
     let mut skipped = summary.skipped.clone();
     skipped.extend(setup.no_build.iter().map(|why| format!("agent, workload and what runs them: {why}")));
@@ -29,6 +30,32 @@ pub(crate) fn all() -> Result<()> {
     let passed = summary.passed.saturating_sub(summary.counted_as_passed);
     println!("{passed} passed, {} failed, {} skipped", summary.failed, skipped.len());
     if summary.ok { Ok(()) } else { Err("tests failed".to_owned()) }
+}
+
+/// The tests of the scripts, where there is Python.
+fn scripts(summary: &mut Summary) {
+    for folder in ["tests/builds", "tests"] {
+        let mut python = Command::new("python3");
+        python.current_dir(project::root()).args(["-B", "-m", "unittest", "discover", "--start-directory", folder]);
+        let Ok(output) = python.output() else {
+            summary.skipped.push(format!("the scripts in {folder}: no python3"));
+            continue;
+        };
+        // It writes to standard error.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let ran = said.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse::<u64>().ok());
+        match ran {
+            Some(ran) if output.status.success() && ran > 0 => {
+                println!("scripts in {folder}: {ran} tests passed");
+                summary.passed += ran;
+            }
+            _ => {
+                println!("FAILED scripts in {folder}:\n{said}");
+                summary.failed += 1;
+                summary.ok = false;
+            }
+        }
+    }
 }
 
 /// The checks of `./x vm`, where one can be made.
