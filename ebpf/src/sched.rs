@@ -83,8 +83,8 @@ pub fn sched_waking(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A thread that has nothing to do but to look again calls `sched_yield` in between. What this program takes is not counted as cost: it
-/// only makes such a thread look a little less often.
+/// A thread that has nothing to do but to look again calls `sched_yield` in between. This runs for every such call on the machine, as the
+/// tracepoints do, but is not counted as cost: what yields has time.
 #[fentry]
 pub fn sched_yield(_ctx: FEntryContext) -> i32 {
     let tid = bpf_get_current_pid_tgid() as u32;

@@ -45,7 +45,11 @@ pub fn start(
         context.set(Subject::source("cupti"), RecordingState::Off, why);
     }
     sources.push(Box::new(Nixl::new(nixl, spares_confined, context)));
-    sources.push(Box::new(Mooncake::start(spares_confined, !settings.is_without_room, context)?));
+    match Mooncake::start(spares_confined, !settings.is_without_room, context) {
+        Ok(mooncake) => sources.push(Box::new(mooncake)),
+        // Most hosts have NIXL alone.
+        Err(error) => _ = context.set(Subject::source("mooncake"), RecordingState::Refused, error.to_string()),
+    }
     for extra in OptionalSource::ALL.into_iter().filter(|extra| settings.asks_for(*extra)) {
         sources.push(match extra {
             OptionalSource::Ucx => Box::new(Ucx::start(context.now_ns)?),

@@ -27,6 +27,8 @@ trait Driver {
 #[derive(Debug, Default)]
 pub struct DeviceIds {
     by_uuid: HashMap<String, i32>,
+    /// The first number that no GPU has.
+    next: i32,
     /// Those that the driver of the host did not tell of: parts of a GPU, or there was no driver to ask.
     added: Gpus,
 }
@@ -36,18 +38,20 @@ impl DeviceIds {
     pub fn know(&mut self, gpus: &Gpus) {
         let known = gpus.uuid.iter().zip(&gpus.device_id);
         self.by_uuid.extend(known.filter_map(|(uuid, id)| Some((uuid.clone()?, *id))));
+        self.next = gpus.device_id.iter().fold(self.next, |next, id| next.max(id + 1));
     }
 
     /// The number of a device, by the bytes of its UUID; a new one where none is known.
     pub fn id(&mut self, uuid: [u8; 16]) -> i32 {
         let uuid = text(uuid);
         // Parts of a GPU have another prefix and the same form.
-        let known = ["GPU-", "MIG-"].iter().find_map(|prefix| self.by_uuid.get(&format!("{prefix}{uuid}")));
+        let known = ["GPU-", "MIG-", ""].iter().find_map(|prefix| self.by_uuid.get(&format!("{prefix}{uuid}")));
         if let Some(known) = known {
             return *known;
         }
-        let device_id = self.by_uuid.values().max().map_or(0, |last| last + 1);
-        let uuid = format!("GPU-{uuid}");
+        // Of a GPU or of a part of one: that is not known.
+        let device_id = self.next;
+        self.next += 1;
         self.added.push(Gpu { device_id, name: None, uuid: Some(uuid.clone()), memory_bytes: None });
         self.by_uuid.insert(uuid, device_id);
         device_id
@@ -136,7 +140,7 @@ mod tests {
         assert_eq!(ids.id(uuid), 1);
         assert!(ids.take_added().is_empty());
         assert_eq!((ids.id([7; 16]), ids.id([7; 16]), ids.id(uuid)), (2, 2, 1));
-        assert_eq!(ids.take_added().uuid, [Some("GPU-07070707-0707-0707-0707-070707070707".to_owned())]);
+        assert_eq!(ids.take_added().uuid, [Some("07070707-0707-0707-0707-070707070707".to_owned())]);
         assert!(ids.take_added().is_empty());
     }
 

@@ -54,11 +54,11 @@ pub fn file_offset(text: &str, address: u64) -> Option<u64> {
     line.offset.checked_add(address - line.start)
 }
 
-/// Whether the CPU may read the byte at an address.
-pub fn is_readable(text: &str, address: u64) -> bool {
+/// Whether the CPU may read the byte at an address; `None`: nothing is mapped there.
+pub fn is_readable(text: &str, address: u64) -> Option<bool> {
     let mut lines = text.lines().filter_map(Line::parse);
     let line = lines.find(|line| (line.start..line.end).contains(&address));
-    line.is_some_and(|line| line.permissions.starts_with('r'))
+    line.map(|line| line.permissions.starts_with('r'))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ crate::define_values! {
     PreparedForm {
         /// Blocks at a constant distance in one element (NIXL 1.5 and later): a row is an element.
         Strided = "strided",
-        /// An element a block: a row is a run of them at a constant distance. Runs that follow each other without a gap
+        /// An element a block: a row is a run of them at a constant distance, as elements that were looked at show. Runs that follow each other without a gap
         /// are one row.
         Blocks = "blocks",
     }
@@ -94,7 +94,7 @@ crate::define_table! {
         addr: u64 => Delta,
         /// Size, bytes.
         bytes: i64 => Dict,
-        /// Device (0 for DRAM). Of Mooncake as its caller names it, else 0: engines mostly leave it open.
+        /// Device as the process numbers it (0 for DRAM). Of Mooncake as its caller names it, else 0: engines mostly leave it open.
         device_id: i64 => Dict,
         /// `DRAM`, `VRAM`, `BLK`, `OBJ`, `FILE` or a number. Of Mooncake as its caller names it; where it is left open, by the
         /// process's memory map: what the CPU may not read is `VRAM` (`unknown` if the process had ended).
@@ -225,7 +225,7 @@ crate::define_table! {
         addr: u64 => Delta,
         /// Size of a block, bytes.
         bytes: i64 => Dict,
-        /// Device (0 for DRAM).
+        /// Device as the process numbers it (0 for DRAM).
         device_id: i64 => Dict,
         /// From the start of a block to that of the next, bytes.
         stride: i64 => Dict,

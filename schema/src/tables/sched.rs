@@ -19,7 +19,7 @@ crate::define_table! {
         tid: i32 => Dict,
         /// How it went off: `sleeping`, `uninterruptible` (I/O, page faults), `preempted`, `yielded` (it called `sched_yield`; in recordings
         /// of before 2026-12 many that were preempted), `stopped`; `short` for a sum; `spinning`: it was on the CPU, and called `sched_yield`
-        /// again and again, less than 50 us apart, for something that it waited for (from 2026-12 on); `unrecorded`: in that time
+        /// again and again, less than 20 us apart, as one does that looks for something; what it did in between is not known (from 2026-12 on); `unrecorded`: in that time
         /// intervals of it were lost, or not recorded for what that costs.
         state: Name => Dict,
         /// Off the CPU, ns: `dur_ns` of one interval, the sum of the short ones, 0 where it spun.

@@ -8,7 +8,7 @@ pub const THREADS: u32 = 65_536;
 pub const LONG_NS: u64 = 100_000;
 
 /// A thread that calls `sched_yield` again within this time spins, ns: it looks for something again and again.
-pub const SPIN_GAP_NS: u64 = 50_000;
+pub const SPIN_GAP_NS: u64 = 20_000;
 /// A record of spinning is at most this long, ns; then the next one begins.
 pub const SPIN_MOST_NS: u64 = 1_000_000_000;
 /// [`Interval::state`] of a time in which a thread spun: none of the kernel's bits. Its `file` is the number of calls.

@@ -118,8 +118,8 @@ pub fn check_spins(recorded: &Recorded, said: &str) -> i64 {
     let mut by_thread: BTreeMap<(i64, i32), Vec<&OffCpu>> = BTreeMap::new();
     for row in rows.iter().filter(|row| &*row.state == "spinning") {
         assert_eq!((row.off_ns, row.call.as_deref()), (0, Some("sched_yield")), "{row:?}");
-        // Less than 50 us apart, for at most a second.
-        assert!((100_000..=1_001_000_000).contains(&row.dur_ns) && row.intervals * 50_000 >= row.dur_ns, "{row:?}");
+        // Less than 20 us apart, for at most a second.
+        assert!((100_000..=1_001_000_000).contains(&row.dur_ns) && row.intervals * 20_000 >= row.dur_ns, "{row:?}");
         by_thread.entry((row.process_id, row.tid)).or_default().push(row);
     }
     for rows in by_thread.values() {

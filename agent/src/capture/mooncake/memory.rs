@@ -27,8 +27,12 @@ pub fn said(location: &str) -> Option<Place> {
 /// By the text of a `maps` file: a GPU's memory has addresses that the driver has set aside, which the CPU may not read. Which
 /// device it is of does not show.
 pub fn mapped(maps: &str, address: u64) -> Place {
-    let memory = if maps::is_readable(maps, address) { "DRAM" } else { "VRAM" };
-    Place { memory, device: 0 }
+    match maps::is_readable(maps, address) {
+        Some(true) => Place { memory: "DRAM", device: 0 },
+        Some(false) => Place { memory: "VRAM", device: 0 },
+        // It was given back before the map was read.
+        None => UNKNOWN,
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +55,6 @@ mod tests {
 ";
         assert_eq!(mapped(maps, 0x2_0000_1000).memory, "VRAM");
         assert_eq!(mapped(maps, 0x7f00_0000_1000).memory, "DRAM");
-        assert_eq!(mapped(maps, 0x7f00_0000_3000).memory, "VRAM");
+        assert_eq!(mapped(maps, 0x7f00_0000_3000), UNKNOWN);
     }
 }

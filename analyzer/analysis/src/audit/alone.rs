@@ -15,6 +15,8 @@ const BRIDGED_NS: i64 = 20_000;
 const FEW: usize = 4;
 /// A thread that makes calls works on between them for up to this, ns; longer it may wait.
 const WORKING_NS: i64 = 500_000;
+/// So many calls are looked back over at most.
+const MOST_CALLS: usize = 10_000;
 /// Shorter times are not judged, ns.
 const LEAST_NS: i64 = 1_000_000;
 
@@ -138,7 +140,7 @@ fn launching_since(timeline: &Timeline, process: i64, span: Span) -> Option<i64>
     let (_, (thread, last)) = late_launches(timeline, process, (span.0 - 1, span.1)).next_back()?;
     let calls = timeline.lane(thread);
     let follows = |at: &usize| calls.start[*at] - calls.end[*at - 1] <= WORKING_NS;
-    let first = (1..=last).rev().take_while(follows).last().map_or(last, |at| at - 1);
+    let first = (1..=last).rev().take(MOST_CALLS).take_while(follows).last().map_or(last, |at| at - 1);
     Some(calls.start[first])
 }
 

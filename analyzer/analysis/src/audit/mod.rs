@@ -103,7 +103,7 @@ impl Audit {
                     let is_on_thread = ON_THREAD.contains(&&*row.category);
                     let is_there = is_of(alone.stage)
                         && (ON_GPU.contains(&&*row.category) || alone.runs_dry && is_on_thread)
-                        || is_on_thread && alone.waits_for.is_some_and(is_of)
+                        || is_on_thread && &*row.category != "waiting" && alone.waits_for.is_some_and(is_of)
                         || is_on_thread
                             && alone.launching.iter().any(|(stage, since)| is_of(*stage) && row.start_ns >= *since);
                     let part = (row.start_ns.max(start), (row.start_ns + row.dur_ns).min(end));

@@ -98,11 +98,11 @@ impl Graph<'_> {
             return;
         }
         let Some((lane, at)) = self.transfers.post(row, self.timeline) else {
-            // A library whose calls are not recorded, but when it was given the transfer: its callers wait for one after another.
+            // Its call is not on record, as of Mooncake, but when it was given the transfer: most callers wait for one after another.
             self.made(row, request, into);
             let before = self.transfers.before_on_thread(row);
             into.extend(
-                before.map(|other| self.gate(Node::end(Op::Wire(other)), GateKind::ProgramOrder, Method::Order)),
+                before.map(|other| self.gate(Node::end(Op::Wire(other)), GateKind::ProgramOrder, Method::Neighbour)),
             );
             return;
         };

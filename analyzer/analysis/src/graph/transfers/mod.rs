@@ -195,18 +195,21 @@ impl Transfers {
         timeline.find(LaneId { process: own.poster, kind: LaneKind::Thread(own.tid) })
     }
 
-    /// The transfer that its thread posted before it, if that was over by then.
+    /// The transfer that its thread posted before it, if that was over shortly before.
     #[must_use]
     pub fn before_on_thread(&self, row: u32) -> Option<u32> {
         /// Transfers that other threads post meanwhile.
         const LOOK: u32 = 1024;
+        /// A thread that waited for one takes so long until the next, ns: longer, it waited for something else.
+        const GOES_ON_NS: i64 = 10_000_000;
         let own = self.row(row);
         let before = (row.saturating_sub(LOOK)..row).rev();
         let last = before.into_iter().find(|other| {
             let other = self.row(*other);
             (other.poster, other.tid) == (own.poster, own.tid) && other.posted < own.posted
         });
-        last.filter(|other| self.row(*other).wire.1 <= own.posted)
+        let is_followed = |other: &u32| (0..=GOES_ON_NS).contains(&(own.posted - self.row(*other).wire.1));
+        last.filter(is_followed)
     }
 
     /// How the arrival of its notification is known, if it was recorded.
