@@ -149,8 +149,6 @@ impl Assembler {
                 traced.open.entry(batch).or_default().push(submit);
             }
             Event::Requests { batch, first, requests } => self.requests(caller, batch, first, &requests),
-            // Nothing is freed; its caller comes again.
-            Event::Freed { ending, .. } if ending.is_refused() => {}
             Event::Freed { batch, ending } => {
                 if !self.close(caller.process_id, batch, Some((caller.time_ns, ending))) && ending.tasks > 0 {
                     let reason = "submitted before recording began, or its submit was lost";
@@ -385,12 +383,7 @@ impl Assembler {
 }
 
 impl Ending {
-    /// Whether the library refuses: it frees no batch of which a task goes on (`BatchBusy` of `MultiTransport::freeBatchID`).
-    fn is_refused(&self) -> bool {
-        !self.is_done && self.tasks > 0 && self.looked == self.tasks && self.ended < self.tasks
-    }
-
-    /// What became of the transfers of the batch. Of one with more tasks than are looked at the rest may go on.
+    /// What became of the transfers of the batch. A caller that has waited too long frees it while it goes on.
     fn status(self) -> &'static str {
         if self.is_done {
             "done"
