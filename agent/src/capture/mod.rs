@@ -3,6 +3,7 @@
 mod context;
 pub mod cupti;
 pub mod error;
+pub mod kernel;
 pub mod mooncake;
 pub mod nixl;
 pub mod pairs;

@@ -50,15 +50,18 @@ pub fn executable(text: &str) -> impl Iterator<Item = Mapping> + '_ {
 
 /// Where in its file the byte at an address lies; `None` where nothing is mapped.
 pub fn file_offset(text: &str, address: u64) -> Option<u64> {
-    let line = text.lines().filter_map(Line::parse).find(|line| (line.start..line.end).contains(&address))?;
+    let line = at(text, address)?;
     line.offset.checked_add(address - line.start)
 }
 
 /// Whether the CPU may read the byte at an address; `None`: nothing is mapped there.
 pub fn is_readable(text: &str, address: u64) -> Option<bool> {
-    let mut lines = text.lines().filter_map(Line::parse);
-    let line = lines.find(|line| (line.start..line.end).contains(&address));
-    line.map(|line| line.permissions.starts_with('r'))
+    at(text, address).map(|line| line.permissions.starts_with('r'))
+}
+
+/// The line of the mapping that holds an address.
+fn at(text: &str, address: u64) -> Option<Line<'_>> {
+    text.lines().filter_map(Line::parse).find(|line| (line.start..line.end).contains(&address))
 }
 
 #[cfg(test)]

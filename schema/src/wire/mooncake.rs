@@ -2,6 +2,7 @@
 //!
 //! Every ring-buffer record starts with a [`Header`], whose `kind` says which struct it is. Times are `CLOCK_MONOTONIC` ns.
 
+pub use super::nixl::Header;
 use super::nixl::Text;
 
 /// Bytes of a vector's elements in one [`Requests`] record: 64 of 56 bytes.
@@ -181,21 +182,6 @@ pub struct Entry {
     pub name: u64,
 }
 
-/// Start of every record.
-#[repr(C)]
-#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// When the record was made: entry of the function, or its return for [`Opened`].
-    pub time_ns: u64,
-    /// `tgid << 32 | tid`.
-    pub pid_tgid: u64,
-    /// Number of the [`Kind`].
-    pub kind: u32,
-    /// Index into `MOONCAKE_LAYOUTS`.
-    pub layout: u32,
-}
-
 /// A peer was opened.
 #[repr(C)]
 #[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
@@ -298,7 +284,6 @@ pub struct Freed {
 }
 
 const _: () = {
-    assert!(size_of::<Header>() == 24);
     assert!(size_of::<Layout>() == 4 * Layout::WORDS);
     assert!(size_of::<Opened>() == 40 + size_of::<Text>());
     assert!(size_of::<Registered>() == 48 + 2 * size_of::<Text>() + BUFFER_BYTES);

@@ -267,7 +267,7 @@ pub struct Polls {
     pub last_pending_ns: u64,
 }
 
-/// Start of every record.
+/// Start of every record, also of Mooncake's.
 #[repr(C)]
 #[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,7 +278,7 @@ pub struct Header {
     pub pid_tgid: u64,
     /// Number of the [`Kind`].
     pub kind: u32,
-    /// Index into `LAYOUTS`.
+    /// Index into the map of layouts.
     pub layout: u32,
 }
 

@@ -7,6 +7,7 @@ use kvpath_schema::wire::mooncake::{COUNT_SLOTS, Cookie, Entry, Kind, Layout, RI
 use super::builds::{self, KnownBuild, MARK, ProbeKind};
 use crate::budget::Group;
 use crate::capture::error::AttachError;
+use crate::capture::kernel::{self, Counters};
 use crate::capture::pairs::{AttachPoint, Pair};
 use crate::elf::{Elf, ElfError, Point};
 use crate::libraries::Probe;
@@ -82,8 +83,7 @@ pub struct Programs {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     entries: HashMap<MapData, u64, [u8; size_of::<Entry>()]>,
-    counts: PerCpuArray<MapData, [u64; COUNT_SLOTS as usize]>,
-    seen: [u64; COUNT_SLOTS as usize],
+    counts: Counters<{ COUNT_SLOTS as usize }>,
 }
 
 impl Programs {
@@ -102,9 +102,8 @@ impl Programs {
         Ok(Self {
             ring: RingBuf::try_from(take("MOONCAKE_RING")?)?,
             entries: HashMap::try_from(take("MOONCAKE_ENTRIES")?)?,
-            counts: PerCpuArray::try_from(take("MOONCAKE_COUNTS")?)?,
+            counts: Counters::of(PerCpuArray::try_from(take("MOONCAKE_COUNTS")?)?),
             ebpf,
-            seen: [0; COUNT_SLOTS as usize],
         })
     }
 
@@ -113,13 +112,9 @@ impl Programs {
         &mut self.ebpf
     }
 
-    /// Takes the records that are in the ring; no more than it can hold at once, or a producer that is faster would keep us
-    /// here, and from shedding what is too much.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
-        for _ in 0..RECORDS {
-            let Some(record) = self.ring.next() else { break };
-            take(&record);
-        }
+    /// Takes the records that are in the ring.
+    pub fn drain(&mut self, take: impl FnMut(&[u8])) {
+        kernel::drain(&mut self.ring, RECORDS, take);
     }
 
     /// Counters of the kernel half since the last call, by slot.
@@ -127,23 +122,12 @@ impl Programs {
     /// # Errors
     /// The map cannot be read.
     pub fn counts(&mut self) -> Result<[u64; COUNT_SLOTS as usize], AttachError> {
-        let mut now = [0; COUNT_SLOTS as usize];
-        for cpu in self.counts.get(&0, 0)?.iter() {
-            now.iter_mut().zip(cpu).for_each(|(all, count)| *all += count);
-        }
-        let mut since = now;
-        since.iter_mut().zip(self.seen).for_each(|(now, before)| *now -= before);
-        self.seen = now;
-        Ok(since)
+        self.counts.since()
     }
 
     /// Forgets calls in flight, whose return will not be seen.
     pub fn forget_in_flight(&mut self) {
-        let threads: Vec<u64> = self.entries.keys().filter_map(Result::ok).collect();
-        for thread in threads {
-            // Gone already if the call has returned just now.
-            let _ = self.entries.remove(&thread);
-        }
+        kernel::forget_in_flight(&mut self.entries);
     }
 }
 

@@ -9,6 +9,7 @@ use kvpath_schema::wire::sched::{COUNTS, LOST, RUNS, TIMED, TIMED_NS, Thread};
 
 use crate::btf::{Btf, KERNEL};
 use crate::capture::error::AttachError;
+use crate::capture::kernel::Counters;
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf-sched"));
 /// A thread's words in the map: see [`Thread`].
@@ -20,8 +21,7 @@ pub struct Programs {
     _ebpf: Ebpf,
     ring: RingBuf<MapData>,
     threads: HashMap<MapData, u32, ThreadWords>,
-    counts: PerCpuArray<MapData, CountWords>,
-    seen: CountWords,
+    counts: Counters<{ COUNTS as usize }>,
     /// Why it is not seen that threads spin.
     no_spins: Option<String>,
 }
@@ -29,9 +29,6 @@ pub struct Programs {
 /// The kernel's function for `sched_yield` (`SYSCALL_DEFINE0(sched_yield)` in kernel/sched/syscalls.c), by the names that kernels on
 /// x86-64 have in their types: one function, of which the compiler keeps a name, or what it calls.
 const YIELD_FUNCTIONS: [&str; 3] = ["__do_sys_sched_yield", "__x64_sys_sched_yield", "do_sched_yield"];
-
-/// What the programs count: see [`COUNTS`].
-type CountWords = [u64; COUNTS as usize];
 
 /// What the programs did in some time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,9 +67,8 @@ impl Programs {
         Ok(Self {
             ring: RingBuf::try_from(take("SCHED_RING")?)?,
             threads: HashMap::try_from(take("SCHED_THREADS")?)?,
-            counts: PerCpuArray::try_from(take("SCHED_COUNTS")?)?,
+            counts: Counters::of(PerCpuArray::try_from(take("SCHED_COUNTS")?)?),
             _ebpf: ebpf,
-            seen: CountWords::default(),
             no_spins,
         })
     }
@@ -115,11 +111,9 @@ impl Programs {
     /// # Errors
     /// The map cannot be read.
     pub fn counts(&mut self) -> Result<Counts, AttachError> {
-        let by_cpu = self.counts.get(&0, 0)?;
-        let now: CountWords = std::array::from_fn(|slot| by_cpu.iter().map(|counts| counts[slot]).sum());
-        let before = std::mem::replace(&mut self.seen, now);
-        let since = |slot: u32| now[slot as usize] - before[slot as usize];
-        Ok(Counts { lost: since(LOST), runs: since(RUNS), timed: since(TIMED), timed_ns: since(TIMED_NS) })
+        let since = self.counts.since()?;
+        let of = |slot: u32| since[slot as usize];
+        Ok(Counts { lost: of(LOST), runs: of(RUNS), timed: of(TIMED), timed_ns: of(TIMED_NS) })
     }
 }
 

@@ -230,21 +230,7 @@ impl Scheduler {
         let Some(watched) = self.watched.get(&tid) else { return };
         let now = thread(words);
         if now.spin_ns > 0 && now.spun_ns.saturating_sub(now.spin_ns) >= LONG_NS {
-            let interval = Interval {
-                time_ns: now.spun_ns,
-                off_ns: now.spin_ns,
-                queue_ns: 0,
-                tid: tid.cast_unsigned(),
-                state: SPUN,
-                call: YIELD,
-                file: i32::try_from(now.spins).unwrap_or(i32::MAX),
-                waker_pid: 0,
-                waker_tid: 0,
-                waker_call: NO_CALL,
-                zero: 0,
-                waker_name: [0; 16],
-            };
-            self.rows.push(spun(&interval, watched));
+            self.rows.push(spun(tid, watched, (now.spin_ns, now.spun_ns), now.spins));
         }
     }
 
@@ -271,17 +257,17 @@ impl Scheduler {
     }
 }
 
-/// The row of a time in which a thread spun.
-fn spun(interval: &Interval, watched: &Watched) -> OffCpu {
-    let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+/// The row of a time in which a thread spun, and how often it looked.
+fn spun(tid: i32, watched: &Watched, (from_ns, to_ns): (u64, u64), looks: u64) -> OffCpu {
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     OffCpu {
-        start_ns: signed(interval.off_ns),
-        dur_ns: signed(interval.time_ns.saturating_sub(interval.off_ns)),
+        start_ns: signed(from_ns),
+        dur_ns: signed(to_ns.saturating_sub(from_ns)),
         process_id: watched.process_id,
-        tid: interval.tid.cast_signed(),
-        state: state(interval.state, interval.call),
-        intervals: i64::from(interval.file),
-        call: calls::name(interval.call),
+        tid,
+        state: state(SPUN, YIELD),
+        intervals: signed(looks),
+        call: calls::name(YIELD),
         ..OffCpu::default()
     }
 }
@@ -289,7 +275,8 @@ fn spun(interval: &Interval, watched: &Watched) -> OffCpu {
 /// The row of an interval, but for who ended it.
 fn row(interval: &Interval, tid: i32, watched: &Watched, (files, now_ns): (&mut Files, i64)) -> OffCpu {
     if interval.state == SPUN {
-        return spun(interval, watched);
+        let looks = u64::try_from(interval.file).unwrap_or(0);
+        return spun(tid, watched, (interval.off_ns, interval.time_ns), looks);
     }
     let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
     let off_ns = signed(interval.time_ns.saturating_sub(interval.off_ns));

@@ -10,6 +10,7 @@ use kvpath_schema::wire::ucx::{COUNT_SLOTS, Entry, FUNCTIONS, RING_BYTES, cookie
 use super::functions::Function;
 use crate::budget::Group;
 use crate::capture::error::AttachError;
+use crate::capture::kernel::{self, Counters};
 use crate::capture::pairs::{AttachPoint, Pair};
 use crate::libraries::Probe;
 
@@ -27,8 +28,7 @@ pub struct Programs {
     ring: RingBuf<MapData>,
     entries: HashMap<MapData, u64, [u8; size_of::<Entry>()]>,
     calls: HashMap<MapData, [u32; 2], u64>,
-    counts: PerCpuArray<MapData, [u64; COUNT_SLOTS as usize]>,
-    seen_counts: [u64; COUNT_SLOTS as usize],
+    counts: Counters<{ COUNT_SLOTS as usize }>,
     seen_calls: Map<[u32; 2], u64>,
     /// Transport and function, by number less one.
     transports: Vec<(String, String)>,
@@ -47,9 +47,8 @@ impl Programs {
             ring: RingBuf::try_from(take("UCX_RING")?)?,
             entries: HashMap::try_from(take("UCX_ENTRIES")?)?,
             calls: HashMap::try_from(take("UCX_CALLS")?)?,
-            counts: PerCpuArray::try_from(take("UCX_COUNTS")?)?,
+            counts: Counters::of(PerCpuArray::try_from(take("UCX_COUNTS")?)?),
             ebpf,
-            seen_counts: [0; COUNT_SLOTS as usize],
             seen_calls: Map::new(),
             transports: Vec::new(),
         })
@@ -71,11 +70,7 @@ impl Programs {
 
     /// Forgets calls in flight, whose return will not be seen.
     pub fn forget_in_flight(&mut self) {
-        let threads: Vec<u64> = self.entries.keys().filter_map(Result::ok).collect();
-        for thread in threads {
-            // Gone already if the call has returned just now.
-            let _ = self.entries.remove(&thread);
-        }
+        kernel::forget_in_flight(&mut self.entries);
     }
 
     /// The number of a transport's function, from 1; `None` if there are too many.
@@ -95,13 +90,9 @@ impl Programs {
         self.transports.get(usize::try_from(number).ok()?.checked_sub(1)?)
     }
 
-    /// Takes the records that are in the ring; no more than it can hold at once, or a producer that is faster would keep us
-    /// here, and from shedding what is too much.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
-        for _ in 0..RECORDS {
-            let Some(record) = self.ring.next() else { break };
-            take(&record);
-        }
+    /// Takes the records that are in the ring.
+    pub fn drain(&mut self, take: impl FnMut(&[u8])) {
+        kernel::drain(&mut self.ring, RECORDS, take);
     }
 
     /// Counters of the kernel half since the last call, by slot.
@@ -109,14 +100,7 @@ impl Programs {
     /// # Errors
     /// The map cannot be read.
     pub fn counts(&mut self) -> Result<[u64; COUNT_SLOTS as usize], AttachError> {
-        let mut now = [0; COUNT_SLOTS as usize];
-        for cpu in self.counts.get(&0, 0)?.iter() {
-            now.iter_mut().zip(cpu).for_each(|(all, count)| *all += count);
-        }
-        let mut since = now;
-        since.iter_mut().zip(self.seen_counts).for_each(|(now, before)| *now -= before);
-        self.seen_counts = now;
-        Ok(since)
+        self.counts.since()
     }
 
     /// Calls of transports' functions of one process, or all, since the last time: pid, number and calls.

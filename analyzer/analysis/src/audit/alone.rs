@@ -90,12 +90,24 @@ pub fn of(timeline: &Timeline, transfers: &NixlTransfers, stages: &[Stage]) -> V
         ends.extend(all.iter().flat_map(|(start, end)| [(*start, 1, who), (*end, -1, who)]));
         *spans = all;
     }
+    let mut since = HashMap::new();
     let found = sweep(ends, stages.len());
-    found.into_iter().flat_map(|alone| with_threads(alone, timeline, stages, &busy)).collect()
+    found.into_iter().flat_map(|alone| with_threads(alone, timeline, stages, &busy, &mut since)).collect()
 }
 
-/// The parts of a time, with the threads that may be what was waited for in them. `busy`: when each stage computed.
-fn with_threads(mut alone: Alone, timeline: &Timeline, stages: &[Stage], busy: &[Vec<Span>]) -> Vec<Alone> {
+/// Since when the threads of a stage made calls all the time until its GPU ran dry within one of the times in which it computed: stage
+/// and position of that time.
+type Since = HashMap<(usize, usize), Option<i64>>;
+
+/// The parts of a time, with the threads that may be what was waited for in them. `busy`: when each stage computed; `since`: what was
+/// looked up before, for several times may lie before one.
+fn with_threads(
+    mut alone: Alone,
+    timeline: &Timeline,
+    stages: &[Stage],
+    busy: &[Vec<Span>],
+    since: &mut Since,
+) -> Vec<Alone> {
     let own = &busy[alone.stage];
     let next = own.partition_point(|span| span.0 <= alone.span.0);
     let until = next.checked_sub(1).map_or(alone.span.1, |at| own[at].1);
@@ -113,9 +125,13 @@ fn with_threads(mut alone: Alone, timeline: &Timeline, stages: &[Stage], busy: &
     alone.launching = (0..stages.len())
         .filter(|stage| *stage != alone.stage)
         .filter_map(|stage| {
-            let stretch = busy[stage].get(busy[stage].partition_point(|span| span.0 < from))?;
-            let processes = stages[stage].processes.iter();
-            let since = processes.filter_map(|process| launching_since(timeline, *process, *stretch)).min()?;
+            let at = busy[stage].partition_point(|span| span.0 < from);
+            let stretch = *busy[stage].get(at)?;
+            let look = || {
+                let processes = stages[stage].processes.iter();
+                processes.filter_map(|process| launching_since(timeline, *process, stretch)).min()
+            };
+            let since = (*since.entry((stage, at)).or_insert_with(look))?;
             (since < to).then_some((stage, since))
         })
         .collect();

@@ -10,6 +10,7 @@ use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, RI
 
 use super::builds::{self, KnownBuild};
 use crate::capture::error::AttachError;
+use crate::capture::kernel::{self, Counters};
 use crate::capture::pairs::{AttachPoint, Links, Pair};
 use crate::elf::{Elf, ElfError, Point};
 use crate::libraries::Probe;
@@ -99,8 +100,7 @@ pub struct Programs {
     polls: HashMap<MapData, [u64; 2], [u64; 2]>,
     losses: PerCpuArray<MapData, u64>,
     seen_losses: Vec<u64>,
-    hits: PerCpuArray<MapData, [u64; HIT_SLOTS as usize]>,
-    seen_hits: [u64; HIT_SLOTS as usize],
+    hits: Counters<{ HIT_SLOTS as usize }>,
 }
 
 impl Programs {
@@ -121,8 +121,7 @@ impl Programs {
             entries: HashMap::try_from(take("NIXL_ENTRIES")?)?,
             polls: HashMap::try_from(take("NIXL_POLLS")?)?,
             losses: PerCpuArray::try_from(take("NIXL_LOSSES")?)?,
-            hits: PerCpuArray::try_from(take("NIXL_HITS")?)?,
-            seen_hits: [0; HIT_SLOTS as usize],
+            hits: Counters::of(PerCpuArray::try_from(take("NIXL_HITS")?)?),
             ebpf,
             seen_losses: vec![0; Kind::ALL.len() * Loss::ALL.len()],
         })
@@ -159,28 +158,17 @@ impl Programs {
     /// # Errors
     /// The map cannot be read.
     pub fn hits(&mut self) -> Result<Vec<(Kind, bool, u64)>, AttachError> {
-        let mut now = [0; HIT_SLOTS as usize];
-        for cpu in self.hits.get(&0, 0)?.iter() {
-            now.iter_mut().zip(cpu).for_each(|(all, hits)| *all += hits);
-        }
-        let seen = std::mem::replace(&mut self.seen_hits, now);
+        let since = self.hits.since()?;
         let pairs = Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]);
         Ok(pairs
             .map(|(kind, is_return)| (kind, is_return, hit_slot(kind, is_return) as usize))
-            .filter_map(|(kind, is_return, slot)| {
-                let count = now[slot] - seen[slot];
-                (count > 0).then_some((kind, is_return, count))
-            })
+            .filter_map(|(kind, is_return, slot)| (since[slot] > 0).then_some((kind, is_return, since[slot])))
             .collect())
     }
 
-    /// Takes the records that are in the ring; no more than it can hold at once, or a producer that is faster would keep us
-    /// here, and from shedding what is too much.
-    pub fn drain(&mut self, mut take: impl FnMut(&[u8])) {
-        for _ in 0..RECORDS {
-            let Some(record) = self.ring.next() else { break };
-            take(&record);
-        }
+    /// Takes the records that are in the ring.
+    pub fn drain(&mut self, take: impl FnMut(&[u8])) {
+        kernel::drain(&mut self.ring, RECORDS, take);
     }
 
     /// Losses since the last call.
