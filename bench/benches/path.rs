@@ -197,12 +197,12 @@ fn one(run: &Path) {
             segments += rows.len();
         },
     );
-    let walked = at.elapsed();
+    let elapsed = at.elapsed();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|rest| rest.split_whitespace().next());
     let mb = peak.and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024;
-    let (load, analysis, walk) = (loaded.as_secs_f64(), analysed.as_secs_f64(), walked.as_secs_f64());
+    let (load, analysis, walk) = (loaded.as_secs_f64(), analysed.as_secs_f64(), elapsed.as_secs_f64());
     println!(
         "| {} | {requests} | {load:.2} | {analysis:.2} | {walk:.2} | {segments} | {mb} | {} |",
         model.run().segments.iter().map(|s| s.rows).sum::<i64>(),
