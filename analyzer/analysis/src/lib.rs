@@ -39,6 +39,7 @@ pub mod settings;
 pub mod spill;
 pub mod steps;
 pub mod structure;
+pub mod stuck;
 #[cfg(test)]
 mod synthetic;
 pub mod timeline;

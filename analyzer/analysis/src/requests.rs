@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::derived::{Completeness, Handoffs, Request, RequestMethod, RequestState, Requests, Role};
+use kvpath_schema::tables::derived::{
+    Completeness, HandoffWay, Handoffs, Request, RequestMethod, RequestState, Requests, Role,
+};
 
 use crate::structure::requests::{RequestWork, overlapping};
 use crate::structure::stages::StageWork;
@@ -36,7 +38,9 @@ pub fn of(timeline: &Timeline, stages: &[StageWork], work: &[RequestWork], hando
         let first = || if rows.is_empty() { sent.unwrap_or(0) } else { first_sign(handoffs, &rows) };
         let start_ns = request.compute_start().unwrap_or_else(first).max(sent.unwrap_or(i64::MIN));
         let peers = rows.iter().map(|row| handoffs.peer_process_id[*row]);
-        let began = handoff_end_ns.map_or(Began::Unknown, |end| began(timeline, stages, (r, end, &ends), peers));
+        let asked = |end: i64| asked(handoffs, &rows).unwrap_or(end).min(end);
+        let began =
+            handoff_end_ns.map_or(Began::Unknown, |end| began(timeline, stages, (r, (asked(end), end), &ends), peers));
         let began = if request.told.is_some_and(|told| told.has_failed) { Began::Never } else { began };
         let chunks = participants.first().map(|s| request.passes[*s].len()).filter(|n| *n > 0);
         table.push(Request {
@@ -142,12 +146,18 @@ fn ends_by_peer(handoffs: &Handoffs) -> EndsByPeer {
     found
 }
 
+/// When the receiver began to pull a request's KV, where it did: from then on its thread may have been held up by that.
+fn asked(handoffs: &Handoffs, rows: &[usize]) -> Option<i64> {
+    let pulled = rows.iter().filter(|row| handoffs.way[**row] == HandoffWay::Pull);
+    pulled.filter_map(|row| handoffs.made_ns[*row].or(handoffs.posted_ns[*row])).min()
+}
+
 /// The first kernel after `end` of the worker that received everything, on any of its ranks; not known where several workers did,
-/// the receiver is unknown or no decode worker, or it was busy.
+/// the receiver is unknown or no decode worker, or it was busy since it `asked`: what it works on may be another request's.
 fn began(
     timeline: &Timeline,
     stages: &[StageWork],
-    (request, end, ends): (i32, i64, &EndsByPeer),
+    (request, (asked, end), ends): (i32, (i64, i64), &EndsByPeer),
     peers: impl Iterator<Item = Option<i64>>,
 ) -> Began {
     let Some(peers) = peers.collect::<Option<BTreeSet<i64>>>() else { return Began::Unknown };
@@ -167,7 +177,7 @@ fn began(
         for at in &lanes.streams {
             let stream = timeline.lane(*at);
             let is_kernel = |op: &usize| is_work(timeline, *at, *op);
-            if stream.overlapping((end - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
+            if stream.overlapping((asked - DECODE_IDLE_NS, end)).any(|op| is_kernel(&op)) {
                 return Began::Unknown;
             }
             let after = stream.start.partition_point(|start| *start < end);
@@ -184,8 +194,9 @@ fn began(
     let is_another = |peer: &i64| {
         let ends = ends.get(peer).map_or(&[][..], Vec::as_slice);
         let before = ends[..ends.partition_point(|other| other.0 < end)].iter().rfind(|other| other.1 != request);
-        before
-            .is_some_and(|(before, _)| end - before <= DECODE_WAITS_NS && !has_worked(timeline, *peer, (*before, end)))
+        before.is_some_and(|(before, _)| {
+            asked - before <= DECODE_WAITS_NS && !has_worked(timeline, *peer, (*before, end))
+        })
     };
     if peers.iter().any(is_another) {
         return Began::Unknown;

@@ -6,6 +6,7 @@ pub mod text;
 use arrow::error::ArrowError;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::Drops;
+use kvpath_schema::tables::stuck::Stuck;
 use serde_json::{Value, json};
 
 use crate::error::{BAD_INPUT, FOUND, OK};
@@ -64,7 +65,7 @@ impl Checked {
             Err(error) => (Analysis::default(), Vec::new(), Some(error.to_string())),
         };
         let unreadable = run.damaged.iter().map(|damaged| damaged.error.clone()).collect();
-        let mut lost = analysis.findings().missing();
+        let mut lost = analysis.findings(&Stuck::default()).missing();
         lost.extend(unnamed(&analysis));
         Ok(Self {
             run: run.name.clone(),

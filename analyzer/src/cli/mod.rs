@@ -14,6 +14,7 @@ mod report;
 mod schema;
 mod sql;
 mod stdout;
+mod stuck;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ pub enum Command {
     Report(report::Report),
     /// Where the time to first token went: the critical path of every request.
     Path(path::Path),
+    /// What failed, and what was waited for in vain: transfers, notifications, requests.
+    Stuck(stuck::Stuck),
     /// Is the run whole? Damaged files, drops, and what each process's records cover.
     Check(check::Check),
     /// Ask a run with SQL, or with a query of the library.
@@ -73,6 +76,7 @@ fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Import(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Path(command) => command.run(),
+        Command::Stuck(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Sql(command) => command.run(),
         Command::Queries(command) => command.run(),

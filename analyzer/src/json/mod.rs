@@ -15,6 +15,8 @@ pub enum Output {
     Path,
     /// `path --against --json`.
     PathAgainst,
+    /// `stuck --json`.
+    Stuck,
     /// `check --json`.
     Check,
     /// `schema --format json`.
@@ -25,7 +27,8 @@ pub enum Output {
 
 impl Output {
     /// All.
-    pub const ALL: [Self; 6] = [Self::Report, Self::Path, Self::PathAgainst, Self::Check, Self::Schema, Self::Queries];
+    pub const ALL: [Self; 7] =
+        [Self::Report, Self::Path, Self::PathAgainst, Self::Stuck, Self::Check, Self::Schema, Self::Queries];
 
     /// What `format` says.
     #[must_use]
@@ -34,6 +37,7 @@ impl Output {
             Self::Report => "kvpath.report",
             Self::Path => "kvpath.path",
             Self::PathAgainst => "kvpath.path-against",
+            Self::Stuck => "kvpath.stuck",
             Self::Check => "kvpath.check",
             Self::Schema => "kvpath.schema",
             Self::Queries => "kvpath.queries",

@@ -7,6 +7,7 @@ use kvpath_schema::table::{ColumnDef, Columns as _, TableDef};
 use kvpath_schema::tables::capture::Drops;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 use kvpath_schema::tables::path::Paths;
+use kvpath_schema::tables::stuck::Stuck;
 use serde_json::{Map, Value, json};
 
 use super::Output;
@@ -24,6 +25,7 @@ pub(super) fn of(output: Output) -> Value {
         Output::PathAgainst => {
             ("Where paths differ from those of another run (`kvpath path --against --json`).", against())
         }
+        Output::Stuck => ("What failed, and what was waited for in vain (`kvpath stuck --json`).", stuck()),
         Output::Check => ("Whether a run is whole (`kvpath check --json`).", check()),
         Output::Schema => ("Tables and their columns (`kvpath schema --format json`).", schema()),
         Output::Queries => ("The library of queries (`kvpath queries list --json`).", queries()),
@@ -111,6 +113,14 @@ fn report() -> Vec<Property> {
         ("findings", texts("`findings.text` of those that concern what is shown, but for `lost_records`."), true),
         ("missing", texts("What the recording lacks, as far as it is known."), true),
         ("clocks", clocks, false),
+    ]
+}
+
+fn stuck() -> Vec<Property> {
+    vec![
+        ("run", text("The run, as it was named."), true),
+        ("stuck", rows(Stuck::DEF), true),
+        ("lost", texts("What the recording lacks, as far as it is known."), true),
     ]
 }
 

@@ -11,6 +11,7 @@ pub mod path;
 mod ranks;
 pub mod step_section;
 pub mod steps;
+pub mod stuck;
 pub mod table;
 pub mod text;
 

@@ -392,6 +392,10 @@ crate::define_values! {
         Incomplete = "incomplete",
         /// Another hand-off of the stage was open at the same time, so whose copies are whose is not known.
         Overlapping = "overlapping",
+        /// A transfer of it failed and was not made again: `nixl_transfers.status` says how.
+        Failed = "failed",
+        /// A transfer of it was not seen to end, and its notification not to arrive.
+        Unfinished = "unfinished",
     }
 }
 
@@ -418,6 +422,10 @@ crate::define_values! {
         Incomplete = "incomplete",
         /// `completeness` is the same.
         Overlapping = "overlapping",
+        /// `completeness` is the same.
+        Failed = "failed",
+        /// `completeness` is the same.
+        Unfinished = "unfinished",
         /// It is complete, and `cause` is the same.
         Unknown = "unknown",
     }
@@ -430,6 +438,8 @@ impl HandoffFinding {
         match (completeness, cause) {
             (Completeness::Incomplete, _) => Self::Incomplete,
             (Completeness::Overlapping, _) => Self::Overlapping,
+            (Completeness::Failed, _) => Self::Failed,
+            (Completeness::Unfinished, _) => Self::Unfinished,
             (Completeness::Complete, Cause::Scattered) => Self::Scattered,
             (Completeness::Complete, Cause::Contiguous) => Self::Contiguous,
             (Completeness::Complete, Cause::Unknown) => Self::Unknown,
@@ -526,6 +536,11 @@ crate::define_table! {
         done_after_ns: Option<i64> => Plain,
         /// Completion of the last transfer is at or before this, ns.
         done_by_ns: Option<i64> => Plain,
+        /// Time between post and `done_by_ns` in which the thread that posted and polls was off the CPU for 10 ms or more at a time, ns: nobody
+        /// polled, and a library that moves data by that thread (UCX over TCP or shared memory) moved none. Null: none, or not recorded.
+        poll_off_ns: Option<i64> => Plain,
+        /// What it was at for the longest of it, as `critical_path.name` says it: a call, or `stopped` (by a signal or a debugger), `preempted`.
+        poll_off: Option<Name> => Dict,
         /// Last notif of it arrived at decode, ns.
         notif_arrived_ns: Option<i64> => Plain,
         /// First kernel by which the receiver brings the KV into its own layout (another order, another block size), ns; null where

@@ -13,8 +13,24 @@ crate::define_values! {
         BalancedRanks = "balanced_ranks",
         /// The same bytes took much longer because they went in small pieces.
         ScatteredHandoff = "scattered_handoff",
+        /// The thread that polls a hand-off was off the CPU for a large part of it.
+        PollerOffCpu = "poller_off_cpu",
         /// How much of the slowest hand-off was inside the post call.
         SlowestPost = "slowest_post",
+        /// Transfers that were not seen to end: `stuck.kind` `pending`.
+        PendingTransfer = "pending_transfer",
+        /// Transfers that failed.
+        FailedTransfer = "failed_transfer",
+        /// Requests that went on after their hand-off had failed.
+        WentOn = "went_on",
+        /// Notifications that did not arrive.
+        NotArrived = "not_arrived",
+        /// Notifications that the program did not ask for.
+        NotTaken = "not_taken",
+        /// Requests that nothing was handed over for.
+        NoTransfer = "no_transfer",
+        /// Memory that two hand-offs moved at once, at least one of them into it.
+        OverlappingMemory = "overlapping_memory",
         /// Records of a process are missing that nobody counted as lost.
         LostRecords = "lost_records",
     }

@@ -48,7 +48,8 @@ crate::define_table! {
         stage_id: Option<i32> => Plain,
         /// `requests.request`.
         request: Option<i32> => Plain,
-        /// How: `id` (its notif names the request) or `time` (by activity).
+        /// How: `id` (its notif names the request), `address` (it is an earlier chunk: a transfer that names the request goes on where it ended in
+        /// memory of the receiver) or `time` (by activity).
         request_method: Option<Name> => Dict,
         /// How sure that is, 0 to 1.
         request_confidence: Option<f64> => Plain,

@@ -16,6 +16,7 @@ pub mod rdma;
 pub mod sched;
 pub mod sockets;
 pub mod spans;
+pub mod stuck;
 pub mod ucx;
 
 use crate::table::{Columns, TableDef};

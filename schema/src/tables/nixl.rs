@@ -167,7 +167,8 @@ crate::define_table! {
         /// Request id that the notif names by the rules of the serving engines; null where none matches, or where the text
         /// was cut before the id ends. SQL, `report` and `path` read it from the notif: in the files it is null, but in
         /// recordings of older agents, and for Mooncake, which has no notifs: there the room that SGLang's last write of a request
-        /// carries. `report` and `path` give it to the write right before as well.
+        /// carries. `report` and `path` give it to the write right before as well, and to those of earlier chunks where these end in the
+        /// receiver's memory where that one begins.
         request: Option<String> => Plain,
         /// Chunk of the prompt that the notif names, from 0 (SGLang); read as `request`.
         chunk: Option<i32> => Dict,

@@ -23,6 +23,7 @@ mod runs;
 mod sglang;
 mod staging;
 mod steps;
+mod stuck;
 mod uneven;
 mod witness;
 mod workload;

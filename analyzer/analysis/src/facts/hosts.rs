@@ -24,6 +24,7 @@ impl Facts {
             device_copies: _,
             host_copies: _,
             received: _,
+            continued: _,
             presumed: _,
         } = other;
         self.processes.append(processes);
@@ -57,6 +58,7 @@ impl Facts {
             device_copies: _,
             host_copies: _,
             received: _,
+            continued: _,
             presumed: _,
         } = self;
         let time = |t: &mut i64| *t = host.time(*t);

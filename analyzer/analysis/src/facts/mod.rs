@@ -27,7 +27,7 @@ pub use descriptors::{Descriptor, Descriptors};
 pub use host_copies::HostCopies;
 pub use nvtx::{Nvtx, NvtxRow};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection};
@@ -66,6 +66,8 @@ pub struct Facts {
     pub received: NixlNotifs,
     /// What clients, routers and engines say of requests.
     pub spans: Spans,
+    /// Transfers whose request follows from where they go on in memory, as rows.
+    pub continued: BTreeSet<usize>,
     /// Whose agents names are that no record tells.
     pub presumed: agents::Presumed,
 }

@@ -2,15 +2,19 @@
 //! the recording does not show.
 
 mod lost_records;
+mod poller;
 mod ranks;
 mod scattered;
 mod size;
 mod slowest_post;
 mod stages;
+mod stuck;
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
 use kvpath_schema::tables::findings::{Code, Finding, Findings as Table, Subject};
+
+use kvpath_schema::tables::stuck::Stuck;
 
 use crate::path::Walker;
 use size::OnPath;
@@ -30,11 +34,13 @@ pub struct Tables<'a> {
     pub handoffs: &'a Handoffs,
     /// Coverage.
     pub coverage: &'a Coverages,
+    /// What is stuck.
+    pub stuck: &'a Stuck,
 }
 
 /// All rules, the most useful first.
-const RULES: [fn(&Tables) -> Vec<RuleFinding>; 5] =
-    [stages::of, ranks::of, scattered::of, slowest_post::of, lost_records::of];
+const RULES: [fn(&Tables) -> Vec<RuleFinding>; 7] =
+    [stuck::of, stages::of, ranks::of, scattered::of, poller::of, slowest_post::of, lost_records::of];
 
 /// Requests that a finding concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]

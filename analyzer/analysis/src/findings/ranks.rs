@@ -96,6 +96,7 @@ fn of_stage(tables: &Tables, stage: i32, rows: &[usize]) -> Option<RuleFinding> 
 #[cfg(test)]
 mod tests {
     use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
+    use kvpath_schema::tables::stuck::Stuck;
 
     use super::*;
     use crate::findings::Findings;
@@ -128,6 +129,7 @@ mod tests {
             bubbles: &bubbles,
             handoffs: &Handoffs::default(),
             coverage: &Coverages::default(),
+            stuck: &Stuck::default(),
         };
         Findings::of(&tables).sentences(None)
     }

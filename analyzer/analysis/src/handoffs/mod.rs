@@ -2,6 +2,7 @@
 //! explain it.
 
 mod ceilings;
+mod polled;
 mod relaid;
 mod staged;
 mod written;
@@ -12,7 +13,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{
     Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, HandoffWay, Handoffs, Role,
 };
-use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp, XferStatus};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
@@ -30,6 +31,7 @@ use crate::structure::posts::Post;
 use crate::structure::requests::RequestWork;
 use crate::structure::stages::StageWork;
 use crate::timeline::Timeline;
+use crate::timeline::threads::Threads;
 use written::{PostWithCopies, WrittenCopies};
 
 /// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
@@ -56,7 +58,8 @@ pub fn of(
                 PostWithCopies { post, copies: written.of_post(post, stages[s].row.process_id) }
             };
             let posts: Vec<PostWithCopies> = posts.iter().map(made).collect();
-            let mut row = handoff(facts, stages, &stages[s], (&posts, &written), regions, &arrivals);
+            let inputs = (facts, &timeline.threads, stages);
+            let mut row = handoff(inputs, &stages[s], (&posts, &written), regions, &arrivals);
             row.request = i32::try_from(r).unwrap_or(i32::MAX);
             shortest.push(written::open_ns(&posts, |post| post.done_after));
             table.push(row);
@@ -105,17 +108,27 @@ impl<'a> Arrivals<'a> {
         let registered = Registrations::of(registrations.iter().map(|row| Registered::of(notifs, *row)));
         Self { names, of_transfers, registrations, registered }
     }
+
+    /// Whether a transfer is known to have ended: it was seen to, or its notification arrived.
+    fn has_ended(&self, facts: &Facts, post: &Post) -> bool {
+        let is_pending = |row: usize| {
+            XferStatus::from_text(&facts.transfers.status[row]) == Some(XferStatus::Pending)
+                && !self.of_transfers.contains_key(&row)
+        };
+        post.done_by.is_some() || !post.transfer.is_some_and(is_pending)
+    }
 }
 
 fn handoff(
-    facts: &Facts,
-    stages: &[StageWork],
+    (facts, threads, stages): (&Facts, &Threads, &[StageWork]),
     stage: &StageWork,
     (all, written): (&[PostWithCopies], &WrittenCopies),
     (regions, held): (&Regions, &RegionLayerMap),
     arrivals: &Arrivals,
 ) -> Handoff {
-    let made: Vec<PostWithCopies> = all.iter().filter(|made| !made.post.failed).copied().collect();
+    // What failed and was made again is no part of it; where all failed, they are what there is to say.
+    let has_failed = all.iter().all(|made| made.post.failed);
+    let made: Vec<PostWithCopies> = all.iter().filter(|made| !made.post.failed || has_failed).copied().collect();
     let posts: Vec<&Post> = made.iter().map(|made| made.post).collect();
     let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter()).collect();
     let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
@@ -133,7 +146,10 @@ fn handoff(
         copies.iter().map(|copy| copy.bytes).collect()
     };
     let copy_bytes = total(copies.iter().map(|copy| Some(copy.bytes))).unwrap_or(0);
-    let asked = sum(&facts.transfers.bytes);
+    // Of a transfer that did not end nobody knows how much arrived.
+    let has_ended = |post: &Post| !post.failed && arrivals.has_ended(facts, post);
+    let moved = posts.iter().filter(|post| has_ended(post)).filter_map(|post| facts.transfers.bytes[post.transfer?]);
+    let asked = sum(&facts.transfers.bytes).map(|_| moved.fold(0i64, i64::saturating_add));
     let copy_start_ns = copies.iter().map(|copy| copy.span.0).min();
     let copy_end = copies.iter().map(|copy| copy.span.1).max();
     let copy_span_ns = copy_start_ns.zip(copy_end).map(|(start, end)| end - start);
@@ -166,12 +182,19 @@ fn handoff(
         .filter_map(|row| facts.transfers.bytes[*row])
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
-    let completeness = completeness(missing, overlapping);
+    let completeness = match () {
+        () if failed_at_last(all) => Completeness::Failed,
+        () if !posts.iter().all(|post| has_ended(post)) => Completeness::Unfinished,
+        () if missing => Completeness::Incomplete,
+        () if overlapping => Completeness::Overlapping,
+        () => Completeness::Complete,
+    };
     let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
     // Metadata in host memory is no KV, unless all is there.
     let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
     #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
     let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
+    let (poll_off_ns, poll_off) = polled::off(facts, threads, &posts).unzip();
     Handoff {
         request: 0,
         stage_id: stage.row.stage_id,
@@ -194,13 +217,15 @@ fn handoff(
         copy_start_ns,
         copy_span_ns,
         copy_busy_ns: copy_span_ns.map(|_| Union::of(copies.iter().map(|copy| copy.span)).len_ns()),
-        ready_ns: ready(facts, arrivals, stage.row.process_id, &posts),
+        ready_ns: ready(facts, arrivals, stage.row.process_id, &every),
         made_ns: all.iter().filter_map(|made| made.post.made).min(),
         make_ns: total(posts.iter().map(|post| post.make_ns)),
         posted_ns,
         post_ns: total(posts.iter().map(|post| Some(post.post_end? - post.posted?))),
         done_after_ns: last_done.and_then(|post| post.done_after),
         done_by_ns,
+        poll_off_ns,
+        poll_off,
         notif_arrived_ns: notif_arrived(arrivals, &transfers),
         relayout_start_ns: None,
         relayout_ns: None,
@@ -221,12 +246,11 @@ fn handoff(
     }
 }
 
-fn completeness(missing: bool, overlapping: bool) -> Completeness {
-    match (missing, overlapping) {
-        (true, _) => Completeness::Incomplete,
-        (_, true) => Completeness::Overlapping,
-        _ => Completeness::Complete,
-    }
+/// Whether a transfer failed that was not made again after it.
+fn failed_at_last(posts: &[PostWithCopies]) -> bool {
+    let at =
+        |has_failed: bool| posts.iter().filter(|made| made.post.failed == has_failed).map(|made| made.post.at).max();
+    at(true).is_some_and(|failed| at(false).is_none_or(|other| other < failed))
 }
 
 /// Bytes that went in small pieces. Where only the first descriptors of a long list were recorded, their share stands for

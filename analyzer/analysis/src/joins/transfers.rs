@@ -21,6 +21,8 @@ const DESCRIPTOR: Kind = ("descriptor_to_region", "nixl_descriptors");
 const REGION: Kind = ("region_to_layer", "nixl_regions");
 /// What lies in registered memory belongs to it.
 const ADDRESS: JoinMethod = ("address", 1.0);
+/// Another request's blocks may follow those of a chunk, where one of the messages in between was lost.
+const CONTINUED: f64 = 0.9;
 
 /// A row while calls of UCX and RDMA are still to be joined with it.
 #[derive(Debug)]
@@ -58,7 +60,11 @@ pub fn of(inputs: &Inputs, first: (usize, usize), tally: &mut Tally) -> Vec<Join
             })
         });
         let request = inputs.of_transfer.get(&row).map(|number| after(first.1, *number));
-        let request_how = request.map(|_| how(if table.request[row].is_some() { Method::Id } else { Method::Time }));
+        let request_how = request.map(|_| match table.request[row].is_some() {
+            true if facts.continued.contains(&row) => (ADDRESS.0, CONTINUED),
+            true => how(Method::Id),
+            false => how(Method::Time),
+        });
         let sent = touch.sender.and_then(|sender| known.layers.get(&sender)?.held(touch.sent()?));
         let received = touch.receiver.and_then(|receiver| known.layers.get(&receiver)?.held(touch.received()?));
         let sent = sent.filter(|_| carries_kv[row]);

@@ -1,8 +1,8 @@
 //! What a recording itself says that it lacks: counted drops, files cut off in writing, what was not recorded, no end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kvpath_schema::table::Columns;
+use kvpath_schema::table::{Columns, TableDef};
 use kvpath_schema::tables::capture::{CaptureInfos, Drop, Drops, RecordingState, SourceState, SourceStates};
 
 use super::Run;
@@ -17,6 +17,8 @@ pub struct Losses {
     pub partial: Vec<String>,
     /// What was not recorded, and why.
     pub notes: Vec<String>,
+    /// Sources of the recorder that were off, or lost something, for a time.
+    pub sources: BTreeSet<String>,
 }
 
 impl Losses {
@@ -28,9 +30,12 @@ impl Losses {
         let drops: Drops = run.table()?;
         let hosts = run.hosts();
         let mut notes = Vec::new();
+        let mut sources = BTreeSet::new();
         for host in &hosts {
             let of_host = run.of_host(host);
-            let found = notes_of(&of_host.table()?, &of_host.table()?);
+            let states: SourceStates = of_host.table()?;
+            sources.extend(losing(&states).map(|state| state.source.to_string()));
+            let found = notes_of(&states, &of_host.table()?);
             let prefix = if hosts.len() > 1 { format!("{host}: ") } else { String::new() };
             notes.extend(found.into_iter().map(|note| format!("{prefix}{note}")));
         }
@@ -38,6 +43,7 @@ impl Losses {
             drops: (0..drops.len()).map(|row| drops.row(row)).collect(),
             partial: run.partial.iter().map(|path| path.display().to_string()).collect(),
             notes,
+            sources,
         })
     }
 
@@ -45,6 +51,16 @@ impl Losses {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.drops.is_empty() && self.partial.is_empty() && self.notes.is_empty()
+    }
+
+    /// Whether a source, or one of its tables, is known to lack records.
+    #[must_use]
+    pub fn has_lost(&self, source: &str, tables: &[&TableDef]) -> bool {
+        let is_of = |drop: &Drop| match drop.table_name.as_deref() {
+            Some(name) => tables.iter().any(|table| table.name == name),
+            None => &*drop.source == source,
+        };
+        self.drops.iter().any(is_of) || self.sources.contains(source) || !self.partial.is_empty()
     }
 
     /// All of them for people, a line each; drops of one cause are added up.
@@ -108,8 +124,16 @@ fn notes_by_states(states: &SourceStates) -> Vec<String> {
         let row = states.row(at);
         rows.entry(key).and_modify(|known| known.until_ns = known.until_ns.or(row.until_ns)).or_insert(row);
     }
-    let is_loss = |row: &SourceState| RecordingState::from_word(&row.state).is_none_or(RecordingState::is_loss);
     rows.into_values().filter(is_loss).map(|row| note(&row)).collect()
+}
+
+/// The states in which records are lost.
+fn losing(states: &SourceStates) -> impl Iterator<Item = SourceState> + '_ {
+    (0..states.len()).map(|row| states.row(row)).filter(is_loss)
+}
+
+fn is_loss(row: &SourceState) -> bool {
+    RecordingState::from_word(&row.state).is_none_or(RecordingState::is_loss)
 }
 
 fn note(row: &SourceState) -> String {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 
+use kvpath_schema::tables::stuck::Stuck;
+
 use super::Recording;
 use crate::facts::regions::Regions;
 use crate::findings::{Findings, Tables};
@@ -124,9 +126,9 @@ impl Analysis {
         requests.chain(steps).map(|(number, id)| (*number, id.as_deref()))
     }
 
-    /// What the tables justify saying.
+    /// What the tables, and what is stuck, justify saying.
     #[must_use]
-    pub fn findings(&self) -> Findings {
+    pub fn findings(&self, stuck: &Stuck) -> Findings {
         Findings::of(&Tables {
             stages: &self.stages,
             requests: &self.requests,
@@ -134,6 +136,7 @@ impl Analysis {
             bubbles: &self.bubbles,
             handoffs: &self.handoffs,
             coverage: &self.coverage,
+            stuck,
         })
     }
 

@@ -19,7 +19,9 @@ use std::sync::{Arc, OnceLock};
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Chunks, Clock, Clocks as ClockTable};
+use kvpath_schema::tables::nixl::{NixlNotifs, NixlTransfers};
 use kvpath_schema::tables::spans::Spans;
+use kvpath_schema::tables::stuck::Stuck as StuckTable;
 
 use crate::error::LoadError;
 use crate::facts::regions::Regions;
@@ -33,9 +35,13 @@ use crate::path::{self, Prepared, Walker};
 use crate::serving::told::{self, RequestReport};
 use crate::settings::Settings;
 use crate::structure::held_layers;
+use crate::stuck;
 
 /// What was asked for, or why it cannot be had: the same each time it is asked.
 pub type Loaded<T> = Result<T, Arc<LoadError>>;
+
+/// The recorder's source of transfers and messages.
+const SOURCE: &str = "nixl";
 
 type Once<T> = OnceLock<Loaded<T>>;
 
@@ -53,6 +59,7 @@ pub struct Model {
     joined: Once<Joined>,
     clocks: Once<ClockTable>,
     findings: Once<Findings>,
+    stuck: Once<StuckTable>,
 }
 
 fn once<T>(cell: &Once<T>, make: impl FnOnce() -> Loaded<T>) -> Loaded<&T> {
@@ -121,7 +128,26 @@ impl Model {
     /// # Errors
     /// As [`Model::recording`].
     pub fn findings(&self) -> Loaded<&Findings> {
-        once(&self.findings, || Ok(self.analysis()?.findings()))
+        once(&self.findings, || Ok(self.analysis()?.findings(self.stuck()?)))
+    }
+
+    /// Hand-offs that failed or that somebody waited for in vain.
+    ///
+    /// # Errors
+    /// As [`Model::recording`].
+    pub fn stuck(&self) -> Loaded<&StuckTable> {
+        once(&self.stuck, || {
+            let (recording, analysis) = (self.recording()?, self.analysis()?);
+            Ok(stuck::of(&stuck::Inputs {
+                facts: &recording.facts,
+                stages: &analysis.stages,
+                requests: &analysis.requests,
+                handoffs: &analysis.handoffs,
+                of_transfer: &analysis.of_transfer,
+                passes: &analysis.passes,
+                has_lost: self.losses()?.has_lost(SOURCE, &[NixlTransfers::DEF, NixlNotifs::DEF]),
+            }))
+        })
     }
 
     /// What the recording itself says that it lacks.

@@ -13,6 +13,7 @@ use crate::facts::{Consumer, Facts};
 use crate::load::Run;
 use crate::load::batches;
 use crate::load::limits::TIME;
+use crate::serving::continued::name_earlier_chunks;
 use crate::serving::notifications::name_transfers;
 use crate::serving::rooms::name_last_writes;
 use crate::spill::Memory;
@@ -68,6 +69,7 @@ impl Recording {
             facts.finish(memory)?;
             name_transfers(&mut facts.transfers);
             name_last_writes(&mut facts.transfers);
+            name_earlier_chunks(&mut facts);
             let ranges = Ranges::of(&facts.nvtx, memory)?;
             let mut timeline = builder.finish(&facts.transfers)?;
             let staging = timeline.mark_staging(Staging::of(&facts));

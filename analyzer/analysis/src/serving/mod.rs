@@ -4,6 +4,7 @@
 //! One file an engine ([`vllm`], [`sglang`], [`workload`]: how it writes, by version where versions differ), and one a question:
 //! [`notifications`], [`ids`], [`titles`], [`cores`], [`layer_names`], [`region_order`], [`rooms`]. [`told`] is what clients say.
 
+pub mod continued;
 pub mod cores;
 pub mod ids;
 pub mod layer_names;

@@ -1,7 +1,7 @@
 //! Which forward pass serves which request.
 //!
 //! A pipeline computes its requests one after another, in the same order on every stage, and hands each over when it is
-//! computed: so the order of the hand-offs is that of the passes. How many passes a request has, notifs that
+//! computed: so the order of the hand-offs is that of the passes ([`order`] says where it is not). How many passes a request has, notifs that
 //! name its chunks say; else the bytes handed over tell, because KV grows with the tokens and all chunks but a request's last
 //! are equally long: for the passes that there are, only one division is possible. It holds if every stage agrees: a
 //! request's last pass ends before its last hand-off is made, a request's passes follow each other without a long pause,
@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 
 use super::lanes::Pass;
+use super::order;
 use super::posts::Post;
 use super::requests::RequestWork;
 use super::stages::StageWork;
@@ -137,7 +138,10 @@ impl<'a> Run<'_, 'a> {
             return None;
         }
         let mut order = own.to_vec();
-        order.sort_by_key(|r| (first_made(self.stages, &requests[*r]), *r));
+        match order::sent(self.stages, requests, own) {
+            Some(sent) => order.sort_by_key(|r| (sent(*r), *r)),
+            None => order.sort_by_key(|r| (first_made(self.stages, &requests[*r]), *r)),
+        }
         let slice = |s: usize| {
             let last = own.iter().map(|r| last_pass(self.stages, &requests[*r], s)).max().flatten();
             let passes = self.passes(s, from, to);

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lanes::Pass;
+use super::order;
 use super::requests::RequestWork;
 use super::stages::StageWork;
 
@@ -88,7 +89,11 @@ fn asked(stages: &[StageWork], s: usize, requests: &[RequestWork], passes: &[Pas
         let bytes = bytes as f64;
         found.push((*last, Asked { request, bytes, ready: passes.partition_point(is_ready) }));
     }
-    found.sort_by_key(|(last, asked)| (*last, asked.request));
+    let own: Vec<usize> = found.iter().map(|(_, asked)| asked.request).collect();
+    match order::sent(stages, requests, &own) {
+        Some(sent) => found.sort_by_key(|(_, asked)| (sent(asked.request), asked.request)),
+        None => found.sort_by_key(|(last, asked)| (*last, asked.request)),
+    }
     found.into_iter().map(|(_, asked)| asked).collect()
 }
 

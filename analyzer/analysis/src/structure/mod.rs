@@ -12,6 +12,7 @@ pub mod held_layers;
 pub mod lanes;
 pub mod mine;
 mod nameless;
+mod order;
 mod periods;
 pub mod posts;
 pub mod ranges;

@@ -76,6 +76,10 @@ impl Cause<'_> {
         if self.state == "spinning" {
             return "spins in sched_yield".into();
         }
+        // By a signal, whatever it was at.
+        if self.state == "stopped" {
+            return self.state.into();
+        }
         let words = [self.call.or(Some(self.state)), self.file];
         let mut text: String = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
         if let Some(waker) = self.waker {
@@ -237,6 +241,17 @@ impl Threads {
         }
     }
 
+    /// The intervals of a thread of at least that length, of which at least that much lies in a time.
+    pub fn long(&self, thread: ThreadId, (from, to): Span, least: i64) -> impl Iterator<Item = OffCpu> + '_ {
+        let rows = self.rows(thread);
+        let until = rows.start + self.start[rows.clone()].partition_point(|start| *start < to);
+        // Intervals of a thread do not overlap: only the last that began before can reach into the time.
+        let first = rows.start + self.start[rows.start..until].partition_point(|start| *start < from);
+        let is_long = move |row: &usize| self.end[*row].min(to) - self.start[*row].max(from) >= least;
+        let rows = first.saturating_sub(1).max(rows.start)..until;
+        rows.filter(is_long).filter_map(|row| Some(self.interval(u32::try_from(row).ok()?)))
+    }
+
     /// The last interval of a thread that began at `from` or later, and after which it could go on by `to`, and for which it had
     /// waited: not for a CPU. Nothing where it was a sleep, and another one of that time lasted half to twice as long: then it looked
     /// for something again and again, and it was not the time that it waited for.
@@ -328,6 +343,15 @@ mod tests {
         }
         threads.off((1, 1), (0, 1_000), 0, &FUTEX, None).unwrap();
         threads.sorted(&memory).unwrap()
+    }
+
+    #[test]
+    fn long_intervals_count_by_what_lies_within_the_time() {
+        let threads = threads(&[((0, 30), SLEEP), ((40, 45), FUTEX), ((50, 90), FUTEX), ((95, 200), PREEMPTED)]);
+        let starts = |span| threads.long((1, 2), span, 10).map(|interval| interval.start).collect::<Vec<_>>();
+        assert_eq!(starts((20, 110)), [0, 50, 95]);
+        assert_eq!(starts((21, 104)), [50], "too little of the others lies within");
+        assert!(starts((300, 400)).is_empty());
     }
 
     #[test]

@@ -150,11 +150,16 @@ fn line_of(line: &Value, wall_at_zero_ns: Option<i64>) -> Result<Line, String> {
     // On the same clock as the start was told.
     let first_token = line["first_token_ns"].as_i64().and_then(|ns| ns.checked_sub(told_ns));
     let failed_after_ns = line["failed_ns"].as_i64().and_then(|ns| ns.checked_sub(told_ns));
-    let has_failed = has_failed(line);
+    let mut has_failed = has_failed(line);
     let dur_ns = match (line["ttft_ns"].as_i64().or(first_token), line["ttft_s"].as_f64()) {
         (Some(ns), _) => Some(ns),
         (None, Some(s)) => Some(nanoseconds(s)?),
         (None, None) if has_failed => None,
+        // It was answered, and without a token.
+        (None, None) if is_answered(line) => {
+            has_failed = true;
+            None
+        }
         (None, None) => return Err("no `ttft_s`".to_owned()),
     };
     let mut durations = [dur_ns, failed_after_ns].into_iter().flatten();
@@ -169,6 +174,11 @@ fn is_note(line: &Value) -> bool {
     const OF_REQUEST: [&str; 8] =
         ["request", "rid", "request_id", "start_ns", "t0", "ttft_s", "ttft_ns", "first_token_ns"];
     line.is_object() && OF_REQUEST.iter().all(|key| line[key].is_null())
+}
+
+/// Whether the line says with which HTTP status the request was answered.
+fn is_answered(line: &Value) -> bool {
+    line["http"].is_i64() || line["status"].is_i64()
 }
 
 /// Whether a request was given up, or answered with an error.
@@ -231,12 +241,13 @@ mod tests {
         let log = r#"{"request": "a", "start_ns": 5, "ttft_ns": 7, "error": ""}
             {"request": "b", "start_ns": 6, "error": "TimeoutError('timed out')", "failed_ns": 9}
             {"killed": [17809], "at_ns": 10}
-            {"request": "c", "start_ns": 7, "http": 500}"#;
+            {"request": "c", "start_ns": 7, "http": 500}
+            {"request": "d", "start_ns": 8, "http": 200}"#;
         let log = Log::read(log, &Clocks::default()).unwrap();
-        assert_eq!((log.requests, log.failed, log.notes), (3, 2, 1));
+        assert_eq!((log.requests, log.failed, log.notes), (4, 3, 1));
         let names: Vec<&str> = log.spans.name.iter().map(|name| &**name).collect();
-        assert_eq!(names, ["request", "failed", "request", "failed", "request"]);
-        assert_eq!(log.spans.dur_ns, [Some(7), Some(3), None, None, None]);
+        assert_eq!(names, ["request", "failed", "request", "failed", "request", "failed", "request"]);
+        assert_eq!(log.spans.dur_ns, [Some(7), Some(3), None, None, None, None, None]);
     }
 
     #[test]

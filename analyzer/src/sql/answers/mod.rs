@@ -167,6 +167,8 @@ fn handoff(request: i32, copies: i64, span_ns: i64, cause: Cause) -> Handoff {
         span_ns: Some(span_ns),
         ceiling_bytes_per_s: Some(4096e9),
         ceiling_method: CeilingMethod::BestCopy,
+        poll_off_ns: None,
+        poll_off: None,
         finding: HandoffFinding::of(Completeness::Complete, cause),
         completeness: Completeness::Complete,
         cause,

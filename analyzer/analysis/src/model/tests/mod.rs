@@ -105,6 +105,47 @@ fn a_request_that_an_idle_worker_left_alone_was_aborted() {
     assert_eq!(requests.decode_start_ns, [None, Some(615 * MS)]);
 }
 
+/// The thread that computes posts the pull, and stands still for it.
+#[test]
+fn a_worker_that_a_pull_held_up_may_go_on_with_another_request() {
+    let start_of = |is_busy: bool| {
+        let mut recording = live();
+        recording.write(3, "d-0", "a-0", 600 * MS, 1 << 20, "req-1");
+        recording.transfers.op[0] = "READ".into();
+        if is_busy {
+            recording.kernel(3, 7, "decode", 595 * MS, MS);
+        }
+        recording.kernel(3, 7, "decode", 615 * MS, MS);
+        analyse(&recording).requests.decode_start_ns[0]
+    };
+    assert_eq!((start_of(false), start_of(true)), (Some(615 * MS), None));
+}
+
+#[test]
+fn of_transfers_that_did_not_end_no_bytes_were_handed_over() {
+    let finding = |set: &dyn Fn(&mut Recording)| {
+        let mut recording = live();
+        recording.notif(1, "arrived", "d-0", 90 * MS, "PUSH_REG:req-1-89abcdef");
+        recording.write(1, "a-0", "d-0", 100 * MS, 1 << 20, "req-1");
+        set(&mut recording);
+        let handoff = analyse(&recording).handoffs.row(0);
+        assert_eq!((handoff.ready_ns, handoff.post_ns, handoff.descriptors), (Some(90 * MS), Some(MS), Some(4)));
+        (handoff.bytes, handoff.finding.text())
+    };
+    let open = |recording: &mut Recording, status: &str| {
+        (recording.transfers.done_poll_ns[0], recording.transfers.released_ns[0]) = (None, None);
+        recording.transfers.status[0] = status.into();
+    };
+    assert_eq!(finding(&|_| ()), (1 << 20, "unknown"));
+    assert_eq!(finding(&|recording| open(recording, "NIXL_ERR_REMOTE_DISCONNECT")), (0, "failed"));
+    assert_eq!(finding(&|recording| open(recording, "pending")), (0, "unfinished"));
+    let arrived = |recording: &mut Recording| {
+        open(recording, "pending");
+        recording.notif(3, "arrived", "a-0", 112 * MS, "req-1-0123abcd:1");
+    };
+    assert_eq!(finding(&arrived), (1 << 20, "unknown"), "its notification comes after its data");
+}
+
 #[test]
 fn requests_are_joined_with_what_their_clients_say() {
     let mut recording = live();

@@ -99,5 +99,5 @@ fn kv_in_host_memory_lacks_no_peer_copies() {
     let analysis = analyse(&recording);
     assert_eq!(analysis.handoffs.completeness, [Completeness::Complete]);
     assert_eq!(analysis.handoffs.copies, [None]);
-    assert_eq!(analysis.findings().missing(), [""; 0]);
+    assert_eq!(analysis.findings(&kvpath_schema::tables::stuck::Stuck::default()).missing(), [""; 0]);
 }
