@@ -2,6 +2,7 @@
 
 pub mod against;
 pub mod clocks;
+mod contacts;
 pub mod ends;
 pub mod gathered;
 pub mod json;

@@ -15,6 +15,8 @@ crate::define_values! {
         ScatteredHandoff = "scattered_handoff",
         /// How much of the slowest hand-off was inside the post call.
         SlowestPost = "slowest_post",
+        /// A request waited while two agents met for the first time, or its transfer, the first between them, took longer than later ones.
+        FirstContact = "first_contact",
         /// Records of a process are missing that nobody counted as lost.
         LostRecords = "lost_records",
     }

@@ -4,6 +4,7 @@
 
 pub mod capture;
 pub mod clock;
+pub mod contacts;
 pub mod derived;
 pub mod findings;
 pub mod gpu;
@@ -35,6 +36,7 @@ pub const RAW: &[&TableDef] = &[
     gpu::CuptiOverheads::DEF,
     nvtx::NvtxRanges::DEF,
     nixl::NixlAgents::DEF,
+    nixl::NixlCalls::DEF,
     nixl::NixlRegions::DEF,
     nixl::NixlPrepared::DEF,
     nixl::NixlTransfers::DEF,

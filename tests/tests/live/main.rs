@@ -9,6 +9,7 @@
 
 mod agents;
 mod budget;
+mod calls;
 mod capabilities;
 mod clocks;
 mod discovery;

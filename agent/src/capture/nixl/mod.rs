@@ -1,7 +1,7 @@
 //! NIXL by uprobes on `libnixl.so` and its UCX plugin.
 //!
 //! Hooks: the functions that `builds.toml` names for each known Build ID; entries, and returns where a result matters.
-//! Emits: `nixl_agents`, `nixl_regions`, `nixl_prepared`, `nixl_transfers`, `nixl_descriptors`, `nixl_notifs`.
+//! Emits: `nixl_agents`, `nixl_calls`, `nixl_regions`, `nixl_prepared`, `nixl_transfers`, `nixl_descriptors`, `nixl_notifs`.
 //! Costs: about 0.7 us an entry, 1.1 us a return in a virtual machine, plus what a record copies; one record a call,
 //! none for a poll that is still pending or a `getNotifs` that brings nothing, one for each 64 descriptors of a post and each
 //! notification that is taken.

@@ -30,7 +30,9 @@ pub use nvtx::{Nvtx, NvtxRow};
 use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection};
+use kvpath_schema::tables::nixl::{
+    NixlAgents, NixlCalls, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection,
+};
 use kvpath_schema::tables::process::Processes;
 use kvpath_schema::tables::spans::Spans;
 
@@ -52,6 +54,8 @@ pub struct Facts {
     pub nvtx: Nvtx,
     /// NIXL agents.
     pub agents: NixlAgents,
+    /// Calls of NIXL agents beside transfers.
+    pub calls: NixlCalls,
     /// NIXL regions.
     pub regions: NixlRegions,
     /// Lists that NIXL agents prepared.
@@ -141,7 +145,7 @@ impl Facts {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { transfers, notifs, spans, prepared, .. } = self;
+        let Self { transfers, notifs, spans, prepared, calls, .. } = self;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),
@@ -155,6 +159,8 @@ impl Facts {
         within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
         within("nixl_prepared", "time_ns", prepared.time_ns.iter().copied(), -TIME..=TIME)?;
+        within("nixl_calls", "start_ns", calls.start_ns.iter().copied(), -TIME..=TIME)?;
+        within("nixl_calls", "end_ns", calls.end_ns.iter().copied().flatten(), -TIME..=TIME)?;
         within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "start_ns", spans.start_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "dur_ns", spans.dur_ns.iter().copied().flatten(), 0..=SPAN)

@@ -1,6 +1,7 @@
 //! What the tables of a run justify saying: rules over tables, a file each. A rule says what it rests on, and names no cause that
 //! the recording does not show.
 
+mod first_contact;
 mod lost_records;
 mod ranks;
 mod scattered;
@@ -9,6 +10,7 @@ mod slowest_post;
 mod stages;
 
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
 use kvpath_schema::tables::findings::{Code, Finding, Findings as Table, Subject};
 
@@ -28,13 +30,15 @@ pub struct Tables<'a> {
     pub bubbles: &'a Bubbles,
     /// Hand-offs.
     pub handoffs: &'a Handoffs,
+    /// First contacts.
+    pub contacts: &'a FirstContacts,
     /// Coverage.
     pub coverage: &'a Coverages,
 }
 
 /// All rules, the most useful first.
-const RULES: [fn(&Tables) -> Vec<RuleFinding>; 5] =
-    [stages::of, ranks::of, scattered::of, slowest_post::of, lost_records::of];
+const RULES: [fn(&Tables) -> Vec<RuleFinding>; 6] =
+    [stages::of, ranks::of, scattered::of, slowest_post::of, first_contact::of, lost_records::of];
 
 /// Requests that a finding concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -95,6 +95,7 @@ fn of_stage(tables: &Tables, stage: i32, rows: &[usize]) -> Option<RuleFinding> 
 
 #[cfg(test)]
 mod tests {
+    use kvpath_schema::tables::contacts::FirstContacts;
     use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
 
     use super::*;
@@ -127,6 +128,7 @@ mod tests {
             chunks: &chunks,
             bubbles: &bubbles,
             handoffs: &Handoffs::default(),
+            contacts: &FirstContacts::default(),
             coverage: &Coverages::default(),
         };
         Findings::of(&tables).sentences(None)

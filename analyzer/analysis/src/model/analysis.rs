@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 
 use super::Recording;
@@ -14,7 +15,7 @@ use crate::settings::Settings;
 use crate::steps::StepWork;
 use crate::structure::carriers::Carriers;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
-use crate::{bubbles, coverage, handoffs, steps};
+use crate::{bubbles, contacts, coverage, handoffs, steps};
 
 /// Derived tables of a run, but for paths and joins.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +36,8 @@ pub struct Analysis {
     pub layers: Layers,
     /// Hand-offs.
     pub handoffs: Handoffs,
+    /// First contacts.
+    pub contacts: FirstContacts,
     /// Coverage.
     pub coverage: Coverages,
     /// Request of each row of `nixl_transfers` that carries KV.
@@ -93,6 +96,7 @@ impl Analysis {
         let mut stages = stages::table(&work);
         stages::layer_medians(&mut stages, &layers);
         let of_transfer = requests::of_transfers(&work, &request_work);
+        let contacts = contacts::of(facts, &requests, &of_transfer);
         let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
         let clocks = Clocks::default();
@@ -109,6 +113,7 @@ impl Analysis {
             bubbles,
             layers,
             handoffs,
+            contacts,
             coverage,
             of_transfer,
             passes,
@@ -133,6 +138,7 @@ impl Analysis {
             chunks: &self.chunks,
             bubbles: &self.bubbles,
             handoffs: &self.handoffs,
+            contacts: &self.contacts,
             coverage: &self.coverage,
         })
     }
@@ -164,6 +170,10 @@ impl Analysis {
         self.bubbles.append(other.bubbles);
         self.layers.append(other.layers);
         self.handoffs.append(other.handoffs);
+        for request in other.contacts.request.iter_mut().flatten() {
+            *request = request.saturating_add(requests);
+        }
+        self.contacts.append(other.contacts);
         self.coverage.append(other.coverage);
         // Their transfers are rows of other tables: no path is walked there.
         self.passes.append(&mut other.passes);

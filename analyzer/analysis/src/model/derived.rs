@@ -4,6 +4,7 @@ use std::fmt;
 
 use arrow::array::RecordBatch;
 use kvpath_schema::table::{Columns as _, TableDef};
+use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 use kvpath_schema::tables::findings::Findings;
 use kvpath_schema::tables::joins::{Joins, TransferJoins};
@@ -39,7 +40,7 @@ impl fmt::Debug for Derived {
 }
 
 /// All of them, in the order of the documentation.
-pub static TABLES: [Derived; 16] = [
+pub static TABLES: [Derived; 17] = [
     Derived { table: Stages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.stages.to_batch())) },
     Derived { table: Requests::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.requests.to_batch())) },
     Derived { table: Steps::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.steps.to_batch())) },
@@ -47,6 +48,7 @@ pub static TABLES: [Derived; 16] = [
     Derived { table: Bubbles::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.bubbles.to_batch())) },
     Derived { table: Layers::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.layers.to_batch())) },
     Derived { table: Handoffs::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.handoffs.to_batch())) },
+    Derived { table: FirstContacts::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.contacts.to_batch())) },
     Derived { table: Coverages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.coverage.to_batch())) },
     Derived {
         table: Findings::DEF,

@@ -110,6 +110,7 @@ impl Host {
         let facts = Facts {
             processes: run.table()?,
             agents: run.table()?,
+            calls: run.table()?,
             regions: run.table()?,
             prepared: run.table()?,
             transfers: run.table()?,
