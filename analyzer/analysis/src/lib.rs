@@ -10,7 +10,7 @@
 //! 6. [`structure`] finds stages, forward passes, layers, requests and chunks in it.
 //! 7. [`graph`] says what waited for what.
 //! 8. Answers, one question each, none of which imports another: [`path`], [`audit`], [`bubbles`], [`handoffs`], [`requests`], [`contacts`],
-//!    [`coverage`], [`joins`], [`gpu_clock`].
+//!    [`heartbeats`], [`coverage`], [`joins`], [`gpu_clock`].
 //! 9. [`findings`] says what the tables justify saying.
 //! 10. [`model`] makes and keeps all of these for a run.
 //!
@@ -27,6 +27,7 @@ pub mod findings;
 pub mod gpu_clock;
 pub mod graph;
 pub mod handoffs;
+pub mod heartbeats;
 pub mod intervals;
 pub mod joins;
 pub mod load;

@@ -17,6 +17,8 @@ crate::define_values! {
         SlowestPost = "slowest_post",
         /// A request waited while two agents met for the first time, or its transfer, the first between them, took longer than later ones.
         FirstContact = "first_contact",
+        /// Heartbeats name none of the requests.
+        UnknownHeartbeats = "unknown_heartbeats",
         /// Records of a process are missing that nobody counted as lost.
         LostRecords = "lost_records",
     }

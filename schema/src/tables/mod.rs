@@ -8,6 +8,7 @@ pub mod contacts;
 pub mod derived;
 pub mod findings;
 pub mod gpu;
+pub mod heartbeats;
 pub mod joins;
 pub mod nixl;
 pub mod nvtx;

@@ -24,6 +24,7 @@ mod releases;
 mod sched;
 mod setup;
 mod sockets;
+mod storage;
 mod telemetry;
 mod transfers;
 mod truth;

@@ -148,9 +148,9 @@ fn number(n: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use kvpath_schema::tables::contacts::FirstContacts;
-    use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
+    use kvpath_schema::tables::derived::Requests;
 
-    use super::super::Findings;
+    use super::super::tests::Made;
     use super::*;
     use crate::synthetic::MS;
 
@@ -190,16 +190,7 @@ mod tests {
             handoff_end_ns: vec![None],
             ..Requests::default()
         };
-        let tables = Tables {
-            stages: &Stages::default(),
-            requests: &requests,
-            chunks: &Chunks::default(),
-            bubbles: &Bubbles::default(),
-            handoffs: &Handoffs::default(),
-            contacts: &contacts,
-            coverage: &Coverages::default(),
-        };
-        Findings::of(&tables).sentences(None)
+        Made { requests, contacts, ..Made::default() }.sentences()
     }
 
     #[test]

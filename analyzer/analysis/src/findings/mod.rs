@@ -2,6 +2,7 @@
 //! the recording does not show.
 
 mod first_contact;
+mod heartbeats;
 mod lost_records;
 mod ranks;
 mod scattered;
@@ -13,6 +14,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
 use kvpath_schema::tables::findings::{Code, Finding, Findings as Table, Subject};
+use kvpath_schema::tables::heartbeats::Heartbeats;
 
 use crate::path::Walker;
 use size::OnPath;
@@ -32,13 +34,15 @@ pub struct Tables<'a> {
     pub handoffs: &'a Handoffs,
     /// First contacts.
     pub contacts: &'a FirstContacts,
+    /// Heartbeats.
+    pub heartbeats: &'a Heartbeats,
     /// Coverage.
     pub coverage: &'a Coverages,
 }
 
 /// All rules, the most useful first.
-const RULES: [fn(&Tables) -> Vec<RuleFinding>; 6] =
-    [stages::of, ranks::of, scattered::of, slowest_post::of, first_contact::of, lost_records::of];
+const RULES: [fn(&Tables) -> Vec<RuleFinding>; 7] =
+    [stages::of, ranks::of, scattered::of, slowest_post::of, first_contact::of, heartbeats::of, lost_records::of];
 
 /// Requests that a finding concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,4 +149,30 @@ fn share(part: usize, whole: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share of rows")]
     let share = part as f64 / whole.max(1) as f64;
     share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables made by hand.
+    #[derive(Debug, Default)]
+    pub(super) struct Made {
+        pub(super) stages: Stages,
+        pub(super) requests: Requests,
+        pub(super) chunks: Chunks,
+        pub(super) bubbles: Bubbles,
+        pub(super) handoffs: Handoffs,
+        pub(super) contacts: FirstContacts,
+        pub(super) heartbeats: Heartbeats,
+        pub(super) coverage: Coverages,
+    }
+
+    impl Made {
+        pub(super) fn sentences(&self) -> Vec<String> {
+            let Self { stages, requests, chunks, bubbles, handoffs, contacts, heartbeats, coverage } = self;
+            let tables = Tables { stages, requests, chunks, bubbles, handoffs, contacts, heartbeats, coverage };
+            Findings::of(&tables).sentences(None)
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
+use kvpath_schema::tables::heartbeats::Heartbeats;
 
 use super::Recording;
 use crate::facts::regions::Regions;
@@ -15,7 +16,7 @@ use crate::settings::Settings;
 use crate::steps::StepWork;
 use crate::structure::carriers::Carriers;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
-use crate::{bubbles, contacts, coverage, handoffs, steps};
+use crate::{bubbles, contacts, coverage, handoffs, heartbeats, steps};
 
 /// Derived tables of a run, but for paths and joins.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,8 @@ pub struct Analysis {
     pub handoffs: Handoffs,
     /// First contacts.
     pub contacts: FirstContacts,
+    /// Heartbeats.
+    pub heartbeats: Heartbeats,
     /// Coverage.
     pub coverage: Coverages,
     /// Request of each row of `nixl_transfers` that carries KV.
@@ -97,6 +100,7 @@ impl Analysis {
         stages::layer_medians(&mut stages, &layers);
         let of_transfer = requests::of_transfers(&work, &request_work);
         let contacts = contacts::of(facts, &requests, &of_transfer);
+        let heartbeats = heartbeats::of(facts, &requests);
         let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
         let clocks = Clocks::default();
@@ -114,6 +118,7 @@ impl Analysis {
             layers,
             handoffs,
             contacts,
+            heartbeats,
             coverage,
             of_transfer,
             passes,
@@ -139,6 +144,7 @@ impl Analysis {
             bubbles: &self.bubbles,
             handoffs: &self.handoffs,
             contacts: &self.contacts,
+            heartbeats: &self.heartbeats,
             coverage: &self.coverage,
         })
     }
@@ -170,10 +176,11 @@ impl Analysis {
         self.bubbles.append(other.bubbles);
         self.layers.append(other.layers);
         self.handoffs.append(other.handoffs);
-        for request in other.contacts.request.iter_mut().flatten() {
+        for request in other.contacts.request.iter_mut().chain(&mut other.heartbeats.request).flatten() {
             *request = request.saturating_add(requests);
         }
         self.contacts.append(other.contacts);
+        self.heartbeats.append(other.heartbeats);
         self.coverage.append(other.coverage);
         // Their transfers are rows of other tables: no path is walked there.
         self.passes.append(&mut other.passes);
