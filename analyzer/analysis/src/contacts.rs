@@ -41,7 +41,7 @@ pub fn of(facts: &Facts, requests: &Requests, of_transfer: &BTreeMap<usize, i32>
             rows.retain(|row| facts.calls.start_ns[*row] <= made);
             let request = between.first().and_then(|row| of_transfer.get(row)).copied();
             let begun = request.and_then(|number| begun(requests, number));
-            Some(contact(facts, first, &rows, peer_process, (request, begun), &between))
+            Some(contact(facts, first, &rows, (peer.into(), peer_process), (request, begun), &between))
         })
         .collect();
     found.sort_by_key(|contact| (contact.start_ns, contact.process_id));
@@ -60,7 +60,7 @@ fn contact(
     facts: &Facts,
     first: NixlCall,
     rows: &[usize],
-    peer_process_id: Option<i64>,
+    (peer, peer_process_id): (Name, Option<i64>),
     (request, begun): (Option<i32>, Option<i64>),
     between: &[usize],
 ) -> FirstContact {
@@ -88,7 +88,7 @@ fn contact(
     FirstContact {
         process_id: first.process_id,
         agent: first.agent,
-        peer: first.peer.unwrap_or_else(|| Name::from("")),
+        peer,
         peer_process_id,
         start_ns: first.start_ns,
         end_ns,

@@ -10,7 +10,7 @@
 //! 6. [`structure`] finds stages, forward passes, layers, requests and chunks in it.
 //! 7. [`graph`] says what waited for what.
 //! 8. Answers, one question each, none of which imports another: [`path`], [`audit`], [`bubbles`], [`handoffs`], [`requests`], [`contacts`],
-//!    [`heartbeats`], [`coverage`], [`joins`], [`gpu_clock`].
+//!    [`heartbeats`], [`others`], [`coverage`], [`joins`], [`gpu_clock`].
 //! 9. [`findings`] says what the tables justify saying.
 //! 10. [`model`] makes and keeps all of these for a run.
 //!
@@ -34,6 +34,7 @@ pub mod load;
 pub mod method;
 pub mod model;
 pub mod number;
+pub mod others;
 pub mod path;
 pub mod requests;
 pub mod serving;

@@ -50,6 +50,7 @@ pub fn render(report: &Report) -> Result<Value, ArrowError> {
         "handoffs": of_request(analysis.handoffs.to_batch())?,
         "first_contacts": of_request(analysis.contacts.to_batch())?,
         "heartbeats": of_request(analysis.heartbeats.to_batch())?,
+        "other_transfers": rows(&analysis.others.to_batch())?,
         "coverage": rows(&analysis.coverage.to_batch())?,
         "findings": report.sentences(),
         "missing": report.missing(),

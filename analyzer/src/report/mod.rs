@@ -7,6 +7,7 @@ pub mod ends;
 pub mod gathered;
 pub mod json;
 pub mod name;
+mod others;
 mod parallel;
 pub mod path;
 mod ranks;

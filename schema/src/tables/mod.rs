@@ -14,6 +14,7 @@ pub mod nixl;
 pub mod nvtx;
 pub mod path;
 pub mod process;
+pub mod purposes;
 pub mod rdma;
 pub mod sched;
 pub mod sockets;

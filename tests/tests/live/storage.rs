@@ -29,16 +29,20 @@ fn what_goes_to_files_and_to_the_agent_itself_is_no_hand_off() {
         }
         let sql = |query: &str| -> Vec<String> {
             let mut kvpath = kvpath_tests::kvpath();
-            let output = kvpath.args(["sql", "--format", "csv"]).arg(live.path("run")).arg(query).output().expect("sql");
+            let output =
+                kvpath.args(["sql", "--format", "csv"]).arg(live.path("run")).arg(query).output().expect("sql");
             assert!(output.status.success(), "{}", text(&output));
             String::from_utf8_lossy(&output.stdout).lines().skip(1).map(str::to_owned).collect()
         };
         // As the script tells it: what, process, way, bytes.
         let told: Vec<String> = truth.lines().map(|line| line.replace('\t', ",")).collect();
-        let found = sql("select case when remote_memory = 'FILE' then 'file' when agent = peer then 'own' else 'hand_off' end, \
-                         process_id, op, bytes from nixl_transfers order by posted_ns");
+        let found = sql(
+            "select case when remote_memory = 'FILE' then 'file' when agent = peer then 'own' else 'hand_off' end, \
+                         process_id, op, bytes from nixl_transfers order by posted_ns",
+        );
         assert_eq!(found, told, "{}", nixl.display());
-        let purposes = sql("select j.purpose, j.purpose_method, j.request is null, j.stage_id is null from transfer_joins j \
+        let purposes =
+            sql("select j.purpose, j.purpose_method, j.request is null, j.stage_id is null from transfer_joins j \
                             join nixl_transfers t using (transfer_id) order by t.posted_ns");
         let expected: Vec<&str> = truth
             .lines()

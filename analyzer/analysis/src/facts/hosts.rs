@@ -26,6 +26,8 @@ impl Facts {
             host_copies: _,
             received: _,
             presumed: _,
+            others: _,
+            purposes: _,
         } = other;
         self.processes.append(processes);
         self.agents.append(agents);
@@ -61,6 +63,8 @@ impl Facts {
             host_copies: _,
             received: _,
             presumed: _,
+            others: _,
+            purposes: _,
         } = self;
         let time = |t: &mut i64| *t = host.time(*t);
         let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);

@@ -34,6 +34,7 @@ use kvpath_schema::tables::nixl::{
     NixlAgents, NixlCalls, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection,
 };
 use kvpath_schema::tables::process::Processes;
+use kvpath_schema::tables::purposes::{Purpose, PurposeMethod};
 use kvpath_schema::tables::spans::Spans;
 
 use crate::clocks::HostClock;
@@ -60,8 +61,12 @@ pub struct Facts {
     pub regions: NixlRegions,
     /// Lists that NIXL agents prepared.
     pub prepared: NixlPrepared,
-    /// NIXL transfers.
+    /// NIXL transfers; once it is known what each is for, those of hand-offs.
     pub transfers: NixlTransfers,
+    /// Those that hand nothing over.
+    pub others: NixlTransfers,
+    /// What both are for.
+    pub purposes: Purposes,
     /// NIXL descriptors.
     pub descriptors: Descriptors,
     /// NIXL notifications, as sent and as arrived.
@@ -72,6 +77,15 @@ pub struct Facts {
     pub spans: Spans,
     /// Whose agents names are that no record tells.
     pub presumed: agents::Presumed,
+}
+
+/// What transfers are for and how that is known, by row.
+#[derive(Debug, Default)]
+pub struct Purposes {
+    /// Of [`Facts::transfers`].
+    pub transfers: Vec<(Purpose, PurposeMethod)>,
+    /// Of [`Facts::others`].
+    pub others: Vec<(Purpose, PurposeMethod)>,
 }
 
 impl Facts {

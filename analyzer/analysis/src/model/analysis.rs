@@ -6,6 +6,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 use kvpath_schema::tables::heartbeats::Heartbeats;
+use kvpath_schema::tables::purposes::OtherTransfers;
 
 use super::Recording;
 use crate::facts::regions::Regions;
@@ -16,7 +17,7 @@ use crate::settings::Settings;
 use crate::steps::StepWork;
 use crate::structure::carriers::Carriers;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
-use crate::{bubbles, contacts, coverage, handoffs, heartbeats, steps};
+use crate::{bubbles, contacts, coverage, handoffs, heartbeats, others, steps};
 
 /// Derived tables of a run, but for paths and joins.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,8 @@ pub struct Analysis {
     pub contacts: FirstContacts,
     /// Heartbeats.
     pub heartbeats: Heartbeats,
+    /// Transfers that hand nothing over.
+    pub others: OtherTransfers,
     /// Coverage.
     pub coverage: Coverages,
     /// Request of each row of `nixl_transfers` that carries KV.
@@ -119,6 +122,7 @@ impl Analysis {
             handoffs,
             contacts,
             heartbeats,
+            others: others::of(facts),
             coverage,
             of_transfer,
             passes,
@@ -181,6 +185,7 @@ impl Analysis {
         }
         self.contacts.append(other.contacts);
         self.heartbeats.append(other.heartbeats);
+        self.others.append(other.others);
         self.coverage.append(other.coverage);
         // Their transfers are rows of other tables: no path is walked there.
         self.passes.append(&mut other.passes);

@@ -10,6 +10,7 @@ use kvpath_schema::tables::findings::Findings;
 use kvpath_schema::tables::heartbeats::Heartbeats;
 use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
+use kvpath_schema::tables::purposes::OtherTransfers;
 
 use super::{Loaded, Model};
 use crate::path::{RunPaths, Walker};
@@ -41,7 +42,7 @@ impl fmt::Debug for Derived {
 }
 
 /// All of them, in the order of the documentation.
-pub static TABLES: [Derived; 18] = [
+pub static TABLES: [Derived; 19] = [
     Derived { table: Stages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.stages.to_batch())) },
     Derived { table: Requests::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.requests.to_batch())) },
     Derived { table: Steps::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.steps.to_batch())) },
@@ -51,6 +52,7 @@ pub static TABLES: [Derived; 18] = [
     Derived { table: Handoffs::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.handoffs.to_batch())) },
     Derived { table: FirstContacts::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.contacts.to_batch())) },
     Derived { table: Heartbeats::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.heartbeats.to_batch())) },
+    Derived { table: OtherTransfers::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.others.to_batch())) },
     Derived { table: Coverages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.coverage.to_batch())) },
     Derived {
         table: Findings::DEF,

@@ -14,6 +14,7 @@ use crate::load::Run;
 use crate::load::batches;
 use crate::load::limits::TIME;
 use crate::serving::notifications::name_transfers;
+use crate::serving::purposes;
 use crate::serving::rooms::name_last_writes;
 use crate::spill::Memory;
 use crate::structure::ranges::Ranges;
@@ -68,6 +69,7 @@ impl Recording {
             facts.finish(memory)?;
             name_transfers(&mut facts.transfers);
             name_last_writes(&mut facts.transfers);
+            purposes::set_apart(&mut facts);
             let ranges = Ranges::of(&facts.nvtx, memory)?;
             let mut timeline = builder.finish(&facts.transfers)?;
             let staging = timeline.mark_staging(Staging::of(&facts));
