@@ -16,7 +16,7 @@ SELECT
   status,
   count(*) AS calls,
   count(DISTINCT peer) AS peers,
-  median(end_ns - start_ns) AS median_ns,
+  CAST(approx_median(end_ns - start_ns) AS BIGINT) AS median_ns,
   max(end_ns - start_ns) AS longest_ns,
   sum(end_ns - start_ns) AS sum_ns
 FROM nixl_calls

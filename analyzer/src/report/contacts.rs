@@ -44,7 +44,7 @@ pub(super) fn render(out: &mut String, report: &Report) {
             or_dash(c.connect_ns, time),
             or_dash(c.prepare_ns, time),
             c.end_ns.map_or_else(|| "not seen to end".to_owned(), |end| time(end - c.start_ns)),
-            c.failed.to_string(),
+            if c.failed == 0 { "-".to_owned() } else { c.failed.to_string() },
             or_dash(c.request, |request| request.to_string()),
             or_dash(c.waited_ns, time),
             or_dash(c.first_transfer_ns, time),

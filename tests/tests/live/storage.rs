@@ -56,6 +56,13 @@ fn what_goes_to_files_and_to_the_agent_itself_is_no_hand_off() {
         assert_eq!(sql("select role from stages order by stage_id"), ["prefill", "decode"]);
         assert_eq!(sql("select request_id from requests order by request"), ["cmpl-0-0", "cmpl-1-0", "cmpl-2-0"]);
         assert_eq!(sql("select count(*), sum(transfers) from handoffs"), ["3,3"]);
+        let report = kvpath_tests::kvpath().arg("report").arg(live.path("run")).output().expect("kvpath report");
+        let said = text(&report);
+        assert!(
+            said.contains("REQUESTS: 3") && said.contains("\nOTHER TRANSFERS (") && said.contains("own_agent"),
+            "{said}"
+        );
+        assert!(said.contains("\nFIRST CONTACTS ("), "{said}");
         let others = sql("select purpose_method, op, transfers, bytes from other_transfers order by first_ns");
         let files = ["memory,WRITE,1,8192", "memory,READ,1,8192"].into_iter().filter(|_| truth.contains("file\t"));
         assert_eq!(others, files.chain(["own_agent,WRITE,1,4096"]).collect::<Vec<_>>());
