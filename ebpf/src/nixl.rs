@@ -12,10 +12,10 @@ use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
-    Agent, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS, Handle, HandleMade,
-    Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, PREPARED_LOOKS, PREPARED_ROWS, PollKey, Polls, Posted,
-    Prepared, PreparedRow, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions, RegionsEnd, Released, Status,
-    TAKEN_LIMIT, hit_slot, loss_slot, unread,
+    Agent, Call, CallEnd, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS,
+    Handle, HandleMade, Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, PREPARED_LOOKS, PREPARED_ROWS, PollKey,
+    Polls, Posted, Prepared, PreparedRow, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions, RegionsEnd, Released,
+    Status, TAKEN_LIMIT, hit_slot, loss_slot, unread,
 };
 
 use crate::containers::{List, copy, text, vector};
@@ -79,36 +79,41 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Handled {
     match kind {
         Kind::Agent => agent(header, this, ctx.arg(1)?),
         Kind::Regions => {
-            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: 0, asked: 0 });
+            remember(header, Entry { agent_ptr: this, ..NOTHING });
             regions(header, this, ctx.arg(1)?, LAYOUT_OF.get(cookie.layout)?)
         }
         Kind::MakeSpan => {
             let out = stack_arg(ctx, 2).or_else(|| unreadable(Kind::MakeSpan))?;
-            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: out, asked: ctx.arg(4)? });
+            remember(header, Entry { agent_ptr: this, handle: out, asked: ctx.arg(4)?, ..NOTHING });
             Some(())
         }
         Kind::MakeVector => {
             let out = stack_arg(ctx, 0).or_else(|| unreadable(Kind::MakeVector))?;
             let asked = vector(ctx.arg(3)?, size_of::<i32>() as u32).map_or(0, |indices| indices.count);
-            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: out, asked });
+            remember(header, Entry { agent_ptr: this, handle: out, asked, ..NOTHING });
             Some(())
         }
         Kind::Create => {
             let layout = LAYOUT_OF.get(cookie.layout)?;
             let list: u64 = ctx.arg(2)?;
             let asked = list_of(list, layout, layout.basic_bytes).map_or(0, |list| list.count);
-            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: ctx.arg(5)?, asked });
+            let entry = Entry { agent_ptr: this, handle: ctx.arg(5)?, asked, peer: ctx.arg(4)?, ..NOTHING };
+            remember(header, entry);
             Some(())
         }
         Kind::Post | Kind::Status => {
-            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: ctx.arg(1)?, asked: 0 });
+            remember(header, Entry { agent_ptr: this, handle: ctx.arg(1)?, ..NOTHING });
             Some(())
         }
-        Kind::Release => release(header, ctx.arg(1)?, LAYOUT_OF.get(cookie.layout)?),
+        Kind::Release => {
+            let handle: u64 = ctx.arg(1)?;
+            remember(header, Entry { agent_ptr: this, handle, ..NOTHING });
+            release(header, handle, LAYOUT_OF.get(cookie.layout)?)
+        }
         Kind::NotifTaken => {
             let map: u64 = ctx.arg(1)?;
             let held = held(map).or_else(|| unreadable(Kind::NotifTaken))?;
-            remember(header, Entry { time_ns: header.time_ns, agent_ptr: this, handle: map, asked: held });
+            remember(header, Entry { agent_ptr: this, handle: map, asked: held, ..NOTHING });
             Some(())
         }
         Kind::NotifPassed => {
@@ -119,10 +124,24 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Handled {
         }
         Kind::NotifArrived if was_passed(header, this) => None,
         Kind::NotifSent | Kind::NotifArrived => notif(header, ctx.arg(1)?, ctx.arg(2)?),
+        Kind::LoadMd => {
+            remember(header, Entry { agent_ptr: this, peer: ctx.arg(2)?, ..NOTHING });
+            call(header, header.time_ns, this, 0)
+        }
+        Kind::SendMd | Kind::Deregister => {
+            remember(header, Entry { agent_ptr: this, ..NOTHING });
+            call(header, header.time_ns, this, 0)
+        }
+        // A string by value is passed as a pointer, like one by reference.
+        Kind::Connect | Kind::FetchMd | Kind::InvalidateMd => {
+            remember(header, Entry { agent_ptr: this, ..NOTHING });
+            call(header, header.time_ns, this, ctx.arg(1)?)
+        }
         Kind::Prepare | Kind::PrepareStrided => {
+            remember(header, Entry { agent_ptr: this, ..NOTHING });
             prepare(header, this, (ctx.arg(1)?, ctx.arg(2)?), kind, LAYOUT_OF.get(cookie.layout)?)
         }
-        Kind::RegionsEnd | Kind::Descriptors | Kind::PreparedRow => None,
+        Kind::RegionsEnd | Kind::Descriptors | Kind::PreparedRow | Kind::Call | Kind::CallEnd => None,
     }
 }
 
@@ -145,6 +164,24 @@ fn on_return(ctx: &RetProbeContext, cookie: Cookie) -> Handled {
         Kind::Status => polled(header, &entry, status),
         // Of several backends one may fail and the others bring something.
         Kind::NotifTaken => taken(header, &entry),
+        // Those that made no handle, which else would be the record; and the peer that is known only now.
+        Kind::MakeSpan | Kind::MakeVector | Kind::Create => {
+            call(header, entry.time_ns, entry.agent_ptr, entry.peer)?;
+            call_end(header, &entry, status)
+        }
+        Kind::LoadMd if status == 0 => {
+            call(header, entry.time_ns, entry.agent_ptr, entry.peer)?;
+            call_end(header, &entry, status)
+        }
+        Kind::LoadMd
+        | Kind::Connect
+        | Kind::FetchMd
+        | Kind::SendMd
+        | Kind::InvalidateMd
+        | Kind::Deregister
+        | Kind::Prepare
+        | Kind::PrepareStrided
+        | Kind::Release => call_end(header, &entry, status),
         _ => None,
     }
 }
@@ -177,8 +214,12 @@ fn unreadable<T>(kind: Kind) -> Option<T> {
     None
 }
 
+/// What an entry is filled in from.
+const NOTHING: Entry = Entry { time_ns: 0, agent_ptr: 0, handle: 0, asked: 0, peer: 0 };
+
 #[inline(always)]
 fn remember(header: Header, entry: Entry) {
+    let entry = Entry { time_ns: header.time_ns, ..entry };
     let key = EntryKey { pid_tgid: header.pid_tgid, kind: u64::from(header.kind) };
     if ENTRIES.insert(&key, &entry, 0).is_err()
         && let Some(kind) = Kind::from_u32(header.kind)
@@ -489,6 +530,50 @@ fn release(header: Header, handle: u64, layout: &Layout) -> Handled {
     let status: Option<i32> = read(handle + u64::from(layout.handle_status));
     let status_read = u32::from(status.is_some());
     slot.write(Released { header, handle, polls, status: status.unwrap_or(0), status_read });
+    slot.submit(QUIET);
+    Some(())
+}
+
+/// Writes what is known of a call; `peer` is 0 where it names none.
+#[inline(always)]
+fn call(header: Header, entry_ns: u64, agent_ptr: u64, peer: u64) -> Handled {
+    let Some(mut slot) = RING.reserve::<Call>(0) else {
+        lost(Loss::RingFull, Kind::Call, 1);
+        return None;
+    };
+    let record = slot.as_mut_ptr();
+    // SAFETY: the reservation is ours until it is submitted.
+    unsafe {
+        (*record).header = Header { kind: Kind::Call as u32, ..header };
+        (*record).entry_ns = entry_ns;
+        (*record).agent_ptr = agent_ptr;
+        (*record).of = header.kind;
+        (*record).pad = 0;
+        if peer == 0 {
+            (*record).peer.len = 0;
+            (*record).peer.read = 1;
+        } else {
+            text(&raw mut (*record).peer, peer);
+        }
+    }
+    slot.submit(QUIET);
+    Some(())
+}
+
+#[inline(always)]
+fn call_end(header: Header, entry: &Entry, status: i32) -> Handled {
+    let Some(mut slot) = RING.reserve::<CallEnd>(0) else {
+        lost(Loss::RingFull, Kind::CallEnd, 1);
+        return None;
+    };
+    slot.write(CallEnd {
+        header: Header { kind: Kind::CallEnd as u32, ..header },
+        entry_ns: entry.time_ns,
+        agent_ptr: entry.agent_ptr,
+        handle: entry.handle,
+        of: header.kind,
+        status,
+    });
     slot.submit(QUIET);
     Some(())
 }

@@ -29,7 +29,16 @@ AGENT = {
 }
 # Those without which a build is recorded all the same.
 PREPARE = f"_ZNK9nixlAgent13prepXferDlistERK{STRING}RK12nixlDescListI%sERP10nixlDlistH{ARGS}"
-MORE = {"prepare": PREPARE % "13nixlBasicDesc", "prepare_strided": PREPARE % "14nixlStrideDesc"}
+MORE = {
+    "prepare": PREPARE % "13nixlBasicDesc",
+    "prepare_strided": PREPARE % "14nixlStrideDesc",
+    "load_md": f"_ZN9nixlAgent12loadRemoteMDERK{STRING}RS5_",
+    "connect": f"_ZN9nixlAgent14makeConnectionERK{STRING}{ARGS}",
+    "fetch_md": f"_ZN9nixlAgent13fetchRemoteMDE{STRING}{ARGS}",
+    "send_md": f"_ZNK9nixlAgent11sendLocalMDE{ARGS}",
+    "invalidate_md": f"_ZN9nixlAgent18invalidateRemoteMDERK{STRING}",
+    "deregister": f"_ZN9nixlAgent13deregisterMemERK12nixlDescListI12nixlBlobDescE{ARGS}",
+}
 # The engines of the UCX plugin; a string by value is passed as a pointer, like one by reference.
 ENGINES = ("nixlUcxEngine", "nixlUcxThreadEngine", "nixlUcxThreadPoolEngine")
 APPEND_NOTIF = re.compile(rf"_ZN\d+(\w+?)11appendNotifE(?:{STRING}S5_|O{STRING}S6_)")

@@ -64,6 +64,14 @@ impl Group {
             | Kind::Prepare
             | Kind::PrepareStrided
             | Kind::PreparedRow
+            | Kind::LoadMd
+            | Kind::Connect
+            | Kind::FetchMd
+            | Kind::SendMd
+            | Kind::InvalidateMd
+            | Kind::Deregister
+            | Kind::Call
+            | Kind::CallEnd
             | Kind::Release => Self::Transfers,
         }
     }

@@ -52,11 +52,13 @@ pub fn of(
     for mark in (0..facts.nvtx.len()).map(|row| facts.nvtx.mark(row)) {
         see(mark.thread.0, "nvtx_ranges", mark.start, mark.start.saturating_add(mark.dur.unwrap_or(0)));
     }
-    for row in 0..facts.transfers.len() {
-        let times = [facts.transfers.made_ns[row], facts.transfers.posted_ns[row], facts.transfers.released_ns[row]];
-        for at in times.into_iter().flatten().take(1) {
-            let end = times.into_iter().flatten().max().unwrap_or(at);
-            see(facts.transfers.process_id[row], "nixl_transfers", at, end);
+    for transfers in [&facts.transfers, &facts.others] {
+        for row in 0..transfers.len() {
+            let times = [transfers.made_ns[row], transfers.posted_ns[row], transfers.released_ns[row]];
+            for at in times.into_iter().flatten().take(1) {
+                let end = times.into_iter().flatten().max().unwrap_or(at);
+                see(transfers.process_id[row], "nixl_transfers", at, end);
+            }
         }
     }
     for row in 0..facts.notifs.len() {

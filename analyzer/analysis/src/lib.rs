@@ -9,8 +9,8 @@
 //! 5. [`timeline`] holds everything that ran.
 //! 6. [`structure`] finds stages, forward passes, layers, requests and chunks in it.
 //! 7. [`graph`] says what waited for what.
-//! 8. Answers, one question each, none of which imports another: [`path`], [`audit`], [`bubbles`], [`handoffs`], [`requests`], [`coverage`],
-//!    [`joins`], [`gpu_clock`].
+//! 8. Answers, one question each, none of which imports another: [`path`], [`audit`], [`bubbles`], [`handoffs`], [`requests`], [`contacts`],
+//!    [`heartbeats`], [`others`], [`coverage`], [`joins`], [`gpu_clock`].
 //! 9. [`findings`] says what the tables justify saying.
 //! 10. [`model`] makes and keeps all of these for a run.
 //!
@@ -19,6 +19,7 @@
 pub mod audit;
 pub mod bubbles;
 pub mod clocks;
+pub mod contacts;
 pub mod coverage;
 pub mod error;
 pub mod facts;
@@ -26,12 +27,14 @@ pub mod findings;
 pub mod gpu_clock;
 pub mod graph;
 pub mod handoffs;
+pub mod heartbeats;
 pub mod intervals;
 pub mod joins;
 pub mod load;
 pub mod method;
 pub mod model;
 pub mod number;
+pub mod others;
 pub mod path;
 pub mod requests;
 pub mod serving;

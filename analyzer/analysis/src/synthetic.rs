@@ -3,7 +3,9 @@
 use std::ops::{Deref, DerefMut};
 
 use kvpath_schema::table::Columns;
-use kvpath_schema::tables::nixl::{NixlAgent, NixlNotif, NixlPreparedRow, NixlRegion, NixlTransfer, PreparedForm};
+use kvpath_schema::tables::nixl::{
+    CallName, NixlAgent, NixlCall, NixlNotif, NixlPreparedRow, NixlRegion, NixlTransfer, PreparedForm,
+};
 use kvpath_schema::tables::process::Process;
 
 use crate::facts::{Descriptor, Facts};
@@ -86,6 +88,22 @@ impl Facts {
             message: message.to_owned(),
             message_raw: None,
             message_bytes: i64::try_from(message.len()).unwrap(),
+            transfer_id: None,
+        });
+    }
+
+    /// A call of an agent with a peer, that succeeds.
+    pub(crate) fn call(&mut self, process_id: i64, name: CallName, peer: &str, start_ns: i64, dur_ns: i64) {
+        self.calls.push(NixlCall {
+            start_ns,
+            end_ns: Some(start_ns + dur_ns),
+            process_id,
+            tid: 1,
+            agent_ptr: 0x1000,
+            agent: None,
+            call: name.text().into(),
+            peer: Some(peer.into()),
+            status: Some("NIXL_SUCCESS".into()),
             transfer_id: None,
         });
     }

@@ -5,8 +5,11 @@ use kvpath_analysis::path::category::Category;
 use kvpath_schema::docs::one_line;
 use kvpath_schema::table::{ColumnDef, Columns as _, TableDef};
 use kvpath_schema::tables::capture::Drops;
+use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
+use kvpath_schema::tables::heartbeats::Heartbeats;
 use kvpath_schema::tables::path::Paths;
+use kvpath_schema::tables::purposes::OtherTransfers;
 use kvpath_schema::tables::stuck::Stuck;
 use serde_json::{Map, Value, json};
 
@@ -109,6 +112,9 @@ fn report() -> Vec<Property> {
         ("chunks", rows(Chunks::DEF), true),
         ("layers", rows(Layers::DEF), true),
         ("handoffs", rows(Handoffs::DEF), true),
+        ("first_contacts", rows(FirstContacts::DEF), true),
+        ("heartbeats", rows(Heartbeats::DEF), true),
+        ("other_transfers", rows(OtherTransfers::DEF), true),
         ("coverage", rows(Coverages::DEF), true),
         ("findings", texts("`findings.text` of those that concern what is shown, but for `lost_records`."), true),
         ("missing", texts("What the recording lacks, as far as it is known."), true),

@@ -2,10 +2,12 @@
 
 pub mod against;
 pub mod clocks;
+mod contacts;
 pub mod ends;
 pub mod gathered;
 pub mod json;
 pub mod name;
+mod others;
 mod parallel;
 pub mod path;
 mod ranks;

@@ -11,7 +11,7 @@ use super::ranks::{Names, number_apart};
 use super::table::Table;
 use super::title::short;
 use super::units::{bytes, count, or_dash, rate, share, time};
-use super::{Report, clocks, parallel, step_section};
+use super::{Report, clocks, contacts, others, parallel, step_section};
 
 /// The whole report.
 #[must_use]
@@ -32,6 +32,8 @@ pub fn render(report: &Report) -> String {
     }
     handoffs(&mut out, report);
     nixl(&mut out, report);
+    contacts::render(&mut out, report);
+    others::render(&mut out, report);
     list(&mut out, "FINDINGS", &report.sentences());
     list(&mut out, "MISSING DATA", &report.missing());
     out

@@ -31,6 +31,10 @@ crate::define_values! {
         NoTransfer = "no_transfer",
         /// Memory that two hand-offs moved at once, at least one of them into it.
         OverlappingMemory = "overlapping_memory",
+        /// A request waited while two agents met for the first time, or its transfer, the first between them, took longer than later ones.
+        FirstContact = "first_contact",
+        /// Heartbeats name none of the requests.
+        UnknownHeartbeats = "unknown_heartbeats",
         /// Records of a process are missing that nobody counted as lost.
         LostRecords = "lost_records",
     }

@@ -1,5 +1,6 @@
 //! What the analyzer joined with what, how, and how much of it.
 
+use super::purposes::{Purpose, PurposeMethod};
 use crate::cell::Name;
 
 crate::define_table! {
@@ -44,6 +45,10 @@ crate::define_table! {
         transfer_id: i64 => Plain,
         /// Process that posted it.
         process_id: i64 => Plain,
+        /// What it is for. What is for storage, embeddings or read back is of no stage, request or hand-off.
+        purpose: Purpose => Dict,
+        /// How that is known.
+        purpose_method: PurposeMethod => Dict,
         /// `stages.stage_id` of the process whose KV it carries; null if not known.
         stage_id: Option<i32> => Plain,
         /// `requests.request`.

@@ -4,14 +4,17 @@
 
 pub mod capture;
 pub mod clock;
+pub mod contacts;
 pub mod derived;
 pub mod findings;
 pub mod gpu;
+pub mod heartbeats;
 pub mod joins;
 pub mod nixl;
 pub mod nvtx;
 pub mod path;
 pub mod process;
+pub mod purposes;
 pub mod rdma;
 pub mod sched;
 pub mod sockets;
@@ -36,6 +39,7 @@ pub const RAW: &[&TableDef] = &[
     gpu::CuptiOverheads::DEF,
     nvtx::NvtxRanges::DEF,
     nixl::NixlAgents::DEF,
+    nixl::NixlCalls::DEF,
     nixl::NixlRegions::DEF,
     nixl::NixlPrepared::DEF,
     nixl::NixlTransfers::DEF,

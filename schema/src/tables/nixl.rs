@@ -58,6 +58,62 @@ crate::define_values! {
     }
 }
 
+crate::define_values! {
+    /// A function of a NIXL agent, as NIXL names it.
+    CallName {
+        /// Takes in what a peer says of itself: its memory, and how to reach it. Before this, nothing can be handed over to it.
+        LoadRemoteMd = "loadRemoteMD",
+        /// Connects to a peer, rather than at the first transfer.
+        MakeConnection = "makeConnection",
+        /// Asks a peer, or a store of metadata, for what the peer says of itself. It may come later, on another thread.
+        FetchRemoteMd = "fetchRemoteMD",
+        /// Sends what the agent says of itself to a peer or a store.
+        SendLocalMd = "sendLocalMD",
+        /// Forgets a peer.
+        InvalidateRemoteMd = "invalidateRemoteMD",
+        /// Registers memory: `nixl_regions` says which.
+        RegisterMem = "registerMem",
+        /// Deregisters memory.
+        DeregisterMem = "deregisterMem",
+        /// Prepares a list of blocks: `nixl_prepared` says which.
+        PrepXferDlist = "prepXferDlist",
+        /// Makes a request of prepared lists. Only where it failed: else it is a row of `nixl_transfers`.
+        MakeXferReq = "makeXferReq",
+        /// Makes a request of plain lists. Only where it failed.
+        CreateXferReq = "createXferReq",
+        /// Releases a request. Only where NIXL refused it: then the transfer goes on, and callers try again.
+        ReleaseXferReq = "releaseXferReq",
+    }
+}
+
+crate::define_table! {
+    /// A call of a NIXL agent beside its transfers: one that makes a peer or memory known or forgets it, which costs time before the
+    /// first hand-off; and one that failed to make or to release a request.
+    Raw nixl_calls: NixlCall, NixlCalls, sorted by [start_ns] {
+        /// When it was entered, ns.
+        start_ns: i64 => Delta,
+        /// When it returned, ns; null if that was not seen.
+        end_ns: Option<i64> => Delta,
+        /// Process that made it.
+        process_id: i64 => Dict,
+        /// Thread that made it.
+        tid: i32 => Dict,
+        /// Address of the agent object.
+        agent_ptr: u64 => Dict,
+        /// Name of the agent, if its making was seen.
+        agent: Option<Name> => Dict,
+        /// The function.
+        call: Name => Dict of CallName,
+        /// Name of the peer: as the call gives it, of `loadRemoteMD` as it tells when it has succeeded. Null where there is none (an
+        /// agent's own memory, `sendLocalMD`, `makeXferReq`) or it was not read.
+        peer: Option<Name> => Dict,
+        /// What it returned: `NIXL_SUCCESS`, `NIXL_IN_PROG` or the name of NIXL's error; null if its return was not seen.
+        status: Option<Name> => Dict,
+        /// The transfer of a refused release, where its post was seen: `nixl_transfers.transfer_id`.
+        transfer_id: Option<i64> => Delta,
+    }
+}
+
 crate::define_table! {
     /// An agent of NIXL, seen when it was made; or an engine of Mooncake, seen when it first registered memory or transferred.
     Raw nixl_agents: NixlAgent, NixlAgents, sorted by [time_ns] {
@@ -147,7 +203,7 @@ crate::define_table! {
         done_poll_ns: Option<i64> => Delta,
         /// Polls that still said in progress; null if not all of them were recorded, and for Mooncake.
         pending_polls: Option<i64> => Dict,
-        /// Entry of releaseXferReq (Mooncake: `freeBatchID`), ns.
+        /// Entry of the releaseXferReq that succeeded (Mooncake: `freeBatchID`), ns: refused ones are in `nixl_calls`.
         released_ns: Option<i64> => Delta,
         /// What became of it; anything else is NIXL's error name. `failed`: a part of Mooncake's batch failed, or it could not be
         /// submitted.
@@ -200,7 +256,8 @@ crate::define_table! {
 crate::define_table! {
     /// A row of a list that a NIXL agent prepared (`prepXferDlist`), of its own memory or of a peer's: mostly once for each peer.
     /// Engines prepare the blocks of all layers, one layer after another, so that a row is a layer's, or K or V of one, where all lie in
-    /// one region too. A list is there as it was asked for: whether NIXL accepted it is not recorded.
+    /// one region too. A list is there as it was asked for: whether NIXL accepted it, and how long that took, says the row of `nixl_calls`
+    /// of the same process and time.
     Raw nixl_prepared: NixlPreparedRow, NixlPrepared, sorted by [time_ns] {
         /// When `prepXferDlist` was entered, ns.
         time_ns: i64 => Delta,

@@ -46,7 +46,7 @@ pub enum Kind {
     Descriptors = 7,
     /// `getXferStatus` that left "in progress": [`Status`].
     Status = 8,
-    /// Entry of `releaseXferReq`: [`Released`].
+    /// Entry of `releaseXferReq`: [`Released`], and [`CallEnd`] when it returns.
     Release = 9,
     /// Entry of `genNotif`: [`Notif`].
     NotifSent = 10,
@@ -59,17 +59,33 @@ pub enum Kind {
     NotifPassed = 13,
     /// Return of `getNotifs` that handed notifications over: [`Notif`], one for each.
     NotifTaken = 14,
-    /// Entry of `prepXferDlist`, a descriptor a block: [`Prepared`], after its [`PreparedRow`]s.
+    /// Entry of `prepXferDlist`, a descriptor a block: [`Prepared`], after its [`PreparedRow`]s; [`CallEnd`] when it returns.
     Prepare = 15,
     /// The same, a descriptor for blocks at a constant distance (NIXL 1.5).
     PrepareStrided = 16,
     /// Blocks of a prepared list: [`PreparedRow`].
     PreparedRow = 17,
+    /// `loadRemoteMD`: [`Call`], another one with the name that it has learned, and [`CallEnd`].
+    LoadMd = 18,
+    /// `makeConnection`: [`Call`] and [`CallEnd`].
+    Connect = 19,
+    /// `fetchRemoteMD`: the same.
+    FetchMd = 20,
+    /// `sendLocalMD`: the same.
+    SendMd = 21,
+    /// `invalidateRemoteMD`: the same.
+    InvalidateMd = 22,
+    /// `deregisterMem`: the same.
+    Deregister = 23,
+    /// Entry of one of these six, or a make or create that has failed: [`Call`].
+    Call = 24,
+    /// Return of one of these, of `prepXferDlist` or of `releaseXferReq`: [`CallEnd`].
+    CallEnd = 25,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 25] = [
         Self::Agent,
         Self::Regions,
         Self::RegionsEnd,
@@ -87,6 +103,14 @@ impl Kind {
         Self::Prepare,
         Self::PrepareStrided,
         Self::PreparedRow,
+        Self::LoadMd,
+        Self::Connect,
+        Self::FetchMd,
+        Self::SendMd,
+        Self::InvalidateMd,
+        Self::Deregister,
+        Self::Call,
+        Self::CallEnd,
     ];
 
     /// The kind with that number.
@@ -244,6 +268,13 @@ pub struct Entry {
     pub handle: u64,
     /// Descriptors asked for (make, create), else 0.
     pub asked: u64,
+    /// Where the peer's name is (create), or will be stored (`loadRemoteMD`); else 0.
+    pub peer: u64,
+}
+
+impl Entry {
+    /// Words in the map.
+    pub const WORDS: usize = 5;
 }
 
 /// Key of the map `POLLS`: a handle that was in progress when last seen.
@@ -480,6 +511,42 @@ pub struct Released {
     pub status_read: u32,
 }
 
+/// A call of which there is no other record; it may come again, once the peer is known.
+#[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
+pub struct Call {
+    /// Header.
+    pub header: Header,
+    /// Entry of the call.
+    pub entry_ns: u64,
+    /// Address of the agent object.
+    pub agent_ptr: u64,
+    /// Number of the function's [`Kind`].
+    pub of: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The peer; empty if the call names none, or not yet.
+    pub peer: Text,
+}
+
+/// A call returned.
+#[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
+pub struct CallEnd {
+    /// Header.
+    pub header: Header,
+    /// Entry of the call.
+    pub entry_ns: u64,
+    /// Address of the agent object.
+    pub agent_ptr: u64,
+    /// The request handle of a release, else 0.
+    pub handle: u64,
+    /// Number of the function's [`Kind`].
+    pub of: u32,
+    /// NIXL status.
+    pub status: i32,
+}
+
 /// Most notifications of one `getNotifs` that are recorded: 2 MB of the ring.
 pub const TAKEN_LIMIT: u32 = 4096;
 
@@ -542,7 +609,7 @@ const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<Text>() == 16 + TEXT_MAX);
     assert!(size_of::<Layout>() == 4 * Layout::WORDS);
-    assert!(size_of::<Entry>() == 32);
+    assert!(size_of::<Entry>() == 8 * Entry::WORDS);
     assert!(size_of::<Handle>() == 40 + 2 * size_of::<Text>());
     assert!(size_of::<HandleMade>() == 56 + size_of::<Handle>());
     assert!(size_of::<Posted>() == 72 + size_of::<Handle>());
@@ -554,6 +621,8 @@ const _: () = {
     assert!(size_of::<Notif>() == 24 + 2 * size_of::<Text>());
     assert!(size_of::<PreparedRow>() == 72);
     assert!(size_of::<Prepared>() == 64 + size_of::<Text>());
+    assert!(size_of::<Call>() == 48 + size_of::<Text>());
+    assert!(size_of::<CallEnd>() == 56);
 };
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod agents;
 mod budget;
+mod calls;
 mod capabilities;
 mod clocks;
 mod discovery;
@@ -23,6 +24,7 @@ mod releases;
 mod sched;
 mod setup;
 mod sockets;
+mod storage;
 mod telemetry;
 mod transfers;
 mod truth;

@@ -106,6 +106,15 @@ fn layers_are_those(done: &Done, are_known: bool) {
     assert_eq!(found, told);
 }
 
+/// Asserts that each stage met decode and decode each stage, before the first of the transfers between the two.
+fn contacts_are_those(done: &Done, stages: usize) {
+    let query = "select count(*), count(distinct peer_process_id), sum(failed), count(load_ns), bool_and(c.end_ns <= t.made_ns), \
+                 bool_and(t.transfer_id = f.first) from first_contacts c join nixl_transfers t using (transfer_id) join \
+                 (select process_id, min(transfer_id) as first from nixl_transfers group by process_id) f \
+                 on f.process_id = t.process_id";
+    assert_eq!(done.sql(query), [format!("{},{},0,{},true,true", 2 * stages, stages + 1, 2 * stages)]);
+}
+
 #[test]
 fn a_row_a_layer_tells_the_layers_of_one_region_at_both_ends() {
     for layout in ["layers", "dense", "pages"] {
@@ -113,6 +122,7 @@ fn a_row_a_layer_tells_the_layers_of_one_region_at_both_ends() {
         let done = record(&live, &live.nixl, "strided", layout);
         rows_are_those(&done);
         assert_eq!(done.recorded.regions.len(), 3, "one region a process");
+        contacts_are_those(&done, 2);
         layers_are_those(&done, true);
     }
 }

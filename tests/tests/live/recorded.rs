@@ -6,7 +6,8 @@ use kvpath_schema::segment::read_into;
 use kvpath_schema::table::Columns;
 use kvpath_schema::tables::capture::{CaptureInfos, Drops, SourceState, SourceStates};
 use kvpath_schema::tables::nixl::{
-    NixlAgents, NixlDescriptors, NixlNotifs, NixlPrepared, NixlRegions, NixlTelemetry, NixlTransfer, NixlTransfers,
+    NixlAgents, NixlCalls, NixlDescriptors, NixlNotifs, NixlPrepared, NixlRegions, NixlTelemetry, NixlTransfer,
+    NixlTransfers,
 };
 use kvpath_schema::tables::process::{Processes, Threads};
 use kvpath_schema::tables::rdma::RdmaOps;
@@ -24,6 +25,7 @@ pub struct Recorded {
     pub processes: Processes,
     pub threads: Threads,
     pub agents: NixlAgents,
+    pub calls: NixlCalls,
     pub regions: NixlRegions,
     pub prepared: NixlPrepared,
     pub transfers: NixlTransfers,
@@ -69,6 +71,7 @@ impl Recorded {
                 "processes" => add(&path, &mut all.processes),
                 "threads" => add(&path, &mut all.threads),
                 "nixl_agents" => add(&path, &mut all.agents),
+                "nixl_calls" => add(&path, &mut all.calls),
                 "nixl_regions" => add(&path, &mut all.regions),
                 "nixl_prepared" => add(&path, &mut all.prepared),
                 "nixl_transfers" => add(&path, &mut all.transfers),

@@ -52,6 +52,18 @@ pub enum ProbeKind {
     Prepare,
     /// A list is being prepared, a descriptor for blocks at a constant distance.
     PrepareStrided,
+    /// What a peer says of itself is being loaded.
+    LoadMd,
+    /// A connection is being made.
+    Connect,
+    /// What a peer says of itself is being fetched.
+    FetchMd,
+    /// What an agent says of itself is being sent.
+    SendMd,
+    /// A peer is being forgotten.
+    InvalidateMd,
+    /// Memory is being deregistered.
+    Deregister,
 }
 
 impl ProbeKind {
@@ -72,6 +84,12 @@ impl ProbeKind {
             Self::NotifTaken => Kind::NotifTaken,
             Self::Prepare => Kind::Prepare,
             Self::PrepareStrided => Kind::PrepareStrided,
+            Self::LoadMd => Kind::LoadMd,
+            Self::Connect => Kind::Connect,
+            Self::FetchMd => Kind::FetchMd,
+            Self::SendMd => Kind::SendMd,
+            Self::InvalidateMd => Kind::InvalidateMd,
+            Self::Deregister => Kind::Deregister,
         }
     }
 
@@ -82,16 +100,7 @@ impl ProbeKind {
 
     /// Whether the function's return is probed too.
     pub fn has_return(self) -> bool {
-        matches!(
-            self,
-            Self::Regions
-                | Self::MakeSpan
-                | Self::MakeVector
-                | Self::Create
-                | Self::Post
-                | Self::Status
-                | Self::NotifTaken
-        )
+        !matches!(self, Self::Agent | Self::NotifSent | Self::NotifArrived | Self::NotifPassed)
     }
 
     /// As `builds.toml` and people call it.
@@ -111,6 +120,12 @@ impl ProbeKind {
             Self::NotifTaken => "notif_taken",
             Self::Prepare => "prepare",
             Self::PrepareStrided => "prepare_strided",
+            Self::LoadMd => "load_md",
+            Self::Connect => "connect",
+            Self::FetchMd => "fetch_md",
+            Self::SendMd => "send_md",
+            Self::InvalidateMd => "invalidate_md",
+            Self::Deregister => "deregister",
         }
     }
 }

@@ -77,7 +77,7 @@ pub struct RecordedAt {
 pub enum Event {
     Agent { agent_ptr: u64, name: TracedText },
     Regions { agent_ptr: u64, total: u32, first: u32, memory: i32, ranges: Vec<Range> },
-    RegionsEnd { entry_ns: i64, status: i32 },
+    RegionsEnd { entry_ns: i64, agent_ptr: u64, status: i32 },
     Made { entry_ns: i64, agent_ptr: u64, handle: u64, asked: u64, about: HandleInfo },
     Posted { entry_ns: i64, agent_ptr: u64, handle: u64, earlier: Polls, status: i32, about: HandleInfo },
     Descriptors { handle: u64, first: u32, local: Vec<Range>, remote: Option<Vec<Range>> },
@@ -85,6 +85,8 @@ pub enum Event {
     Prepared(List),
     Status { handle: u64, polls: Polls, status: i32 },
     Released { handle: u64, polls: Polls, status: Option<i32> },
+    Call { of: Kind, entry_ns: i64, agent_ptr: u64, peer: TracedText },
+    CallEnd { of: Kind, entry_ns: i64, agent_ptr: u64, handle: u64, status: i32 },
     NotifSent { peer: TracedText, message: TracedText },
     NotifArrived { peer: TracedText, message: TracedText },
     NotifTaken { peer: TracedText, message: TracedText },
@@ -186,8 +188,18 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(RecordedAt, Event), D
         }
         Kind::Regions => regions(&read(bytes)?, layout)?,
         Kind::RegionsEnd => {
-            let wire::RegionsEnd { entry_ns, status, .. } = read(bytes)?;
-            Event::RegionsEnd { entry_ns: time(entry_ns), status }
+            let wire::RegionsEnd { entry_ns, agent_ptr, status, .. } = read(bytes)?;
+            Event::RegionsEnd { entry_ns: time(entry_ns), agent_ptr, status }
+        }
+        Kind::Call => {
+            let wire::Call { entry_ns, agent_ptr, of, peer, .. } = read(bytes)?;
+            let of = Kind::from_u32(of).ok_or(DecodeError::Kind(of))?;
+            Event::Call { of, entry_ns: time(entry_ns), agent_ptr, peer: (&peer).into() }
+        }
+        Kind::CallEnd => {
+            let wire::CallEnd { entry_ns, agent_ptr, handle, of, status, .. } = read(bytes)?;
+            let of = Kind::from_u32(of).ok_or(DecodeError::Kind(of))?;
+            Event::CallEnd { of, entry_ns: time(entry_ns), agent_ptr, handle, status }
         }
         Kind::MakeSpan | Kind::MakeVector | Kind::Create => {
             let wire::HandleMade { entry_ns, agent_ptr, handle, asked, about, .. } = read(bytes)?;
@@ -206,6 +218,11 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(RecordedAt, Event), D
             let wire::Prepared { agent_ptr, asked, covered, rows, memory, peer, .. } = read(bytes)?;
             let is_strided = kind == Kind::PrepareStrided;
             Event::Prepared(List { agent_ptr, peer: (&peer).into(), memory, is_strided, asked, covered, rows })
+        }
+        // Their records are of the two kinds above.
+        kind
+        @ (Kind::LoadMd | Kind::Connect | Kind::FetchMd | Kind::SendMd | Kind::InvalidateMd | Kind::Deregister) => {
+            return Err(DecodeError::Kind(kind as u32));
         }
         Kind::Status => {
             let wire::Status { handle, polls, status, .. } = read(bytes)?;
@@ -344,7 +361,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(kind in 0u32..19, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
+        fn no_bytes_make_it_panic(kind in 0u32..27, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
             let mut bytes = body;
             if bytes.len() >= 24 {
                 put(&mut bytes, 16, &kind.to_ne_bytes());

@@ -21,6 +21,15 @@ pub fn error(status: i32) -> Name {
     }
 }
 
+/// `nixl_status_t` of a call that may have succeeded.
+pub fn status(status: i32) -> Name {
+    match status {
+        0 => "NIXL_SUCCESS".into(),
+        1 => "NIXL_IN_PROG".into(),
+        other => error(other),
+    }
+}
+
 /// `nixl_mem_t`, without its `_SEG`.
 pub fn memory(kind: i32) -> Name {
     match kind {

@@ -157,9 +157,10 @@ impl RecordSource for Nixl {
         self.assembler.settle(context.now_ns);
         self.losses.append(self.assembler.take_losses());
         let losses = std::mem::take(&mut self.losses);
-        let NixlRows { agents, regions, prepared, transfers, descriptors, notifs } = self.assembler.take_rows();
+        let NixlRows { agents, calls, regions, prepared, transfers, descriptors, notifs } = self.assembler.take_rows();
         let segments = &mut context.segments;
         segments.table("nixl", &agents, losses.of("nixl_agents"))?;
+        segments.table("nixl", &calls, losses.of("nixl_calls"))?;
         segments.table("nixl", &regions, losses.of("nixl_regions"))?;
         segments.table("nixl", &prepared, losses.of("nixl_prepared"))?;
         segments.table("nixl", &transfers, losses.of("nixl_transfers"))?;
@@ -225,6 +226,14 @@ fn table_of(kind: Kind) -> &'static str {
         Kind::MakeSpan | Kind::MakeVector | Kind::Create | Kind::Post | Kind::Status | Kind::Release => {
             "nixl_transfers"
         }
+        Kind::LoadMd
+        | Kind::Connect
+        | Kind::FetchMd
+        | Kind::SendMd
+        | Kind::InvalidateMd
+        | Kind::Deregister
+        | Kind::Call
+        | Kind::CallEnd => "nixl_calls",
         Kind::Descriptors => "nixl_descriptors",
         Kind::Prepare | Kind::PrepareStrided | Kind::PreparedRow => "nixl_prepared",
         Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed | Kind::NotifTaken => "nixl_notifs",

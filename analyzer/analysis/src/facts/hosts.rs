@@ -13,6 +13,7 @@ impl Facts {
         let Self {
             processes,
             agents,
+            calls,
             regions,
             prepared,
             transfers,
@@ -26,9 +27,12 @@ impl Facts {
             received: _,
             continued: _,
             presumed: _,
+            others: _,
+            purposes: _,
         } = other;
         self.processes.append(processes);
         self.agents.append(agents);
+        self.calls.append(calls);
         self.regions.append(regions);
         self.prepared.append(prepared);
         self.transfers.append(transfers);
@@ -47,6 +51,7 @@ impl Facts {
         let Self {
             processes,
             agents,
+            calls,
             regions,
             prepared,
             transfers,
@@ -60,6 +65,8 @@ impl Facts {
             received: _,
             continued: _,
             presumed: _,
+            others: _,
+            purposes: _,
         } = self;
         let time = |t: &mut i64| *t = host.time(*t);
         let times = |column: &mut Vec<i64>| column.iter_mut().for_each(time);
@@ -69,6 +76,8 @@ impl Facts {
         optional(&mut processes.start_ns);
         optional(&mut processes.end_ns);
         times(&mut agents.time_ns);
+        times(&mut calls.start_ns);
+        optional(&mut calls.end_ns);
         times(&mut prepared.time_ns);
         times(&mut notifs.time_ns);
         for (made, dur) in transfers.made_ns.iter_mut().zip(&mut transfers.make_dur_ns) {
@@ -99,6 +108,7 @@ impl Facts {
         };
         ids("processes", "process_id", &mut self.processes.process_id)?;
         ids("nixl_agents", "process_id", &mut self.agents.process_id)?;
+        ids("nixl_calls", "process_id", &mut self.calls.process_id)?;
         ids("nixl_regions", "process_id", &mut self.regions.process_id)?;
         ids("nixl_prepared", "process_id", &mut self.prepared.process_id)?;
         ids("nixl_transfers", "process_id", &mut self.transfers.process_id)?;
@@ -107,10 +117,14 @@ impl Facts {
         for id in self.processes.parent_process_id.iter_mut().flatten() {
             *id = rows::own("processes", "parent_process_id", Some(host), *id)?;
         }
-        self.notifs.transfer_id.iter_mut().flatten().try_for_each(|id| {
-            *id = rows::own("nixl_notifs", "transfer_id", Some(host), *id)?;
-            Ok(())
-        })
+        for (table, column) in
+            [("nixl_notifs", &mut self.notifs.transfer_id), ("nixl_calls", &mut self.calls.transfer_id)]
+        {
+            for id in column.iter_mut().flatten() {
+                *id = rows::own(table, "transfer_id", Some(host), *id)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -33,7 +33,7 @@ pub struct LostTransfer<'a> {
 #[must_use]
 pub fn of<'a>(facts: &'a Facts, names: &AgentNames) -> Vec<LostTransfer<'a>> {
     let (notifs, transfers) = (&facts.notifs, &facts.transfers);
-    let known: HashSet<i64> = transfers.transfer_id.iter().copied().collect();
+    let known: HashSet<i64> = transfers.transfer_id.iter().chain(&facts.others.transfer_id).copied().collect();
     let mut reads: HashMap<i64, Option<bool>> = HashMap::new();
     for row in 0..transfers.transfer_id.len() {
         let is_read = *transfers.op[row] == XferOp::Read;

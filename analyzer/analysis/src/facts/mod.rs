@@ -30,8 +30,11 @@ pub use nvtx::{Nvtx, NvtxRow};
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlAgents, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection};
+use kvpath_schema::tables::nixl::{
+    NixlAgents, NixlCalls, NixlNotifs, NixlPrepared, NixlRegions, NixlTransfers, NotifDirection,
+};
 use kvpath_schema::tables::process::Processes;
+use kvpath_schema::tables::purposes::{Purpose, PurposeMethod};
 use kvpath_schema::tables::spans::Spans;
 
 use crate::clocks::HostClock;
@@ -52,12 +55,18 @@ pub struct Facts {
     pub nvtx: Nvtx,
     /// NIXL agents.
     pub agents: NixlAgents,
+    /// Calls of NIXL agents beside transfers.
+    pub calls: NixlCalls,
     /// NIXL regions.
     pub regions: NixlRegions,
     /// Lists that NIXL agents prepared.
     pub prepared: NixlPrepared,
-    /// NIXL transfers.
+    /// NIXL transfers; once it is known what each is for, those of hand-offs.
     pub transfers: NixlTransfers,
+    /// Those that hand nothing over.
+    pub others: NixlTransfers,
+    /// What both are for.
+    pub purposes: Purposes,
     /// NIXL descriptors.
     pub descriptors: Descriptors,
     /// NIXL notifications, as sent and as arrived.
@@ -70,6 +79,15 @@ pub struct Facts {
     pub continued: BTreeSet<usize>,
     /// Whose agents names are that no record tells.
     pub presumed: agents::Presumed,
+}
+
+/// What transfers are for and how that is known, by row.
+#[derive(Debug, Default)]
+pub struct Purposes {
+    /// Of [`Facts::transfers`].
+    pub transfers: Vec<(Purpose, PurposeMethod)>,
+    /// Of [`Facts::others`].
+    pub others: Vec<(Purpose, PurposeMethod)>,
 }
 
 impl Facts {
@@ -143,7 +161,7 @@ impl Facts {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { transfers, notifs, spans, prepared, .. } = self;
+        let Self { transfers, notifs, spans, prepared, calls, .. } = self;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),
@@ -157,6 +175,8 @@ impl Facts {
         within("nixl_transfers", "make_dur_ns", transfers.make_dur_ns.iter().copied().flatten(), 0..=SPAN)?;
         within("nixl_transfers", "bytes", transfers.bytes.iter().copied().flatten(), 0..=i64::MAX)?;
         within("nixl_prepared", "time_ns", prepared.time_ns.iter().copied(), -TIME..=TIME)?;
+        within("nixl_calls", "start_ns", calls.start_ns.iter().copied(), -TIME..=TIME)?;
+        within("nixl_calls", "end_ns", calls.end_ns.iter().copied().flatten(), -TIME..=TIME)?;
         within("nixl_notifs", "time_ns", notifs.time_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "start_ns", spans.start_ns.iter().copied(), -TIME..=TIME)?;
         within("spans", "dur_ns", spans.dur_ns.iter().copied().flatten(), 0..=SPAN)

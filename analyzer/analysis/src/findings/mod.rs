@@ -1,6 +1,8 @@
 //! What the tables of a run justify saying: rules over tables, a file each. A rule says what it rests on, and names no cause that
 //! the recording does not show.
 
+mod first_contact;
+mod heartbeats;
 mod lost_records;
 mod poller;
 mod ranks;
@@ -11,8 +13,10 @@ mod stages;
 mod stuck;
 
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
 use kvpath_schema::tables::findings::{Code, Finding, Findings as Table, Subject};
+use kvpath_schema::tables::heartbeats::Heartbeats;
 
 use kvpath_schema::tables::stuck::Stuck;
 
@@ -32,6 +36,10 @@ pub struct Tables<'a> {
     pub bubbles: &'a Bubbles,
     /// Hand-offs.
     pub handoffs: &'a Handoffs,
+    /// First contacts.
+    pub contacts: &'a FirstContacts,
+    /// Heartbeats.
+    pub heartbeats: &'a Heartbeats,
     /// Coverage.
     pub coverage: &'a Coverages,
     /// What is stuck.
@@ -39,8 +47,17 @@ pub struct Tables<'a> {
 }
 
 /// All rules, the most useful first.
-const RULES: [fn(&Tables) -> Vec<RuleFinding>; 7] =
-    [stuck::of, stages::of, ranks::of, scattered::of, poller::of, slowest_post::of, lost_records::of];
+const RULES: [fn(&Tables) -> Vec<RuleFinding>; 9] = [
+    stuck::of,
+    stages::of,
+    ranks::of,
+    scattered::of,
+    poller::of,
+    slowest_post::of,
+    first_contact::of,
+    heartbeats::of,
+    lost_records::of,
+];
 
 /// Requests that a finding concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,4 +164,34 @@ fn share(part: usize, whole: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share of rows")]
     let share = part as f64 / whole.max(1) as f64;
     share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables made by hand.
+    #[derive(Debug, Default)]
+    pub(super) struct Made {
+        pub(super) stages: Stages,
+        pub(super) requests: Requests,
+        pub(super) chunks: Chunks,
+        pub(super) bubbles: Bubbles,
+        pub(super) handoffs: Handoffs,
+        pub(super) contacts: FirstContacts,
+        pub(super) heartbeats: Heartbeats,
+        pub(super) coverage: Coverages,
+        pub(super) stuck: Stuck,
+    }
+
+    impl Made {
+        pub(super) fn tables(&self) -> Tables<'_> {
+            let Self { stages, requests, chunks, bubbles, handoffs, contacts, heartbeats, coverage, stuck } = self;
+            Tables { stages, requests, chunks, bubbles, handoffs, contacts, heartbeats, coverage, stuck }
+        }
+
+        pub(super) fn sentences(&self) -> Vec<String> {
+            Findings::of(&self.tables()).sentences(None)
+        }
+    }
 }

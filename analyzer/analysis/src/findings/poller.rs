@@ -65,10 +65,9 @@ fn found(tables: &Tables) -> Option<RuleFinding> {
 
 #[cfg(test)]
 mod tests {
-    use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
-    use kvpath_schema::tables::stuck::Stuck;
+    use kvpath_schema::tables::derived::Handoffs;
 
-    use super::super::Tables;
+    use crate::findings::tests::Made;
     use crate::synthetic::MS;
 
     /// What is said of hand-offs of 100 ms whose threads were off for that many ms.
@@ -83,16 +82,8 @@ mod tests {
             request: requests,
             ..Handoffs::default()
         };
-        let tables = Tables {
-            stages: &Stages::default(),
-            requests: &Requests::default(),
-            chunks: &Chunks::default(),
-            bubbles: &Bubbles::default(),
-            handoffs: &handoffs,
-            coverage: &Coverages::default(),
-            stuck: &Stuck::default(),
-        };
-        super::of(&tables).into_iter().map(|found| found.row.text).collect()
+        let made = Made { handoffs, ..Made::default() };
+        super::of(&made.tables()).into_iter().map(|found| found.row.text).collect()
     }
 
     #[test]

@@ -95,11 +95,10 @@ fn of_stage(tables: &Tables, stage: i32, rows: &[usize]) -> Option<RuleFinding> 
 
 #[cfg(test)]
 mod tests {
-    use kvpath_schema::tables::derived::{Bubbles, Chunks, Coverages, Handoffs, Requests, Stages};
-    use kvpath_schema::tables::stuck::Stuck;
+    use kvpath_schema::tables::derived::{Bubbles, Chunks, Requests, Stages};
 
     use super::*;
-    use crate::findings::Findings;
+    use crate::findings::tests::Made;
 
     const MS: i64 = 1_000_000;
 
@@ -122,16 +121,7 @@ mod tests {
         let chunks = Chunks { request, stage_id, compute_ns, ..Chunks::default() };
         let requests =
             Requests { request: (0..).zip(times).map(|(request, _)| request).collect(), ..Requests::default() };
-        let tables = Tables {
-            stages: &stages,
-            requests: &requests,
-            chunks: &chunks,
-            bubbles: &bubbles,
-            handoffs: &Handoffs::default(),
-            coverage: &Coverages::default(),
-            stuck: &Stuck::default(),
-        };
-        Findings::of(&tables).sentences(None)
+        Made { stages, requests, chunks, bubbles, ..Made::default() }.sentences()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Gates of operations made by hand.
 
 use kvpath_schema::table::Columns as _;
-use kvpath_schema::tables::nixl::{NixlNotifs, NixlTransfers};
+use kvpath_schema::tables::nixl::{CallName, NixlNotifs, NixlTransfers};
 use proptest::prelude::*;
 
 use super::transfers::Carried;
@@ -558,4 +558,15 @@ fn agents_that_meet_for_the_first_time_shake_hands() {
     recording.nvtx.push(5 * MS, None, (2, 3), "nixl::loadRemoteMD");
     let path = path_of_pull(&recording);
     assert_eq!(path[2..4], [(Category::ReadyWait, 2, 5), (Category::Handshake, 5, 18)]);
+}
+
+#[test]
+fn the_call_tells_whom_an_agent_met() {
+    let mut recording = pulled_by_a_busy_worker();
+    recording.agent(3, "other");
+    recording.call(2, CallName::LoadRemoteMd, "other", 4 * MS, MS);
+    assert_eq!(path_of_pull(&recording)[2], (Category::ReadyWait, 2, 18), "that was somebody else");
+    recording.call(2, CallName::LoadRemoteMd, "p", 6 * MS, MS);
+    let path = path_of_pull(&recording);
+    assert_eq!(path[2..4], [(Category::ReadyWait, 2, 6), (Category::Handshake, 6, 18)]);
 }

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use kvpath_schema::tables::joins::TransferJoin;
+use kvpath_schema::tables::nixl::NixlTransfers;
+use kvpath_schema::tables::purposes::{Purpose, PurposeMethod};
 
 use super::Inputs;
 use super::notifs::NOTIF;
 use super::tally::{JoinMethod, Kind, Tally, how};
 use crate::facts::Facts;
+use crate::facts::agents::AgentNames;
 use crate::facts::regions::Regions;
 use crate::facts::set::Set;
 use crate::method::Method;
@@ -51,14 +54,7 @@ pub fn of(inputs: &Inputs, first: (usize, usize), tally: &mut Tally) -> Vec<Join
         let (table, touch) = (&facts.transfers, &regions.touches[row]);
         let process = table.process_id[row];
         let peer = if touch.sender == Some(process) { touch.receiver } else { touch.sender };
-        let peer_how = peer.map(|_| {
-            let name = table.peer[row].as_deref().unwrap_or_default();
-            how(match (own_agents.contains(name), facts.presumed.of_name.contains_key(name)) {
-                (true, _) => Method::Id,
-                (false, true) => Method::Time,
-                (false, false) => Method::Count,
-            })
-        });
+        let peer_how = peer.map(|_| told_by(facts, &own_agents, table.peer[row].as_deref()));
         let request = inputs.of_transfer.get(&row).map(|number| after(first.1, *number));
         let request_how = request.map(|_| match table.request[row].is_some() {
             true if facts.continued.contains(&row) => (ADDRESS.0, CONTINUED),
@@ -88,11 +84,14 @@ pub fn of(inputs: &Inputs, first: (usize, usize), tally: &mut Tally) -> Vec<Join
                 tally.add(process, NOTIF, transfers.arrived_by(at).map(how));
             }
         }
+        let (purpose, purpose_method) = purpose(&facts.purposes.transfers, row);
         let stage = touch.sender.and_then(|sender| stages.process_id.iter().position(|process| *process == sender));
         rows.push(Joining {
             row: TransferJoin {
                 transfer_id: table.transfer_id[row],
                 process_id: process,
+                purpose,
+                purpose_method,
                 stage_id: stage.map(|stage| after(first.0, stages.stage_id[stage])),
                 request,
                 request_method: request_how.map(|(method, _)| method.into()),
@@ -114,18 +113,76 @@ pub fn of(inputs: &Inputs, first: (usize, usize), tally: &mut Tally) -> Vec<Join
                 rdma_ops: None,
             },
             tid: table.tid[row],
-            make: calls(facts, row).0,
-            post: calls(facts, row).1,
+            make: calls(table, row).0,
+            post: calls(table, row).1,
         });
     }
+    rows.extend(others(facts, &own_agents));
     rows
+}
+
+/// Nothing is known of one of which nobody has asked.
+fn purpose(known: &[(Purpose, PurposeMethod)], row: usize) -> (Purpose, PurposeMethod) {
+    known.get(row).copied().unwrap_or((Purpose::Unknown, PurposeMethod::None))
+}
+
+/// How it is known whose a name is.
+fn told_by(facts: &Facts, own_agents: &BTreeSet<&str>, name: Option<&str>) -> JoinMethod {
+    let name = name.unwrap_or_default();
+    how(match (own_agents.contains(name), facts.presumed.of_name.contains_key(name)) {
+        (true, _) => Method::Id,
+        (false, true) => Method::Time,
+        (false, false) => Method::Count,
+    })
+}
+
+/// Those that hand nothing over.
+fn others(facts: &Facts, own_agents: &BTreeSet<&str>) -> Vec<Joining> {
+    let table = &facts.others;
+    if table.transfer_id.is_empty() {
+        return Vec::new();
+    }
+    let names = AgentNames::of(facts);
+    let of_row = |row: usize| {
+        let at = table.made_ns[row].or(table.posted_ns[row]).unwrap_or(i64::MAX);
+        let peer = table.peer[row].as_deref().and_then(|name| names.at(name, at));
+        let (purpose, purpose_method) = purpose(&facts.purposes.others, row);
+        let peer_how = peer.map(|_| told_by(facts, own_agents, table.peer[row].as_deref()));
+        Joining {
+            row: TransferJoin {
+                transfer_id: table.transfer_id[row],
+                process_id: table.process_id[row],
+                purpose,
+                purpose_method,
+                stage_id: None,
+                request: None,
+                request_method: None,
+                request_confidence: None,
+                peer_process_id: peer,
+                peer_method: peer_how.map(|(method, _)| method.into()),
+                peer_confidence: peer_how.map(|(_, confidence)| confidence),
+                regions: None,
+                layers: None,
+                layers_method: None,
+                layers_confidence: None,
+                peer_layers: None,
+                copy_start_ns: None,
+                notif_arrived_ns: None,
+                ucx_ops: None,
+                rdma_ops: None,
+            },
+            tid: table.tid[row],
+            make: calls(table, row).0,
+            post: calls(table, row).1,
+        }
+    };
+    (0..table.transfer_id.len()).map(of_row).collect()
 }
 
 type Call = Option<(i64, i64)>;
 
 /// Make and post of a transfer.
-fn calls(facts: &Facts, row: usize) -> (Call, Call) {
-    let table = &facts.transfers;
+fn calls(table: &NixlTransfers, row: usize) -> (Call, Call) {
     let make = table.made_ns[row].zip(table.make_dur_ns[row]).map(|(made, dur)| (made, made.saturating_add(dur)));
     (make, table.posted_ns[row].zip(table.post_end_ns[row]))
 }

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvpath_schema::table::Columns as _;
+use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
+use kvpath_schema::tables::heartbeats::Heartbeats;
+use kvpath_schema::tables::purposes::OtherTransfers;
 
 use kvpath_schema::tables::stuck::Stuck;
 
@@ -16,7 +19,7 @@ use crate::settings::Settings;
 use crate::steps::StepWork;
 use crate::structure::carriers::Carriers;
 use crate::structure::{chunks, held_layers, lanes, posts, requests, stages};
-use crate::{bubbles, coverage, handoffs, steps};
+use crate::{bubbles, contacts, coverage, handoffs, heartbeats, others, steps};
 
 /// Derived tables of a run, but for paths and joins.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +40,12 @@ pub struct Analysis {
     pub layers: Layers,
     /// Hand-offs.
     pub handoffs: Handoffs,
+    /// First contacts.
+    pub contacts: FirstContacts,
+    /// Heartbeats.
+    pub heartbeats: Heartbeats,
+    /// Transfers that hand nothing over.
+    pub others: OtherTransfers,
     /// Coverage.
     pub coverage: Coverages,
     /// Request of each row of `nixl_transfers` that carries KV.
@@ -95,6 +104,8 @@ impl Analysis {
         let mut stages = stages::table(&work);
         stages::layer_medians(&mut stages, &layers);
         let of_transfer = requests::of_transfers(&work, &request_work);
+        let contacts = contacts::of(facts, &requests, &of_transfer);
+        let heartbeats = heartbeats::of(facts, &requests);
         let passes = |lane: &lanes::Lane| lane.passes.iter().map(|pass| pass.span).collect();
         let passes = lanes.iter().map(|(process, lane)| (*process, passes(lane))).collect();
         let clocks = Clocks::default();
@@ -111,6 +122,9 @@ impl Analysis {
             bubbles,
             layers,
             handoffs,
+            contacts,
+            heartbeats,
+            others: others::of(facts),
             coverage,
             of_transfer,
             passes,
@@ -135,6 +149,8 @@ impl Analysis {
             chunks: &self.chunks,
             bubbles: &self.bubbles,
             handoffs: &self.handoffs,
+            contacts: &self.contacts,
+            heartbeats: &self.heartbeats,
             coverage: &self.coverage,
             stuck,
         })
@@ -167,6 +183,12 @@ impl Analysis {
         self.bubbles.append(other.bubbles);
         self.layers.append(other.layers);
         self.handoffs.append(other.handoffs);
+        for request in other.contacts.request.iter_mut().chain(&mut other.heartbeats.request).flatten() {
+            *request = request.saturating_add(requests);
+        }
+        self.contacts.append(other.contacts);
+        self.heartbeats.append(other.heartbeats);
+        self.others.append(other.others);
         self.coverage.append(other.coverage);
         // Their transfers are rows of other tables: no path is walked there.
         self.passes.append(&mut other.passes);

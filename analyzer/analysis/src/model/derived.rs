@@ -4,10 +4,13 @@ use std::fmt;
 
 use arrow::array::RecordBatch;
 use kvpath_schema::table::{Columns as _, TableDef};
+use kvpath_schema::tables::contacts::FirstContacts;
 use kvpath_schema::tables::derived::{Bubbles, Chunks, Clocks, Coverages, Handoffs, Layers, Requests, Stages, Steps};
 use kvpath_schema::tables::findings::Findings;
+use kvpath_schema::tables::heartbeats::Heartbeats;
 use kvpath_schema::tables::joins::{Joins, TransferJoins};
 use kvpath_schema::tables::path::{CriticalPath, Edges, Paths, Slacks};
+use kvpath_schema::tables::purposes::OtherTransfers;
 use kvpath_schema::tables::stuck::Stuck;
 
 use super::{Loaded, Model};
@@ -40,7 +43,7 @@ impl fmt::Debug for Derived {
 }
 
 /// All of them, in the order of the documentation.
-pub static TABLES: [Derived; 17] = [
+pub static TABLES: [Derived; 20] = [
     Derived { table: Stages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.stages.to_batch())) },
     Derived { table: Requests::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.requests.to_batch())) },
     Derived { table: Steps::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.steps.to_batch())) },
@@ -49,6 +52,9 @@ pub static TABLES: [Derived; 17] = [
     Derived { table: Layers::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.layers.to_batch())) },
     Derived { table: Handoffs::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.handoffs.to_batch())) },
     Derived { table: Stuck::DEF, rows: RowOrigin::Whole(|model| Ok(model.stuck()?.to_batch())) },
+    Derived { table: FirstContacts::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.contacts.to_batch())) },
+    Derived { table: Heartbeats::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.heartbeats.to_batch())) },
+    Derived { table: OtherTransfers::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.others.to_batch())) },
     Derived { table: Coverages::DEF, rows: RowOrigin::Whole(|model| Ok(model.analysis()?.coverage.to_batch())) },
     Derived {
         table: Findings::DEF,

@@ -15,6 +15,7 @@ use crate::load::batches;
 use crate::load::limits::TIME;
 use crate::serving::continued::name_earlier_chunks;
 use crate::serving::notifications::name_transfers;
+use crate::serving::purposes;
 use crate::serving::rooms::name_last_writes;
 use crate::spill::Memory;
 use crate::structure::ranges::Ranges;
@@ -69,6 +70,7 @@ impl Recording {
             facts.finish(memory)?;
             name_transfers(&mut facts.transfers);
             name_last_writes(&mut facts.transfers);
+            purposes::set_apart(&mut facts);
             name_earlier_chunks(&mut facts);
             let ranges = Ranges::of(&facts.nvtx, memory)?;
             let mut timeline = builder.finish(&facts.transfers)?;
@@ -112,6 +114,7 @@ impl Host {
         let facts = Facts {
             processes: run.table()?,
             agents: run.table()?,
+            calls: run.table()?,
             regions: run.table()?,
             prepared: run.table()?,
             transfers: run.table()?,

@@ -22,9 +22,18 @@ pub struct Named<'a> {
 /// was cut names only what ended before the cut.
 #[must_use]
 pub fn of_transfer(text: &str, bytes: Option<i64>) -> Option<Named<'_>> {
-    // Replacing what is not UTF-8 makes a text longer, never shorter.
-    let is_cut = bytes.and_then(|bytes| usize::try_from(bytes).ok()).is_some_and(|bytes| bytes > text.len());
+    let is_cut = is_cut(text, bytes);
     sglang::of_transfer(text, is_cut).or_else(|| vllm::of_transfer(text, is_cut))
+}
+
+/// Replacing what is not UTF-8 makes a text longer, never shorter.
+fn is_cut(text: &str, bytes: Option<i64>) -> bool {
+    bytes.and_then(|bytes| usize::try_from(bytes).ok()).is_some_and(|bytes| bytes > text.len())
+}
+
+/// The requests whose KV a message asks to keep; none of one that is no heartbeat.
+pub fn kept_requests(text: &str, bytes: i64) -> impl Iterator<Item = &str> {
+    vllm::kept(text, is_cut(text, Some(bytes)))
 }
 
 /// Fills in what the notifications of transfers name; what a recorder read from them stays where they say nothing.

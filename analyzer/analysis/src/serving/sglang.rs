@@ -2,6 +2,8 @@
 //!
 //! 0.5.11 to 0.5.21 send a text with each transfer; later ones send none, and tell decode by other means that KV is there.
 
+use kvpath_schema::tables::purposes::Purpose;
+
 use super::notifications::Named;
 use super::region_order::Order;
 
@@ -38,6 +40,20 @@ pub(super) fn of_transfer(text: &str, is_cut: bool) -> Option<Named<'_>> {
     let request = fields[0];
     let is_room = !request.is_empty() && request.bytes().all(|byte| byte.is_ascii_digit());
     is_room.then_some(Named { request, chunk, sender_rank })
+}
+
+/// What the text of a transfer says that it is for, if that is not KV.
+pub(super) fn purpose(text: &str) -> Option<Purpose> {
+    let mut fields = text.split('_');
+    let room = fields.next()?;
+    if room.is_empty() || !room.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    match fields.next()? {
+        "aux" => Some(Purpose::Metadata),
+        "state" => Some(Purpose::State),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

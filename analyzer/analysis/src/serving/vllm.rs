@@ -26,6 +26,9 @@ pub(super) const REGION_ORDER: Order = Order::ByLayer;
 /// Decode registers a request with a prefill worker that is to push its KV: this and msgpack.
 const REGISTRATION: &str = "PUSH_REG:";
 
+/// Decode says whose KV prefill is to keep: this and ids with commas between them.
+const HEARTBEAT: &str = "HB:";
+
 /// The key of the id in that map; the first one.
 const ID: &str = "request_id";
 
@@ -44,7 +47,7 @@ pub(super) fn base(id: &str) -> &str {
 /// What a notification names: `{request}:{n}`, split at the last colon. In a cut text that colon may be beyond the cut, and one
 /// before it may be part of the id.
 pub(super) fn of_transfer(text: &str, is_cut: bool) -> Option<Named<'_>> {
-    if is_cut || text.starts_with("HB:") || is_registration(text) || text.contains(char::REPLACEMENT_CHARACTER) {
+    if is_cut || text.starts_with(HEARTBEAT) || is_registration(text) || text.contains(char::REPLACEMENT_CHARACTER) {
         return None;
     }
     let (id, count) = text.rsplit_once(':')?;
@@ -53,6 +56,13 @@ pub(super) fn of_transfer(text: &str, is_cut: bool) -> Option<Named<'_>> {
     }
     let request = base(id);
     (!request.is_empty()).then_some(Named { request, chunk: None, sender_rank: None })
+}
+
+/// The requests that a heartbeat names; none of another message. Of a text that was cut the last may be cut too.
+pub(super) fn kept(text: &str, is_cut: bool) -> impl Iterator<Item = &str> {
+    let ids = text.strip_prefix(HEARTBEAT).unwrap_or_default();
+    let whole = if is_cut { ids.rsplit_once(',').map_or("", |(whole, _)| whole) } else { ids };
+    whole.split(',').map(base).filter(|id| !id.is_empty())
 }
 
 /// Whether a message registers a request.

@@ -1,6 +1,7 @@
 //! Events to rows: the state machine of transfers, keyed (process, handle) with an epoch for each use of an address.
 //! Pure: no I/O and no clock of its own.
 
+mod calls;
 mod prepared;
 
 use std::borrow::Cow;
@@ -9,10 +10,10 @@ use std::collections::HashMap;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::{
-    Library, NixlAgent, NixlAgents, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs, NixlPrepared, NixlRegion,
-    NixlRegions, NixlTransfer, NixlTransfers,
+    CallName, Library, NixlAgent, NixlAgents, NixlCalls, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs,
+    NixlPrepared, NixlRegion, NixlRegions, NixlTransfer, NixlTransfers,
 };
-use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Polls, REGION_RECORDS};
+use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Polls, REGION_RECORDS};
 
 use super::decode::{Event, HandleInfo, Range, TracedText};
 use super::names;
@@ -29,6 +30,7 @@ pub const RELEASE_WAIT_NS: i64 = 10_000_000_000;
 #[derive(Debug, Default)]
 pub struct NixlRows {
     pub agents: NixlAgents,
+    pub calls: NixlCalls,
     pub regions: NixlRegions,
     pub prepared: NixlPrepared,
     pub transfers: NixlTransfers,
@@ -90,6 +92,7 @@ pub struct Assembler {
     /// Lists of `registerMem` calls that have not returned, by (process, thread, entry).
     registering: HashMap<(i64, i32, i64), Vec<NixlRegion>>,
     prepared: prepared::Lists,
+    calls: calls::Begun,
 }
 
 impl Assembler {
@@ -98,12 +101,36 @@ impl Assembler {
         match event {
             Event::Agent { agent_ptr, name } => self.agent(process_id, time_ns, agent_ptr, name),
             Event::Regions { agent_ptr, total, first, memory, ranges } => {
+                self.call_begins((process_id, tid, time_ns), CallName::RegisterMem, agent_ptr, None);
                 self.regions(process_id, tid, time_ns, agent_ptr, memory, &ranges);
                 self.check_regions(process_id, total, first, ranges.len());
             }
             Event::PreparedRow(blocks) => self.prepared.take((process_id, tid, time_ns), blocks),
-            Event::Prepared(list) => self.prepared((process_id, tid, time_ns), &list),
-            Event::RegionsEnd { entry_ns, status } => self.regions_end(process_id, tid, entry_ns, time_ns, status),
+            Event::Prepared(list) => {
+                let call = (process_id, tid, time_ns);
+                self.call_begins(call, CallName::PrepXferDlist, list.agent_ptr, list.peer.text.as_deref());
+                self.prepared(call, &list);
+            }
+            Event::RegionsEnd { entry_ns, agent_ptr, status } => {
+                self.call_ends((process_id, tid, entry_ns), CallName::RegisterMem, agent_ptr, (time_ns, status));
+                self.regions_end(process_id, tid, entry_ns, time_ns, status);
+            }
+            Event::Call { of, entry_ns, agent_ptr, peer } => {
+                if peer.text.is_none() {
+                    self.lose("nixl_calls", "peer could not be read", process_id, 1);
+                }
+                if let Some(name) = calls::name(of) {
+                    self.call_begins((process_id, tid, entry_ns), name, agent_ptr, peer.text.as_deref());
+                }
+            }
+            Event::CallEnd { of: Kind::Release, entry_ns, agent_ptr, handle, status } => {
+                self.release_ends((process_id, tid, entry_ns), agent_ptr, handle, (time_ns, status));
+            }
+            Event::CallEnd { of, entry_ns, agent_ptr, status, .. } => {
+                if let Some(name) = calls::name(of) {
+                    self.call_ends((process_id, tid, entry_ns), name, agent_ptr, (time_ns, status));
+                }
+            }
             Event::Made { entry_ns, agent_ptr, handle, asked, about } => {
                 // The address can only be handed out again after its release, which was lost then.
                 self.close(process_id, handle);
@@ -133,7 +160,6 @@ impl Assembler {
                         open.row.pending_polls = None;
                         open.phase = TransferPhase::Ended { at_ns: time_ns };
                     }
-                    self.close(process_id, handle);
                 }
             }
             Event::NotifSent { peer, message } => {
@@ -199,13 +225,20 @@ impl Assembler {
                 self.write_region(region);
             }
         }
+        self.calls_left(process_id);
         self.agents.retain(|(process, _), _| *process != process_id);
     }
 
-    /// Ends transfers that ended long before `now_ns` and were not released: their rows need not wait.
+    /// Ends transfers that ended long before `now_ns` and were not released, or whose release was not seen to return: their rows
+    /// need not wait.
     pub fn settle(&mut self, now_ns: i64) {
-        let old =
-            |open: &Open| matches!(open.phase, TransferPhase::Ended { at_ns } if now_ns - at_ns > RELEASE_WAIT_NS);
+        let old = |open: &Open| {
+            let ended = match open.phase {
+                TransferPhase::Ended { at_ns } => Some(at_ns),
+                TransferPhase::Made | TransferPhase::InProgress => open.row.released_ns,
+            };
+            ended.is_some_and(|at_ns| now_ns - at_ns > RELEASE_WAIT_NS)
+        };
         for handle in self.handles(|_, open| old(open)) {
             self.close(handle.0, handle.1);
         }
@@ -215,6 +248,7 @@ impl Assembler {
     pub fn finish(&mut self) {
         let mut processes: Vec<i64> = self.open.keys().map(|key| key.0).collect();
         processes.extend(self.registering.keys().map(|call| call.0));
+        processes.extend(self.calls.processes());
         processes.sort_unstable();
         processes.dedup();
         for process in processes {
@@ -313,6 +347,29 @@ impl Assembler {
         *next += 1;
     }
 
+    /// What succeeds ends the transfer. What is refused does not, and is a row of its own.
+    fn release_ends(&mut self, call: calls::Call, agent_ptr: u64, handle: u64, (end_ns, status): (i64, i32)) {
+        let (process_id, _, entry_ns) = call;
+        // Another use of the address has begun while this release was returning, or its beginning was lost.
+        let is_of = |open: &&mut Open| open.row.released_ns == Some(entry_ns);
+        let open = self.open.get_mut(&(process_id, handle)).filter(is_of);
+        if status >= 0 {
+            if open.is_some() {
+                self.close(process_id, handle);
+            }
+            return;
+        }
+        let transfer_id = open.map(|open| {
+            open.row.released_ns = None;
+            // The kernel half has forgotten how many there were.
+            open.row.pending_polls = None;
+            open.row.transfer_id
+        });
+        self.call_begins(call, CallName::ReleaseXferReq, agent_ptr, None);
+        self.calls.is_of_transfer(call, transfer_id);
+        self.call_ends(call, CallName::ReleaseXferReq, agent_ptr, (end_ns, status));
+    }
+
     fn begin(&mut self, process_id: i64, tid: i32, agent_ptr: u64, handle: u64) -> &mut Open {
         let uses = self.epochs.entry((process_id, handle)).or_default();
         let row = NixlTransfer {
@@ -382,6 +439,10 @@ impl Assembler {
 
     fn posted(&mut self, process_id: i64, post: &Post, earlier: Polls, about: &HandleInfo) {
         let key = (process_id, post.handle);
+        // The handle is another one, whose making was lost.
+        if self.open.get(&key).is_some_and(|open| open.row.released_ns.is_some()) {
+            self.close(process_id, post.handle);
+        }
         match self.open.get(&key).map(|open| open.phase) {
             Some(TransferPhase::InProgress) if post.status == REPOST_ACTIVE => return,
             Some(TransferPhase::Made) => {}

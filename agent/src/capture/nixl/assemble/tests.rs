@@ -173,6 +173,7 @@ fn polls_are_unknown_where_some_were_not_recorded() {
     assembler.record_polls(true);
     push(&mut assembler, &transfer(200));
     push(&mut assembler, &[ends(250), (260, released())]);
+    assembler.finish();
     let rows = assembler.take_rows().transfers;
     assert_eq!(rows.pending_polls, [None, None, Some(4)]);
     // What was seen holds all the same.
@@ -266,8 +267,8 @@ fn regions_are_numbered_in_order_and_a_failed_call_registers_none() {
     assembler.push(P, 42, 5, Event::Agent { agent_ptr: 7, name: txt("prefill-0") });
     assembler.push(P, 42, 10, list(vec![range, range]));
     assembler.push(P, 43, 11, list(vec![range, range]));
-    assembler.push(P, 43, 19, Event::RegionsEnd { entry_ns: 11, status: -3 });
-    assembler.push(P, 42, 20, Event::RegionsEnd { entry_ns: 10, status: 0 });
+    assembler.push(P, 43, 19, Event::RegionsEnd { entry_ns: 11, agent_ptr: 7, status: -3 });
+    assembler.push(P, 42, 20, Event::RegionsEnd { entry_ns: 10, agent_ptr: 7, status: 0 });
     assembler.push(P, 42, 30, list(vec![range, range]));
     assembler.finish();
     let rows = assembler.take_rows().regions;
@@ -362,7 +363,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             local: vec![Range { addr: 1, bytes: 2, device: 0 }],
             remote: None
         }),
-        Just(Event::RegionsEnd { entry_ns: 1, status: 0 }),
+        Just(Event::RegionsEnd { entry_ns: 1, agent_ptr: 7, status: 0 }),
     ]
 }
 
@@ -435,4 +436,109 @@ fn a_prepared_list_is_its_rows_in_order_and_says_what_it_lacks() {
     lost.sort_unstable();
     let reason = |what: &str| format!("{what} of a list beyond 1024 rows, or too scattered");
     assert_eq!(lost, [(reason("blocks"), 92), (reason("rows"), 2)]);
+}
+
+fn call(of: Kind, entry_ns: i64, peer: &str) -> Event {
+    Event::Call { of, entry_ns, agent_ptr: 7, peer: txt(peer) }
+}
+
+fn call_end(of: Kind, entry_ns: i64, status: i32) -> Event {
+    Event::CallEnd { of, entry_ns, agent_ptr: 7, handle: H, status }
+}
+
+/// Rows as (call, start, end, peer, status).
+fn calls(assembler: &mut Assembler) -> Vec<(String, i64, Option<i64>, Option<String>, Option<String>)> {
+    let rows = assembler.take_rows().calls;
+    let text = |name: Option<Name>| name.map(|name| name.to_string());
+    (0..rows.len())
+        .map(|at| rows.row(at))
+        .map(|row| (row.call.to_string(), row.start_ns, row.end_ns, text(row.peer), text(row.status)))
+        .collect()
+}
+
+fn said(
+    call: &str,
+    (start, end): (i64, Option<i64>),
+    peer: Option<&str>,
+    status: Option<&str>,
+) -> (String, i64, Option<i64>, Option<String>, Option<String>) {
+    (call.to_owned(), start, end, peer.map(str::to_owned), status.map(str::to_owned))
+}
+
+#[test]
+fn calls_that_set_up_are_rows_with_what_they_returned() {
+    let mut assembler = Assembler::default();
+    let mut push = |time_ns, event| assembler.push(P, 42, time_ns, event);
+    push(1, call(Kind::LoadMd, 1, ""));
+    push(5, call(Kind::LoadMd, 1, "decode-0"));
+    push(5, call_end(Kind::LoadMd, 1, 0));
+    push(6, call(Kind::Connect, 6, "decode-0"));
+    push(9, call_end(Kind::Connect, 6, -10));
+    let range = Range { addr: 0x1000, bytes: 64, device: 0 };
+    push(10, Event::Regions { agent_ptr: 7, total: 1, first: 0, memory: 1, ranges: vec![range] });
+    push(12, Event::RegionsEnd { entry_ns: 10, agent_ptr: 7, status: -3 });
+    push(13, prepared_list(true, "decode-0", (0, 0, 0)));
+    push(15, call_end(Kind::PrepareStrided, 13, -4));
+    push(18, call(Kind::Create, 16, "decode-1"));
+    push(18, call_end(Kind::Create, 16, -4));
+    // Never returned; another thread did, whose entry was lost.
+    push(20, call(Kind::Connect, 20, "decode-2"));
+    assembler.push(P, 43, 22, call_end(Kind::SendMd, 20, 0));
+    assembler.finish();
+    let found = calls(&mut assembler);
+    assert_eq!(
+        found,
+        [
+            said("loadRemoteMD", (1, Some(5)), Some("decode-0"), Some("NIXL_SUCCESS")),
+            said("makeConnection", (6, Some(9)), Some("decode-0"), Some("NIXL_ERR_REMOTE_DISCONNECT")),
+            said("registerMem", (10, Some(12)), None, Some("NIXL_ERR_BACKEND")),
+            said("prepXferDlist", (13, Some(15)), Some("decode-0"), Some("NIXL_ERR_NOT_FOUND")),
+            said("createXferReq", (16, Some(18)), Some("decode-1"), Some("NIXL_ERR_NOT_FOUND")),
+            said("sendLocalMD", (20, Some(22)), None, Some("NIXL_SUCCESS")),
+            said("makeConnection", (20, None), Some("decode-2"), None),
+        ]
+    );
+}
+
+#[test]
+fn the_first_release_that_is_not_refused_ends_a_transfer() {
+    let mut assembler = Assembler::default();
+    let mut push = |time_ns, event| assembler.push(P, 42, time_ns, event);
+    push(12, made(10));
+    push(30, posted(20, 1));
+    push(40, released());
+    push(41, call_end(Kind::Release, 40, -7));
+    push(50, status(0));
+    push(60, released());
+    push(61, call_end(Kind::Release, 60, 0));
+    let rows = assembler.take_rows();
+    let row = rows.transfers.row(0);
+    assert_eq!(
+        (rows.transfers.len(), &*row.status, row.done_poll_ns, row.released_ns),
+        (1, "done", Some(50), Some(60))
+    );
+    assert_eq!(row.pending_polls, None, "the kernel half forgets them at the first release");
+    assert_eq!((rows.calls.len(), rows.calls.transfer_id[0], rows.calls.start_ns[0]), (1, Some(0), 40));
+    assert_eq!(
+        (&*rows.calls.call[0], rows.calls.status[0].as_deref()),
+        ("releaseXferReq", Some("NIXL_ERR_REPOST_ACTIVE"))
+    );
+}
+
+/// The address is free before the call that freed it returns.
+#[test]
+fn a_release_that_returns_late_does_not_end_the_next_use() {
+    let mut assembler = Assembler::default();
+    assembler.push(P, 42, 12, made(10));
+    assembler.push(P, 42, 30, posted(20, 0));
+    assembler.push(P, 42, 40, released());
+    assembler.push(P, 43, 43, made(41));
+    assembler.push(P, 42, 44, call_end(Kind::Release, 40, 0));
+    assembler.push(P, 43, 50, posted(45, 0));
+    assembler.finish();
+    let rows = assembler.take_rows().transfers;
+    assert_eq!(
+        (rows.made_ns.as_slice(), rows.released_ns.as_slice()),
+        ([Some(10), Some(41)].as_slice(), [Some(40), None].as_slice())
+    );
 }

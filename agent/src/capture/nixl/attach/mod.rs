@@ -6,7 +6,7 @@ use std::path::Path;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
-use kvpath_schema::wire::nixl::{Cookie, HIT_SLOTS, Kind, Layout, Loss, Polls, RING_BYTES, hit_slot, loss_slot};
+use kvpath_schema::wire::nixl::{Cookie, Entry, HIT_SLOTS, Kind, Layout, Loss, Polls, RING_BYTES, hit_slot, loss_slot};
 
 use super::builds::{self, KnownBuild};
 use crate::capture::error::AttachError;
@@ -96,7 +96,7 @@ const RECORDS: u32 = RING_BYTES / 48;
 pub struct Programs {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
-    entries: HashMap<MapData, [u64; 2], [u64; 4]>,
+    entries: HashMap<MapData, [u64; 2], [u64; Entry::WORDS]>,
     polls: HashMap<MapData, [u64; 2], [u64; 2]>,
     losses: PerCpuArray<MapData, u64>,
     seen_losses: Vec<u64>,
@@ -195,9 +195,9 @@ impl Programs {
             let half = |value: u64| i32::try_from(value & 0xffff_ffff).unwrap_or(-1);
             (half(pid_tgid >> 32), half(pid_tgid))
         };
-        let found: Vec<([u64; 2], [u64; 4])> = self.entries.iter().filter_map(Result::ok).collect();
+        let found: Vec<([u64; 2], [u64; Entry::WORDS])> = self.entries.iter().filter_map(Result::ok).collect();
         let mut calls = Vec::new();
-        for (key, [entry_ns, agent_ptr, handle, _]) in found {
+        for (key, [entry_ns, agent_ptr, handle, ..]) in found {
             let (pid, tid) = halves(key[0]);
             let Some(kind) = u32::try_from(key[1]).ok().and_then(Kind::from_u32) else { continue };
             if wanted(pid, kind) {

@@ -2,6 +2,7 @@
 
 mod division;
 mod nameless;
+mod purposes;
 mod ranks;
 mod staging;
 mod witness;
