@@ -23,6 +23,8 @@ crate::define_values! {
         FailedTransfer = "failed_transfer",
         /// Requests that went on after their hand-off had failed.
         WentOn = "went_on",
+        /// KV was pulled after prefill's lease on it had run out.
+        LeaseOver = "lease_over",
         /// Notifications that did not arrive.
         NotArrived = "not_arrived",
         /// Notifications that the program did not ask for.

@@ -16,6 +16,8 @@ crate::define_values! {
         NotTaken = "not_taken",
         /// Nothing was handed over for a request that its client had no token of, while others had hand-offs.
         NoTransfer = "no_transfer",
+        /// KV was pulled after prefill's lease on it had run out: it may have been another request's by then.
+        LeaseOver = "lease_over",
         /// Two transfers of different requests were under way over the same memory, and one of them wrote to it.
         Overlapping = "overlapping",
     }
@@ -30,6 +32,8 @@ crate::define_values! {
         PeerEnded = "peer_ended",
         /// The process that is to ask for it no longer did, though it lived.
         NotPolled = "not_polled",
+        /// No heartbeat of decode's asked to keep it for longer.
+        NoHeartbeat = "no_heartbeat",
         /// The recording ended so soon after that it may have come.
         RecordingEnded = "recording_ended",
         /// None of these.

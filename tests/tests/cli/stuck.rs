@@ -73,6 +73,25 @@ fn a_reader_that_was_stopped() {
     }
 }
 
+/// Its client asked decode 6 s after prefill; vLLM's log: "Releasing expired KV blocks for request cmpl-req-lease-1-8000-late-0-943a73cf".
+#[test]
+fn kv_that_was_pulled_after_its_lease() {
+    let (rows, code) = stuck("v1/lease");
+    assert_eq!(code, Some(1));
+    let found = kinds(&rows);
+    assert_eq!(
+        found.iter().map(|(kind, cause, _)| (*kind, *cause)).collect::<Vec<_>>(),
+        [("lease_over", "no_heartbeat"), ("no_transfer", "unknown")]
+    );
+    assert!(rows[0]["text"].as_str().unwrap().contains("(cmpl-req-lease-1-8000-late-0)"), "{}", rows[0]["text"]);
+    assert!(rows[1]["text"].as_str().unwrap().contains("req-lease-4-4000-never"), "{}", rows[1]["text"]);
+    // The pulls were in another order than the passes: its client's log tells.
+    let report = report::of("v1/lease", &[]);
+    let chunks: Vec<i64> =
+        report["requests"].as_array().unwrap().iter().filter_map(|request| request["chunks"].as_i64()).collect();
+    assert_eq!(chunks, [1, 1, 2, 1, 1, 1]);
+}
+
 /// Nothing of the kind is said of recordings in which nothing of the kind happened.
 #[test]
 fn whole_recordings_hold_nothing_stuck() {

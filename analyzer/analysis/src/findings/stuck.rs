@@ -8,9 +8,10 @@ use super::{Concerns, RuleFinding, Tables, finding};
 use crate::units;
 
 /// Kinds, the most telling first: its code, and what several of it are.
-const KINDS: [(StuckKind, Code, &str); 7] = [
+const KINDS: [(StuckKind, Code, &str); 8] = [
     (StuckKind::WentOn, Code::WentOn, "requests that went on without their KV"),
     (StuckKind::Overlapping, Code::OverlappingMemory, "pair of transfers over the same memory"),
+    (StuckKind::LeaseOver, Code::LeaseOver, "pulls after prefill's lease had run out"),
     (StuckKind::Failed, Code::FailedTransfer, "failed transfers"),
     (StuckKind::Pending, Code::PendingTransfer, "transfers that did not end"),
     (StuckKind::NotArrived, Code::NotArrived, "notifications that did not arrive"),

@@ -143,6 +143,7 @@ impl Model {
                 stages: &analysis.stages,
                 requests: &analysis.requests,
                 handoffs: &analysis.handoffs,
+                heartbeats: &analysis.heartbeats,
                 of_transfer: &analysis.of_transfer,
                 passes: &analysis.passes,
                 has_lost: self.losses()?.has_lost(SOURCE, &[NixlTransfers::DEF, NixlNotifs::DEF]),

@@ -9,6 +9,7 @@ pub mod cores;
 mod dynamo;
 pub mod ids;
 pub mod layer_names;
+pub mod leases;
 pub mod lookup;
 mod msgpack;
 pub mod notifications;

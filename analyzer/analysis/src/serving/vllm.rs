@@ -3,6 +3,7 @@
 //! Its ids inside are those outside with a suffix that differs between prefill and decode. `HB:` (heartbeat, a list of ids) names
 //! no request of its own.
 
+use super::leases::Lease;
 use super::msgpack;
 use super::notifications::Named;
 use super::region_order::Order;
@@ -63,6 +64,25 @@ pub(super) fn kept(text: &str, is_cut: bool) -> impl Iterator<Item = &str> {
     let ids = text.strip_prefix(HEARTBEAT).unwrap_or_default();
     let whole = if is_cut { ids.rsplit_once(',').map_or("", |(whole, _)| whole) } else { ids };
     whole.split(',').map(base).filter(|id| !id.is_empty())
+}
+
+/// Whether a title is of a process of the engine.
+pub(super) fn is_title(title: &str) -> bool {
+    title.to_ascii_lowercase().starts_with(TITLE)
+}
+
+/// NixlConnector's lease: `kv_lease_duration` of its extra configuration, 30 s unless told, and two thirds of it from a heartbeat on
+/// (nixl/base_worker.py of 0.26.0 to 0.33.0). The server's arguments say it; of several the longest.
+pub(super) fn lease<'a>(titles: impl Iterator<Item = &'a str>) -> Lease {
+    const SECOND: i64 = 1_000_000_000;
+    const KEY: &str = "\"kv_lease_duration\"";
+    let told = titles.filter_map(|title| {
+        let value = title.split_once(KEY)?.1.trim_start_matches([':', ' ', '"']);
+        let digits = value.find(|c: char| !c.is_ascii_digit()).map_or(value, |end| &value[..end]);
+        digits.parse::<i64>().ok().filter(|seconds| (1..=1_000_000).contains(seconds))
+    });
+    let ns = told.max().unwrap_or(30) * SECOND;
+    Lease { ns, extension_ns: ns * 2 / 3 }
 }
 
 /// Whether a message registers a request.
@@ -142,6 +162,20 @@ pub(super) mod tests {
             110,
         ),
     ];
+
+    #[test]
+    fn the_lease_is_that_of_the_servers_arguments() {
+        let server =
+            |config: &str| format!("python3 -m vllm serve m --kv-transfer-config {{\"kv_role\": \"kv_both\"{config}}}");
+        let of = |config: &str| {
+            Lease::of([server(config).as_str(), "VLLM::EngineCore"].into_iter()).map(|lease| lease.ns / 1_000_000_000)
+        };
+        assert_eq!(of(""), Some(30));
+        assert_eq!(of(", \"kv_connector_extra_config\": {\"kv_lease_duration\": 3}"), Some(3));
+        assert_eq!(of(", \"kv_lease_duration\":\"45\""), Some(45));
+        assert_eq!(of(", \"kv_lease_duration\": forever"), Some(30));
+        assert_eq!(Lease::of(["sglang::scheduler"].into_iter()), None);
+    }
 
     #[test]
     fn registrations_name_the_ids_that_vllm_makes() {

@@ -1,5 +1,6 @@
 //! Hand-offs that failed or that somebody waited for in vain: the table `stuck`.
 
+mod leases;
 mod memory;
 mod messages;
 mod requests;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Handoffs, Requests, Stages};
+use kvpath_schema::tables::heartbeats::Heartbeats;
 use kvpath_schema::tables::stuck::{Stuck, StuckCause, StuckItem};
 
 use crate::facts::Facts;
@@ -29,6 +31,8 @@ pub struct Inputs<'a> {
     pub stages: &'a Stages,
     /// Requests.
     pub requests: &'a Requests,
+    /// What decode asks prefill to keep.
+    pub heartbeats: &'a Heartbeats,
     /// Hand-offs.
     pub handoffs: &'a Handoffs,
     /// Request of each row of `nixl_transfers` that carries KV.
@@ -47,6 +51,7 @@ pub fn of(inputs: &Inputs) -> Stuck {
     items.extend(requests::of(&run));
     items.extend(memory::of(&run));
     if !inputs.has_lost {
+        items.extend(leases::of(&run));
         items.extend(messages::of(&run));
     }
     items.sort_by(|a, b| (a.since_ns, a.transfer_id, &a.text).cmp(&(b.since_ns, b.transfer_id, &b.text)));

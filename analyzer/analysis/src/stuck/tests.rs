@@ -54,6 +54,7 @@ fn stuck(mut recording: Recording) -> Vec<StuckItem> {
         stages: &analysis.stages,
         requests: &analysis.requests,
         handoffs: &analysis.handoffs,
+        heartbeats: &analysis.heartbeats,
         of_transfer: &analysis.of_transfer,
         passes: &analysis.passes,
         has_lost: false,
@@ -204,4 +205,33 @@ fn two_requests_over_the_same_memory_at_once() {
     assert_eq!((item.kind.text(), item.process_id, item.bytes), ("overlapping", Some(2), Some(0x800)));
     assert!(with(105 * MS, 0xa000).is_empty(), "neighbours");
     assert!(with(109 * MS, 0x9800).is_empty(), "the first may have ended by then: its last poll was at 109 ms");
+}
+
+#[test]
+fn kv_is_pulled_after_its_lease() {
+    let with = |posted: i64, beat: Option<i64>| {
+        let mut recording = Recording::default();
+        for (process, name) in [(1, "a-1"), (2, "a-2")] {
+            recording.process(process, "VLLM::EngineCore");
+            recording.agent(process, name);
+        }
+        recording.process(3, "vllm serve m --kv-transfer-config {\"kv_lease_duration\": 3}");
+        let computed = recording.pass(1, 100 * MS, 4, 10 * MS);
+        recording.write(2, "a-2", "a-1", computed + posted, 1 << 20, "req-1");
+        recording.transfers.op[0] = "READ".into();
+        if let Some(beat) = beat {
+            for (process, direction, peer) in [(2, "sent", "a-1"), (1, "arrived", "a-2")] {
+                recording.notif(process, direction, peer, computed + beat, "HB:req-1-89abcdef");
+            }
+        }
+        let stuck = stuck(recording);
+        stuck.into_iter().filter(|item| item.kind.text() == "lease_over").collect::<Vec<_>>()
+    };
+    let item = with(6_000 * MS, None).remove(0);
+    assert_eq!((item.cause.text(), item.request, item.peer_process_id), ("no_heartbeat", Some(0), Some(1)));
+    assert_eq!(item.until_ns - item.since_ns, 3_000 * MS);
+    assert!(item.text.contains("pulled 6.00 s after its prefill"), "{}", item.text);
+    assert!(with(2_900 * MS, None).is_empty());
+    assert!(with(4_500 * MS, Some(2_700 * MS)).is_empty(), "2 s from the heartbeat on");
+    assert_eq!(with(4_900 * MS, Some(2_700 * MS)).len(), 1);
 }
