@@ -225,7 +225,9 @@ fn state(stages: &[StageWork], request: &RequestWork, (handoff_end_ns, began): (
     let posts = || request.posts.iter().map(|(s, p)| (*s, &stages[*s].posts[*p]));
     // What failed and was made again did not fail.
     let has_failed = posts().any(|(s, post)| {
-        post.failed && !posts().any(|(other, again)| other == s && !again.failed && again.at >= post.at)
+        post.failed
+            && !posts()
+                .any(|(other, again)| other == s && !again.failed && again.at >= post.at && again.chunk == post.chunk)
     });
     let (token, gave_up) = request.told.map_or((None, false), |told| (told.first_token_ns, told.has_failed));
     let is_computed = request.passes.iter().any(|passes| !passes.is_empty());

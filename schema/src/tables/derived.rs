@@ -536,8 +536,8 @@ crate::define_table! {
         done_after_ns: Option<i64> => Plain,
         /// Completion of the last transfer is at or before this, ns.
         done_by_ns: Option<i64> => Plain,
-        /// Time between post and `done_by_ns` in which the thread that posted and polls was off the CPU for 10 ms or more at a time, ns: nobody
-        /// polled, and a library that moves data by that thread (UCX over TCP or shared memory) moved none. Null: none, or not recorded.
+        /// Time between post and `done_by_ns` in which the thread that posted was off the CPU for 10 ms or more at a time, ns. Engines poll
+        /// with it, and a library that moves data when it is polled (UCX over TCP or shared memory) moved none then. Null: none, or not recorded.
         poll_off_ns: Option<i64> => Plain,
         /// What it was at for the longest of it, as `critical_path.name` says it: a call, or `stopped` (by a signal or a debugger), `preempted`.
         poll_off: Option<Name> => Dict,

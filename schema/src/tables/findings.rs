@@ -13,7 +13,7 @@ crate::define_values! {
         BalancedRanks = "balanced_ranks",
         /// The same bytes took much longer because they went in small pieces.
         ScatteredHandoff = "scattered_handoff",
-        /// The thread that polls a hand-off was off the CPU for a large part of it.
+        /// The thread that posted a hand-off, and polls it, was off the CPU for a large part of it.
         PollerOffCpu = "poller_off_cpu",
         /// How much of the slowest hand-off was inside the post call.
         SlowestPost = "slowest_post",

@@ -43,7 +43,7 @@ crate::define_values! {
 
 crate::define_table! {
     /// Hand-offs that failed or did not end, messages that did not arrive or were not asked for, requests that nothing was handed over for:
-    /// a row each. No rows of messages of processes whose NIXL records were lost, for then what is missing may have been.
+    /// a row each. No rows of messages and leases where records of messages were lost, for then what is missing may have been.
     Derived stuck: StuckItem, Stuck, sorted by [item] {
         /// Number, by `since_ns`, from 0.
         item: i32 => Plain,
@@ -55,7 +55,8 @@ crate::define_table! {
         request: Option<i32> => Plain,
         /// `nixl_transfers.transfer_id`, of a run of several hosts + number of the host * 2^48; null where it is about none. Of two the later.
         transfer_id: Option<i64> => Plain,
-        /// The process that waits: who posted the transfer, who is to receive the notification, or whose memory it is. Null where it is not known.
+        /// The process that waits: who posted the transfer, who is to receive the notification, or whose memory it is. Null where it is not known, and of
+        /// `no_transfer`.
         process_id: Option<i64> => Plain,
         /// The process that it waits for: the other end. Null where it is not known.
         peer_process_id: Option<i64> => Plain,

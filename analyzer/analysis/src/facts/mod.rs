@@ -161,7 +161,9 @@ impl Facts {
 
     /// Refuses times, durations and sizes that would overflow what is reckoned with them.
     fn check(&self) -> Result<(), LoadError> {
-        let Self { transfers, notifs, spans, prepared, calls, .. } = self;
+        let Self { processes, transfers, notifs, spans, prepared, calls, .. } = self;
+        within("processes", "start_ns", processes.start_ns.iter().copied().flatten(), -TIME..=TIME)?;
+        within("processes", "end_ns", processes.end_ns.iter().copied().flatten(), -TIME..=TIME)?;
         for (column, values) in [
             ("made_ns", &transfers.made_ns),
             ("posted_ns", &transfers.posted_ns),

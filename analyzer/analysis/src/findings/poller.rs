@@ -1,4 +1,4 @@
-//! Hand-offs whose thread did not run for a large part of them: nobody polled.
+//! Hand-offs whose thread did not run for a large part of them, and so did not poll.
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::findings::{Code, Finding, Subject};
@@ -30,11 +30,12 @@ fn found(tables: &Tables) -> Option<RuleFinding> {
     let (request, stage_id) = (handoffs.request[worst], handoffs.stage_id[worst]);
     let others = match rows.len() {
         1 => String::new(),
-        n => format!(" So did those of {} other hand-offs for a quarter or more of them.", n - 1),
+        2 => " Nor did that of another hand-off for a quarter or more of it.".to_owned(),
+        n => format!(" Nor did those of {} others for a quarter or more of them.", n - 1),
     };
     let text = format!(
-        "The thread that polls the hand-off of request {} from {} did not run for {} of the {} from post to completion seen ({}): nobody \
-         looked after it then.{others}",
+        "The thread that posted the hand-off of request {} from {} did not run for {} of the {} from there to completion seen ({}): it did not \
+         look after it then.{others}",
         request,
         ranks::in_words(tables.stages, stage_id),
         units::time(off),
@@ -94,6 +95,8 @@ mod tests {
             one[0].contains("request 1") && one[0].contains("50.0 ms of the 100 ms") && one[0].contains("stopped"),
             "{one:?}"
         );
-        assert!(said(&[Some(30), Some(50)])[0].ends_with("of 1 other hand-offs for a quarter or more of them."));
+        assert!(
+            said(&[Some(30), Some(50)])[0].ends_with("Nor did that of another hand-off for a quarter or more of it.")
+        );
     }
 }

@@ -183,7 +183,7 @@ fn handoff(
         .reduce(i64::saturating_add);
     let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
     let completeness = match () {
-        () if failed_at_last(all) => Completeness::Failed,
+        () if failed_at_last(facts, all) => Completeness::Failed,
         () if !posts.iter().all(|post| has_ended(post)) => Completeness::Unfinished,
         () if missing => Completeness::Incomplete,
         () if overlapping => Completeness::Overlapping,
@@ -246,11 +246,13 @@ fn handoff(
     }
 }
 
-/// Whether a transfer failed that was not made again after it.
-fn failed_at_last(posts: &[PostWithCopies]) -> bool {
-    let at =
-        |has_failed: bool| posts.iter().filter(|made| made.post.failed == has_failed).map(|made| made.post.at).max();
-    at(true).is_some_and(|failed| at(false).is_none_or(|other| other < failed))
+/// Whether a transfer failed that was not made again after it: of the same chunk, and as large.
+fn failed_at_last(facts: &Facts, posts: &[PostWithCopies]) -> bool {
+    let asked = |post: &Post| (post.chunk, post.transfer.map(|row| facts.transfers.bytes[row]));
+    posts.iter().filter(|made| made.post.failed).any(|failed| {
+        let is_again = |made: &&PostWithCopies| !made.post.failed && made.post.at >= failed.post.at;
+        !posts.iter().filter(is_again).any(|made| asked(made.post) == asked(failed.post))
+    })
 }
 
 /// Bytes that went in small pieces. Where only the first descriptors of a long list were recorded, their share stands for

@@ -24,8 +24,8 @@ const DESCRIPTOR: Kind = ("descriptor_to_region", "nixl_descriptors");
 const REGION: Kind = ("region_to_layer", "nixl_regions");
 /// What lies in registered memory belongs to it.
 const ADDRESS: JoinMethod = ("address", 1.0);
-/// Another request's blocks may follow those of a chunk, where one of the messages in between was lost.
-const CONTINUED: f64 = 0.9;
+/// Another request's blocks may follow those of a chunk ([`crate::serving::continued`]).
+const CONTINUED: f64 = 0.7;
 
 /// A row while calls of UCX and RDMA are still to be joined with it.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ use kvpath_schema::tables::spans::Spans;
 use kvpath_schema::tables::stuck::Stuck as StuckTable;
 
 use crate::error::LoadError;
+use crate::facts::Facts;
 use crate::facts::regions::Regions;
 use crate::findings::Findings;
 use crate::gpu_clock;
@@ -138,16 +139,25 @@ impl Model {
     pub fn stuck(&self) -> Loaded<&StuckTable> {
         once(&self.stuck, || {
             let (recording, analysis) = (self.recording()?, self.analysis()?);
-            Ok(stuck::of(&stuck::Inputs {
-                facts: &recording.facts,
-                stages: &analysis.stages,
-                requests: &analysis.requests,
-                handoffs: &analysis.handoffs,
-                heartbeats: &analysis.heartbeats,
-                of_transfer: &analysis.of_transfer,
-                passes: &analysis.passes,
-                has_lost: self.losses()?.has_lost(SOURCE, &[NixlTransfers::DEF, NixlNotifs::DEF]),
-            }))
+            let has_lost = self.losses()?.has_lost(SOURCE, &[NixlTransfers::DEF, NixlNotifs::DEF]);
+            let of = |facts: &Facts, analysis: &Analysis| {
+                stuck::of(&stuck::Inputs {
+                    facts,
+                    stages: &analysis.stages,
+                    requests: &analysis.requests,
+                    handoffs: &analysis.handoffs,
+                    of_transfer: &analysis.of_transfer,
+                    passes: &analysis.passes,
+                    has_lost,
+                })
+            };
+            let mut table = of(&recording.facts, analysis);
+            // Of other hosts' transfers the request is not said: theirs are numbered after these.
+            for apart in &recording.apart {
+                table.append(of(&apart.facts, &Analysis::default()));
+            }
+            table.item = (0..).take(table.len()).collect();
+            Ok(table)
         })
     }
 

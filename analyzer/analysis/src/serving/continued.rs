@@ -2,7 +2,8 @@
 //! chunk is computed, so each chunk goes to where the one before it ended, in every region. Only the last one names its request. Where a
 //! prompt's blocks are not neighbours, its earlier chunks stay without one.
 //!
-//! Blocks of another request may begin where a chunk ends, but only where that is its request's last, and after that nothing is looked for.
+//! Blocks of another request may begin where a chunk ends: where that is its request's last, after which nothing is looked for; or where a
+//! prompt's blocks are not neighbours, or it was given up. So this is less sure than an id.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -67,9 +68,13 @@ fn name(facts: &mut Facts, rows: &[usize]) {
     }
 }
 
-/// Of a transfer all of whose pieces have addresses at the receiver.
+/// Of a transfer all of whose pieces are recorded, with addresses at the receiver.
 fn extent(facts: &Facts, row: usize) -> Option<Extent> {
     let pieces = facts.descriptors.of(facts.transfers.transfer_id[row]);
+    let asked = facts.transfers.descriptors[row].and_then(|asked| usize::try_from(asked).ok());
+    if asked.is_some_and(|asked| asked != pieces.len()) {
+        return None;
+    }
     let mut runs: Vec<(u64, u64)> = pieces
         .map(|piece| {
             let start = piece.remote?;
@@ -103,6 +108,7 @@ mod tests {
             let table = &mut facts.transfers;
             (table.notif[number], table.request[number]) = (None, request.map(str::to_owned));
             table.local_memory[number] = Some("VRAM".into());
+            table.descriptors[number] = Some(2);
             for region in [0x10_0000, 0x20_0000] {
                 let remote = Some(region + block * 0x100);
                 let bytes = i64::try_from(blocks * 0x100).unwrap();

@@ -31,6 +31,12 @@ fn is_cut(text: &str, bytes: Option<i64>) -> bool {
     bytes.and_then(|bytes| usize::try_from(bytes).ok()).is_some_and(|bytes| bytes > text.len())
 }
 
+/// Whether a message asks to keep the KV of requests.
+#[must_use]
+pub fn is_heartbeat(text: &str) -> bool {
+    vllm::is_heartbeat(text)
+}
+
 /// The requests whose KV a message asks to keep; none of one that is no heartbeat.
 pub fn kept_requests(text: &str, bytes: i64) -> impl Iterator<Item = &str> {
     vllm::kept(text, is_cut(text, Some(bytes)))

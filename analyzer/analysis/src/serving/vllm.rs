@@ -71,18 +71,31 @@ pub(super) fn is_title(title: &str) -> bool {
     title.to_ascii_lowercase().starts_with(TITLE)
 }
 
-/// NixlConnector's lease: `kv_lease_duration` of its extra configuration, 30 s unless told, and two thirds of it from a heartbeat on
-/// (nixl/base_worker.py of 0.26.0 to 0.33.0). The server's arguments say it; of several the longest.
-pub(super) fn lease<'a>(titles: impl Iterator<Item = &'a str>) -> Lease {
+/// A title that is as long may be cut (`agent/src/processes.rs` keeps 512 bytes).
+const WHOLE_TITLE: usize = 500;
+
+/// NixlConnector's lease: `kv_lease_duration` of its extra configuration, and two thirds of it from a heartbeat on
+/// (nixl/base_worker.py of 0.26.0 to 0.33.0). The server's arguments say it, of several the longest; else it is 30 s, if there are
+/// heartbeats (versions before these waited otherwise) and the arguments are there and whole.
+pub(super) fn lease<'a>(titles: impl Iterator<Item = &'a str> + Clone, has_heartbeats: bool) -> Option<Lease> {
     const SECOND: i64 = 1_000_000_000;
-    const KEY: &str = "\"kv_lease_duration\"";
-    let told = titles.filter_map(|title| {
-        let value = title.split_once(KEY)?.1.trim_start_matches([':', ' ', '"']);
-        let digits = value.find(|c: char| !c.is_ascii_digit()).map_or(value, |end| &value[..end]);
-        digits.parse::<i64>().ok().filter(|seconds| (1..=1_000_000).contains(seconds))
+    const KEY: &str = "kv_lease_duration";
+    let told = titles.clone().filter_map(|title| {
+        let value = title.split_once(KEY)?.1.trim_start_matches(['"', ':', ' ', '=']);
+        // A number at the end may be cut.
+        let end = value.find(|c: char| !c.is_ascii_digit())?;
+        value[..end].parse::<i64>().ok().filter(|seconds| (1..=1_000_000).contains(seconds))
     });
-    let ns = told.max().unwrap_or(30) * SECOND;
-    Lease { ns, extension_ns: ns * 2 / 3 }
+    let servers = || titles.clone().filter(|title| title.contains("--kv-transfer-config"));
+    let is_default =
+        || has_heartbeats && servers().next().is_some() && servers().all(|title| title.len() < WHOLE_TITLE);
+    let ns = told.max().or_else(|| is_default().then_some(30))?.saturating_mul(SECOND);
+    Some(Lease { ns, extension_ns: ns * 2 / 3 })
+}
+
+/// Whether a message is a heartbeat.
+pub(super) fn is_heartbeat(text: &str) -> bool {
+    text.starts_with(HEARTBEAT)
 }
 
 /// Whether a message registers a request.
@@ -167,14 +180,17 @@ pub(super) mod tests {
     fn the_lease_is_that_of_the_servers_arguments() {
         let server =
             |config: &str| format!("python3 -m vllm serve m --kv-transfer-config {{\"kv_role\": \"kv_both\"{config}}}");
-        let of = |config: &str| {
-            Lease::of([server(config).as_str(), "VLLM::EngineCore"].into_iter()).map(|lease| lease.ns / 1_000_000_000)
+        let of = |config: &str, has_heartbeats: bool| {
+            let lease = Lease::of([server(config).as_str(), "VLLM::EngineCore"].into_iter(), has_heartbeats);
+            lease.map(|lease| lease.ns / 1_000_000_000)
         };
-        assert_eq!(of(""), Some(30));
-        assert_eq!(of(", \"kv_connector_extra_config\": {\"kv_lease_duration\": 3}"), Some(3));
-        assert_eq!(of(", \"kv_lease_duration\":\"45\""), Some(45));
-        assert_eq!(of(", \"kv_lease_duration\": forever"), Some(30));
-        assert_eq!(Lease::of(["sglang::scheduler"].into_iter()), None);
+        assert_eq!((of("", true), of("", false)), (Some(30), None));
+        assert_eq!(of(", \"kv_connector_extra_config\": {\"kv_lease_duration\": 3}", false), Some(3));
+        assert_eq!(of(", \"kv_lease_duration\":\"45\"", true), Some(45));
+        let cut = |title: &str| Lease::of([title, "VLLM::EngineCore"].into_iter(), true);
+        assert_eq!(cut(&format!("vllm serve --kv-transfer-config {}\"kv_lease_duration\": 1", "x".repeat(480))), None);
+        assert_eq!(cut("vllm serve --config file.yaml"), None, "its arguments are elsewhere");
+        assert_eq!(Lease::of(["sglang::scheduler"].into_iter(), true), None);
     }
 
     #[test]

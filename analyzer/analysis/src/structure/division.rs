@@ -11,7 +11,7 @@
 //! holds at all (a pass serves several requests), a pass belongs to the request of its group of activity which the stage hands
 //! over next; [`super::requests::overlapping`] says where that may be wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lanes::Pass;
 use super::order;
@@ -138,10 +138,9 @@ impl<'a> Run<'_, 'a> {
             return None;
         }
         let mut order = own.to_vec();
-        match order::sent(self.stages, requests, own) {
-            Some(sent) => order.sort_by_key(|r| (sent(*r), *r)),
-            None => order.sort_by_key(|r| (first_made(self.stages, &requests[*r]), *r)),
-        }
+        let sent = order::groups_of_sent(self.stages, requests, own, self.groups);
+        let group: BTreeMap<usize, usize> = own.iter().copied().zip(sent.into_iter().flatten()).collect();
+        order.sort_by_key(|r| (group.get(r).copied(), first_made(self.stages, &requests[*r]), *r));
         let slice = |s: usize| {
             let last = own.iter().map(|r| last_pass(self.stages, &requests[*r], s)).max().flatten();
             let passes = self.passes(s, from, to);

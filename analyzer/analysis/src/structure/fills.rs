@@ -13,6 +13,7 @@ use super::lanes::Pass;
 use super::order;
 use super::requests::RequestWork;
 use super::stages::StageWork;
+use crate::intervals::Span;
 
 /// Requests that share batches with each other at most.
 const MOST_TOGETHER: usize = 8;
@@ -58,10 +59,10 @@ struct Asked {
 }
 
 /// What the passes of a stage serve, as far as tokens tell.
-pub(super) fn of(stages: &[StageWork], s: usize, requests: &[RequestWork]) -> Vec<Fill> {
+pub(super) fn of(stages: &[StageWork], s: usize, requests: &[RequestWork], groups: &[Span]) -> Vec<Fill> {
     let passes = stages[s].lane.map_or(&[] as &[Pass], |lane| &lane.passes);
     let tokens: Vec<f64> = passes.iter().map(|pass| pass.tokens.unwrap_or(0.0)).collect();
-    let asked = asked(stages, s, requests, passes);
+    let asked = asked((stages, s), requests, passes, groups);
     told(&asked, &tokens)
 }
 
@@ -74,7 +75,7 @@ fn told(asked: &[Asked], tokens: &[f64]) -> Vec<Fill> {
 }
 
 /// The requests of a stage whose hand-off is wholly recorded, in the order in which they were computed.
-fn asked(stages: &[StageWork], s: usize, requests: &[RequestWork], passes: &[Pass]) -> Vec<Asked> {
+fn asked((stages, s): (&[StageWork], usize), requests: &[RequestWork], passes: &[Pass], groups: &[Span]) -> Vec<Asked> {
     let mut found: Vec<(i64, Asked)> = Vec::new();
     for (request, work) in requests.iter().enumerate().filter(|(_, work)| !work.is_short(s)) {
         let own = work.posts.iter().filter(|(stage, _)| *stage == s).map(|(_, p)| &stages[s].posts[*p]);
@@ -90,10 +91,9 @@ fn asked(stages: &[StageWork], s: usize, requests: &[RequestWork], passes: &[Pas
         found.push((*last, Asked { request, bytes, ready: passes.partition_point(is_ready) }));
     }
     let own: Vec<usize> = found.iter().map(|(_, asked)| asked.request).collect();
-    match order::sent(stages, requests, &own) {
-        Some(sent) => found.sort_by_key(|(_, asked)| (sent(asked.request), asked.request)),
-        None => found.sort_by_key(|(last, asked)| (*last, asked.request)),
-    }
+    let sent = order::groups_of_sent(stages, requests, &own, groups);
+    let group: BTreeMap<usize, usize> = own.iter().copied().zip(sent.into_iter().flatten()).collect();
+    found.sort_by_key(|(last, asked)| (group.get(&asked.request).copied(), *last, asked.request));
     found.into_iter().map(|(_, asked)| asked).collect()
 }
 

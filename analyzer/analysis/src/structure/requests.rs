@@ -152,7 +152,7 @@ pub fn of<'a>(facts: &Facts, stages: &[StageWork<'a>], told: &'a [RequestReport]
     let unmatched = join(facts, stages, &mut requests, told);
     division::give_passes(stages, &groups, &mut requests);
     for s in (0..stages.len()).filter(|s| stages[*s].is_prefill()) {
-        give_by_tokens(stages, s, &mut requests);
+        give_by_tokens((stages, s), &groups, &mut requests);
     }
     for request in &mut requests {
         let Some(told) = request.told else { continue };
@@ -329,8 +329,8 @@ fn add_prefilled<'a>(
 }
 
 /// Gives the requests of a stage the passes that tokens tell are theirs, in place of those that order and bytes alone told.
-fn give_by_tokens<'a>(stages: &[StageWork<'a>], s: usize, requests: &mut [RequestWork<'a>]) {
-    let fills = fills::of(stages, s, requests);
+fn give_by_tokens<'a>((stages, s): (&[StageWork<'a>], usize), groups: &[Span], requests: &mut [RequestWork<'a>]) {
+    let fills = fills::of(stages, s, requests, groups);
     let Some(lane) = stages[s].lane else { return };
     let told: BTreeSet<usize> = fills.iter().map(|fill| fill.request).collect();
     let taken: BTreeSet<i64> = fills.iter().map(|fill| lane.passes[fill.pass].span.0).collect();

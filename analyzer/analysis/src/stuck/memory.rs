@@ -40,8 +40,11 @@ fn of_process(run: &Context, owner: i64, mut sides: Vec<Side>) -> Vec<StuckItem>
     sides.sort_by_key(|side| (side.open, side.row));
     let mut known: BTreeMap<usize, Vec<(u64, u64)>> = BTreeMap::new();
     let mut found = Vec::new();
-    for (at, later) in sides.iter().enumerate() {
-        for earlier in sides[..at].iter().filter(|earlier| later.open.0 < earlier.open.1) {
+    // Those that are under way when the next begins.
+    let mut open: Vec<&Side> = Vec::new();
+    for later in &sides {
+        open.retain(|earlier| later.open.0 < earlier.open.1);
+        for earlier in &open {
             let request = |side: &Side| run.inputs.of_transfer.get(&side.row);
             if request(earlier) == request(later) || !(earlier.is_written || later.is_written) {
                 continue;
@@ -54,6 +57,7 @@ fn of_process(run: &Context, owner: i64, mut sides: Vec<Side>) -> Vec<StuckItem>
                 found.push(overlap(run, owner, (earlier, later), bytes));
             }
         }
+        open.push(later);
     }
     found
 }

@@ -38,11 +38,14 @@ fn times<'a>(run: &'a Context, direction: NotifDirection) -> BTreeMap<Key<'a>, V
     found
 }
 
-/// Transfers that did not end well: what they were to tell was not sent.
+/// Transfers that did not end well, of whatever purpose: what they were to tell was not sent.
 fn failed_transfers(run: &Context) -> BTreeSet<i64> {
-    let table = &run.facts.transfers;
-    let has_ended = |row: &usize| XferStatus::from_text(&table.status[*row]) == Some(XferStatus::Done);
-    (0..table.transfer_id.len()).filter(|row| !has_ended(row)).map(|row| table.transfer_id[row]).collect()
+    let mut found = BTreeSet::new();
+    for table in [&run.facts.transfers, &run.facts.others] {
+        let has_ended = |row: &usize| XferStatus::from_text(&table.status[*row]) == Some(XferStatus::Done);
+        found.extend((0..table.transfer_id.len()).filter(|row| !has_ended(row)).map(|row| table.transfer_id[row]));
+    }
+    found
 }
 
 fn not_arrived(run: &Context) -> Vec<StuckItem> {
@@ -51,10 +54,19 @@ fn not_arrived(run: &Context) -> Vec<StuckItem> {
     let receivers: BTreeSet<i64> = arrived.keys().map(|(_, to, _)| *to).collect();
     let done = ends(run);
     let mut found = Vec::new();
-    for ((from, to, text), times) in sent {
+    for ((from, to, text), mut times) in sent {
+        let (begin, end) = run.recorded(to);
+        // What was sent before or after the receiver's host was recorded is not seen to arrive.
+        times.retain(|time| *time >= begin && *time <= end);
         let got = arrived.get(&(from, to, text)).map_or(0, Vec::len);
-        let last = times.iter().map(|time| done.get(&(from, *time)).copied().unwrap_or(*time)).max();
-        let Some(since) = last.filter(|_| got < times.len() && receivers.contains(&to)) else { continue };
+        if got >= times.len() || !receivers.contains(&to) {
+            continue;
+        }
+        times.sort_unstable();
+        // Of several it is not known which; where all are missing, since the first.
+        let missing = if got == 0 { times.first() } else { times.last() };
+        let Some(missing) = missing.copied() else { continue };
+        let since = done.get(&(from, missing)).copied().unwrap_or(missing);
         let until = run.life_end(to);
         let (cause, why) = if run.ended_by(Some(to), since).is_some() {
             (

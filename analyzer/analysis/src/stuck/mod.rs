@@ -6,11 +6,10 @@ mod messages;
 mod requests;
 mod transfers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::derived::{Handoffs, Requests, Stages};
-use kvpath_schema::tables::heartbeats::Heartbeats;
 use kvpath_schema::tables::stuck::{Stuck, StuckCause, StuckItem};
 
 use crate::facts::Facts;
@@ -31,8 +30,6 @@ pub struct Inputs<'a> {
     pub stages: &'a Stages,
     /// Requests.
     pub requests: &'a Requests,
-    /// What decode asks prefill to keep.
-    pub heartbeats: &'a Heartbeats,
     /// Hand-offs.
     pub handoffs: &'a Handoffs,
     /// Request of each row of `nixl_transfers` that carries KV.
@@ -70,8 +67,19 @@ struct Context<'a> {
     names: AgentNames<'a>,
     /// When processes were seen to end, ns.
     ended: BTreeMap<i64, i64>,
-    /// The last that any record of hand-offs or passes tells of, ns.
-    end: i64,
+    /// From the first to the last that records of hand-offs and passes tell of each host, ns.
+    hosts: BTreeMap<i64, Span>,
+    /// Rows of `processes`.
+    processes: HashMap<i64, usize>,
+    /// Rows of `requests`.
+    requests: HashMap<i32, usize>,
+    /// Rows of `handoffs` of each request.
+    handoffs: HashMap<i32, Vec<usize>>,
+}
+
+/// The host of a process, by its id.
+const fn host(process: i64) -> i64 {
+    process >> 48
 }
 
 impl<'a> Context<'a> {
@@ -79,18 +87,30 @@ impl<'a> Context<'a> {
         let facts = inputs.facts;
         let processes = facts.processes.process_id.iter().zip(&facts.processes.end_ns);
         let ended: BTreeMap<i64, i64> = processes.filter_map(|(process, end)| Some((*process, (*end)?))).collect();
-        let t = &facts.transfers;
-        let of_transfers = [&t.posted_ns, &t.post_end_ns, &t.last_pending_poll_ns, &t.done_poll_ns, &t.released_ns];
-        let times = of_transfers.into_iter().flatten().flatten();
-        let passes = inputs.passes.values().flatten().map(|pass| &pass.1);
-        let end = times.chain(&facts.notifs.time_ns).chain(&facts.received.time_ns).chain(passes).chain(ended.values());
-        let end = end.copied().max().unwrap_or(0);
-        Self { inputs, facts, names: AgentNames::of(facts), ended, end }
+        let mut handoffs: HashMap<i32, Vec<usize>> = HashMap::new();
+        for (row, request) in inputs.handoffs.request.iter().enumerate() {
+            handoffs.entry(*request).or_default().push(row);
+        }
+        Self {
+            inputs,
+            facts,
+            names: AgentNames::of(facts),
+            hosts: recorded(inputs, &ended),
+            ended,
+            processes: facts.processes.process_id.iter().copied().zip(0..).collect(),
+            requests: inputs.requests.request.iter().copied().zip(0..).collect(),
+            handoffs,
+        }
+    }
+
+    /// The time that was recorded on a process's host, ns.
+    fn recorded(&self, process: i64) -> Span {
+        self.hosts.get(&host(process)).copied().unwrap_or_default()
     }
 
     /// Until when a process lived, as far as it was recorded, ns.
     fn life_end(&self, process: i64) -> i64 {
-        self.ended.get(&process).copied().unwrap_or(self.end)
+        self.ended.get(&process).copied().unwrap_or_else(|| self.recorded(process).1)
     }
 
     /// Whether a process ended until then, and when.
@@ -102,23 +122,46 @@ impl<'a> Context<'a> {
     fn process(&self, process: Option<i64>) -> String {
         let Some(process) = process else { return "a process that is not known".to_owned() };
         let processes = &self.facts.processes;
-        let row = processes.process_id.iter().position(|other| *other == process);
-        row.map_or_else(
-            || format!("process {process}"),
-            |row| format!("{} ({})", title::short(&processes.name[row]), processes.pid[row]),
-        )
+        let name = |row: &usize| format!("{} ({})", title::short(&processes.name[*row]), processes.pid[*row]);
+        self.processes.get(&process).map_or_else(|| format!("process {process}"), name)
     }
 
     /// `request 3 (cmpl-7)`.
     fn request(&self, request: i32) -> String {
-        let requests = self.inputs.requests;
-        let id = requests
-            .request
-            .iter()
-            .position(|other| *other == request)
-            .and_then(|row| requests.request_id[row].as_ref());
+        let id = self.requests.get(&request).and_then(|row| self.inputs.requests.request_id[*row].as_ref());
         id.map_or_else(|| format!("request {request}"), |id| format!("request {request} ({id})"))
     }
+
+    /// Rows of a request's hand-offs.
+    fn handoffs_of(&self, request: i32) -> &[usize] {
+        self.handoffs.get(&request).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The time of each host's records.
+fn recorded(inputs: &Inputs, ended: &BTreeMap<i64, i64>) -> BTreeMap<i64, Span> {
+    let facts = inputs.facts;
+    let mut hosts: BTreeMap<i64, Span> = BTreeMap::new();
+    let mut add = |process: i64, time: i64| {
+        let span = hosts.entry(host(process)).or_insert((time, time));
+        *span = (span.0.min(time), span.1.max(time));
+    };
+    let t = &facts.transfers;
+    for column in [&t.posted_ns, &t.post_end_ns, &t.last_pending_poll_ns, &t.done_poll_ns, &t.released_ns] {
+        let known = t.process_id.iter().zip(column).filter_map(|(process, time)| Some((*process, (*time)?)));
+        known.for_each(|(process, time)| add(process, time));
+    }
+    for notifs in [&facts.notifs, &facts.received] {
+        notifs.process_id.iter().zip(&notifs.time_ns).for_each(|(process, time)| add(*process, *time));
+    }
+    for (process, passes) in inputs.passes {
+        passes.iter().for_each(|pass| {
+            add(*process, pass.0);
+            add(*process, pass.1);
+        });
+    }
+    ended.iter().for_each(|(process, time)| add(*process, *time));
+    hosts
 }
 
 /// One without request, transfer and sizes.

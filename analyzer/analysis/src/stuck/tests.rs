@@ -54,7 +54,6 @@ fn stuck(mut recording: Recording) -> Vec<StuckItem> {
         stages: &analysis.stages,
         requests: &analysis.requests,
         handoffs: &analysis.handoffs,
-        heartbeats: &analysis.heartbeats,
         of_transfer: &analysis.of_transfer,
         passes: &analysis.passes,
         has_lost: false,
@@ -209,7 +208,8 @@ fn two_requests_over_the_same_memory_at_once() {
 
 #[test]
 fn kv_is_pulled_after_its_lease() {
-    let with = |posted: i64, beat: Option<i64>| {
+    // Pulled so long after its prefill; another request is computed 4 s after it.
+    let with = |posted: i64, beat: Option<i64>, is_cut: bool| {
         let mut recording = Recording::default();
         for (process, name) in [(1, "a-1"), (2, "a-2")] {
             recording.process(process, "VLLM::EngineCore");
@@ -217,21 +217,84 @@ fn kv_is_pulled_after_its_lease() {
         }
         recording.process(3, "vllm serve m --kv-transfer-config {\"kv_lease_duration\": 3}");
         let computed = recording.pass(1, 100 * MS, 4, 10 * MS);
+        let other = recording.pass(1, computed + 4_000 * MS, 4, 10 * MS);
         recording.write(2, "a-2", "a-1", computed + posted, 1 << 20, "req-1");
-        recording.transfers.op[0] = "READ".into();
+        recording.write(2, "a-2", "a-1", other + 10 * MS, 1 << 20, "req-2");
+        recording.transfers.op = vec!["READ".into(), "READ".into()];
+        for (id, start_ns, end_ns) in
+            [("req-1", 90 * MS, computed + posted + 50 * MS), ("req-2", computed + 3_990 * MS, other + 50 * MS)]
+        {
+            recording.spans.push(kvpath_schema::tables::spans::Span {
+                start_ns,
+                dur_ns: Some(end_ns - start_ns),
+                service: "client".into(),
+                name: "request".into(),
+                request: Some(id.to_owned()),
+            });
+        }
         if let Some(beat) = beat {
             for (process, direction, peer) in [(2, "sent", "a-1"), (1, "arrived", "a-2")] {
-                recording.notif(process, direction, peer, computed + beat, "HB:req-1-89abcdef");
+                recording.notif(process, direction, peer, computed + beat, "HB:req-1-89abcdef,req-1");
+                if is_cut {
+                    *recording.notifs.message_bytes.last_mut().unwrap() += 100;
+                }
             }
+            // While it is on its way decode still asks.
+            recording.notif(2, "sent", "a-1", computed + posted + MS, "HB:req-1-89abcdef");
+            recording.notif(1, "arrived", "a-2", computed + posted + MS, "HB:req-1-89abcdef");
         }
         let stuck = stuck(recording);
         stuck.into_iter().filter(|item| item.kind.text() == "lease_over").collect::<Vec<_>>()
     };
-    let item = with(6_000 * MS, None).remove(0);
+    let item = with(6_000 * MS, None, false).remove(0);
     assert_eq!((item.cause.text(), item.request, item.peer_process_id), ("no_heartbeat", Some(0), Some(1)));
     assert_eq!(item.until_ns - item.since_ns, 3_000 * MS);
     assert!(item.text.contains("pulled 6.00 s after its prefill"), "{}", item.text);
-    assert!(with(2_900 * MS, None).is_empty());
-    assert!(with(4_500 * MS, Some(2_700 * MS)).is_empty(), "2 s from the heartbeat on");
-    assert_eq!(with(4_900 * MS, Some(2_700 * MS)).len(), 1);
+    assert!(with(2_900 * MS, None, false).is_empty());
+    assert!(with(3_900 * MS, None, false).is_empty(), "no step has been since in which it could be given up");
+    assert!(with(4_500 * MS, Some(2_700 * MS), false).is_empty(), "2 s from the heartbeat on");
+    assert_eq!(with(6_000 * MS, Some(1_900 * MS), false).len(), 1);
+    assert!(with(6_000 * MS, Some(1_900 * MS), true).is_empty(), "what a heartbeat named beyond the cut is not known");
+}
+
+#[test]
+fn a_request_that_went_on_without_its_kv() {
+    let with = |token: i64, again: Option<i64>| {
+        let mut recording = pair();
+        pending(&mut recording, 1_000 * MS, MS, MS);
+        let t = &mut recording.transfers;
+        (t.status[1], t.pending_polls[1], t.post_end_ns[1]) = ("NIXL_ERR_BACKEND".into(), Some(0), Some(1_100 * MS));
+        if let Some(at) = again {
+            handed_over(&mut recording, "req-2", at);
+        }
+        recording.spans.push(kvpath_schema::tables::spans::Span {
+            start_ns: 900 * MS,
+            dur_ns: Some(token),
+            service: "client".into(),
+            name: "request".into(),
+            request: Some("req-2".to_owned()),
+        });
+        found(recording).into_iter().map(|(kind, ..)| kind).collect::<Vec<_>>()
+    };
+    assert_eq!(with(400 * MS, None), ["failed", "went_on"]);
+    assert_eq!(with(150 * MS, None), ["failed"], "it had its token before that");
+    assert_eq!(with(400 * MS, Some(1_150 * MS)), ["failed"], "it was made again");
+}
+
+#[test]
+fn a_transfer_that_was_released_or_whose_post_did_not_return() {
+    let with = |change: &dyn Fn(&mut Recording)| {
+        let mut recording = until(pair(), 9_000 * MS);
+        pending(&mut recording, 1_000 * MS, 2 * MS, MS);
+        change(&mut recording);
+        let item = stuck(recording).remove(0);
+        (item.cause.text(), (item.until_ns - item.since_ns) / MS, item.text)
+    };
+    let row = 2;
+    let (cause, ms, text) = with(&|recording| recording.transfers.released_ns[row] = Some(1_004 * MS));
+    assert!((cause, ms) == ("unknown", 4) && text.contains("released 4.00 ms after its post"), "{text}");
+    let (cause, _, text) = with(&|recording| {
+        (recording.transfers.post_end_ns[row], recording.transfers.last_pending_poll_ns[row]) = (None, None);
+    });
+    assert!(cause == "unknown" && text.contains("whose post did not return"), "{text}");
 }

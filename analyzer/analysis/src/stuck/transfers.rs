@@ -1,6 +1,6 @@
 //! Transfers that failed or were not seen to end.
 
-use kvpath_schema::tables::nixl::{XferOp, XferStatus};
+use kvpath_schema::tables::nixl::{Library, XferOp, XferStatus};
 use kvpath_schema::tables::stuck::{StuckCause, StuckItem, StuckKind};
 
 use super::{Context, SOON_NS, item};
@@ -16,9 +16,10 @@ const NOTICED_NS: i64 = 30_000_000_000;
 
 pub(super) fn of(run: &Context) -> Vec<StuckItem> {
     let arrived = arrivals::of_transfers(run.facts, &run.names);
+    let longest = longest(run);
     let rows = 0..run.facts.transfers.transfer_id.len();
     let found = rows.filter_map(|row| match XferStatus::from_text(&run.facts.transfers.status[row]) {
-        Some(XferStatus::Pending) if !arrived.contains_key(&row) => pending(run, row),
+        Some(XferStatus::Pending) if !arrived.contains_key(&row) => pending(run, row, longest),
         None => failed(run, row),
         _ => None,
     });
@@ -50,33 +51,42 @@ fn with_transfer(run: &Context, row: usize, peer: Option<i64>, found: StuckItem)
     }
 }
 
-fn pending(run: &Context, row: usize) -> Option<StuckItem> {
+fn pending(run: &Context, row: usize, longest: i64) -> Option<StuckItem> {
     let table = &run.facts.transfers;
     let posted = table.posted_ns[row]?;
     let (what, peer) = described(run, row);
     let own = table.process_id[row];
-    let until = run.life_end(own);
+    let released = table.released_ns[row];
+    let until = released.unwrap_or_else(|| run.life_end(own));
     let last_poll = table.last_pending_poll_ns[row];
+    // Of Mooncake the return of the post is not recorded.
+    let in_post = table.post_end_ns[row].is_none() && *table.library[row] == Library::Nixl;
     let seen = last_poll.or(table.post_end_ns[row]).unwrap_or(posted);
     // Polls that were not all recorded do not show when they ended.
-    let pause = table.pending_polls[row].map(|polls| (seen - posted) / polls.max(1));
+    let pause = table.pending_polls[row].filter(|polls| *polls > 0).map(|polls| (seen - posted) / polls);
     let is_polled = pause.is_none_or(|pause| until - seen < SOON_NS.max(pause.saturating_mul(POLLS)));
     let peer_end = run.ended_by(peer, until);
     let cause = if peer_end.is_some_and(|end| end <= seen) {
         StuckCause::PeerEnded
-    } else if !is_polled {
+    } else if released.is_some() {
+        StuckCause::Unknown
+    } else if !is_polled && !in_post {
         StuckCause::NotPolled
     } else if run.ended.contains_key(&own) {
         StuckCause::OwnEnded
     } else if peer_end.is_some() {
         StuckCause::PeerEnded
-    } else if until - posted < SOON_NS.max(longest(run)) {
+    } else if until - posted < SOON_NS.max(longest) {
         StuckCause::RecordingEnded
     } else {
         StuckCause::Unknown
     };
-    let polled = last_poll
-        .map_or_else(String::new, |poll| format!(", still under way {} after its post", units::time(poll - posted)));
+    let state = match last_poll {
+        _ if in_post => ", whose post did not return".to_owned(),
+        Some(poll) => format!(", still under way {} after its post", units::time(poll - posted)),
+        None => String::new(),
+    };
+    let after = units::time(until - posted);
     let why = match (cause, peer_end) {
         (StuckCause::PeerEnded, Some(end)) => {
             format!("; {} had ended {} after the post", run.process(peer), units::time(end - posted))
@@ -84,19 +94,15 @@ fn pending(run: &Context, row: usize) -> Option<StuckItem> {
         (StuckCause::NotPolled, _) => {
             format!("; nobody polled it in the {} after that, while the process lived", units::time(until - seen))
         }
-        (StuckCause::OwnEnded, _) => format!("; {} then ended{}", run.process(Some(own)), followed(run, peer, until)),
+        (StuckCause::OwnEnded, _) => {
+            format!("; {} ended {after} after the post{}", run.process(Some(own)), followed(run, peer, until))
+        }
         (StuckCause::RecordingEnded, _) => "; then the recording ended".to_owned(),
-        _ => format!(
-            "; no other took as long in this recording, and it ended {} after the post",
-            units::time(until - posted)
-        ),
+        _ if released.is_some() => format!("; it was released {after} after its post, before it was seen to end"),
+        _ => format!("; no other took as long in this recording, which ended {after} after the post"),
     };
-    Some(with_transfer(
-        run,
-        row,
-        peer,
-        item(StuckKind::Pending, cause, (posted, until), format!("{what}{polled}{why}.")),
-    ))
+    let found = item(StuckKind::Pending, cause, (posted, until), format!("{what}{state}{why}."));
+    Some(with_transfer(run, row, peer, found))
 }
 
 /// What became of the other end right after.
@@ -113,17 +119,24 @@ fn longest(run: &Context) -> i64 {
     took.max().unwrap_or(0).saturating_mul(3)
 }
 
+/// When a failed transfer was seen to have failed, ns, and whether by its post.
+pub(super) fn failed_ns(run: &Context, row: usize) -> Option<(i64, bool)> {
+    let table = &run.facts.transfers;
+    // Without polls the post itself said so.
+    let in_post =
+        table.post_end_ns[row].filter(|_| table.done_poll_ns[row].is_none() && table.pending_polls[row] == Some(0));
+    let at = table.done_poll_ns[row].or(in_post).or(table.released_ns[row]).or(table.posted_ns[row])?;
+    Some((at, in_post.is_some()))
+}
+
 fn failed(run: &Context, row: usize) -> Option<StuckItem> {
     let table = &run.facts.transfers;
     let since = table.posted_ns[row].or(table.made_ns[row])?;
     let (what, peer) = described(run, row);
-    // Without polls the post itself said so.
-    let in_post =
-        table.post_end_ns[row].filter(|_| table.done_poll_ns[row].is_none() && table.pending_polls[row] == Some(0));
-    let until = table.done_poll_ns[row].or(in_post).or(table.released_ns[row]).unwrap_or(since);
+    let (until, in_post) = failed_ns(run, row)?;
     let peer_end = run.ended_by(peer, until).filter(|end| until - *end <= NOTICED_NS);
     let cause = if peer_end.is_some() { StuckCause::PeerEnded } else { StuckCause::Unknown };
-    let call = if in_post.is_some() { ", inside the post" } else { "" };
+    let call = if in_post { ", inside the post" } else { "" };
     let why = peer_end.map_or_else(String::new, |end| {
         format!("; {} had ended {} before that", run.process(peer), units::time(until - end))
     });
