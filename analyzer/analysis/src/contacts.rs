@@ -18,6 +18,9 @@ const MEETING: [CallName; 4] =
 /// Fills the table; `of_transfer` gives the request of a row of `nixl_transfers`.
 #[must_use]
 pub fn of(facts: &Facts, requests: &Requests, of_transfer: &BTreeMap<usize, i32>) -> FirstContacts {
+    if facts.calls.is_empty() {
+        return FirstContacts::default();
+    }
     let names = AgentNames::of(facts);
     let mut pairs: BTreeMap<(i64, u64, &str), Vec<usize>> = BTreeMap::new();
     for row in 0..facts.calls.len() {
@@ -69,8 +72,8 @@ fn contact(
     let end_ns = ends.and_then(|ends| ends.into_iter().max());
     let time_in = |name: CallName| {
         let own = rows.iter().filter(|row| &*calls.call[**row] == name.text());
-        own.map(|row| calls.end_ns[*row].map(|end| end - calls.start_ns[*row]))
-            .fold(None, |sum: Option<i64>, dur| Some(sum.unwrap_or(0).saturating_add(dur?)).or(sum))
+        let durations: Vec<i64> = own.filter_map(|row| Some(calls.end_ns[*row]? - calls.start_ns[*row])).collect();
+        durations.into_iter().reduce(i64::saturating_add)
     };
     let is_failed = |row: &&usize| calls.status[**row].as_deref().is_some_and(|status| status.starts_with("NIXL_ERR"));
     let length = |row: usize| Some(facts.transfers.done_poll_ns[row]? - facts.transfers.posted_ns[row]?);
@@ -117,9 +120,6 @@ struct Transfers<'a> {
 impl<'a> Transfers<'a> {
     fn of(facts: &'a Facts, names: &AgentNames) -> Self {
         let mut all = Self { facts, of_process: BTreeMap::new() };
-        if facts.calls.is_empty() {
-            return all;
-        }
         for row in 0..facts.transfers.len() {
             if facts.transfers.posted_ns[row].is_none() {
                 continue;

@@ -23,16 +23,20 @@ struct Beats {
 /// Fills the table.
 #[must_use]
 pub fn of(facts: &Facts, requests: &Requests) -> Heartbeats {
+    let notifs = &facts.notifs;
+    let ids_of = |row: usize| kept_requests(&notifs.message[row], notifs.message_bytes[row]);
+    let rows: Vec<usize> = (0..notifs.len()).filter(|row| ids_of(*row).next().is_some()).collect();
+    if rows.is_empty() {
+        return Heartbeats::default();
+    }
     let names = AgentNames::of(facts);
     let mut all: BTreeMap<(&str, Option<i64>, Option<i64>), Beats> = BTreeMap::new();
-    let notifs = &facts.notifs;
-    for row in 0..notifs.len() {
-        let ids = kept_requests(&notifs.message[row], notifs.message_bytes[row]);
+    for row in rows {
         let (own, at) = (Some(notifs.process_id[row]), notifs.time_ns[row]);
         let other = notifs.peer[row].as_deref().and_then(|name| names.at(name, at));
         let is_sent = *notifs.direction[row] == NotifDirection::Sent;
         let (from, to) = if is_sent { (own, other) } else { (other, own) };
-        for id in ids {
+        for id in ids_of(row) {
             let beats = all.entry((id, from, to)).or_default();
             if is_sent {
                 beats.peer = notifs.peer[row].clone();

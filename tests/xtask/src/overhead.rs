@@ -69,8 +69,8 @@ fn agent(folder: &Path) -> Result<()> {
             std::thread::sleep(Duration::from_millis(20));
         }
         let seconds = start.elapsed().as_secs_f64();
-        // Made, posted and its return, released; a descriptor is an event of its own.
-        let events = count(folder, "SELECT 4 * count(*) FROM nixl_transfers")?
+        // Made, posted and its return, released and its return; a descriptor is an event of its own.
+        let events = count(folder, "SELECT 5 * count(*) FROM nixl_transfers")?
             + count(folder, "SELECT count(*) FROM nixl_descriptors")?;
         let lost = count(folder, "SELECT coalesce(sum(count), 0) FROM drops")?;
         println!(
