@@ -287,7 +287,13 @@ pub fn sink(
     // What went on after the client had given up is not what it waited for.
     let latest = request.first_token_ns.or(request.failed_ns).unwrap_or(i64::MAX);
     let main = |process: i64| timeline.processes.get(&process).and_then(|process| process.main);
-    if let (Some(process), Some(start), false) = (request.decode, request.decode_start_ns, request.has_failed)
+    let decode = request.decode.zip(request.decode_start_ns).filter(|_| !request.has_failed);
+    // A pass that had only begun when the client had its token makes the next one: SGLang's prefill samples the first.
+    let had_begun = |(process, start): (i64, i64)| {
+        decode_pass(process, start).is_some_and(|end| end > latest && latest.saturating_sub(start) < (end - start) / 2)
+    };
+    let is_of_next = decode.is_some_and(had_begun);
+    if let Some((process, start)) = decode.filter(|_| !is_of_next)
         && let Some(lane) = main(process)
     {
         let ended = |by: i64| timeline.lane(lane).ended_by(by).filter(|at| timeline.lane(lane).start[*at] >= start);
@@ -305,6 +311,7 @@ pub fn sink(
     // Before the KV was there decode worked for others: SGLang's prefill samples the first token, which decode hands on with the KV.
     let began = arrived.map_or(request.source_ns, |row| transfers.arrival(*row));
     if request.decode.is_some()
+        && !is_of_next
         && let Some((end, sink)) =
             last_before_first_token(timeline, request, request.decode.as_ref().map(std::slice::from_ref))
         && end > began
