@@ -15,6 +15,7 @@ mod elf;
 mod error;
 mod gpu;
 mod host;
+mod learn;
 mod libraries;
 mod log;
 mod losses;
@@ -64,7 +65,12 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
             gpu::level(options.target, options.level)?;
             Ok(ExitCode::SUCCESS)
         }
-        cli::Command::Doctor(options) => doctor::run(&options.libraries, options.json),
+        cli::Command::Doctor(options) => doctor::run(&options.libraries, options.layouts, options.json),
+        cli::Command::Learn(options) => {
+            let folder = options.out.unwrap_or_else(learn::kept::default_folder);
+            learn::run(&options.target, &folder, options.limit)
+        }
+        cli::Command::LearnChild(options) => learn::child::run(&options.capi),
         cli::Command::Completions(options) => {
             options.print()?;
             Ok(ExitCode::SUCCESS)

@@ -8,5 +8,6 @@ mod containers;
 mod count;
 mod end;
 mod nixl;
+mod shape;
 mod stack;
 mod user;

@@ -12,14 +12,15 @@ use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use kvpath_schema::wire::nixl::{
-    Agent, Call, CallEnd, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey, HIT_SLOTS,
-    Handle, HandleMade, Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, PREPARED_LOOKS, PREPARED_ROWS, PollKey,
-    Polls, Posted, Prepared, PreparedRow, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions, RegionsEnd, Released,
-    Status, TAKEN_LIMIT, hit_slot, loss_slot, unread,
+    Agent, Call, CallEnd, Contradicted, Cookie, DESCRIPTOR_BYTES, DESCRIPTOR_RECORDS, Descriptors, Entry, EntryKey,
+    HIT_SLOTS, Handle, HandleMade, Header, Kind, LAYOUTS, LOSS_SLOTS, Layout, Loss, Notif, OP_UNKNOWN, PREPARED_LOOKS,
+    PREPARED_ROWS, PollKey, Polls, Posted, Prepared, PreparedRow, REGION_BYTES, REGION_RECORDS, RING_BYTES, Regions,
+    RegionsEnd, Released, Status, TAKEN_LIMIT, flaw, hit_slot, loss_slot, unread,
 };
 
 use crate::containers::{List, copy, text, vector};
 use crate::count::{add, count};
+use crate::shape::{is_string, is_vector};
 use crate::stack::stack_arg;
 use crate::user::read;
 
@@ -84,20 +85,26 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Handled {
         }
         Kind::MakeSpan => {
             let out = stack_arg(ctx, 2).or_else(|| unreadable(Kind::MakeSpan))?;
-            remember(header, Entry { agent_ptr: this, handle: out, asked: ctx.arg(4)?, ..NOTHING });
+            let layout = LAYOUT_OF.get(cookie.layout)?;
+            // By value.
+            let op = if layout.judged == 0 { OP_UNKNOWN } else { u64::from(ctx.arg::<u32>(1)?) };
+            remember(header, Entry { agent_ptr: this, handle: out, asked: ctx.arg(4)?, op, ..NOTHING });
             Some(())
         }
         Kind::MakeVector => {
             let out = stack_arg(ctx, 0).or_else(|| unreadable(Kind::MakeVector))?;
             let asked = vector(ctx.arg(3)?, size_of::<i32>() as u32).map_or(0, |indices| indices.count);
-            remember(header, Entry { agent_ptr: this, handle: out, asked, ..NOTHING });
+            let op = op_asked(ctx.arg(1)?, LAYOUT_OF.get(cookie.layout)?);
+            remember(header, Entry { agent_ptr: this, handle: out, asked, op, ..NOTHING });
             Some(())
         }
         Kind::Create => {
             let layout = LAYOUT_OF.get(cookie.layout)?;
             let list: u64 = ctx.arg(2)?;
+            judge_list(header, list, layout, layout.basic_bytes)?;
             let asked = list_of(list, layout, layout.basic_bytes).map_or(0, |list| list.count);
-            let entry = Entry { agent_ptr: this, handle: ctx.arg(5)?, asked, peer: ctx.arg(4)?, ..NOTHING };
+            let op = op_asked(ctx.arg(1)?, layout);
+            let entry = Entry { agent_ptr: this, handle: ctx.arg(5)?, asked, peer: ctx.arg(4)?, op, ..NOTHING };
             remember(header, entry);
             Some(())
         }
@@ -141,7 +148,9 @@ fn on_entry(ctx: &ProbeContext, cookie: Cookie) -> Handled {
             remember(header, Entry { agent_ptr: this, ..NOTHING });
             prepare(header, this, (ctx.arg(1)?, ctx.arg(2)?), kind, LAYOUT_OF.get(cookie.layout)?)
         }
-        Kind::RegionsEnd | Kind::Descriptors | Kind::PreparedRow | Kind::Call | Kind::CallEnd => None,
+        Kind::RegionsEnd | Kind::Descriptors | Kind::PreparedRow | Kind::Call | Kind::CallEnd | Kind::Contradicted => {
+            None
+        }
     }
 }
 
@@ -215,7 +224,7 @@ fn unreadable<T>(kind: Kind) -> Option<T> {
 }
 
 /// What an entry is filled in from.
-const NOTHING: Entry = Entry { time_ns: 0, agent_ptr: 0, handle: 0, asked: 0, peer: 0 };
+const NOTHING: Entry = Entry { time_ns: 0, agent_ptr: 0, handle: 0, asked: 0, peer: 0, op: OP_UNKNOWN };
 
 #[inline(always)]
 fn remember(header: Header, entry: Entry) {
@@ -241,6 +250,57 @@ fn was_passed(header: Header, this: u64) -> bool {
 #[inline(always)]
 fn list_of(list: u64, layout: &Layout, element: u32) -> Option<List> {
     vector(list + u64::from(layout.list_begin), element)
+}
+
+/// The operation behind a reference to it.
+#[inline(always)]
+fn op_asked(op: u64, layout: &Layout) -> u64 {
+    if layout.judged == 0 { OP_UNKNOWN } else { read::<u32>(op).map_or(OP_UNKNOWN, u64::from) }
+}
+
+/// Looks whether a judged layout leads to a vector in a descriptor list; says so and ends the program if it does not.
+#[inline(always)]
+fn judge_list(header: Header, list: u64, layout: &Layout, element: u32) -> Handled {
+    if layout.judged == 0 || is_vector(list + u64::from(layout.list_begin), u64::from(element)) {
+        return Some(());
+    }
+    contradicted(header, flaw::LIST)
+}
+
+/// Looks whether a judged layout leads to what a handle should hold; `status` is what the call has just given, if it was no error.
+#[inline(always)]
+fn judge_handle(header: Header, handle: u64, layout: &Layout, status: Option<i32>) -> Handled {
+    if layout.judged == 0 {
+        return Some(());
+    }
+    let mut local = handle + u64::from(layout.handle_local);
+    let mut remote = handle + u64::from(layout.handle_remote);
+    if layout.handle_pointers != 0 {
+        local = read(local).unwrap_or(0);
+        remote = read(remote).unwrap_or(0);
+    }
+    let (begin, element) = (u64::from(layout.list_begin), u64::from(layout.meta_bytes));
+    let kept = read::<i32>(handle + u64::from(layout.handle_status));
+    let has_notif = read::<u8>(handle + u64::from(layout.handle_has_notif));
+    let flag = |holds: bool, bit: u32| if holds { 0 } else { bit };
+    let flaws = flag(is_string(handle + u64::from(layout.handle_peer)), flaw::PEER)
+        | flag(is_string(handle + u64::from(layout.handle_notif)), flaw::NOTIF)
+        | flag(is_vector(local + begin, element), flaw::LOCAL)
+        | flag(is_vector(remote + begin, element), flaw::REMOTE)
+        | flag(status.is_none_or(|status| kept == Some(status)), flaw::STATUS)
+        | flag(has_notif.is_some_and(|flag| flag <= 1), flaw::HAS_NOTIF);
+    if flaws == 0 { Some(()) } else { contradicted(header, flaws) }
+}
+
+#[inline(always)]
+fn contradicted(header: Header, flaws: u32) -> Handled {
+    let Some(mut slot) = RING.reserve::<Contradicted>(0) else {
+        lost(Loss::RingFull, Kind::Contradicted, 1);
+        return None;
+    };
+    slot.write(Contradicted { header: Header { kind: Kind::Contradicted as u32, ..header }, of: header.kind, flaws });
+    slot.submit(QUIET);
+    None
 }
 
 /// Fills in what a handle says of itself; gives its lists.
@@ -309,6 +369,7 @@ fn agent(header: Header, this: u64, name: u64) -> Handled {
 fn regions(header: Header, this: u64, list: u64, layout: &Layout) -> Handled {
     let element = u64::from(layout.blob_bytes);
     let per = (REGION_BYTES as u64).checked_div(element)?;
+    judge_list(header, list, layout, layout.blob_bytes)?;
     let memory: i32 = read(list + u64::from(layout.list_memory)).unwrap_or(-1);
     let list = list_of(list, layout, layout.blob_bytes).or_else(|| unreadable(Kind::Regions))?;
     for record in 0..u64::from(REGION_RECORDS) {
@@ -359,6 +420,7 @@ fn regions_end(header: Header, entry: &Entry, status: i32) -> Handled {
 #[inline(always)]
 fn made(header: Header, kind: Kind, entry: &Entry, layout: &Layout) -> Handled {
     let handle: u64 = read(entry.handle).or_else(|| unreadable(kind))?;
+    judge_handle(header, handle, layout, None)?;
     let Some(mut slot) = RING.reserve::<HandleMade>(0) else {
         lost(Loss::RingFull, kind, 1);
         return None;
@@ -371,6 +433,7 @@ fn made(header: Header, kind: Kind, entry: &Entry, layout: &Layout) -> Handled {
         (*record).agent_ptr = entry.agent_ptr;
         (*record).handle = handle;
         (*record).asked = entry.asked;
+        (*record).op = entry.op;
         describe(&raw mut (*record).about, handle, layout);
     }
     slot.submit(QUIET);
@@ -390,6 +453,7 @@ fn posted(header: Header, entry: &Entry, status: i32, layout: &Layout) -> Handle
     } else if status != REPOST_ACTIVE {
         let _ = POLLS.remove(&key);
     }
+    judge_handle(header, handle, layout, (status >= 0).then_some(status))?;
     let Some(mut slot) = RING.reserve::<Posted>(0) else {
         lost(Loss::RingFull, Kind::Post, 1);
         return None;
@@ -628,6 +692,7 @@ struct Run {
 fn prepare(header: Header, this: u64, (peer, list): (u64, u64), kind: Kind, layout: &Layout) -> Handled {
     let is_strided = kind as u32 == Kind::PrepareStrided as u32;
     let element = if is_strided { layout.strided_bytes } else { layout.basic_bytes };
+    judge_list(header, list, layout, element)?;
     let memory: Option<i32> = read(list + u64::from(layout.list_memory));
     let list = list_of(list, layout, element).or_else(|| unreadable(kind))?;
     let mut preparing = Preparing {

@@ -3,7 +3,7 @@
 -- @column  source TEXT  source
 -- @column  subject TEXT  what it is about: a source, library, probe, group of probes, process, ring or file
 -- @column  name TEXT  which: a path, an OS pid, the name of a group
--- @column  state TEXT  recording, waiting, off, silent; or, where records are missing, shed, unknown_build, spared, refused, unavailable, unreadable, not_drained or displaced
+-- @column  state TEXT  recording, waiting, off, silent; or, where records are missing, shed, unknown_build, contradicted, spared, refused, unavailable, unreadable, not_drained or displaced
 -- @column  since_ns BIGINT  since when
 -- @column  until_ns BIGINT  until when; null: the recording has no end
 -- @column  reason TEXT  why, or how

@@ -19,7 +19,7 @@ FIELDS = [
 ]
 TABLE = """\
 # What is known of NIXL builds, by the Build ID of each library. Written by `./x builds` (tests/builds), from the wheels
-# on PyPI; not edited by hand. A build that is not here is never probed.
+# on PyPI; not edited by hand.
 #
 # [abi.layout]: offsets and sizes in bytes, measured in live transfers of the wheels' own libraries.
 #   handle_*  in nixlXferReqH. handle_lists says whether handle_local and handle_remote are lists or pointers to them.
@@ -35,8 +35,8 @@ PAGE = """\
 
 # Builds of NIXL that can be recorded
 
-The agent probes a library only if it knows its Build ID; `kvpath-agent doctor` says which libraries on a machine it
-knows. The table is made from the x86-64 wheels of `nixl-cu12` and `nixl-cu13` on PyPI by `./x builds`, which runs
+The agent knows these builds by their Build IDs; `kvpath-agent doctor` says which libraries on a machine it knows. Others
+are recorded [by the release that they name](record.md#builds-that-are-in-no-table), if that is one of these. The table is made from the x86-64 wheels of `nixl-cu12` and `nixl-cu13` on PyPI by `./x builds`, which runs
 transfers with each wheel's own libraries and measures where they keep what is recorded. These were the wheels for
 Python 3.12. Those for other versions of Python held the same builds where it was looked up (2026-11-20): 0.10.1 for
 3.13; 1.0.1, 1.2.0 and 1.5.1 for 3.11; 1.3.2 for 3.10; 1.4.1 for 3.14.
@@ -60,7 +60,6 @@ NOT_COVERED = """\
 * `nixl` on PyPI: has held no library since 0.7.1; it depends on the two packages above.
 * `nixl_cu12.libs/nixl/libplugin_UCX.so`, a second build of the plugin in each wheel: `libnixl.so` loads the one in
   `plugins/` beside itself, unless `NIXL_PLUGIN_DIR` says otherwise.
-* Libraries from anywhere else (container images, own builds): their Build IDs are others. Nothing of them is probed.
 """
 
 

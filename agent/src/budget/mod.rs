@@ -72,6 +72,7 @@ impl Group {
             | Kind::Deregister
             | Kind::Call
             | Kind::CallEnd
+            | Kind::Contradicted
             | Kind::Release => Self::Transfers,
         }
     }

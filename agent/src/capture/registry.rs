@@ -16,6 +16,7 @@ use super::ucx::source::Ucx;
 use super::{Context, RecordSource};
 use crate::clock::{self, ClockSource};
 use crate::error::AgentError;
+use crate::learn::kept;
 use crate::settings::{OptionalSource, Settings};
 use crate::states::Subject;
 
@@ -44,7 +45,14 @@ pub fn start(
         let why = format!("by --gpu off, or because {LIBRARY} does not lie beside kvpath-agent");
         context.set(Subject::source("cupti"), RecordingState::Off, why);
     }
-    sources.push(Box::new(Nixl::new(nixl, spares_confined, context)));
+    let layouts = settings.layouts.clone().unwrap_or_else(kept::default_folder);
+    let read = kept::all(&layouts).map_err(|error| AgentError::Folder { path: layouts.clone(), error });
+    let (learned, wrong) = read?;
+    for why in wrong {
+        tracing::warn!("{why}");
+    }
+    context.facts.say("nixl", "builds.learned", format!("{} in {}", learned.len(), layouts.display()));
+    sources.push(Box::new(Nixl::new(nixl, spares_confined, learned, context)));
     match Mooncake::start(spares_confined, !settings.is_without_room, context) {
         Ok(mooncake) => sources.push(Box::new(mooncake)),
         // Most hosts have NIXL alone.

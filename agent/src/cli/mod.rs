@@ -16,6 +16,7 @@ use tracing::Level as Importance;
 
 use crate::clock::{self, Clocking};
 use crate::gpu::Target;
+use crate::learn;
 use crate::log::{Format, Logging};
 use crate::settings::{LeftOut, MAX_OVERHEAD, OptionalSource, Settings, is_share, node};
 
@@ -79,6 +80,13 @@ pub enum Command {
     /// Say what can be recorded here, what is missing and how to get it. Exit code 2 if nothing can be recorded, 1 if a library
     /// of NIXL or Mooncake is there whose build is not known.
     Doctor(Doctor),
+    /// Find out where a build of NIXL that is in no table keeps what is recorded, by running transfers with it: in a process that sees
+    /// the files of the one that is named and runs as its user, but can write no file and reach no device, network or other process.
+    /// `record` and `run` read what was found. Exit code 2 if it cannot be found out.
+    Learn(Learn),
+    /// The process that runs the library.
+    #[command(hide = true, name = learn::CHILD)]
+    LearnChild(LearnChild),
     /// Print completions of this program for a shell.
     Completions(completions::Completions),
     /// Write the man pages of this program; for packagers.
@@ -99,6 +107,9 @@ pub struct RecordOptions {
     /// mapped.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
+    /// Folder of what `learn` has found out [default: `$XDG_STATE_HOME/kvpath/layouts`, else `/var/lib/kvpath/layouts`].
+    #[arg(long, value_name = "DIR")]
+    pub layouts: Option<PathBuf>,
     /// How much to record of the GPU: off, graph, kernel, launch or deep [default: kernel if the injected library lies beside
     /// this program, else off; a running process keeps its level].
     #[arg(long, value_name = "LEVEL", value_parser = level)]
@@ -179,12 +190,23 @@ impl From<RecordOptions> for Settings {
     fn from(options: RecordOptions) -> Self {
         let clock = options.clock.settings();
         let RecordOptions {
-            out, duration, libraries, gpu, sources: extras, without, max_overhead, node, command, ..
+            out,
+            duration,
+            libraries,
+            layouts,
+            gpu,
+            sources: extras,
+            without,
+            max_overhead,
+            node,
+            command,
+            ..
         } = options;
         Self {
             out,
             duration,
             libraries,
+            layouts,
             gpu,
             extras,
             is_without_scheduler: without.contains(&LeftOut::Sched),
@@ -263,9 +285,35 @@ pub struct Doctor {
     /// Look at this library of NIXL or Mooncake too.
     #[arg(long = "library", value_name = "FILE")]
     pub libraries: Vec<PathBuf>,
+    /// Folder of what `learn` has found out [default: `$XDG_STATE_HOME/kvpath/layouts`, else `/var/lib/kvpath/layouts`].
+    #[arg(long, value_name = "DIR")]
+    pub layouts: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `learn`.
+#[derive(Debug, Args)]
+pub struct Learn {
+    /// A process that uses the build, or its `libnixl.so`.
+    #[arg(value_name = "PID|FILE")]
+    pub target: String,
+    /// Folder to keep it in; copy its files to the same folder of other hosts that use this build [default:
+    /// `$XDG_STATE_HOME/kvpath/layouts`, else `/var/lib/kvpath/layouts`].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The longest that it may take.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub limit: Duration,
+}
+
+/// Options of the process that `learn` starts.
+#[derive(Debug, Args)]
+pub struct LearnChild {
+    /// The C interface.
+    #[arg(value_name = "FILE")]
+    pub capi: String,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -6,6 +6,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2};
+
 use super::maps::Mapping;
 
 /// What makes a file that file.
@@ -25,6 +27,8 @@ pub struct Library {
     pub id: FileId,
     /// Path to show: as the process that mapped it sees it, or as it was given.
     pub path: String,
+    /// The process in whose root that path is.
+    pid: Option<i32>,
     /// Size and time of change: with the inode, they tell one lower file of two overlay mounts.
     size: u64,
     changed: (i64, i64),
@@ -36,7 +40,7 @@ impl Library {
     /// # Errors
     /// It cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::of(File::open(path)?, path.display().to_string())
+        Self::of(File::open(path)?, path.display().to_string(), None)
     }
 
     /// Opens a file by its path as a process sees it.
@@ -44,7 +48,7 @@ impl Library {
     /// # Errors
     /// It cannot be opened.
     pub fn in_root_of(pid: i32, path: &Path) -> io::Result<Self> {
-        Self::of(File::open(in_root(pid, path))?, path.display().to_string())
+        Self::of(File::open(in_root(pid, path))?, path.display().to_string(), Some(pid))
     }
 
     /// Opens the file behind a mapping of a process, whatever mount namespace it is in: by the mapping itself, which
@@ -55,15 +59,38 @@ impl Library {
     pub fn of_mapping(pid: i32, mapping: &Mapping) -> io::Result<Self> {
         let by_mapping = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
         let file = File::open(by_mapping).or_else(|_| File::open(in_root(pid, Path::new(&mapping.path))))?;
-        Self::of(file, mapping.path.clone())
+        Self::of(file, mapping.path.clone(), Some(pid))
     }
 
-    fn of(file: File, path: String) -> io::Result<Self> {
+    /// Opens another file of the same installation: `name` is relative to the folder of this library, in the root of the process that
+    /// maps it, which no link leads out of.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is no plain file.
+    pub fn beside(&self, name: &str) -> io::Result<Self> {
+        let path = Path::new(&self.path).parent().unwrap_or(Path::new("")).join(name);
+        // What is no plain file must not hold us up.
+        let (how, mode) = (OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty());
+        let file = if let Some(pid) = self.pid {
+            let root = open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, mode)?;
+            openat2(root, &path, how, mode, ResolveFlags::IN_ROOT)?
+        } else {
+            openat2(CWD, &path, how, mode, ResolveFlags::empty())?
+        };
+        let file = File::from(file);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("no plain file"));
+        }
+        Self::of(file, path.display().to_string(), self.pid)
+    }
+
+    fn of(file: File, path: String, pid: Option<i32>) -> io::Result<Self> {
         let about = file.metadata()?;
         Ok(Self {
             file,
             id: FileId { device: about.dev(), inode: about.ino() },
             path,
+            pid,
             size: about.size(),
             changed: (about.mtime(), about.mtime_nsec()),
         })

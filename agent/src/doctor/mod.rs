@@ -7,18 +7,21 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use aya::sys::{UProbeMultiFeature, is_uprobe_multi_supported};
+use kvpath_schema::tables::nixl::LayoutSource;
 use serde::Serialize;
 
 use crate::budget::{self, Costs};
 use crate::capture::error::AttachError;
 use crate::capture::mooncake;
-use crate::capture::nixl::attach::{Programs, examine};
+use crate::capture::nixl::attach::Programs;
 use crate::capture::nixl::builds;
+use crate::capture::nixl::examine::{Basis, examine};
 use crate::capture::{sched, sockets};
 use crate::discover::library::Library;
 use crate::discover::{Discovery, Notice};
 use crate::elf::{ElfError, Point};
 use crate::host;
+use crate::learn::kept::{self, Learned};
 use crate::privileges::Privileges;
 use crate::seccomp;
 
@@ -61,6 +64,10 @@ struct LibraryLine {
     nixl: Option<String>,
     /// The same of Mooncake.
     mooncake: Option<String>,
+    /// How the layout of NIXL is known: `table`, `measured` (`learn` has found it out) or `assumed` (by the release that the library names).
+    layout: Option<&'static str>,
+    /// Why nothing is known of it, if more can be said than that.
+    unknown: Option<String>,
     error: Option<String>,
     probes: Vec<ProbeLine>,
 }
@@ -96,7 +103,12 @@ impl Findings {
 ///
 /// # Errors
 /// The findings cannot be printed.
-pub fn run(named: &[PathBuf], as_json: bool) -> anyhow::Result<ExitCode> {
+pub fn run(named: &[PathBuf], layouts: Option<PathBuf>, as_json: bool) -> anyhow::Result<ExitCode> {
+    let layouts = layouts.unwrap_or_else(kept::default_folder);
+    let (learned, wrong) = kept::all(&layouts).with_context(|| layouts.display().to_string())?;
+    for why in wrong {
+        tracing::warn!("{why}");
+    }
     let (checks, costs) = checks();
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
@@ -105,7 +117,7 @@ pub fn run(named: &[PathBuf], as_json: bool) -> anyhow::Result<ExitCode> {
         known_nixl: builds::known_releases(),
         known_mooncake: mooncake::builds::known_releases(),
         checks,
-        libraries: libraries(named, costs),
+        libraries: libraries(named, &learned, costs),
     };
     if as_json {
         report::json(&findings).context("printing JSON")?;
@@ -240,15 +252,15 @@ fn cost_check(costs: &Result<Costs, String>) -> Check {
     }
 }
 
-fn libraries(named: &[PathBuf], costs: Option<Costs>) -> Vec<LibraryLine> {
+fn libraries(named: &[PathBuf], learned: &[Learned], costs: Option<Costs>) -> Vec<LibraryLine> {
     let mut seen: Vec<Library> = Vec::new();
     let mut lines = Vec::new();
     for path in named {
-        take(Library::open(path), path.display().to_string(), None, costs, &mut seen, &mut lines);
+        take(Library::open(path), path.display().to_string(), None, (learned, costs), &mut seen, &mut lines);
     }
     for notice in Discovery::scan_all(|name| builds::is_candidate(name) || mooncake::builds::is_candidate(name)) {
         if let Notice::Mapped { pid, mapping } = notice {
-            take(Library::of_mapping(pid, &mapping), mapping.path, Some(pid), costs, &mut seen, &mut lines);
+            take(Library::of_mapping(pid, &mapping), mapping.path, Some(pid), (learned, costs), &mut seen, &mut lines);
         }
     }
     lines
@@ -258,7 +270,7 @@ fn take(
     library: std::io::Result<Library>,
     path: String,
     pid: Option<i32>,
-    costs: Option<Costs>,
+    (learned, costs): (&[Learned], Option<Costs>),
     seen: &mut Vec<Library>,
     lines: &mut Vec<LibraryLine>,
 ) {
@@ -270,6 +282,8 @@ fn take(
         build_id: None,
         nixl: None,
         mooncake: None,
+        layout: None,
+        unknown: None,
         error: None,
         probes: Vec::new(),
     };
@@ -277,7 +291,8 @@ fn take(
         Ok(library) if seen.iter().any(|other| other.is_same_below(&library)) => return,
         Ok(library) => {
             let data = library.read().map_err(|error| error.to_string());
-            let is_ours = data.and_then(|data| line.read(&data, costs).map_err(|error| error.to_string()));
+            let is_ours =
+                data.and_then(|data| line.read(&library, &data, learned, costs).map_err(|error| error.to_string()));
             seen.push(library);
             match is_ours {
                 Ok(true) => {}
@@ -293,7 +308,13 @@ fn take(
 
 impl LibraryLine {
     /// What the library itself says; gives whether it is one that moves KV.
-    fn read(&mut self, data: &[u8], costs: Option<Costs>) -> Result<bool, ElfError> {
+    fn read(
+        &mut self,
+        library: &Library,
+        data: &[u8],
+        learned: &[Learned],
+        costs: Option<Costs>,
+    ) -> Result<bool, ElfError> {
         if self.library == "mooncake" {
             let examined = mooncake::attach::examine(data)?;
             self.mooncake = examined.mooncake;
@@ -305,8 +326,14 @@ impl LibraryLine {
             self.probes = lines.collect();
             return Ok(examined.is_mooncake || self.pid.is_none());
         }
-        let examined = examine(data)?;
-        self.nixl = examined.nixl;
+        let examined = examine(library, data, learned)?;
+        self.nixl = examined.basis.nixl();
+        (self.layout, self.unknown) = match examined.basis {
+            Basis::Table { .. } => (Some(LayoutSource::Table.text()), None),
+            Basis::Learned { .. } => (Some(LayoutSource::Measured.text()), None),
+            Basis::Release { .. } => (Some(LayoutSource::Assumed.text()), None),
+            Basis::Unknown(why) => (None, Some(why)),
+        };
         self.build_id = examined.build_id;
         let lines = examined.probes.iter().map(|state| {
             let kind = state.probe.kind;

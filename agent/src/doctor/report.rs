@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
+use kvpath_schema::tables::nixl::LayoutSource;
+
 use super::{Check, Findings, LibraryLine};
 use crate::capture::nixl::builds;
 
@@ -65,12 +67,23 @@ fn library_lines(library: &LibraryLine, findings: &Findings) -> String {
     };
     let state = match (&library.error, release) {
         (Some(error), _) => format!("probes off: {error}"),
+        (None, Some(release)) if library.layout == Some(LayoutSource::Assumed.text()) => format!(
+            "in no table; it says that it is {name} {release}, has its functions, and is recorded with its layout, which the first \
+             posts must confirm"
+        ),
+        (None, Some(release)) if library.layout == Some(LayoutSource::Measured.text()) => {
+            format!("in no table, but learned: {name} {release}")
+        }
         (None, Some(release)) => format!("{name} {release}"),
         (None, None) => format!("unknown build: probes off (known: {name} {known})"),
     };
     let mut out = format!("  {} ({who})\n    Build ID {id}: {state}\n", library.path);
     if library.is_unknown() {
-        let _ = writeln!(out, "    {}", builds::UNKNOWN_CURE);
+        if let Some(why) = &library.unknown {
+            let _ = writeln!(out, "    {why}");
+        }
+        let cure = if library.library == "nixl" { builds::LEARN } else { builds::UNKNOWN_CURE };
+        let _ = writeln!(out, "    {cure}");
     }
     for probe in &library.probes {
         let line = match (&probe.error, probe.offset) {
@@ -114,6 +127,8 @@ mod tests {
                     build_id: Some("ab".into()),
                     nixl: None,
                     mooncake: None,
+                    layout: None,
+                    unknown: None,
                     error: None,
                     probes: vec![],
                 },
@@ -124,6 +139,8 @@ mod tests {
                     build_id: Some("ef".into()),
                     nixl: None,
                     mooncake: None,
+                    layout: None,
+                    unknown: None,
                     error: None,
                     probes: vec![],
                 },
@@ -134,6 +151,8 @@ mod tests {
                     build_id: Some("cd".into()),
                     nixl: Some("1.5.1".into()),
                     mooncake: None,
+                    layout: None,
+                    unknown: None,
                     error: None,
                     probes: vec![ProbeLine {
                         kind: "post",
@@ -150,7 +169,7 @@ mod tests {
         for part in [
             "capabilities        MISSING   lacks CAP_BPF",
             "get it: run as root",
-            "/a/libnixl.so (pid 7)\n    Build ID ab: unknown build: probes off (known: NIXL 1.5.1)\n    nothing of it will be recorded: use",
+            "/a/libnixl.so (pid 7)\n    Build ID ab: unknown build: probes off (known: NIXL 1.5.1)\n    nothing of it will be recorded: `kvpath-agent learn PID|FILE`",
             "/b/libnixl.so (--library)\n    Build ID cd: NIXL 1.5.1\n    post           0x064790  push    1.23 us a hit",
             "/c/engine.so (pid 8)\n    Build ID ef: unknown build: probes off (known: Mooncake 0.3.13)\n",
             "nothing can be recorded here",

@@ -121,7 +121,9 @@ impl Recorder {
             }
         }
         self.finish()?;
-        let leaves_out = |state| matches!(state, RecordingState::UnknownBuild | RecordingState::NotDrained);
+        let leaves_out = |state| {
+            matches!(state, RecordingState::UnknownBuild | RecordingState::Contradicted | RecordingState::NotDrained)
+        };
         Ok(if self.context.states.count(leaves_out) > 0 { ExitCode::FAILURE } else { code })
     }
 

@@ -25,6 +25,8 @@ struct Config {
     #[serde(default)]
     libraries: Vec<PathBuf>,
     #[serde(default)]
+    layouts: Option<PathBuf>,
+    #[serde(default)]
     node: Option<String>,
     #[serde(default)]
     clock: Option<Clocking>,
@@ -68,6 +70,7 @@ fn parse(text: &str, time: &str) -> Result<Settings, String> {
         out: Some(config.out.join(format!("kvpath-run-{time}"))),
         duration: None,
         libraries: config.libraries,
+        layouts: config.layouts,
         gpu,
         extras: config.with,
         is_without_scheduler,
@@ -106,7 +109,7 @@ mod tests {
                 && read.libraries.is_empty()
                 && read.command.is_empty()
         );
-        assert!(read.node.is_none() && read.clock.is_none());
+        assert!(read.node.is_none() && read.clock.is_none() && read.layouts.is_none());
     }
 
     #[test]
@@ -115,6 +118,7 @@ mod tests {
         assert_eq!(read.gpu, Some(Level::Kernel));
         assert_eq!(read.extras, OptionalSource::ALL);
         assert_eq!(read.libraries.len(), 1);
+        assert_eq!(read.layouts.as_deref(), Some(Path::new("/var/lib/kvpath/layouts")));
         assert_eq!(read.node.as_deref(), Some("gpu-1"));
         let clock = read.clock.unwrap();
         assert_eq!((clock.peers.len(), clock.listen.port()), (2, 7433));

@@ -25,6 +25,8 @@ pub struct Settings {
     pub duration: Option<Duration>,
     /// Libraries to attach to before any process maps them.
     pub libraries: Vec<PathBuf>,
+    /// Folder of layouts that were learned; `None`: the usual one.
+    pub layouts: Option<PathBuf>,
     /// How much to record of the GPU, if that is said.
     pub gpu: Option<Level>,
     /// Sources that are asked for.

@@ -74,6 +74,7 @@ impl Facts {
             chunk: None,
             sender_rank: None,
             library: "nixl".into(),
+            layout: None,
         });
     }
 

@@ -43,8 +43,8 @@ crate::define_table! {
         /// Which: a path, an OS pid, the name of a group; of a `source` its own name.
         name: String => Plain,
         /// `recording`; `waiting` (there is nothing to record yet), `off` (so it was asked for), `silent` (it records, and nothing of
-        /// the GPU comes); or, where records are missing: `shed` (taken off for what it cost), `unknown_build`, `spared` (left alone
-        /// for the sake of processes confined by seccomp), `refused` (by the kernel, or by CUPTI), `unavailable` (what it needs is
+        /// the GPU comes); or, where records are missing: `shed` (taken off for what it cost), `unknown_build`, `contradicted` (taken off
+        /// because the layout that was assumed of it is not its own), `spared` (left alone for the sake of processes confined by seccomp), `refused` (by the kernel, or by CUPTI), `unavailable` (what it needs is
         /// not there), `unreadable`, `not_drained` (another agent has it), `displaced` (another CUPTI client has CUPTI).
         state: Name => Dict,
         /// Since when, ns.
@@ -116,6 +116,8 @@ words! {
         Shed = "shed",
         /// A build that is not known.
         UnknownBuild = "unknown_build",
+        /// The layout that was assumed of it is not its own.
+        Contradicted = "contradicted",
         /// Left alone for the sake of processes confined by seccomp.
         Spared = "spared",
         /// The kernel or CUPTI refuses.
@@ -139,6 +141,7 @@ impl RecordingState {
             Self::Recording | Self::Waiting | Self::Off | Self::Silent => false,
             Self::Shed
             | Self::UnknownBuild
+            | Self::Contradicted
             | Self::Spared
             | Self::Refused
             | Self::Unavailable

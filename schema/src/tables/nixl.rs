@@ -14,6 +14,19 @@ crate::define_values! {
 }
 
 crate::define_values! {
+    /// How the recorder knows where a library keeps what it read.
+    LayoutSource {
+        /// The build is in the recorder's table.
+        Table = "table",
+        /// `kvpath-agent learn` has measured it with this very build.
+        Measured = "measured",
+        /// The build is in no table: its own text names a release, whose layout was taken. The first posts, held against each other,
+        /// did not contradict it.
+        Assumed = "assumed",
+    }
+}
+
+crate::define_values! {
     /// Which way the data of a transfer goes.
     XferOp {
         /// A push: the KV is the poster's.
@@ -232,6 +245,9 @@ crate::define_table! {
         sender_rank: Option<i32> => Dict,
         /// Which library moves it; recordings before this column hold NIXL alone.
         library: Name => Dict of Library,
+        /// How the layout of the library that the process uses is known. Null in recordings before this column, which hold builds of the
+        /// table alone, and for Mooncake.
+        layout: Option<Name> => Dict of LayoutSource,
     }
 }
 

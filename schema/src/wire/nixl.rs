@@ -81,11 +81,14 @@ pub enum Kind {
     Call = 24,
     /// Return of one of these, of `prepXferDlist` or of `releaseXferReq`: [`CallEnd`].
     CallEnd = 25,
+    /// In place of any of these that follow the layout, where that is judged and what it leads to is not what it should be:
+    /// [`Contradicted`].
+    Contradicted = 26,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Agent,
         Self::Regions,
         Self::RegionsEnd,
@@ -111,6 +114,7 @@ impl Kind {
         Self::Deregister,
         Self::Call,
         Self::CallEnd,
+        Self::Contradicted,
     ];
 
     /// The kind with that number.
@@ -217,11 +221,14 @@ pub struct Layout {
     pub strided_bytes: u32,
     /// Size of an element of the list given to `registerMem`.
     pub blob_bytes: u32,
+    /// 1 if the layout is assumed and not yet confirmed: then the strings and vectors that it leads to are looked at whether they are
+    /// some.
+    pub judged: u32,
 }
 
 impl Layout {
     /// Words in the map.
-    pub const WORDS: usize = 15;
+    pub const WORDS: usize = 16;
 
     /// For the map.
     #[must_use]
@@ -242,6 +249,7 @@ impl Layout {
             self.basic_bytes,
             self.strided_bytes,
             self.blob_bytes,
+            self.judged,
         ]
     }
 }
@@ -270,12 +278,17 @@ pub struct Entry {
     pub asked: u64,
     /// Where the peer's name is (create), or will be stored (`loadRemoteMD`); else 0.
     pub peer: u64,
+    /// Operation asked for (make, create, of a layout that is judged), else [`OP_UNKNOWN`].
+    pub op: u64,
 }
 
 impl Entry {
     /// Words in the map.
-    pub const WORDS: usize = 5;
+    pub const WORDS: usize = 6;
 }
+
+/// An operation that was not looked at.
+pub const OP_UNKNOWN: u64 = u64::MAX;
 
 /// Key of the map `POLLS`: a handle that was in progress when last seen.
 #[repr(C)]
@@ -431,8 +444,52 @@ pub struct HandleMade {
     pub handle: u64,
     /// Descriptors asked for.
     pub asked: u64,
+    /// Operation asked for, if the layout is judged; else [`OP_UNKNOWN`].
+    pub op: u64,
     /// What it says.
     pub about: Handle,
+}
+
+/// What a judged layout leads to is not what it should be; there is no other record of that call.
+#[repr(C)]
+#[cfg_attr(feature = "tables", derive(zerocopy::FromBytes))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contradicted {
+    /// Header.
+    pub header: Header,
+    /// Number of the [`Kind`] of what was called.
+    pub of: u32,
+    /// Bits of [`flaw`].
+    pub flaws: u32,
+}
+
+/// Bits of [`Contradicted::flaws`]: what is not there.
+pub mod flaw {
+    /// A `std::string` with the peer's name.
+    pub const PEER: u32 = 1;
+    /// A `std::string` with the notification.
+    pub const NOTIF: u32 = 1 << 1;
+    /// A vector of local descriptors.
+    pub const LOCAL: u32 = 1 << 2;
+    /// A vector of remote descriptors.
+    pub const REMOTE: u32 = 1 << 3;
+    /// The status that the call has just given.
+    pub const STATUS: u32 = 1 << 4;
+    /// A vector of what is registered, prepared or asked for.
+    pub const LIST: u32 = 1 << 5;
+    /// Whether there is a notification: 0 or 1.
+    pub const HAS_NOTIF: u32 = 1 << 6;
+
+    /// Each with what it is of.
+    pub const ALL: [(u32, &str); 7] = [
+        (PEER, "the peer's name"),
+        (NOTIF, "the notification"),
+        (LOCAL, "the local descriptors"),
+        (REMOTE, "the remote descriptors"),
+        (STATUS, "the status"),
+        (LIST, "the list"),
+        (HAS_NOTIF, "whether there is a notification"),
+    ];
 }
 
 /// A post returned.
@@ -611,7 +668,8 @@ const _: () = {
     assert!(size_of::<Layout>() == 4 * Layout::WORDS);
     assert!(size_of::<Entry>() == 8 * Entry::WORDS);
     assert!(size_of::<Handle>() == 40 + 2 * size_of::<Text>());
-    assert!(size_of::<HandleMade>() == 56 + size_of::<Handle>());
+    assert!(size_of::<HandleMade>() == 64 + size_of::<Handle>());
+    assert!(size_of::<Contradicted>() == 32);
     assert!(size_of::<Posted>() == 72 + size_of::<Handle>());
     assert!(size_of::<Regions>() == 48 + REGION_BYTES);
     assert!(size_of::<RegionsEnd>() == 48);

@@ -1,4 +1,4 @@
-//! Libraries are found wherever they are and whoever maps them; unknown ones are left alone.
+//! Libraries are found wherever they are and whoever maps them.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +9,6 @@ use kvpath_schema::table::Columns as _;
 use crate::recorded::Recorded;
 use crate::setup::{ready, signal, skipped, text, wait_for, walk};
 use crate::truth::Truth;
-
-/// Build ID of the wheel's `libnixl.so`, as bytes.
-const BUILD_ID_START: [u8; 4] = [0xc6, 0x0a, 0xc8, 0x51];
 
 /// How many of the workload's processes have made their agents.
 fn workers_with_plugin(pid: u32) -> usize {
@@ -83,41 +80,6 @@ fn a_library_that_was_removed_while_mapped_is_attached_to() {
     let recorded = Recorded::read(&live.path("run"));
     assert_eq!(recorded.transfers.len(), Truth::read(&live.path("truth.tsv")).all("post").count());
     assert!(recorded.notifs.direction.iter().any(|direction| &**direction == "arrived"));
-}
-
-#[test]
-fn an_unknown_build_is_left_alone_and_named() {
-    let Some(live) = ready("an_unknown_build_is_left_alone_and_named") else { return };
-    let copy = live.copy_of_wheel("unknown");
-    let file = copy.join(".nixl_cu12.mesonpy.libs/libnixl.so");
-    let mut bytes = fs::read(&file).expect("read");
-    let at = bytes.windows(4).position(|four| four == BUILD_ID_START).expect("the Build ID of the tested wheel");
-    bytes[at] ^= 0xff;
-    fs::write(&file, bytes).expect("write");
-
-    let output = live.try_to_record(&copy, &["--requests", "2"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    let cure = "nothing of it will be recorded: use a known release, or a kvpath-agent that knows this build";
-    assert!(text(&output).contains("Build ID 390ac851") && text(&output).contains(cure), "{}", text(&output));
-    assert!(text(&output).contains("1 library, process or ring was not recorded"), "{}", text(&output));
-    let recorded = Recorded::read(&live.path("run"));
-    assert_eq!((recorded.transfers.len(), recorded.agents.len(), recorded.regions.len()), (0, 0, 0));
-    let fact = recorded.fact(&["library", "unknown", "libnixl.so"]).expect("named");
-    assert!(fact.starts_with("probes off: Build ID 390ac851") && fact.ends_with("1.5.1"), "{fact}");
-    let states = recorded.states_of("library", "libnixl.so");
-    assert_eq!(states.iter().map(|state| &*state.state).collect::<Vec<_>>(), ["unknown_build"]);
-    let check = kvpath_tests::kvpath().arg("check").arg(live.path("run")).output().expect("kvpath check");
-    assert_eq!(check.status.code(), Some(1), "{}", text(&check));
-    assert!(text(&check).contains("libnixl.so: unknown_build from "), "{}", text(&check));
-
-    let doctor = live.agent(&["doctor", "--library"]).arg(&file).output().expect("doctor");
-    let page = text(&doctor);
-    assert!(page.contains("unknown build: probes off (known: NIXL 0.10.0, ") && page.contains(cure), "{page}");
-    assert_eq!(doctor.status.code(), Some(1), "{page}");
-    let json = live.agent(&["doctor", "--json", "--library"]).arg(&file).output().expect("doctor");
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one JSON object");
-    let library = &json["libraries"][0];
-    assert_eq!((library["nixl"].is_null(), library["probes"].as_array().map(Vec::len)), (true, Some(0)), "{library}");
 }
 
 /// Two containers from one image: two overlay mounts of one lower folder, whose files are one inode below.

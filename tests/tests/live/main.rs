@@ -8,6 +8,7 @@
 //! count what did not run.
 
 mod agents;
+mod assumed;
 mod budget;
 mod calls;
 mod capabilities;
@@ -16,6 +17,7 @@ mod discovery;
 mod ends;
 mod kills;
 mod knobs;
+mod learn;
 mod mooncake;
 mod prepared;
 mod recorded;

@@ -151,18 +151,24 @@ impl Live {
 
     /// A copy of the wheel's libraries: other inodes, another path.
     pub fn copy_of_wheel(&self, name: &str) -> PathBuf {
+        self.copy_of(&self.nixl, name)
+    }
+
+    /// The same of any wheel.
+    pub fn copy_of(&self, nixl: &Path, name: &str) -> PathBuf {
         let copy = self.path(name);
-        let libraries = ".nixl_cu12.mesonpy.libs";
-        fs::create_dir_all(copy.join(libraries).join("plugins")).expect("folder");
-        for from in walk(&self.nixl.join(libraries)) {
-            let below = from.strip_prefix(&self.nixl).expect("below the wheel");
+        let own = libraries(nixl);
+        fs::create_dir_all(copy.join(own.file_name().expect("a name")).join("plugins")).expect("folder");
+        for from in walk(&own) {
+            let below = from.strip_prefix(nixl).expect("below the wheel");
             if below.parent().is_some_and(|p| p.ends_with("plugins")) && !below.ends_with("libplugin_UCX.so") {
                 continue;
             }
             fs::copy(&from, copy.join(below)).expect("copy");
         }
-        let bundled = "nixl_cu12.libs";
-        std::os::unix::fs::symlink(self.nixl.join(bundled), copy.join(bundled)).expect("link");
+        let bundled = own.file_name().and_then(|name| name.to_str()).expect("UTF-8").replace(".mesonpy", "");
+        let bundled = bundled.trim_start_matches('.');
+        std::os::unix::fs::symlink(nixl.join(bundled), copy.join(bundled)).expect("link");
         copy
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use kvpath_schema::wire::nixl::{Kind, Layout};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::budget::Group;
 use crate::discover::library::is_named;
@@ -131,32 +131,96 @@ impl ProbeKind {
 }
 
 /// Whether a handle holds its descriptor lists or points to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Lists {
+pub enum Lists {
+    /// It holds them.
     Inline,
+    /// It points to them.
     Pointer,
 }
 
-/// [`Layout`] as it stands in the table.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// [`Layout`] as it stands in the table, and in files of what was learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LayoutEntry {
-    handle_lists: Lists,
-    handle_local: u32,
-    handle_remote: u32,
-    handle_peer: u32,
-    handle_notif: u32,
-    handle_has_notif: u32,
-    handle_op: u32,
-    handle_status: u32,
-    handle_bytes: Option<u32>,
-    list_memory: u32,
-    list_begin: u32,
-    meta_bytes: u32,
-    basic_bytes: u32,
-    strided_bytes: Option<u32>,
-    blob_bytes: u32,
+pub struct LayoutEntry {
+    pub handle_lists: Lists,
+    pub handle_local: u32,
+    pub handle_remote: u32,
+    pub handle_peer: u32,
+    pub handle_notif: u32,
+    pub handle_has_notif: u32,
+    pub handle_op: u32,
+    pub handle_status: u32,
+    pub handle_bytes: Option<u32>,
+    pub list_memory: u32,
+    pub list_begin: u32,
+    pub meta_bytes: u32,
+    pub basic_bytes: u32,
+    pub strided_bytes: Option<u32>,
+    pub blob_bytes: u32,
+}
+
+/// Beyond this no member of a handle or list lies, bytes.
+const FARTHEST: u32 = 4096;
+
+impl LayoutEntry {
+    /// Whether a layout can be one, wherever it comes from.
+    ///
+    /// # Errors
+    /// What in it cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        let members = [
+            ("handle_local", self.handle_local),
+            ("handle_remote", self.handle_remote),
+            ("handle_peer", self.handle_peer),
+            ("handle_notif", self.handle_notif),
+            ("handle_has_notif", self.handle_has_notif),
+            ("handle_op", self.handle_op),
+            ("handle_status", self.handle_status),
+            ("handle_bytes", self.handle_bytes.unwrap_or(8)),
+            ("list_memory", self.list_memory),
+            ("list_begin", self.list_begin),
+        ];
+        if let Some((name, at)) = members.into_iter().find(|(_, at)| *at == 0 || *at > FARTHEST) {
+            return Err(format!("{name} = {at} is no place in a handle or list"));
+        }
+        // Of lists of handles as many descriptors are recorded as records of 32 bytes hold.
+        if self.meta_bytes != 32 {
+            return Err(format!("meta_bytes = {} is not 32, which the agent counts on", self.meta_bytes));
+        }
+        let elements = [
+            ("basic_bytes", self.basic_bytes, 24),
+            ("blob_bytes", self.blob_bytes, 24),
+            ("strided_bytes", self.strided_bytes.unwrap_or(40), 40),
+        ];
+        match elements.into_iter().find(|(_, bytes, least)| !(*least..=256).contains(bytes)) {
+            Some((name, bytes, _)) => Err(format!("{name} = {bytes} is no size of an element")),
+            None => Ok(()),
+        }
+    }
+
+    /// For the BPF programs.
+    pub fn to_layout(self) -> Layout {
+        Layout {
+            handle_pointers: u32::from(self.handle_lists == Lists::Pointer),
+            handle_local: self.handle_local,
+            handle_remote: self.handle_remote,
+            handle_peer: self.handle_peer,
+            handle_notif: self.handle_notif,
+            handle_has_notif: self.handle_has_notif,
+            handle_op: self.handle_op,
+            handle_status: self.handle_status,
+            handle_bytes: self.handle_bytes.unwrap_or(0),
+            list_memory: self.list_memory,
+            list_begin: self.list_begin,
+            meta_bytes: self.meta_bytes,
+            basic_bytes: self.basic_bytes,
+            strided_bytes: self.strided_bytes.unwrap_or(0),
+            blob_bytes: self.blob_bytes,
+            judged: 0,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -210,8 +274,50 @@ pub struct KnownBuild {
 impl KnownBuild {
     /// The functions to probe in this library.
     pub fn probes(self) -> impl Iterator<Item = &'static Probe> {
-        TABLE.abi[self.layout as usize].probe.iter().filter(move |probe| probe.library == self.build.library)
+        probes(self.layout, &self.build.library)
     }
+}
+
+/// The functions to probe in a library of that ABI.
+pub fn probes(abi: u32, library: &str) -> impl Iterator<Item = &'static Probe> {
+    let abi = TABLE.abi.get(abi as usize);
+    abi.into_iter().flat_map(|abi| &abi.probe).filter(move |probe| probe.library == library)
+}
+
+/// The ABI that a library of a release has in every build of the table.
+pub fn abi_of(release: &str, library: &str) -> Option<u32> {
+    let is_it = |build: &&Build| build.library == library && build.releases.iter().any(|known| known == release);
+    let mut names = TABLE.build.iter().filter(is_it).map(|build| &build.abi);
+    let name = names.next()?;
+    let abi = TABLE.abi.iter().position(|abi| abi.name == *name)?;
+    if names.all(|other| other == name) { u32::try_from(abi).ok() } else { None }
+}
+
+/// How many ABIs the table has.
+pub fn abis() -> u32 {
+    u32::try_from(TABLE.abi.len()).unwrap_or(0)
+}
+
+/// The name of an ABI.
+pub fn abi_name(abi: u32) -> Option<&'static str> {
+    TABLE.abi.get(abi as usize).map(|abi| abi.name.as_str())
+}
+
+/// The ABI of that name.
+pub fn abi(name: &str) -> Option<u32> {
+    u32::try_from(TABLE.abi.iter().position(|abi| abi.name == name)?).ok()
+}
+
+/// The function that prepares lists with strides.
+pub fn strided_symbol() -> &'static str {
+    let mut probes = TABLE.abi.iter().flat_map(|abi| &abi.probe);
+    probes.find(|probe| probe.kind == ProbeKind::PrepareStrided).map_or("", |probe| probe.symbol.as_str())
+}
+
+/// The name in the table of a library whose file name may hold a hash.
+pub fn library_of(file_name: &str) -> Option<&'static str> {
+    let stems = [("libnixl", "libnixl.so"), ("libplugin_UCX", "libplugin_UCX.so")];
+    stems.into_iter().find(|(stem, _)| is_named(file_name, stem, ".so")).map(|(_, library)| library)
 }
 
 /// The build with that Build ID.
@@ -232,39 +338,24 @@ pub fn known_releases() -> String {
 
 /// What to do about a library whose build is not known.
 pub const UNKNOWN_CURE: &str = "nothing of it will be recorded: use a known release, or a kvpath-agent that knows this build (docs/builds.md, builds-mooncake.md)";
+/// The same of NIXL.
+pub const LEARN: &str = "nothing of it will be recorded: `kvpath-agent learn PID|FILE` finds out what is needed, by running it in a process that can reach nothing; or use a known release (docs/builds.md)";
 
 /// All layouts, in the order of [`KnownBuild::layout`].
 pub fn layouts() -> Vec<Layout> {
-    TABLE
-        .abi
-        .iter()
-        .map(|abi| {
-            let l = abi.layout;
-            Layout {
-                handle_pointers: u32::from(l.handle_lists == Lists::Pointer),
-                handle_local: l.handle_local,
-                handle_remote: l.handle_remote,
-                handle_peer: l.handle_peer,
-                handle_notif: l.handle_notif,
-                handle_has_notif: l.handle_has_notif,
-                handle_op: l.handle_op,
-                handle_status: l.handle_status,
-                handle_bytes: l.handle_bytes.unwrap_or(0),
-                list_memory: l.list_memory,
-                list_begin: l.list_begin,
-                meta_bytes: l.meta_bytes,
-                basic_bytes: l.basic_bytes,
-                strided_bytes: l.strided_bytes.unwrap_or(0),
-                blob_bytes: l.blob_bytes,
-            }
-        })
-        .collect()
+    TABLE.abi.iter().map(|abi| abi.layout.to_layout()).collect()
 }
 
 /// Whether a file of that name may be a library of NIXL that has probes: wheels that bundle libraries put a hash into
 /// their names.
 pub fn is_candidate(file_name: &str) -> bool {
-    ["libnixl", "libplugin_UCX"].iter().any(|stem| is_named(file_name, stem, ".so"))
+    library_of(file_name).is_some()
+}
+
+/// The layout of an ABI.
+#[cfg(test)]
+pub fn layout_entry(abi: u32) -> Option<LayoutEntry> {
+    TABLE.abi.get(abi as usize).map(|abi| abi.layout)
 }
 
 #[cfg(test)]
@@ -284,6 +375,7 @@ mod tests {
             assert!(is_candidate(&build.library));
         }
         for abi in &TABLE.abi {
+            assert_eq!(abi.layout.check(), Ok(()), "{}", abi.name);
             assert_ne!(abi.layout.handle_bytes, Some(0), "{}: 0 says that there is none", abi.name);
             let has_strides = abi.probe.iter().any(|probe| probe.kind == ProbeKind::PrepareStrided);
             assert_eq!(abi.layout.strided_bytes.is_some_and(|bytes| bytes >= 40), has_strides, "{}", abi.name);
@@ -302,6 +394,15 @@ mod tests {
     fn an_unknown_build_is_not_found() {
         assert!(find("0000000000000000000000000000000000000000").is_none());
         assert!(find("").is_none());
+    }
+
+    #[test]
+    fn every_release_of_the_table_has_one_abi() {
+        for release in known_releases().split(", ") {
+            let (nixl, plugin) = (abi_of(release, "libnixl.so"), abi_of(release, "libplugin_UCX.so"));
+            assert!(nixl.is_some() && plugin.is_some(), "{release}: {nixl:?} {plugin:?}");
+        }
+        assert_eq!((abi_of("1.6.0", "libnixl.so"), abi_of("1.5.1", "libc.so")), (None, None));
     }
 
     #[test]

@@ -75,21 +75,86 @@ pub struct RecordedAt {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Agent { agent_ptr: u64, name: TracedText },
-    Regions { agent_ptr: u64, total: u32, first: u32, memory: i32, ranges: Vec<Range> },
-    RegionsEnd { entry_ns: i64, agent_ptr: u64, status: i32 },
-    Made { entry_ns: i64, agent_ptr: u64, handle: u64, asked: u64, about: HandleInfo },
-    Posted { entry_ns: i64, agent_ptr: u64, handle: u64, earlier: Polls, status: i32, about: HandleInfo },
-    Descriptors { handle: u64, first: u32, local: Vec<Range>, remote: Option<Vec<Range>> },
+    Agent {
+        agent_ptr: u64,
+        name: TracedText,
+    },
+    Regions {
+        agent_ptr: u64,
+        total: u32,
+        first: u32,
+        memory: i32,
+        ranges: Vec<Range>,
+    },
+    RegionsEnd {
+        entry_ns: i64,
+        agent_ptr: u64,
+        status: i32,
+    },
+    Made {
+        entry_ns: i64,
+        agent_ptr: u64,
+        handle: u64,
+        asked: u64,
+        op: Option<i32>,
+        about: HandleInfo,
+    },
+    Posted {
+        entry_ns: i64,
+        agent_ptr: u64,
+        handle: u64,
+        earlier: Polls,
+        status: i32,
+        about: HandleInfo,
+    },
+    Descriptors {
+        handle: u64,
+        first: u32,
+        local: Vec<Range>,
+        remote: Option<Vec<Range>>,
+    },
     PreparedRow(Blocks),
     Prepared(List),
-    Status { handle: u64, polls: Polls, status: i32 },
-    Released { handle: u64, polls: Polls, status: Option<i32> },
-    Call { of: Kind, entry_ns: i64, agent_ptr: u64, peer: TracedText },
-    CallEnd { of: Kind, entry_ns: i64, agent_ptr: u64, handle: u64, status: i32 },
-    NotifSent { peer: TracedText, message: TracedText },
-    NotifArrived { peer: TracedText, message: TracedText },
-    NotifTaken { peer: TracedText, message: TracedText },
+    Status {
+        handle: u64,
+        polls: Polls,
+        status: i32,
+    },
+    Released {
+        handle: u64,
+        polls: Polls,
+        status: Option<i32>,
+    },
+    Call {
+        of: Kind,
+        entry_ns: i64,
+        agent_ptr: u64,
+        peer: TracedText,
+    },
+    CallEnd {
+        of: Kind,
+        entry_ns: i64,
+        agent_ptr: u64,
+        handle: u64,
+        status: i32,
+    },
+    NotifSent {
+        peer: TracedText,
+        message: TracedText,
+    },
+    NotifArrived {
+        peer: TracedText,
+        message: TracedText,
+    },
+    NotifTaken {
+        peer: TracedText,
+        message: TracedText,
+    },
+    /// A judged layout is contradicted by what a call left: of [`wire::flaw`].
+    Contradicted {
+        of: Kind,
+        flaws: u32,
+    },
 }
 
 /// Blocks of a prepared list, at a constant distance from each other.
@@ -202,8 +267,9 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(RecordedAt, Event), D
             Event::CallEnd { of, entry_ns: time(entry_ns), agent_ptr, handle, status }
         }
         Kind::MakeSpan | Kind::MakeVector | Kind::Create => {
-            let wire::HandleMade { entry_ns, agent_ptr, handle, asked, about, .. } = read(bytes)?;
-            Event::Made { entry_ns: time(entry_ns), agent_ptr, handle, asked, about: (&about).into() }
+            let wire::HandleMade { entry_ns, agent_ptr, handle, asked, op, about, .. } = read(bytes)?;
+            let op = i32::try_from(op).ok();
+            Event::Made { entry_ns: time(entry_ns), agent_ptr, handle, asked, op, about: (&about).into() }
         }
         Kind::Post => {
             let wire::Posted { entry_ns, agent_ptr, handle, earlier, status, about, .. } = read(bytes)?;
@@ -231,6 +297,10 @@ pub fn record(bytes: &[u8], layouts: &[Layout]) -> Result<(RecordedAt, Event), D
         Kind::Release => {
             let wire::Released { handle, polls, status, status_read, .. } = read(bytes)?;
             Event::Released { handle, polls, status: (status_read == 1).then_some(status) }
+        }
+        Kind::Contradicted => {
+            let wire::Contradicted { of, flaws, .. } = read(bytes)?;
+            Event::Contradicted { of: Kind::from_u32(of).ok_or(DecodeError::Kind(of))?, flaws }
         }
         kind @ (Kind::NotifSent | Kind::NotifArrived | Kind::NotifPassed | Kind::NotifTaken) => {
             let notif: wire::Notif = read(bytes)?;
@@ -361,7 +431,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(kind in 0u32..27, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
+        fn no_bytes_make_it_panic(kind in 0u32..28, layout in 0u32..3, body in proptest::collection::vec(any::<u8>(), 0..6000)) {
             let mut bytes = body;
             if bytes.len() >= 24 {
                 put(&mut bytes, 16, &kind.to_ne_bytes());

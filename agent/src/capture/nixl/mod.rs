@@ -9,6 +9,8 @@
 //! Builds before 1.4 do not tell the size of a transfer: it is the sum of its descriptors, unknown beyond 65,536 of them.
 //! A prepared list of single blocks (before NIXL 1.5) is not read whole: a search for the ends of its runs looks at some 40 blocks of
 //! each, and takes those between for what they should be.
+//! Builds that the table does not know: what `learn` has found out; else the layout of the release that the library names is taken (`release`), if its functions are
+//! those of that release (`shape`), and held against the first posts (`judge`); until then transfers are not written.
 //! Limits: an exception that leaves a function with a return probe ends the process (`std::terminate`), because unwinding
 //! does not get past the kernel's return trampoline. One that is caught within the function does no harm. NIXL's own functions and its
 //! UCX backend return errors; they let none out but those of the allocator (0.10 to 1.4, as read).
@@ -17,6 +19,10 @@ pub mod assemble;
 pub mod attach;
 pub mod builds;
 pub mod decode;
+pub mod examine;
+mod judge;
 mod libraries;
 pub mod names;
+pub mod release;
+pub mod shape;
 pub mod source;

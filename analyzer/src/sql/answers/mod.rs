@@ -267,6 +267,7 @@ fn segments(run: &mut RunWriter) {
             chunk: None,
             sender_rank: None,
             library: "nixl".into(),
+            layout: None,
         });
     }
     run.write("nixl", &transfers, 0).unwrap();

@@ -309,6 +309,7 @@ impl Recorder {
             chunk: None,
             sender_rank: None,
             library: self.words.get("nixl"),
+            layout: None,
         };
         push!(self, rig, process, transfers, "nixl_transfers", row);
     }

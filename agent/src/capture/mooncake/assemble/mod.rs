@@ -436,6 +436,7 @@ fn blank(submit: &Submit, batch: u64, epoch: i64, transfer_id: i64, names: Names
         chunk: None,
         sender_rank: None,
         library: names.library,
+        layout: None,
     }
 }
 

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use kvpath_schema::cell::Name;
 use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::{
-    CallName, Library, NixlAgent, NixlAgents, NixlCalls, NixlDescriptor, NixlDescriptors, NixlNotif, NixlNotifs,
-    NixlPrepared, NixlRegion, NixlRegions, NixlTransfer, NixlTransfers,
+    CallName, LayoutSource, Library, NixlAgent, NixlAgents, NixlCalls, NixlDescriptor, NixlDescriptors, NixlNotif,
+    NixlNotifs, NixlPrepared, NixlRegion, NixlRegions, NixlTransfer, NixlTransfers,
 };
 use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Polls, REGION_RECORDS};
 
@@ -93,9 +93,23 @@ pub struct Assembler {
     registering: HashMap<(i64, i32, i64), Vec<NixlRegion>>,
     prepared: prepared::Lists,
     calls: calls::Begun,
+    /// How the layout of a process's library is known, if not by the table.
+    layouts: HashMap<i64, LayoutSource>,
 }
 
 impl Assembler {
+    /// How the layout of the library that a process uses is known.
+    pub fn layout_is(&mut self, process_id: i64, known: LayoutSource) {
+        self.layouts.insert(process_id, known);
+    }
+
+    /// Polls of a transfer were not all recorded.
+    pub fn polls_missed(&mut self, process_id: i64, handle: u64) {
+        if let Some(open) = self.open.get_mut(&(process_id, handle)) {
+            open.row.pending_polls = None;
+        }
+    }
+
     /// Takes one event of thread `tid` of a process.
     pub fn push(&mut self, process_id: i64, tid: i32, time_ns: i64, event: Event) {
         match event {
@@ -131,7 +145,7 @@ impl Assembler {
                     self.call_ends((process_id, tid, entry_ns), name, agent_ptr, (time_ns, status));
                 }
             }
-            Event::Made { entry_ns, agent_ptr, handle, asked, about } => {
+            Event::Made { entry_ns, agent_ptr, handle, asked, about, .. } => {
                 // The address can only be handed out again after its release, which was lost then.
                 self.close(process_id, handle);
                 let row = &mut self.begin(process_id, tid, agent_ptr, handle).row;
@@ -173,6 +187,8 @@ impl Assembler {
             Event::NotifTaken { peer, message } => {
                 self.notif(process_id, tid, time_ns, "taken", peer, message);
             }
+            // There is no call to make a row of.
+            Event::Contradicted { .. } => {}
         }
     }
 
@@ -211,6 +227,7 @@ impl Assembler {
         self.image_replaced(process_id);
         self.epochs.retain(|(process, _), _| *process != process_id);
         self.next_region.remove(&process_id);
+        self.layouts.remove(&process_id);
         self.prepared.process_ended(process_id);
     }
 
@@ -403,6 +420,7 @@ impl Assembler {
             chunk: None,
             sender_rank: None,
             library: Library::Nixl.text().into(),
+            layout: Some(self.layouts.get(&process_id).unwrap_or(&LayoutSource::Table).text().into()),
         };
         *uses += 1;
         self.next_transfer += 1;

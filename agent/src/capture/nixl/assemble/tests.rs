@@ -25,7 +25,7 @@ fn about(notif: Option<&str>) -> HandleInfo {
 }
 
 fn made(entry_ns: i64) -> Event {
-    Event::Made { entry_ns, agent_ptr: 7, handle: H, asked: 64, about: about(Some("cmpl-1-0a0b0c0d:1")) }
+    Event::Made { entry_ns, agent_ptr: 7, handle: H, asked: 64, op: None, about: about(Some("cmpl-1-0a0b0c0d:1")) }
 }
 
 fn posted(entry_ns: i64, status: i32) -> Event {

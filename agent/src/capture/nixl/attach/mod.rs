@@ -6,71 +6,19 @@ use std::path::Path;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::uprobe::UProbeScope;
 use aya::{Ebpf, EbpfLoader};
-use kvpath_schema::wire::nixl::{Cookie, Entry, HIT_SLOTS, Kind, Layout, Loss, Polls, RING_BYTES, hit_slot, loss_slot};
+use kvpath_schema::wire::nixl::{
+    Cookie, Entry, HIT_SLOTS, Kind, LAYOUTS, Layout, Loss, Polls, RING_BYTES, hit_slot, loss_slot,
+};
 
-use super::builds::{self, KnownBuild};
+use super::builds;
 use crate::capture::error::AttachError;
 use crate::capture::kernel::{self, Counters};
 use crate::capture::pairs::{AttachPoint, Links, Pair};
-use crate::elf::{Elf, ElfError, Point};
-use crate::libraries::Probe;
 
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kvpath-ebpf"));
 
 /// Its programs.
 pub const PAIR: Pair = Pair { entry: "nixl_entry", returns: "nixl_return" };
-
-/// What became of one probe.
-#[derive(Debug, Clone)]
-pub struct ProbeState {
-    /// The probe.
-    pub probe: &'static builds::Probe,
-    /// Where it goes, or why it cannot.
-    pub point: Result<Point, ElfError>,
-}
-
-/// A library that could be probed.
-#[derive(Debug, Clone)]
-pub struct Examined {
-    /// Build ID, if the file has one.
-    pub build_id: Option<String>,
-    /// The releases of NIXL that hold it, if the build is known.
-    pub nixl: Option<String>,
-    known: Option<KnownBuild>,
-    /// Its probes; none for an unknown build.
-    pub probes: Vec<ProbeState>,
-}
-
-/// Looks into a library, without touching it.
-///
-/// # Errors
-/// It is not an ELF file.
-pub fn examine(data: &[u8]) -> Result<Examined, ElfError> {
-    let elf = Elf::parse(data)?;
-    let build_id = elf.build_id();
-    let known = build_id.as_deref().and_then(builds::find);
-    let probes = known
-        .into_iter()
-        .flat_map(KnownBuild::probes)
-        .map(|probe| ProbeState { probe, point: elf.entry(&probe.symbol) })
-        .collect();
-    Ok(Examined { build_id, nixl: known.map(|known| known.build.nixl()), known, probes })
-}
-
-impl Examined {
-    /// What to attach to: the probes whose functions were found.
-    pub fn probes_to_attach(&self) -> Vec<Probe> {
-        let Some(known) = self.known else { return Vec::new() };
-        let found = self.probes.iter().filter_map(|state| Some((state.probe.kind, state.point.as_ref().ok()?)));
-        found
-            .map(|(kind, point)| {
-                let cookie = Cookie { kind: kind.wire() as u32, layout: known.layout }.to_u64();
-                let spot = AttachPoint { offset: point.offset, cookie, has_return: kind.has_return() };
-                Probe { group: Some(kind.group()), spot }
-            })
-            .collect()
-    }
-}
 
 /// A call that was entered and has not returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +49,8 @@ pub struct Programs {
     losses: PerCpuArray<MapData, u64>,
     seen_losses: Vec<u64>,
     hits: Counters<{ HIT_SLOTS as usize }>,
+    layouts: Vec<Layout>,
+    layout_map: Array<MapData, [u32; Layout::WORDS]>,
 }
 
 impl Programs {
@@ -112,11 +62,14 @@ impl Programs {
         let mut ebpf = EbpfLoader::new().load(PROGRAMS)?;
         PAIR.load(&mut ebpf)?;
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(AttachError::Missing(name));
-        let mut layouts: Array<_, [u32; Layout::WORDS]> = Array::try_from(take("NIXL_LAYOUTS")?)?;
-        for (index, layout) in (0..).zip(builds::layouts()) {
-            layouts.set(index, &layout.to_words(), 0)?;
+        let mut layout_map: Array<_, [u32; Layout::WORDS]> = Array::try_from(take("NIXL_LAYOUTS")?)?;
+        let layouts = builds::layouts();
+        for (index, layout) in (0..).zip(&layouts) {
+            layout_map.set(index, &layout.to_words(), 0)?;
         }
         Ok(Self {
+            layouts,
+            layout_map,
             ring: RingBuf::try_from(take("NIXL_RING")?)?,
             entries: HashMap::try_from(take("NIXL_ENTRIES")?)?,
             polls: HashMap::try_from(take("NIXL_POLLS")?)?,
@@ -166,9 +119,46 @@ impl Programs {
             .collect())
     }
 
-    /// Takes the records that are in the ring.
-    pub fn drain(&mut self, take: impl FnMut(&[u8])) {
-        kernel::drain(&mut self.ring, RECORDS, take);
+    /// Takes the records that are in the ring, with the layouts that they name.
+    pub fn drain(&mut self, mut take: impl FnMut(&[u8], &[Layout])) {
+        let Self { ring, layouts, .. } = self;
+        kernel::drain(ring, RECORDS, |bytes| take(bytes, layouts));
+    }
+
+    /// Adds a copy of a layout that is to be judged; gives its index. `None`: there are too many.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn add_judged(&mut self, layout: u32) -> Result<Option<u32>, AttachError> {
+        match self.layouts.get(layout as usize) {
+            Some(known) => self.add(Layout { judged: 1, ..*known }),
+            None => Ok(None),
+        }
+    }
+
+    /// Adds a layout; gives its index. `None`: there are too many.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn add(&mut self, layout: Layout) -> Result<Option<u32>, AttachError> {
+        let Some(index) = u32::try_from(self.layouts.len()).ok().filter(|index| *index < LAYOUTS) else {
+            return Ok(None);
+        };
+        self.layout_map.set(index, &layout.to_words(), 0)?;
+        self.layouts.push(layout);
+        Ok(Some(index))
+    }
+
+    /// A layout is judged no more.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn believe(&mut self, layout: u32) -> Result<(), AttachError> {
+        if let Some(known) = self.layouts.get_mut(layout as usize) {
+            known.judged = 0;
+            self.layout_map.set(layout, &known.to_words(), 0)?;
+        }
+        Ok(())
     }
 
     /// Losses since the last call.

@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
 
 use super::*;
+use crate::elf::Elf;
 
 const LIBRARY: &str = r#"extern "C" int thrower(int n) { if (n) throw n; return 0; }
 extern "C" int catcher(int n) { try { return thrower(n); } catch (int) { return 7; } }"#;

@@ -1,20 +1,24 @@
 //! NIXL in a recording: its libraries, what is drained, and what is written.
 
+mod records;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use kvpath_schema::segment::SegmentError;
-use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Layout, Loss, PREPARED_ROWS, RING_BYTES, TEXT_MAX};
+use kvpath_schema::wire::nixl::{DESCRIPTOR_LIMIT, Kind, Loss, PREPARED_ROWS, RING_BYTES, TEXT_MAX};
 
 use super::assemble::{Assembler, NixlRows};
-use super::attach::Programs;
+use super::attach::{InFlight, Programs};
+use super::builds;
+use super::judge::{Caller, Judge, Waiting};
 use super::libraries::NixlLibraries;
-use super::{builds, decode};
 use crate::budget::{Costs, Group, Spent};
 use crate::capture::error::AttachError;
 use crate::capture::{Budgeted, Context, EndedProcess, RecordSource};
 use crate::discover::maps::Mapping;
 use crate::error::AgentError;
+use crate::learn::kept::Learned;
 use crate::losses::{Cause, Losses};
 use crate::units;
 
@@ -25,7 +29,7 @@ const CHECK_EVERY_NS: i64 = 200_000_000;
 pub struct Nixl {
     programs: Programs,
     libraries: NixlLibraries,
-    layouts: Vec<Layout>,
+    judge: Judge,
     assembler: Assembler,
     losses: Losses,
     /// Hits so far, of entries and of returns.
@@ -35,7 +39,7 @@ pub struct Nixl {
 
 impl Nixl {
     /// With programs that are loaded; libraries that confined processes map are left alone if `spares_confined`.
-    pub fn new(programs: Programs, spares_confined: bool, context: &mut Context) -> Self {
+    pub fn new(programs: Programs, spares_confined: bool, learned: Vec<Learned>, context: &mut Context) -> Self {
         let facts = &mut context.facts;
         facts.say("nixl", "setting.ring_bytes", RING_BYTES.to_string());
         facts.say("nixl", "setting.text_limit_bytes", TEXT_MAX.to_string());
@@ -44,8 +48,8 @@ impl Nixl {
         facts.say("nixl", "builds.known", builds::known_releases());
         Self {
             programs,
-            libraries: NixlLibraries::new(spares_confined),
-            layouts: builds::layouts(),
+            libraries: NixlLibraries::new(spares_confined, learned),
+            judge: Judge::default(),
             assembler: Assembler::default(),
             losses: Losses::default(),
             hits: BTreeMap::new(),
@@ -65,7 +69,8 @@ impl Nixl {
         self.calls_in_flight(|of, _| pid.is_none_or(|pid| pid == of), context);
         for (pid, handle, polls) in self.programs.take_polls(pid) {
             if let Some(process_id) = context.processes.known(pid) {
-                self.assembler.polls_left(process_id, handle, polls);
+                let caller = Caller { process_id, pid, tid: pid, time_ns: context.now_ns };
+                self.take_unless_held(caller, Waiting::PollsLeft { handle, polls });
             }
         }
     }
@@ -75,7 +80,9 @@ impl Nixl {
         for call in self.programs.take_in_flight(wanted) {
             if call.kind == Kind::Post {
                 let process_id = context.processes.id_of(call.pid);
-                self.assembler.post_in_flight(process_id, call.tid, call.agent_ptr, call.handle, call.entry_ns);
+                let caller = Caller { process_id, pid: call.pid, tid: call.tid, time_ns: context.now_ns };
+                let InFlight { agent_ptr, handle, entry_ns, .. } = call;
+                self.take_unless_held(caller, Waiting::PostInFlight { agent_ptr, handle, entry_ns });
             }
         }
     }
@@ -109,26 +116,20 @@ impl RecordSource for Nixl {
         }
     }
 
-    fn image_replaced(&mut self, process_id: i64, _context: &mut Context) {
-        self.assembler.image_replaced(process_id);
+    fn image_replaced(&mut self, process_id: i64, context: &mut Context) {
+        let caller = Caller { process_id, pid: 0, tid: 0, time_ns: context.now_ns };
+        self.take_unless_held(caller, Waiting::ImageReplaced);
     }
 
     fn process_ended(&mut self, process: EndedProcess, context: &mut Context) {
         self.leftovers(Some(process.pid), context);
-        self.assembler.process_ended(process.process_id);
+        let EndedProcess { pid, process_id, end_ns } = process;
+        self.take_unless_held(Caller { process_id, pid, tid: pid, time_ns: end_ns }, Waiting::Ended);
+        self.judge.process_ended(process_id);
     }
 
     fn drain(&mut self, context: &mut Context) {
-        let Self { programs, assembler, layouts, losses, .. } = self;
-        let processes = &mut context.processes;
-        programs.drain(|bytes| match decode::record(bytes, layouts) {
-            Ok((at, event)) => {
-                let process_id = processes.id_of(at.pid);
-                processes.saw_thread(at.pid, at.tid);
-                assembler.push(process_id, at.tid, at.time_ns, event);
-            }
-            Err(error) => losses.add(Cause::of("nixl_transfers", error.to_string()), 1),
-        });
+        self.take_all(context);
     }
 
     fn step(&mut self, context: &mut Context) -> Result<(), AttachError> {
@@ -146,8 +147,10 @@ impl RecordSource for Nixl {
     }
 
     fn finish(&mut self, context: &mut Context) -> Result<(), AttachError> {
+        self.drain(context);
         self.leftovers(None, context);
         self.drain(context);
+        self.take_held(context);
         self.assembler.finish();
         self.say_hits(context);
         self.count_losses()
@@ -156,6 +159,7 @@ impl RecordSource for Nixl {
     fn write(&mut self, context: &mut Context) -> Result<(), SegmentError> {
         self.assembler.settle(context.now_ns);
         self.losses.append(self.assembler.take_losses());
+        self.losses.append(self.judge.take_losses());
         let losses = std::mem::take(&mut self.losses);
         let NixlRows { agents, calls, regions, prepared, transfers, descriptors, notifs } = self.assembler.take_rows();
         let segments = &mut context.segments;
@@ -201,6 +205,7 @@ impl Budgeted for Nixl {
         self.libraries.tracked.shed(self.programs.ebpf(), group, &mut context.facts);
         if group == Group::Polls {
             self.assembler.record_polls(false);
+            self.judge.miss_polls();
         }
         // What came before them first. A later call on the same thread must not be taken for the end of one of these.
         self.drain(context);
@@ -212,6 +217,7 @@ impl Budgeted for Nixl {
         let outcome = self.libraries.tracked.restore(self.programs.ebpf(), group, &mut context.facts);
         if group == Group::Polls {
             self.assembler.record_polls(outcome.is_ok());
+            self.judge.miss_polls();
         }
         self.say_hits(context);
         outcome
@@ -223,9 +229,13 @@ fn table_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Agent => "nixl_agents",
         Kind::Regions | Kind::RegionsEnd => "nixl_regions",
-        Kind::MakeSpan | Kind::MakeVector | Kind::Create | Kind::Post | Kind::Status | Kind::Release => {
-            "nixl_transfers"
-        }
+        Kind::MakeSpan
+        | Kind::MakeVector
+        | Kind::Create
+        | Kind::Post
+        | Kind::Status
+        | Kind::Release
+        | Kind::Contradicted => "nixl_transfers",
         Kind::LoadMd
         | Kind::Connect
         | Kind::FetchMd

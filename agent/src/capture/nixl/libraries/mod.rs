@@ -1,18 +1,24 @@
 //! The NIXL libraries of a recording: which are probed, and what the run says of each.
 
+mod layouts;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use kvpath_schema::tables::capture::{RecordingState, SubjectKind};
 use kvpath_schema::wire::nixl::Kind;
 
-use super::attach::{Examined, PAIR, Programs, examine};
+use layouts::Assumed;
+
+use super::attach::{PAIR, Programs};
 use super::builds;
+use super::examine::{Basis, Examined, examine};
 use crate::capture::Context;
 use crate::discover::library::Library;
 use crate::discover::maps::Mapping;
 use crate::elf::First;
 use crate::error::AgentError;
+use crate::learn::kept::Learned;
 use crate::libraries::Libraries;
 use crate::seccomp;
 use crate::states::Subject;
@@ -25,12 +31,23 @@ pub struct NixlLibraries {
     spares_confined: bool,
     /// The dearest first instruction under the probes of each kind.
     firsts: BTreeMap<Kind, First>,
+    assumed: Vec<Assumed>,
+    /// Builds that were learned, and by Build ID the indices of those that are there.
+    learned: Vec<Learned>,
+    recalled: BTreeMap<String, u32>,
 }
 
 impl NixlLibraries {
     /// None yet.
-    pub fn new(spares_confined: bool) -> Self {
-        Self { tracked: Libraries::new("nixl", PAIR), spares_confined, firsts: BTreeMap::new() }
+    pub fn new(spares_confined: bool, learned: Vec<Learned>) -> Self {
+        Self {
+            tracked: Libraries::new("nixl", PAIR),
+            spares_confined,
+            firsts: BTreeMap::new(),
+            assumed: Vec::new(),
+            learned,
+            recalled: BTreeMap::new(),
+        }
     }
 
     /// The dearest first instruction under probes of that kind.
@@ -41,7 +58,7 @@ impl NixlLibraries {
     /// Takes all probes off if one of these processes is confined and that would kill it.
     pub fn spare_confined(&mut self, pids: &[i32], programs: &mut Programs, context: &mut Context) {
         if self.spares_confined && pids.iter().any(|pid| seccomp::confines(*pid)) {
-            self.give_up(|_| true, programs, context);
+            self.spare(|_| true, programs, context);
         }
     }
 
@@ -52,7 +69,8 @@ impl NixlLibraries {
     pub fn named(&mut self, path: &Path, programs: &mut Programs, context: &mut Context) -> Result<(), AgentError> {
         let library = Library::open(path).map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
         let data = library.read().map_err(|error| AgentError::Library { path: path.to_owned(), error })?;
-        let examined = examine(&data).map_err(|error| AgentError::NotALibrary { path: path.to_owned(), error })?;
+        let examined = examine(&library, &data, &self.learned)
+            .map_err(|error| AgentError::NotALibrary { path: path.to_owned(), error })?;
         if self.tracked.is_probed(&library).is_none() {
             self.probe(library, &examined, programs, context);
         }
@@ -63,7 +81,7 @@ impl NixlLibraries {
     pub fn mapped(&mut self, pid: i32, mapping: &Mapping, programs: &mut Programs, context: &mut Context) -> bool {
         let Some(library) = self.tracked.open(pid, mapping, context) else { return false };
         if self.spares_confined && seccomp::confines(pid) {
-            self.give_up(|tracked| tracked.is_same_below(&library), programs, context);
+            self.spare(|tracked| tracked.is_same_below(&library), programs, context);
         }
         let is_probed = self.found(library, programs, context);
         // The plugin is mapped later, when a backend is made: being early costs nothing and misses nothing.
@@ -81,7 +99,7 @@ impl NixlLibraries {
             return is_probed;
         }
         let examined = library.read().map_err(|error| error.to_string());
-        match examined.and_then(|data| examine(&data).map_err(|error| error.to_string())) {
+        match examined.and_then(|data| examine(&library, &data, &self.learned).map_err(|error| error.to_string())) {
             Ok(examined) => self.probe(library, &examined, programs, context),
             Err(error) => {
                 context.facts.say("nixl", format!("library {}", library.path), format!("probes off: {error}"));
@@ -96,13 +114,15 @@ impl NixlLibraries {
         let path = library.path.clone();
         let (key, subject) = (format!("library {path}"), Subject::library("nixl", path.as_str()));
         let id = examined.build_id.as_deref().unwrap_or("none");
-        let Some(nixl) = &examined.nixl else {
-            let known = builds::known_releases();
-            let text = format!("Build ID {id} is unknown; known releases of NIXL: {known}");
-            context.facts.say("nixl", key, format!("probes off: {text}"));
-            context.set(subject, RecordingState::UnknownBuild, format!("{text}; {}", builds::UNKNOWN_CURE));
-            self.tracked.leave(library);
-            return false;
+        let (layout, nixl) = match self.layout_of(examined, programs) {
+            Ok(layout) => (layout, examined.basis.nixl().unwrap_or_default()),
+            Err((state, why)) => {
+                let text = format!("Build ID {id} is unknown, and {why}");
+                context.facts.say("nixl", key, format!("probes off: {text}"));
+                context.set(subject, state, format!("{text}; {}", builds::LEARN));
+                self.tracked.leave(library);
+                return false;
+            }
         };
         if self.spares_confined && seccomp::confines_any() {
             context.facts.say("nixl", key, format!("probes off: {}", seccomp::WOULD_KILL));
@@ -110,11 +130,26 @@ impl NixlLibraries {
             self.tracked.leave(library);
             return false;
         }
-        let attached = self.tracked.attach(programs.ebpf(), library, examined.probes_to_attach());
+        let file = library.id;
+        let attached = self.tracked.attach(programs.ebpf(), library, examined.probes_to_attach(layout));
         match &attached {
             Ok(points) => {
-                context.facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, {points} points attached"));
-                context.set(subject, RecordingState::Recording, format!("NIXL {nixl}, {points} points"));
+                let assumed = self.assumed.iter_mut().find(|assumed| assumed.layout == layout);
+                let how = match examined.basis {
+                    Basis::Release { .. } => ", layout assumed",
+                    Basis::Learned { .. } => ", layout measured",
+                    _ => "",
+                };
+                context.facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}{how}, {points} points attached"));
+                let how = match examined.basis {
+                    Basis::Release { .. } => ": this build is in no table, its layout is assumed",
+                    Basis::Learned { .. } => ": this build is in no table, its layout was learned",
+                    _ => "",
+                };
+                context.set(subject, RecordingState::Recording, format!("NIXL {nixl}, {points} points{how}"));
+                if let Some(assumed) = assumed {
+                    assumed.libraries.push((file, path.clone(), *points));
+                }
             }
             Err(error) => {
                 context.facts.say("nixl", key, format!("NIXL {nixl}, Build ID {id}, probes off: {error}"));
@@ -143,13 +178,26 @@ impl NixlLibraries {
     }
 
     /// Takes all probes off libraries for the sake of a confined process.
-    fn give_up(&mut self, which: impl Fn(&Library) -> bool, programs: &mut Programs, context: &mut Context) {
+    fn spare(&mut self, which: impl Fn(&Library) -> bool, programs: &mut Programs, context: &mut Context) {
+        self.give_up(which, RecordingState::Spared, seccomp::WOULD_KILL, seccomp::WOULD_KILL, programs, context);
+    }
+
+    /// Takes all probes off libraries, and says why.
+    fn give_up(
+        &mut self,
+        which: impl Fn(&Library) -> bool,
+        state: RecordingState,
+        why: &str,
+        reason: &str,
+        programs: &mut Programs,
+        context: &mut Context,
+    ) {
         for (path, outcome) in self.tracked.give_up(programs.ebpf(), which) {
             let key = format!("library {path}");
             match outcome {
                 Ok(()) => {
-                    context.facts.say("nixl", key, format!("probes off: {}", seccomp::WOULD_KILL));
-                    context.set(Subject::library("nixl", path), RecordingState::Spared, seccomp::WOULD_KILL);
+                    context.facts.say("nixl", key, format!("probes off: {why}"));
+                    context.set(Subject::library("nixl", path), state, reason);
                 }
                 Err(error) => {
                     tracing::error!("{path}: probes cannot be taken off: {error}");

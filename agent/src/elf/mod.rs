@@ -1,4 +1,7 @@
-//! What we need of an ELF file: its Build ID, and where in the file a function starts.
+//! What we need of an ELF file: its Build ID, where in the file a function starts, which functions call each other, and its texts.
+
+mod calls;
+mod texts;
 
 use std::collections::HashSet;
 
@@ -13,6 +16,9 @@ pub enum ElfError {
     /// Neither symbol table has the symbol.
     #[error("no symbol of that name")]
     NoSymbol,
+    /// The symbol does not say how long its function is.
+    #[error("a function of unknown length")]
+    NoSize,
     /// The symbol's address is in no executable segment.
     #[error("its address {0:#x} is in no executable segment")]
     NotCode(u64),
@@ -97,15 +103,13 @@ impl<'a> Elf<'a> {
     /// # Errors
     /// There is no such symbol, or it is not in code.
     pub fn entry(&self, symbol: &str) -> Result<Point, ElfError> {
+        self.point(self.defined(symbol)?.address())
+    }
+
+    fn defined(&self, symbol: &str) -> Result<object::Symbol<'_, '_>, ElfError> {
         let defined = |s: &object::Symbol<'_, '_>| s.is_definition() && s.name() == Ok(symbol);
-        let address = self
-            .file
-            .dynamic_symbols()
-            .find(defined)
-            .or_else(|| self.file.symbols().find(defined))
-            .ok_or(ElfError::NoSymbol)?
-            .address();
-        self.point(address)
+        let found = self.file.dynamic_symbols().find(defined).or_else(|| self.file.symbols().find(defined));
+        found.ok_or(ElfError::NoSymbol)
     }
 
     /// The functions that are exported with names that start so, each with where to probe it; those of one address are one.
