@@ -217,7 +217,7 @@ class Case:
         for line in self.recording.client or []:
             row = self.by_id.get(line["request"])
             if row:
-                is_done = "ttft_s" in line
+                is_done = "ttft_s" in line or "total_s" in line
                 why = f"{line['request']}: {row['state']}, the client had {'its token' if is_done else 'none'}"
                 held.add((row["state"] == "done") == is_done, why)
         return held

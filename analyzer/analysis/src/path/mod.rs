@@ -24,6 +24,7 @@ use crate::clocks::Clocks;
 use crate::facts::Facts;
 use crate::graph::{Graph, Links, Request, Unit};
 use crate::intervals::Span;
+use crate::serving::titles;
 use crate::serving::told::RequestReport;
 use crate::timeline::Timeline;
 use places::PassesByProcess;
@@ -184,7 +185,13 @@ impl<'a> Walker<'a> {
     pub fn sink(&self, request: &Request) -> Option<Sink> {
         let Inputs { timeline, links, passes, .. } = self.inputs;
         let decode_pass = |process, start| pass_end(passes, process, start);
-        let sink = requests::sink(timeline, &links.transfers, request, decode_pass)?;
+        let title = |process| {
+            let processes = &self.inputs.facts.processes;
+            let row = processes.process_id.iter().position(|other| *other == process);
+            row.map_or("", |row| &processes.name[row])
+        };
+        let is_sampled_by_prefill = request.decode.is_some_and(|process| titles::samples_in_prefill(title(process)));
+        let sink = requests::sink((timeline, &links.transfers), request, is_sampled_by_prefill, decode_pass)?;
         // What was over before the request came is not its work: the client's clock is another one.
         (self.graph().time(sink.node) > request.source_ns).then_some(sink)
     }

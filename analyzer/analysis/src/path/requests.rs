@@ -272,12 +272,12 @@ pub struct Sink {
     pub method: &'static str,
 }
 
-/// The last operation on a request's way to its first token.
+/// The last operation on a request's way to its first token, which prefill may have sampled, so that decode only hands it on.
 #[must_use]
 pub fn sink(
-    timeline: &Timeline,
-    transfers: &Transfers,
+    (timeline, transfers): (&Timeline, &Transfers),
     request: &Request,
+    is_sampled_by_prefill: bool,
     decode_pass: impl Fn(i64, i64) -> Option<i64>,
 ) -> Option<Sink> {
     if request.unit != Unit::Request {
@@ -288,11 +288,9 @@ pub fn sink(
     let latest = request.first_token_ns.or(request.failed_ns).unwrap_or(i64::MAX);
     let main = |process: i64| timeline.processes.get(&process).and_then(|process| process.main);
     let decode = request.decode.zip(request.decode_start_ns).filter(|_| !request.has_failed);
-    // A pass that had only begun when the client had its token makes the next one: SGLang's prefill samples the first.
-    let had_begun = |(process, start): (i64, i64)| {
-        decode_pass(process, start).is_some_and(|end| end > latest && latest.saturating_sub(start) < (end - start) / 2)
-    };
-    let is_of_next = decode.is_some_and(had_begun);
+    // Then a pass that had not ended when the client had its token makes the next one.
+    let goes_on = |(process, start)| decode_pass(process, start).is_some_and(|end| end > latest);
+    let is_of_next = is_sampled_by_prefill && decode.is_some_and(goes_on);
     if let Some((process, start)) = decode.filter(|_| !is_of_next)
         && let Some(lane) = main(process)
     {

@@ -69,6 +69,13 @@ fn rank(title: &str, which: &str) -> Option<i32> {
     })
 }
 
+/// Whether prefill samples the first token in the engine of a process with that title, and decode hands it on when the KV is there
+/// (SGLang: `process_batch_result_disagg_prefill`, `output_id` of the metadata that it writes).
+#[must_use]
+pub fn samples_in_prefill(title: &str) -> bool {
+    title.to_ascii_lowercase().starts_with(sglang::TITLE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
