@@ -39,7 +39,7 @@ pub fn of(facts: &Facts, requests: &Requests) -> Heartbeats {
         for id in ids_of(row) {
             let beats = all.entry((id, from, to)).or_default();
             if is_sent {
-                beats.peer = notifs.peer[row].clone();
+                beats.peer.clone_from(&notifs.peer[row]);
                 beats.sent.push(at);
             } else {
                 beats.arrived.push(at);
