@@ -49,7 +49,9 @@ pub fn of(facts: &Facts, requests: &Requests, of_transfer: &BTreeMap<usize, i32>
         .collect();
     found.sort_by_key(|contact| (contact.start_ns, contact.process_id));
     let mut table = FirstContacts::default();
-    found.into_iter().for_each(|row| table.push(row));
+    for row in found {
+        table.push(row);
+    }
     table
 }
 

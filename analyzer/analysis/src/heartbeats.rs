@@ -39,7 +39,7 @@ pub fn of(facts: &Facts, requests: &Requests) -> Heartbeats {
         for id in ids_of(row) {
             let beats = all.entry((id, from, to)).or_default();
             if is_sent {
-                beats.peer = notifs.peer[row].clone();
+                beats.peer.clone_from(&notifs.peer[row]);
                 beats.sent.push(at);
             } else {
                 beats.arrived.push(at);
@@ -76,7 +76,9 @@ pub fn of(facts: &Facts, requests: &Requests) -> Heartbeats {
         .collect();
     found.sort_by(|a, b| (a.first_ns, &a.request_id, a.process_id).cmp(&(b.first_ns, &b.request_id, b.process_id)));
     let mut table = Heartbeats::default();
-    found.into_iter().for_each(|row| table.push(row));
+    for row in found {
+        table.push(row);
+    }
     table
 }
 

@@ -56,7 +56,9 @@ pub fn of(facts: &Facts) -> OtherTransfers {
         .collect();
     found.sort_by_key(|row| (row.first_ns, row.process_id, row.purpose));
     let mut all = OtherTransfers::default();
-    found.into_iter().for_each(|row| all.push(row));
+    for row in found {
+        all.push(row);
+    }
     all
 }
 

@@ -180,7 +180,9 @@ mod tests {
     /// Of a request that took a second.
     fn sentences(rows: &[FirstContact]) -> Vec<String> {
         let mut contacts = FirstContacts::default();
-        rows.iter().for_each(|row| contacts.push(row.clone()));
+        for row in rows {
+            contacts.push(row.clone());
+        }
         let requests = Requests {
             request: vec![0],
             sent_ns: vec![Some(0)],

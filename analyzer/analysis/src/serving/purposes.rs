@@ -1,5 +1,5 @@
 //! What each transfer is for. Engines move more than hand-offs with the same library: offload to files and host memory (KVBM,
-//! LMCache, vLLM's offloading), embeddings (Dynamo), what prefill reads back from decode (vLLM's `bidirectional_kv_xfer`). Were these taken
+//! `LMCache`, vLLM's offloading), embeddings (Dynamo), what prefill reads back from decode (vLLM's `bidirectional_kv_xfer`). Were these taken
 //! for hand-offs, a decode worker that writes a file would be a prefill stage.
 
 use std::collections::{BTreeMap, HashMap};

@@ -82,6 +82,8 @@ impl Assembler {
         let mut left: Vec<NixlCall> =
             self.calls.0.extract_if(|call, _| call.0 == process_id).map(|(_, row)| row).collect();
         left.sort_by_key(|row| (row.start_ns, row.tid));
-        left.into_iter().for_each(|row| self.rows.calls.push(row));
+        for row in left {
+            self.rows.calls.push(row);
+        }
     }
 }

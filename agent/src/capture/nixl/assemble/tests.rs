@@ -446,23 +446,20 @@ fn call_end(of: Kind, entry_ns: i64, status: i32) -> Event {
     Event::CallEnd { of, entry_ns, agent_ptr: 7, handle: H, status }
 }
 
-/// Rows as (call, start, end, peer, status).
-fn calls(assembler: &mut Assembler) -> Vec<(String, i64, Option<i64>, Option<String>, Option<String>)> {
+/// A row: function, entry and return, peer, status.
+type Said = (String, (i64, Option<i64>), Option<String>, Option<String>);
+
+fn calls(assembler: &mut Assembler) -> Vec<Said> {
     let rows = assembler.take_rows().calls;
     let text = |name: Option<Name>| name.map(|name| name.to_string());
     (0..rows.len())
         .map(|at| rows.row(at))
-        .map(|row| (row.call.to_string(), row.start_ns, row.end_ns, text(row.peer), text(row.status)))
+        .map(|row| (row.call.to_string(), (row.start_ns, row.end_ns), text(row.peer), text(row.status)))
         .collect()
 }
 
-fn said(
-    call: &str,
-    (start, end): (i64, Option<i64>),
-    peer: Option<&str>,
-    status: Option<&str>,
-) -> (String, i64, Option<i64>, Option<String>, Option<String>) {
-    (call.to_owned(), start, end, peer.map(str::to_owned), status.map(str::to_owned))
+fn said(call: &str, times: (i64, Option<i64>), peer: Option<&str>, status: Option<&str>) -> Said {
+    (call.to_owned(), times, peer.map(str::to_owned), status.map(str::to_owned))
 }
 
 #[test]
