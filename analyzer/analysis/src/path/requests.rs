@@ -287,11 +287,12 @@ pub fn sink(
     // What went on after the client had given up is not what it waited for.
     let latest = request.first_token_ns.or(request.failed_ns).unwrap_or(i64::MAX);
     let main = |process: i64| timeline.processes.get(&process).and_then(|process| process.main);
-    let decode = request.decode.zip(request.decode_start_ns).filter(|_| !request.has_failed);
-    // Then a pass that had not ended when the client had its token makes the next one.
-    let goes_on = |(process, start)| decode_pass(process, start).is_some_and(|end| end > latest);
-    let is_of_next = is_sampled_by_prefill && decode.is_some_and(goes_on);
-    if let Some((process, start)) = decode.filter(|_| !is_of_next)
+    let arrived = request.transfers.rows().iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
+    let arrived = arrived.max_by_key(|row| (transfers.arrival(**row), **row));
+    // What decode computes until then is another request's, or this one's second token.
+    let is_handed_on = is_sampled_by_prefill && arrived.is_some();
+    let decode = request.decode.zip(request.decode_start_ns).filter(|_| !request.has_failed && !is_handed_on);
+    if let Some((process, start)) = decode
         && let Some(lane) = main(process)
     {
         let ended = |by: i64| timeline.lane(lane).ended_by(by).filter(|at| timeline.lane(lane).start[*at] >= start);
@@ -304,12 +305,10 @@ pub fn sink(
             return of(at, "before_first_token");
         }
     }
-    let arrived = request.transfers.rows().iter().filter(|row| transfers.arrival(**row) <= latest.min(i64::MAX - 1));
-    let arrived = arrived.max_by_key(|row| (transfers.arrival(**row), **row));
-    // Before the KV was there decode worked for others: SGLang's prefill samples the first token, which decode hands on with the KV.
+    // Before the KV was there decode worked for others.
     let began = arrived.map_or(request.source_ns, |row| transfers.arrival(*row));
     if request.decode.is_some()
-        && !is_of_next
+        && !is_handed_on
         && let Some((end, sink)) =
             last_before_first_token(timeline, request, request.decode.as_ref().map(std::slice::from_ref))
         && end > began
