@@ -133,7 +133,7 @@ fn fake(live: &Live, name: &str, code: &str) -> Option<PathBuf> {
     Some(folder.join("libnixl.so"))
 }
 
-const HEAD: &str = r#"#define _GNU_SOURCE
+const HEAD: &str = r"#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -149,7 +149,7 @@ const HEAD: &str = r#"#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <unistd.h>
 #include <dirent.h>
-"#;
+";
 
 /// Tries whatever would reach beyond the process; its last line says what went through.
 const ESCAPES: &str = r#"static char went[512];

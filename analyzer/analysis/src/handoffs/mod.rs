@@ -2,6 +2,7 @@
 //! explain it.
 
 mod ceilings;
+mod ended;
 mod polled;
 mod relaid;
 mod staged;
@@ -13,7 +14,7 @@ use kvpath_schema::table::Columns;
 use kvpath_schema::tables::derived::{
     Cause, CeilingMethod, Completeness, Handoff, HandoffFinding, HandoffWay, Handoffs, Role,
 };
-use kvpath_schema::tables::nixl::{NotifDirection, XferOp, XferStatus};
+use kvpath_schema::tables::nixl::{NotifDirection, XferOp};
 
 use crate::facts::Copy;
 use crate::facts::Facts;
@@ -32,6 +33,7 @@ use crate::structure::requests::RequestWork;
 use crate::structure::stages::StageWork;
 use crate::timeline::Timeline;
 use crate::timeline::threads::Threads;
+use ended::Ended;
 use written::{PostWithCopies, WrittenCopies};
 
 /// A piece below this is small: a copy of 1 MiB runs near full rate on NVLink, one of 64 KiB does not.
@@ -108,15 +110,6 @@ impl<'a> Arrivals<'a> {
         let registered = Registrations::of(registrations.iter().map(|row| Registered::of(notifs, *row)));
         Self { names, of_transfers, registrations, registered }
     }
-
-    /// Whether a transfer is known to have ended: it was seen to, or its notification arrived.
-    fn has_ended(&self, facts: &Facts, post: &Post) -> bool {
-        let is_pending = |row: usize| {
-            XferStatus::from_text(&facts.transfers.status[row]) == Some(XferStatus::Pending)
-                && !self.of_transfers.contains_key(&row)
-        };
-        post.done_by.is_some() || !post.transfer.is_some_and(is_pending)
-    }
 }
 
 fn handoff(
@@ -126,9 +119,7 @@ fn handoff(
     (regions, held): (&Regions, &RegionLayerMap),
     arrivals: &Arrivals,
 ) -> Handoff {
-    // What failed and was made again is no part of it; where all failed, they are what there is to say.
-    let has_failed = all.iter().all(|made| made.post.failed);
-    let made: Vec<PostWithCopies> = all.iter().filter(|made| !made.post.failed || has_failed).copied().collect();
+    let made = parts(all);
     let posts: Vec<&Post> = made.iter().map(|made| made.post).collect();
     let copies: Vec<Copy> = made.iter().flat_map(|made| made.copies.iter()).collect();
     let transfers: Vec<usize> = posts.iter().filter_map(|post| post.transfer).collect();
@@ -136,8 +127,8 @@ fn handoff(
         let known: Vec<i64> = transfers.iter().filter_map(|row| column[*row]).collect();
         total(known.iter().copied().map(Some)).filter(|_| !known.is_empty())
     };
-    // While two hand-offs are open, a copy may be either's.
     let every: Vec<&Post> = all.iter().map(|made| made.post).collect();
+    // While two hand-offs are open, a copy may be either's.
     let overlapping = written.are_mixed(&every, stage.row.process_id);
     let pieces: Vec<i64> = if copies.is_empty() || overlapping {
         let descriptors = transfers.iter().flat_map(|row| facts.descriptors.of(facts.transfers.transfer_id[*row]));
@@ -146,13 +137,10 @@ fn handoff(
         copies.iter().map(|copy| copy.bytes).collect()
     };
     let copy_bytes = total(copies.iter().map(|copy| Some(copy.bytes))).unwrap_or(0);
-    // Of a transfer that did not end nobody knows how much arrived.
-    let has_ended = |post: &Post| !post.failed && arrivals.has_ended(facts, post);
-    let moved = posts.iter().filter(|post| has_ended(post)).filter_map(|post| facts.transfers.bytes[post.transfer?]);
-    let asked = sum(&facts.transfers.bytes).map(|_| moved.fold(0i64, i64::saturating_add));
-    let copy_start_ns = copies.iter().map(|copy| copy.span.0).min();
-    let copy_end = copies.iter().map(|copy| copy.span.1).max();
-    let copy_span_ns = copy_start_ns.zip(copy_end).map(|(start, end)| end - start);
+    let ended = Ended::of(facts, arrivals, all, &posts);
+    let asked = sum(&facts.transfers.bytes).map(|_| ended.bytes);
+    let extent = copies.iter().map(|copy| copy.span).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let (copy_start_ns, copy_span_ns) = extent.map(|(start, end)| (start, end - start)).unzip();
     let posted_ns = all.iter().filter_map(|made| made.post.posted).min();
     let last_done = posts.iter().filter(|post| post.done_by.is_some()).max_by_key(|post| post.done_by);
     // Completion of the whole is known only if every part's is.
@@ -172,8 +160,8 @@ fn handoff(
     // So does what was handed over from host memory, whatever else its process copies.
     let is_in_host_memory = !transfers.is_empty() && !transfers.iter().any(|row| facts.is_on_gpu(*row));
     let copies_expected = written.are_expected(by) && !(copies.is_empty() && is_in_host_memory);
-    let all_descriptors = usize::try_from(sum(&facts.transfers.descriptors).unwrap_or(0)).unwrap_or(usize::MAX);
-    let all_pieces = if copies.is_empty() || overlapping { all_descriptors } else { copies.len() };
+    let descriptors = sum(&facts.transfers.descriptors);
+    let all_pieces = if copies.is_empty() || overlapping { as_count(descriptors) } else { copies.len() };
     // Then only the transfers say how much it was.
     let bytes = asked.filter(|_| copies.is_empty() || overlapping).unwrap_or(copy_bytes);
     let gpus_bytes = transfers
@@ -181,17 +169,9 @@ fn handoff(
         .filter(|row| facts.is_on_gpu(**row))
         .filter_map(|row| facts.transfers.bytes[*row])
         .reduce(i64::saturating_add);
-    let missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
-    let completeness = match () {
-        () if failed_at_last(facts, all) => Completeness::Failed,
-        () if !posts.iter().all(|post| has_ended(post)) => Completeness::Unfinished,
-        () if missing => Completeness::Incomplete,
-        () if overlapping => Completeness::Overlapping,
-        () => Completeness::Complete,
-    };
-    let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
-    // Metadata in host memory is no KV, unless all is there.
-    let (touched, layers, peer_layers) = carried(regions, held, if kv.is_empty() { &transfers } else { &kv });
+    let is_missing = copies_expected && copy_bytes < gpus_bytes.unwrap_or(1) && !overlapping;
+    let completeness = ended.completeness(is_missing, overlapping);
+    let (touched, layers, peer_layers) = carried(facts, (regions, held), &transfers);
     #[expect(clippy::cast_precision_loss, reason = "bytes and ns of a hand-off are below 2^52")]
     let rate = span_ns.filter(|ns| *ns > 0 && bytes > 0).map(|ns| bytes as f64 * 1e9 / ns as f64);
     let (poll_off_ns, poll_off) = polled::off(facts, threads, &posts).unzip();
@@ -206,7 +186,7 @@ fn handoff(
         transfers: count(all.iter().filter(|made| made.post.transfer.is_some()).count()),
         bytes,
         made_descriptors: sum(&facts.transfers.made_descriptors),
-        descriptors: sum(&facts.transfers.descriptors),
+        descriptors,
         regions: touched,
         layers_method: layers.as_ref().map(|held| held.method.into()),
         layers: layers.map(|held| held.layers.to_string()),
@@ -246,13 +226,10 @@ fn handoff(
     }
 }
 
-/// Whether a transfer failed that was not made again after it: of the same chunk, and as large.
-fn failed_at_last(facts: &Facts, posts: &[PostWithCopies]) -> bool {
-    let asked = |post: &Post| (post.chunk, post.transfer.map(|row| facts.transfers.bytes[row]));
-    posts.iter().filter(|made| made.post.failed).any(|failed| {
-        let is_again = |made: &&PostWithCopies| !made.post.failed && made.post.at >= failed.post.at;
-        !posts.iter().filter(is_again).any(|made| asked(made.post) == asked(failed.post))
-    })
+/// The posts that make up a hand-off: what failed and was made again is no part of it; where all failed, they are what there is to say.
+fn parts<'a>(all: &[PostWithCopies<'a>]) -> Vec<PostWithCopies<'a>> {
+    let has_failed = all.iter().all(|made| made.post.failed);
+    all.iter().filter(|made| !made.post.failed || has_failed).copied().collect()
 }
 
 /// Bytes that went in small pieces. Where only the first descriptors of a long list were recorded, their share stands for
@@ -271,6 +248,11 @@ fn small_bytes(pieces: &[i64], all: usize, bytes: i64) -> Option<i64> {
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "an estimate of at most `bytes`")]
     let estimate = (small as f64 / known.max(1) as f64 * bytes as f64) as i64;
     Some(estimate.min(bytes))
+}
+
+/// A number that is known, of things.
+fn as_count(n: Option<i64>) -> usize {
+    usize::try_from(n.unwrap_or(0)).unwrap_or(usize::MAX)
 }
 
 fn count(n: usize) -> i64 {
@@ -322,10 +304,13 @@ fn peer(facts: &Facts, stages: &[StageWork], agents: &AgentNames, transfers: &[u
 /// What the transfers carry: how many regions of the sender, which layers of it and how that is known, which layers of the
 /// receiver.
 fn carried(
-    regions: &Regions,
-    held: &RegionLayerMap,
+    facts: &Facts,
+    (regions, held): (&Regions, &RegionLayerMap),
     transfers: &[usize],
 ) -> (Option<i32>, Option<HeldLayers>, Option<HeldLayers>) {
+    let kv: Vec<usize> = transfers.iter().copied().filter(|row| facts.is_on_gpu(*row)).collect();
+    // Metadata in host memory is no KV, unless all is there.
+    let transfers = if kv.is_empty() { transfers } else { &kv };
     let touches = || transfers.iter().map(|row| &regions.touches[*row]);
     let sent: Option<Vec<&Set>> = touches().map(TouchedRegions::sent).collect();
     let sent = sent.filter(|sets| !sets.is_empty()).map(|sets| union(sets.into_iter()));

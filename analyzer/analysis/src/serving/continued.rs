@@ -53,17 +53,14 @@ fn name(facts: &mut Facts, rows: &[usize]) {
     for row in rows {
         let Some(extent) = extent(facts, *row) else { continue };
         let mut chunks = open.remove(&extent.starts).unwrap_or_default();
-        match facts.transfers.request[*row].clone() {
-            Some(request) => {
-                for earlier in chunks {
-                    facts.transfers.request[earlier] = Some(request.clone());
-                    facts.continued.insert(earlier);
-                }
+        if let Some(request) = facts.transfers.request[*row].clone() {
+            for earlier in chunks {
+                facts.transfers.request[earlier] = Some(request.clone());
+                facts.continued.insert(earlier);
             }
-            None => {
-                chunks.push(*row);
-                open.insert(extent.ends, chunks);
-            }
+        } else {
+            chunks.push(*row);
+            open.insert(extent.ends, chunks);
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct Lease {
 impl Lease {
     /// That of the engines whose processes have these titles; none where they do not say, and it may be other than the default of engines
     /// that send heartbeats.
-    pub fn of<'a>(titles: impl Iterator<Item = &'a str> + Clone, has_heartbeats: bool) -> Option<Self> {
+    pub fn of<'a>(titles: &(impl Iterator<Item = &'a str> + Clone), has_heartbeats: bool) -> Option<Self> {
         titles.clone().any(vllm::is_title).then(|| vllm::lease(titles, has_heartbeats)).flatten()
     }
 }

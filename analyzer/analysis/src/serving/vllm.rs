@@ -74,10 +74,10 @@ pub(super) fn is_title(title: &str) -> bool {
 /// A title that is as long may be cut (`agent/src/processes.rs` keeps 512 bytes).
 const WHOLE_TITLE: usize = 500;
 
-/// NixlConnector's lease: `kv_lease_duration` of its extra configuration, and two thirds of it from a heartbeat on
-/// (nixl/base_worker.py of 0.26.0 to 0.33.0). The server's arguments say it, of several the longest; else it is 30 s, if there are
+/// `NixlConnector`'s lease: `kv_lease_duration` of its extra configuration, and two thirds of it from a heartbeat on
+/// (`nixl/base_worker.py` of 0.26.0 to 0.33.0). The server's arguments say it, of several the longest; else it is 30 s, if there are
 /// heartbeats (versions before these waited otherwise) and the arguments are there and whole.
-pub(super) fn lease<'a>(titles: impl Iterator<Item = &'a str> + Clone, has_heartbeats: bool) -> Option<Lease> {
+pub(super) fn lease<'a>(titles: &(impl Iterator<Item = &'a str> + Clone), has_heartbeats: bool) -> Option<Lease> {
     const SECOND: i64 = 1_000_000_000;
     const KEY: &str = "kv_lease_duration";
     let told = titles.clone().filter_map(|title| {
@@ -181,16 +181,16 @@ pub(super) mod tests {
         let server =
             |config: &str| format!("python3 -m vllm serve m --kv-transfer-config {{\"kv_role\": \"kv_both\"{config}}}");
         let of = |config: &str, has_heartbeats: bool| {
-            let lease = Lease::of([server(config).as_str(), "VLLM::EngineCore"].into_iter(), has_heartbeats);
+            let lease = Lease::of(&[server(config).as_str(), "VLLM::EngineCore"].into_iter(), has_heartbeats);
             lease.map(|lease| lease.ns / 1_000_000_000)
         };
         assert_eq!((of("", true), of("", false)), (Some(30), None));
         assert_eq!(of(", \"kv_connector_extra_config\": {\"kv_lease_duration\": 3}", false), Some(3));
         assert_eq!(of(", \"kv_lease_duration\":\"45\"", true), Some(45));
-        let cut = |title: &str| Lease::of([title, "VLLM::EngineCore"].into_iter(), true);
+        let cut = |title: &str| Lease::of(&[title, "VLLM::EngineCore"].into_iter(), true);
         assert_eq!(cut(&format!("vllm serve --kv-transfer-config {}\"kv_lease_duration\": 1", "x".repeat(480))), None);
         assert_eq!(cut("vllm serve --config file.yaml"), None, "its arguments are elsewhere");
-        assert_eq!(Lease::of(["sglang::scheduler"].into_iter(), true), None);
+        assert_eq!(Lease::of(&["sglang::scheduler"].into_iter(), true), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::units;
 pub(super) fn of(run: &Context) -> Vec<StuckItem> {
     let beats = Beats::of(run);
     let titles = run.facts.processes.name.iter().map(String::as_str);
-    let Some(lease) = Lease::of(titles, beats.is_any) else { return Vec::new() };
+    let Some(lease) = Lease::of(&titles, beats.is_any) else { return Vec::new() };
     (0..run.inputs.handoffs.len()).filter_map(|row| over(run, lease, &beats, row)).collect()
 }
 

@@ -155,12 +155,14 @@ fn recorded(inputs: &Inputs, ended: &BTreeMap<i64, i64>) -> BTreeMap<i64, Span> 
         notifs.process_id.iter().zip(&notifs.time_ns).for_each(|(process, time)| add(*process, *time));
     }
     for (process, passes) in inputs.passes {
-        passes.iter().for_each(|pass| {
+        for pass in passes {
             add(*process, pass.0);
             add(*process, pass.1);
-        });
+        }
     }
-    ended.iter().for_each(|(process, time)| add(*process, *time));
+    for (process, time) in ended {
+        add(*process, *time);
+    }
     hosts
 }
 

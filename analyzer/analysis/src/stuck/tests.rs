@@ -173,6 +173,8 @@ fn requests_that_nothing_was_handed_over_for() {
             name: name.into(),
             request: Some(id.to_owned()),
         };
+        // The recording goes on.
+        recording.notif(1, "sent", "a-9", 9_000 * MS, "HB:req-9");
         recording.spans.push(say("request", "req-1", 90 * MS, Some(40 * MS)));
         recording.spans.push(say("request", "req-4", 3_000 * MS, token));
         if token.is_none() {

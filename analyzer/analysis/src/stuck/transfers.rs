@@ -35,7 +35,7 @@ fn described(run: &Context, row: usize) -> (String, Option<i64>) {
     let request = run.inputs.of_transfer.get(&row).map(|request| format!(" for {}", run.request(*request)));
     let preposition = if *table.op[row] == XferOp::Read { "from" } else { "to" };
     let (own, other) = (run.process(Some(table.process_id[row])), run.process(peer));
-    let text = format!("{}{size} by {own} {preposition} {other}{}", &table.op[row], request.unwrap_or_default());
+    let text = format!("{}{size} by {own} {preposition} {other}{}", table.op[row], request.unwrap_or_default());
     (text, peer)
 }
 
@@ -140,6 +140,6 @@ fn failed(run: &Context, row: usize) -> Option<StuckItem> {
     let why = peer_end.map_or_else(String::new, |end| {
         format!("; {} had ended {} before that", run.process(peer), units::time(until - end))
     });
-    let text = format!("{what} failed after {}{call}: {}{why}.", units::time(until - since), &table.status[row]);
+    let text = format!("{what} failed after {}{call}: {}{why}.", units::time(until - since), table.status[row]);
     Some(with_transfer(run, row, peer, item(StuckKind::Failed, cause, (since, until), text)))
 }
