@@ -90,7 +90,10 @@ fn a_build_of_no_table_is_recorded_by_the_release_that_it_names() {
     let states = recorded.states_of("library", "/libnixl.so");
     assert!(states.iter().all(|state| &*state.state == "recording"), "{states:?}");
     let reason = states.last().and_then(|state| state.reason.as_deref()).expect("a reason");
-    assert!(reason.ends_with("its layout is assumed, and 4 posts agree with it"), "{reason}");
+    // Posts that are drained with the fourth are judged as well.
+    let (_, agree) = reason.split_once("its layout is assumed, and ").expect("it is assumed");
+    let posts = agree.strip_suffix(" posts agree with it").and_then(|posts| posts.parse::<u64>().ok());
+    assert!(posts.is_some_and(|posts| posts >= 4), "{reason}");
 
     let file = libraries(&copy).join("libnixl.so");
     let doctor = live.agent(&["doctor", "--json", "--library"]).arg(&file).output().expect("doctor");
