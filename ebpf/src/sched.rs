@@ -178,7 +178,7 @@ fn begin() -> u64 {
     // SAFETY: a live map value of this CPU.
     let runs = COUNTERS.get_ptr(0).map_or(1, |counts| unsafe { (*counts)[RUNS as usize] });
     // SAFETY: reads a clock.
-    if runs % TIMED_EVERY == 0 { unsafe { bpf_ktime_get_ns() } } else { 0 }
+    if runs.is_multiple_of(TIMED_EVERY) { unsafe { bpf_ktime_get_ns() } } else { 0 }
 }
 
 #[inline(always)]
