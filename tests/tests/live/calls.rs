@@ -7,7 +7,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::NixlCall;
 
 use crate::recorded::Recorded;
-use crate::setup::{libraries, other_nixl, ready, skipped, text};
+use crate::setup::{other_nixl, ready, skipped};
 
 /// A call as the script tells it.
 struct Told {
@@ -38,7 +38,6 @@ fn found(row: &NixlCall) -> [String; 4] {
 #[test]
 fn calls_are_recorded_with_their_times_and_what_they_returned() {
     let name = "calls_are_recorded_with_their_times_and_what_they_returned";
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("builds/calls.py");
     let Some(own) = ready(name).map(|live| live.nixl) else { return };
     let (others, missing): (Vec<_>, Vec<_>) = other_nixl().into_iter().partition(|nixl| nixl.is_dir());
     if others.is_empty() || !missing.is_empty() {
@@ -46,15 +45,7 @@ fn calls_are_recorded_with_their_times_and_what_they_returned() {
     }
     for nixl in [own].into_iter().chain(others) {
         let Some(live) = ready(name) else { return };
-        let (folder, truth) = (libraries(&nixl), live.path("truth.tsv"));
-        let mut agent = live.agent(&["record", "--max-overhead", "1000", "--out"]);
-        agent.arg(live.path("run"));
-        for library in ["libnixl.so", "plugins/libplugin_UCX.so"] {
-            agent.arg("--library").arg(folder.join(library));
-        }
-        agent.env("PYTHONDONTWRITEBYTECODE", "1").args(["--", "python3"]).arg(&script).arg(&folder).arg(&truth);
-        let output = agent.output().expect("the agent starts");
-        assert!(output.status.success(), "{}", text(&output));
+        let truth = live.recorded_script(&nixl, "calls.py", &[]);
         let recorded = Recorded::read(&live.path("run"));
         recorded.assert_nothing_lost();
         let mut rows: Vec<NixlCall> = (0..recorded.calls.len()).map(|row| recorded.calls.row(row)).collect();

@@ -7,7 +7,7 @@ use kvpath_schema::table::Columns as _;
 use kvpath_schema::tables::nixl::NixlPreparedRow;
 
 use crate::recorded::Recorded;
-use crate::setup::{Live, libraries, other_nixl, ready, skipped, text};
+use crate::setup::{Live, other_nixl, ready, skipped, text};
 
 const LAYERS: i64 = 8;
 const PAGE: i64 = 4096;
@@ -40,16 +40,7 @@ impl Done {
 
 /// Records the script on a wheel.
 fn record(live: &Live, nixl: &Path, form: &str, layout: &str) -> Done {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("builds/prepared.py");
-    let (folder, truth) = (libraries(nixl), live.path("truth.tsv"));
-    let mut agent = live.agent(&["record", "--max-overhead", "1000", "--out"]);
-    agent.arg(live.path("run"));
-    for library in ["libnixl.so", "plugins/libplugin_UCX.so"] {
-        agent.arg("--library").arg(folder.join(library));
-    }
-    agent.env("PYTHONDONTWRITEBYTECODE", "1").args(["--", "python3"]).arg(&script).arg(&folder);
-    let output = agent.args([form, layout]).arg(&truth).output().expect("the agent starts");
-    assert!(output.status.success(), "{}", text(&output));
+    let truth = live.recorded_script(nixl, "prepared.py", &[form, layout]);
     let lines = std::fs::read_to_string(truth).expect("the truth");
     let recorded = Recorded::read(&live.path("run"));
     recorded.assert_nothing_lost();

@@ -92,6 +92,22 @@ pub fn other_nixl() -> Vec<PathBuf> {
 }
 
 impl Live {
+    /// Records a script of tests/builds that uses a NIXL, into `run`; `words` stand between the folder of the libraries and the file into which
+    /// it writes what it did. That file.
+    pub fn recorded_script(&self, nixl: &Path, script: &str, words: &[&str]) -> PathBuf {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("builds").join(script);
+        let (folder, truth) = (libraries(nixl), self.path("truth.tsv"));
+        let mut agent = self.agent(&["record", "--max-overhead", "1000", "--out"]);
+        agent.arg(self.path("run"));
+        for library in ["libnixl.so", "plugins/libplugin_UCX.so"] {
+            agent.arg("--library").arg(folder.join(library));
+        }
+        agent.env("PYTHONDONTWRITEBYTECODE", "1").args(["--", "python3"]).arg(&script).arg(&folder);
+        let output = agent.args(words).arg(&truth).output().expect("the agent starts");
+        assert!(output.status.success(), "{}", text(&output));
+        truth
+    }
+
     /// A path in the test's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -1,26 +1,15 @@
 //! Transfers that hand nothing over, beside some that do: tests/builds/storage.py makes both.
 
-use std::path::Path;
-
 use crate::recorded::Recorded;
-use crate::setup::{libraries, other_nixl, ready, skipped, text};
+use crate::setup::{other_nixl, ready, skipped, text};
 
 #[test]
 fn what_goes_to_files_and_to_the_agent_itself_is_no_hand_off() {
     let name = "what_goes_to_files_and_to_the_agent_itself_is_no_hand_off";
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("builds/storage.py");
     let Some(own) = ready(name).map(|live| live.nixl) else { return };
     for nixl in [own].into_iter().chain(other_nixl().into_iter().filter(|nixl| nixl.is_dir())) {
         let Some(live) = ready(name) else { return };
-        let (folder, truth) = (libraries(&nixl), live.path("truth.tsv"));
-        let mut agent = live.agent(&["record", "--max-overhead", "1000", "--out"]);
-        agent.arg(live.path("run"));
-        for library in ["libnixl.so", "plugins/libplugin_UCX.so"] {
-            agent.arg("--library").arg(folder.join(library));
-        }
-        agent.env("PYTHONDONTWRITEBYTECODE", "1").args(["--", "python3"]).arg(&script).arg(&folder).arg(&truth);
-        let output = agent.output().expect("the agent starts");
-        assert!(output.status.success(), "{}", text(&output));
+        let truth = live.recorded_script(&nixl, "storage.py", &[]);
         let recorded = Recorded::read(&live.path("run"));
         recorded.assert_nothing_lost();
         let truth = std::fs::read_to_string(truth).expect("the truth");
